@@ -1,0 +1,1 @@
+"""What power_consumption.py is made of: the loop, the check, the demo."""

@@ -1,0 +1,1 @@
+"""The radio: SK commands to a Wi-SUN module, ECHONET Lite frames to the meter behind it."""

@@ -1,0 +1,82 @@
+"""What can go wrong between us, the module and the meter, by who noticed.
+
+SkStackError
+├── CommandFailedError      the module answered FAIL ERnn
+├── SkStackTimeoutError     (also TimeoutError) nothing came in time
+├── MalformedLineError      bytes from the module that we cannot read
+├── FrameError              (also ValueError) bytes that are no ECHONET Lite frame, or no such property
+├── SendUnconfirmedError    neither EVENT 21 nor a matching answer came
+├── SendFailedError         EVENT 21 said that the datagram was not sent
+├── SessionLostError        PANA is not established, has ended or has expired
+└── PortLostError           (also OSError) the serial device is gone, busy or refused
+"""
+
+from __future__ import annotations
+
+
+class SkStackError(Exception):
+    """Anything that keeps the module or the meter from answering."""
+
+
+class CommandFailedError(SkStackError):
+    """The module refused a command. Look at .code: ER05 wants the other dialect, ER10 means it could not be done."""
+
+    def __init__(self, command: str, code: str) -> None:
+        """Name the *command* with its secrets masked, and the *code* ("ER10")."""
+        super().__init__(f"{command} was answered FAIL {code}")
+        self.command = command
+        self.code = code
+
+
+class SkStackTimeoutError(SkStackError, TimeoutError):
+    """Nothing came before the deadline. Ask again, or climb the ladder."""
+
+    def __init__(self, waiting_for: str, waited_s: float) -> None:
+        """Say what was awaited, and for how many seconds."""
+        super().__init__(f"no {waiting_for} within {waited_s:.1f} s")
+        self.waiting_for = waiting_for
+        self.waited_s = waited_s
+
+
+class MalformedLineError(SkStackError):
+    """A line that is neither known nor merely unknown, but broken. Count it, skip it, go on.
+
+    .raw may hold a secret (an echo, a PANA frame): log .shown, never .raw.
+    """
+
+    def __init__(self, reason: str, raw: bytes) -> None:
+        """Keep the whole line; show only its keyword and length."""
+        keyword = raw.split(b" ", 1)[0][:16].decode("ascii", "replace")
+        self.shown = f"{keyword!r} line of {len(raw)} bytes"
+        super().__init__(f"{self.shown}: {reason}")
+        self.raw = raw
+
+
+class FrameError(SkStackError, ValueError):
+    """Bytes that are not the frame or the property they should be. Drop the datagram."""
+
+    def __init__(self, reason: str, raw: bytes) -> None:
+        """Show the bytes: an ECHONET frame of the meter holds no secret."""
+        super().__init__(f"{reason}: {raw[:64].hex(' ')}{' ...' if len(raw) > 64 else ''}")
+        self.raw = raw
+
+
+class SendUnconfirmedError(SkStackError):
+    """It is unknown whether the datagram left. Asking again is harmless for a Get."""
+
+
+class SendFailedError(SkStackError):
+    """The module reported that the datagram was not sent. Wait a little, then send again."""
+
+
+class SessionLostError(SkStackError):
+    """There is no PANA session. Join again."""
+
+    def __init__(self, reason: str, event_code: int | None = None) -> None:
+        """Give the *reason*, and the EVENT number that told us where there was one."""
+        super().__init__(reason)
+        self.event_code = event_code
+
+
+class PortLostError(SkStackError, OSError):
+    """The serial port is missing, busy, refused or gone. Open it again later; the text says what to do."""

@@ -1,0 +1,1 @@
+"""The record: PostgreSQL, the local spool in front of it, and the embedded server."""
