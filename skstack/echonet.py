@@ -1,0 +1,353 @@
+"""ECHONET Lite frames: bytes to values and back. No units and no meaning of a property: see properties.py.
+
+Layout, big endian: 10 81, TID 2, SEOJ 3, DEOJ 3, ESV 1, OPC 1, then OPC times (EPC 1, PDC 1, EDT of PDC bytes). The
+SetGet family has a second such list, with its own count, behind the first.
+Source: ECHONET Lite Specification 1.13, part 2, chapter 3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+from struct import Struct
+
+from skstack.errors import FrameError
+
+_FORMAT_1 = 0x1081
+_HEADER = Struct(">HH3s3sBB")  # EHD, TID, SEOJ, DEOJ, ESV, OPC
+_FIRST_EPC = 0x80  # part 2, 3.2.7: the top bit of an EPC is always set
+_LAST_EPC = 0xFF
+
+SET_ALLOWED = frozenset({0xE5, 0xED, 0xEF})
+"""The only properties we ever write: which history the meter shall answer. It belongs to the utility."""
+
+MAX_GET_PROPERTIES = 6
+"""What a meter must take in one Get. Source: low-voltage meter AIF specification 1.01, section 2.4.4."""
+
+_SECRET_EPCS = frozenset({0xC0})  # the Route-B identification number: never in a repr
+
+
+@dataclass(frozen=True, slots=True)
+class Eoj:
+    """An ECHONET object: class group, class and instance, a byte each. Source: part 2, 3.2.4."""
+
+    group: int
+    class_: int
+    instance: int
+
+    def __post_init__(self) -> None:
+        for value in (self.group, self.class_, self.instance):
+            if not 0 <= value <= 0xFF:
+                raise ValueError(f"an EOJ is three bytes, not {self.group}, {self.class_}, {self.instance}")
+
+    def __str__(self) -> str:
+        return self.to_bytes().hex().upper()
+
+    def to_bytes(self) -> bytes:
+        """Return the three bytes."""
+        return bytes((self.group, self.class_, self.instance))
+
+    @classmethod
+    def from_bytes(cls, code: bytes) -> Eoj:
+        """Read three bytes.
+
+        Raises: FrameError: *code* is not three bytes.
+        """
+        check_length("EOJ", code, 3)
+        return _KNOWN_EOJS.get(code) or cls(*code)
+
+
+def check_length(name: str, edt: bytes, length: int) -> None:
+    """Let *edt* pass only where it has exactly *length* bytes.
+
+    Raises: FrameError: it has not; the text gives *name* and both lengths.
+    """
+    if len(edt) != length:
+        raise FrameError(f"{name} is {length} bytes, not {len(edt)}", edt)
+
+
+CONTROLLER = Eoj(0x05, 0xFF, 0x01)
+METER = Eoj(0x02, 0x88, 0x01)
+NODE_PROFILE = Eoj(0x0E, 0xF0, 0x01)
+
+_KNOWN_EOJS: Mapping[bytes, Eoj] = {eoj.to_bytes(): eoj for eoj in (CONTROLLER, METER, NODE_PROFILE)}
+
+
+class Esv(IntEnum):
+    """What a frame asks or answers; SNA: refused, or only partly done. Source: part 2, 3.2.5."""
+
+    SET_I_SNA = 0x50
+    SET_C_SNA = 0x51
+    GET_SNA = 0x52
+    INF_SNA = 0x53
+    SET_GET_SNA = 0x5E
+    SET_I = 0x60
+    SET_C = 0x61
+    GET = 0x62
+    INF_REQ = 0x63
+    SET_GET = 0x6E
+    SET_RES = 0x71
+    GET_RES = 0x72
+    INF = 0x73
+    INFC = 0x74
+    INFC_RES = 0x7A
+    SET_GET_RES = 0x7E
+
+
+_ESV_BY_CODE: Mapping[int, Esv] = {esv.value: esv for esv in Esv}  # a dict is several times faster than Esv(code)
+_TWO_LISTS = frozenset({Esv.SET_GET, Esv.SET_GET_RES, Esv.SET_GET_SNA})
+_ANSWERS: Mapping[Esv, frozenset[Esv]] = {
+    Esv.SET_I: frozenset({Esv.SET_I_SNA}),  # success is silent
+    Esv.SET_C: frozenset({Esv.SET_RES, Esv.SET_C_SNA}),
+    Esv.GET: frozenset({Esv.GET_RES, Esv.GET_SNA}),
+    Esv.INF_REQ: frozenset({Esv.INF, Esv.INF_SNA}),
+    Esv.SET_GET: frozenset({Esv.SET_GET_RES, Esv.SET_GET_SNA}),
+    Esv.INFC: frozenset({Esv.INFC_RES}),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Property:
+    """One property of a frame: its code and its data, which is empty in a request and for "refused" or "done"."""
+
+    epc: int
+    edt: bytes = b""
+
+    def __post_init__(self) -> None:
+        if not _FIRST_EPC <= self.epc <= _LAST_EPC:
+            raise ValueError(f"an EPC is 80 to FF, not {self.epc:X}")
+        if len(self.edt) > 0xFF:
+            raise ValueError(f"EDT of {self.epc:02X} is at most 255 bytes, not {len(self.edt)}")
+
+    def __repr__(self) -> str:
+        shown = "****" if self.epc in _SECRET_EPCS and self.edt else self.edt.hex().upper()
+        return f"Property({self.epc:02X}: {shown})"
+
+    def to_bytes(self) -> bytes:
+        """Return EPC, PDC and EDT."""
+        return bytes((self.epc, len(self.edt))) + self.edt
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """An ECHONET Lite format 1 frame. Source: part 2, chapter 3.
+
+    *properties* is the only list, or what SetGet writes; *get_properties* is what SetGet reads, empty for all others.
+    """
+
+    tid: int
+    seoj: Eoj
+    deoj: Eoj
+    esv: Esv
+    properties: tuple[Property, ...]
+    get_properties: tuple[Property, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.tid <= 0xFFFF:
+            raise ValueError(f"a TID is 16 bits, not {self.tid}")
+        if not self.properties and not self.get_properties:
+            raise ValueError("a frame carries at least one property")
+        if len(self.properties) > 0xFF or len(self.get_properties) > 0xFF:
+            raise ValueError("a property list holds at most 255 properties")
+        if self.get_properties and self.esv not in _TWO_LISTS:
+            raise ValueError(f"{self.esv.name} has one property list, not two")
+
+    # --- our requests
+
+    @classmethod
+    def get(cls, tid: int, epcs: Iterable[int], deoj: Eoj = METER) -> Frame:
+        """Ask *deoj* for the properties *epcs*, in that order.
+
+        Raises: ValueError: none, more than MAX_GET_PROPERTIES, or one twice.
+        """
+        asked = tuple(epcs)
+        if not 1 <= len(asked) <= MAX_GET_PROPERTIES:
+            raise ValueError(f"a Get asks for 1 to {MAX_GET_PROPERTIES} properties, not {len(asked)}")
+        if len(set(asked)) != len(asked):
+            raise ValueError("a Get asks for each property once")
+        return cls(tid, CONTROLLER, deoj, Esv.GET, tuple(Property(epc) for epc in asked))
+
+    @classmethod
+    def set_c(cls, tid: int, epc: int, edt: bytes) -> Frame:
+        """Write *edt* to the meter and want an answer.
+
+        Raises: ValueError: *epc* is not in SET_ALLOWED.
+        """
+        if epc not in SET_ALLOWED:
+            raise ValueError(f"EPC {epc:02X} of the meter is not ours to write")
+        return cls(tid, CONTROLLER, METER, Esv.SET_C, (Property(epc, edt),))
+
+    @classmethod
+    def inf_req(cls, tid: int, epc: int, deoj: Eoj) -> Frame:
+        """Ask *deoj* to announce *epc*."""
+        return cls(tid, CONTROLLER, deoj, Esv.INF_REQ, (Property(epc),))
+
+    # --- answers
+
+    def answer(self, esv: Esv, properties: tuple[Property, ...], get_properties: tuple[Property, ...] = ()) -> Frame:
+        """Return the answer to this frame: same TID, the two objects swapped."""
+        return Frame(self.tid, self.deoj, self.seoj, esv, properties, get_properties)
+
+    def answer_to_infc(self) -> Frame:
+        """Return the receipt an INFC asks for: same TID, objects swapped, the same EPCs in order, no data.
+
+        Raises: ValueError: this frame is no INFC.
+        Source: part 2, 4.2.3.5.
+        """
+        if self.esv is not Esv.INFC:
+            raise ValueError(f"only an INFC wants an INFC_RES, not {self.esv.name}")
+        return self.answer(Esv.INFC_RES, tuple(Property(announced.epc) for announced in self.properties))
+
+    def is_answer_to(self, request_esv: Esv) -> bool:
+        """Tell whether this ESV is one that answers *request_esv*, be it a refusal."""
+        return self.esv in _ANSWERS.get(request_esv, ())
+
+    def matches(self, request: Frame) -> bool:
+        """Tell whether this frame answers *request*: ESV, TID, both objects, and the same set of properties."""
+        return (
+            self.is_answer_to(request.esv)
+            and self.tid == request.tid
+            and self.seoj == request.deoj
+            and self.deoj == request.seoj
+            and {answered.epc for answered in self.properties} == {asked.epc for asked in request.properties}
+            and {answered.epc for answered in self.get_properties} == {asked.epc for asked in request.get_properties}
+        )
+
+    def edt_by_epc(self) -> dict[int, bytes]:
+        """Return the data that came, by EPC; a property without data (unsupported, in a Get_SNA) is left out.
+
+        Of a SetGet answer: what was read.
+        Raises: FrameError: two values for one EPC. Taking the first would be a guess which of them is true.
+        """
+        properties = self.get_properties if self.esv in _TWO_LISTS else self.properties
+        with_data = [(found.epc, found.edt) for found in properties if found.edt]
+        edts = dict(with_data)
+        if len(edts) != len(with_data):
+            raise FrameError("two values for one property", self.to_bytes())
+        return edts
+
+    # --- bytes
+
+    def to_bytes(self) -> bytes:
+        """Return the frame as it travels in the datagram."""
+        header = _HEADER.pack(
+            _FORMAT_1, self.tid, self.seoj.to_bytes(), self.deoj.to_bytes(), self.esv, len(self.properties)
+        )
+        body = [found.to_bytes() for found in self.properties]
+        if self.esv in _TWO_LISTS:
+            body.append(bytes((len(self.get_properties),)))
+            body.extend(found.to_bytes() for found in self.get_properties)
+        return header + b"".join(body)
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Frame:
+        """Read one whole frame.
+
+        Raises: FrameError: wrong header, unknown ESV, no property, truncated, or bytes left over.
+        """
+        if len(data) < _HEADER.size:
+            raise FrameError(f"a frame has at least {_HEADER.size} bytes, not {len(data)}", data)
+        ehd, tid, seoj, deoj, esv_code, count = _HEADER.unpack_from(data)
+        if ehd != _FORMAT_1:
+            raise FrameError(f"header is {ehd:04X}, not {_FORMAT_1:04X}", data)
+        esv = _ESV_BY_CODE.get(esv_code)
+        if esv is None:
+            raise FrameError(f"unknown ESV {esv_code:02X}", data)
+        properties, end = _read_properties(data, _HEADER.size, count)
+        get_properties: tuple[Property, ...] = ()
+        if esv in _TWO_LISTS:
+            if end == len(data):
+                raise FrameError("the second property list is missing", data)
+            get_properties, end = _read_properties(data, end + 1, data[end])
+        if end != len(data):
+            raise FrameError(f"{len(data) - end} bytes left over", data)
+        if not properties and not get_properties:
+            raise FrameError("a frame without a property", data)
+        return cls(tid, Eoj.from_bytes(seoj), Eoj.from_bytes(deoj), esv, properties, get_properties)
+
+
+def _read_properties(data: bytes, start: int, count: int) -> tuple[tuple[Property, ...], int]:
+    """Return *count* properties from *start* on, and where they end."""
+    properties: list[Property] = []
+    for _ in range(count):
+        edt_start = start + 2
+        if edt_start > len(data):
+            raise FrameError(f"{count} properties announced, {len(properties)} there", data)
+        epc, end = data[start], edt_start + data[start + 1]
+        if end > len(data):  # a slice past the end would succeed and be short
+            raise FrameError(f"EDT of {epc:02X} is cut short", data)
+        if epc < _FIRST_EPC:
+            raise FrameError(f"an EPC is 80 to FF, not {epc:02X}", data)
+        properties.append(Property(epc, data[edt_start:end]))
+        start = end
+    return tuple(properties), start
+
+
+# --- lists inside a property
+
+
+_MAP_BYTES = 16  # a map of this many EPCs or more is a bitmap
+
+
+def parse_property_map(edt: bytes) -> frozenset[int]:
+    """Return the EPCs of a property map (9D, 9E, 9F).
+
+    Below 16 properties: a count and that many EPCs. From 16 on: the count and 16 bytes, where bit j of byte i stands
+    for EPC 80 + 10 * j + i (hex).
+    Raises: FrameError: the count disagrees with what follows.
+    Source: ECHONET Lite Specification, part 2, 6.11, and its Appendix 1.
+    """
+    if not edt:
+        raise FrameError("an empty property map", edt)
+    count, listed = edt[0], edt[1:]
+    if count < _MAP_BYTES:
+        epcs = frozenset(listed)
+        if len(listed) != count or len(epcs) != count or (epcs and min(epcs) < _FIRST_EPC):
+            raise FrameError(f"a property map that does not list {count} properties", edt)
+        return epcs
+    check_length("property map", edt, 1 + _MAP_BYTES)
+    epcs = frozenset(
+        _FIRST_EPC + 0x10 * bit + low for low, bits in enumerate(listed) for bit in range(8) if bits >> bit & 1
+    )
+    if len(epcs) != count:
+        raise FrameError(f"a property map of {count} properties with {len(epcs)} bits set", edt)
+    return epcs
+
+
+def encode_property_map(epcs: Iterable[int]) -> bytes:
+    """Return the property map of *epcs*, in the form their number asks for (see parse_property_map).
+
+    Raises: ValueError: an EPC outside 80 to FF.
+    """
+    ordered = sorted(set(epcs))
+    if ordered and not _FIRST_EPC <= ordered[0] <= ordered[-1] <= _LAST_EPC:
+        raise ValueError("a property map holds EPCs from 80 to FF only")
+    if len(ordered) < _MAP_BYTES:
+        return bytes((len(ordered), *ordered))
+    bitmap = bytearray(_MAP_BYTES)
+    for epc in ordered:
+        bitmap[epc & 0x0F] |= 1 << ((epc - _FIRST_EPC) >> 4)
+    return bytes((len(ordered),)) + bitmap
+
+
+def parse_instance_list(edt: bytes) -> tuple[Eoj, ...]:
+    """Return the objects of an instance list (D5, D6 of the node profile): a count, then three bytes each.
+
+    Raises: FrameError: the count disagrees with what follows.
+    Source: ECHONET Lite Specification, part 2, 6.11.1.
+    """
+    if not edt or len(edt) != 1 + 3 * edt[0]:
+        raise FrameError("an instance list whose count is wrong", edt)
+    return tuple(Eoj.from_bytes(edt[start : start + 3]) for start in range(1, len(edt), 3))
+
+
+def encode_instance_list(eojs: Iterable[Eoj]) -> bytes:
+    """Return the instance list of *eojs*.
+
+    Raises: ValueError: more than the 84 that fit in one property.
+    """
+    listed = tuple(eojs)
+    if len(listed) > 84:
+        raise ValueError(f"an instance list holds at most 84 objects, not {len(listed)}")
+    return bytes((len(listed),)) + b"".join(eoj.to_bytes() for eoj in listed)
