@@ -1,0 +1,52 @@
+"""One lock between processes, gone with the process that holds it."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+
+class FileLock:
+    """An advisory lock (flock) on a file, exclusive or shared. It ends with its process, also by kill -9."""
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.path = path
+        self._monotonic = monotonic
+        self._sleep = sleep
+        self._fd: int | None = None
+
+    def acquire(self, *, shared: bool = False, timeout_s: float = 0.0) -> bool:
+        """Take the lock, or change it between shared and exclusive. False: others kept it for *timeout_s* seconds.
+
+        A change is not atomic: for a moment the lock may be free.
+
+        Raises: OSError: the file cannot be opened.
+        """
+        if self._fd is None:
+            self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
+        wanted = (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB
+        deadline = self._monotonic() + timeout_s
+        while True:
+            try:
+                fcntl.flock(self._fd, wanted)
+            except BlockingIOError:
+                if self._monotonic() >= deadline:
+                    return False
+                self._sleep(0.02)
+            else:
+                return True
+
+    def release(self) -> None:
+        """Give the lock back; harmless where it is not held."""
+        if self._fd is not None:
+            os.close(self._fd)
+            self._fd = None
