@@ -1,0 +1,400 @@
+"""Bosch BME280: temperature, humidity and pressure over I2C.
+
+Source: BST-BME280-DS002, the data sheet, rev. 1.6. The arithmetic never sees a bus; the driver below it only moves bytes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import struct
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from sensors.errors import SensorError, SensorNotFoundError
+
+logger = logging.getLogger(__name__)
+
+# Operating range. Source: data sheet, section 1.
+LOWEST_C, HIGHEST_C = -40.0, 85.0
+LOWEST_HPA, HIGHEST_HPA = 300.0, 1100.0
+
+# Registers. Source: data sheet, section 5.3, table 18.
+CALIBRATION_BLOCKS = ((0x88, 26), (0xE1, 7))  # first register, length
+CHIP_ID = 0xD0
+RESET = 0xE0
+CTRL_HUM = 0xF2
+STATUS = 0xF3
+CTRL_MEAS = 0xF4
+CONFIG = 0xF5
+SAMPLE_F7, SAMPLE_F7_BYTES = 0xF7, 8
+
+BME280_ID = 0x60
+RESET_WORD = 0xB6
+IM_UPDATE = 0x01  # STATUS: the calibration is being copied into the registers
+MEASURING = 0x08  # STATUS: a conversion is running
+HUMIDITY_BITS = 0x07  # CTRL_HUM: its oversampling
+MODE_BITS = 0x03  # CTRL_MEAS: 00 asleep, 01 forced
+FORCED = 0x01
+SKIPPED_20_BITS = 0x80000  # what temperature and pressure hold after a reset, or when they were not measured
+SKIPPED_16_BITS = 0x8000  # the same for humidity
+
+# Once a minute, each quantity once, no filter: the maker's setting for weather stations (data sheet, section 3.5.1).
+# Oversampling x1 has the register code 1; both the registers and the waiting time come from this one number.
+OVERSAMPLING = 1
+_CTRL_HUM_VALUE = OVERSAMPLING
+_CTRL_MEAS_VALUE = OVERSAMPLING << 5 | OVERSAMPLING << 2
+_CONFIG_VALUE = 0x00  # filter off; the standby time means nothing in forced mode
+
+_BMP280 = "a BMP280, which measures no humidity"
+_OTHER_CHIPS = {0x55: "a BMP180", 0x56: _BMP280, 0x57: _BMP280, 0x58: _BMP280, 0x61: "a BME680"}
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """The factory's trimming words, named as the data sheet names them (table 16)."""
+
+    dig_t1: int  # unsigned 16 bits
+    dig_t2: int
+    dig_t3: int
+    dig_p1: int  # unsigned 16 bits
+    dig_p2: int
+    dig_p3: int
+    dig_p4: int
+    dig_p5: int
+    dig_p6: int
+    dig_p7: int
+    dig_p8: int
+    dig_p9: int
+    dig_h1: int  # unsigned 8 bits
+    dig_h2: int
+    dig_h3: int  # unsigned 8 bits
+    dig_h4: int  # signed 12 bits
+    dig_h5: int  # signed 12 bits
+    dig_h6: int  # signed 8 bits
+
+
+@dataclass(frozen=True, slots=True)
+class RawSample:
+    """What the converter counted; None where the chip did not measure."""
+
+    temperature: int | None  # 20 bits
+    pressure: int | None  # 20 bits
+    humidity: int | None  # 16 bits
+
+
+@dataclass(frozen=True, slots=True)
+class Compensated:
+    """A sample in physical units; None where the chip did not measure."""
+
+    temperature_c: float
+    humidity_pct: float | None
+    pressure_hpa: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Bme280Reading:
+    """One whole reading: degrees Celsius, percent relative humidity, hectopascal at the sensor (not at sea level)."""
+
+    temperature_c: float  # -40 to 85
+    humidity_pct: float  # 0 to 100
+    pressure_hpa: float  # 300 to 1100
+
+
+def signed_12(word: int) -> int:
+    """Return the twelve bits of *word* (0x000 to 0xFFF) as a two's complement number, -2048 to 2047."""
+    return (word ^ 0x800) - 0x800
+
+
+def parse_calibration(block_88: bytes, block_e1: bytes) -> Calibration:
+    """Read the trimming words from registers 0x88-0xA1 (26 bytes) and 0xE1-0xE7 (7 bytes).
+
+    It does not judge them: an unprogrammed chip gives words too.
+    Raises: SensorError: a block has the wrong length.
+    Source: data sheet, section 4.2.2, table 16.
+    """
+    for block, (register, length) in zip((block_88, block_e1), CALIBRATION_BLOCKS, strict=True):
+        _check_length(f"calibration from 0x{register:02X}", block, length)
+    h2, h3, e4, e5, e6, h6 = struct.unpack("<hBBBBb", block_e1)
+    # H4 and H5 share the byte 0xE5: its low half ends H4, its high half ends H5.
+    h4 = signed_12(e4 << 4 | e5 & 0x0F)
+    h5 = signed_12(e6 << 4 | e5 >> 4)
+    words: tuple[int, ...] = (*struct.unpack("<HhhH8hxB", block_88), h2, h3, h4, h5, h6)  # x: 0xA0 is not used
+    return Calibration(*words)
+
+
+def parse_sample(block_f7: bytes) -> RawSample:
+    """Read the counts from registers 0xF7-0xFE (8 bytes); a skipped quantity is None.
+
+    The reset contents look like weather once they are compensated (about 22 C and 620 hPa), so they are caught here.
+    Raises: SensorError: not eight bytes.
+    Source: data sheet, section 5.4.7 to 5.4.9; the reset values: table 18.
+    """
+    _check_length("sample", block_f7, SAMPLE_F7_BYTES)
+    pressure = int.from_bytes(block_f7[0:3], "big") >> 4  # the low half of xlsb is not part of the number
+    temperature = int.from_bytes(block_f7[3:6], "big") >> 4
+    humidity = int.from_bytes(block_f7[6:8], "big")
+    return RawSample(
+        temperature=None if temperature == SKIPPED_20_BITS else temperature,
+        pressure=None if pressure == SKIPPED_20_BITS else pressure,
+        humidity=None if humidity == SKIPPED_16_BITS else humidity,
+    )
+
+
+def compensate(raw: RawSample, calibration: Calibration) -> Compensated:
+    """Turn counts into physical values within the sensor's operating range.
+
+    Raises: SensorError: temperature was skipped (the others depend on it), the calibration gives no pressure
+    (dig_P1 = 0), or temperature or pressure is outside -40 to 85 C, 300 to 1100 hPa. Nothing is clamped into range.
+    """
+    values = apply_formulas(raw, calibration)
+    _check_range("temperature", values.temperature_c, LOWEST_C, HIGHEST_C, "C")
+    if values.pressure_hpa is not None:
+        _check_range("pressure", values.pressure_hpa, LOWEST_HPA, HIGHEST_HPA, "hPa")
+    return values
+
+
+def apply_formulas(raw: RawSample, calibration: Calibration) -> Compensated:
+    """Turn counts into physical values by the double-precision formulas, without judging temperature and pressure.
+
+    Raises: SensorError: temperature was skipped, or the calibration gives no pressure.
+    Source: data sheet, section 8.1 (double precision).
+    """
+    if raw.temperature is None:
+        raise SensorError("BME280: temperature was not measured, so humidity and pressure mean nothing either")
+    fine = _fine_temperature(raw.temperature, calibration)
+    # The formulas for pressure and humidity take the fine temperature as a 32-bit integer, cut towards zero.
+    t_fine = int(fine)
+    return Compensated(
+        temperature_c=fine / 5120.0,
+        humidity_pct=None if raw.humidity is None else _humidity_pct(raw.humidity, t_fine, calibration),
+        pressure_hpa=None if raw.pressure is None else _pressure_pa(raw.pressure, t_fine, calibration) / 100.0,
+    )
+
+
+def _fine_temperature(count: int, c: Calibration) -> float:
+    """Return the temperature in steps of 1/5120 C."""
+    linear = (count / 16384.0 - c.dig_t1 / 1024.0) * c.dig_t2
+    deviation = count / 131072.0 - c.dig_t1 / 8192.0
+    return linear + deviation * deviation * c.dig_t3
+
+
+def _pressure_pa(count: int, t_fine: int, c: Calibration) -> float:
+    """Return pascal. Raises: SensorError: the sensitivity is not positive, so there is no pressure to divide out."""
+    offset_c = t_fine / 2.0 - 64000.0
+    offset = (offset_c * offset_c * c.dig_p6 / 32768.0 + offset_c * c.dig_p5 * 2.0) / 4.0 + c.dig_p4 * 65536.0
+    slope = (c.dig_p3 * offset_c * offset_c / 524288.0 + c.dig_p2 * offset_c) / 524288.0
+    sensitivity = (1.0 + slope / 32768.0) * c.dig_p1
+    if sensitivity <= 0.0:
+        raise SensorError(f"BME280: the calibration gives no pressure (dig_P1 is {c.dig_p1}): the chip is damaged")
+    linear = (1048576.0 - count - offset / 4096.0) * 6250.0 / sensitivity
+    square = c.dig_p9 * linear * linear / 2147483648.0
+    return linear + (square + linear * c.dig_p8 / 32768.0 + c.dig_p7) / 16.0
+
+
+def _humidity_pct(count: int, t_fine: int, c: Calibration) -> float:
+    """Return percent. The formula itself ends at 0 and 100: in dew and in very dry air the element reads past them.
+
+    The maker's published double-precision code multiplies by the term with dig_H3 once more than this; the data sheet
+    and the maker's integer code do not.
+    """
+    offset_c = t_fine - 76800.0
+    dry = c.dig_h4 * 64.0 + c.dig_h5 / 16384.0 * offset_c
+    drift = 1.0 + c.dig_h6 / 67108864.0 * offset_c * (1.0 + c.dig_h3 / 67108864.0 * offset_c)
+    linear = (count - dry) * (c.dig_h2 / 65536.0 * drift)
+    return min(100.0, max(0.0, linear * (1.0 - c.dig_h1 * linear / 524288.0)))
+
+
+def _check_length(what: str, block: bytes, expected: int) -> None:
+    if len(block) != expected:
+        raise SensorError(f"BME280: {what}: expected {expected} bytes, got {len(block)}")
+
+
+def _check_range(what: str, value: float, lowest: float, highest: float, unit: str) -> None:
+    if not lowest <= value <= highest:
+        raise SensorError(
+            f"BME280: {what} {value:.2f} {unit} is outside {lowest:.0f} to {highest:.0f} {unit}: check the wiring"
+        )
+
+
+def measuring_time_s(temperature: int, pressure: int, humidity: int) -> float:
+    """Return the longest time a measurement takes at these oversampling factors. Source: data sheet, section 9.1."""
+    return (1.25 + 2.3 * temperature + 2.3 * pressure + 0.575 + 2.3 * humidity + 0.575) / 1000.0
+
+
+class I2cBus(Protocol):
+    """The three methods of smbus2.SMBus that are needed. They raise OSError as the kernel reports it."""
+
+    def read_i2c_block_data(self, i2c_addr: int, register: int, length: int, /) -> Sequence[int]:
+        """Read up to 32 registers in one transfer."""
+
+    def write_byte_data(self, i2c_addr: int, register: int, value: int, /) -> None:
+        """Write one register."""
+
+    def close(self) -> None:
+        """Close the bus."""
+
+
+def open_i2c_bus(bus: int) -> I2cBus:
+    """Open /dev/i2c-*bus*. Raises: SensorError: smbus2 is not installed. OSError: the bus is missing or refused."""
+    try:
+        from smbus2 import SMBus  # only a poller with this sensor needs it
+    except ModuleNotFoundError as error:
+        raise SensorError("BME280: smbus2 is not installed: pip install 'power-consumption[poller]'") from error
+    opened: I2cBus = SMBus(bus)
+    return opened
+
+
+# A lost acknowledge, an electrical fault, a stretched clock: gone a moment later, or the sensor is.
+_PASSING_ERRNOS = frozenset({errno.EREMOTEIO, errno.EIO, errno.ETIMEDOUT, errno.ENXIO})
+_NO_ANSWER = "nothing answers there: check the wiring and the address (0x76 or 0x77; i2cdetect -y BUS)"
+_REMEDIES = {
+    errno.ENOENT: "no such I2C bus: switch I2C on (raspi-config, Interface Options) and check the bus number",
+    errno.EACCES: "may not use the bus: add the user to the group i2c (sudo usermod -aG i2c $USER), then log in again",
+    errno.EBUSY: "a kernel driver holds the address: unload it (sudo rmmod bmp280_i2c) or remove its dtoverlay",
+    errno.EREMOTEIO: _NO_ANSWER,
+    errno.ENXIO: _NO_ANSWER,
+    errno.EIO: "the transfer failed: check the wiring, keep it short, or slow the bus down (i2c_arm_baudrate)",
+    errno.ETIMEDOUT: "the bus is stuck: check the wiring, then switch the sensor off and on",
+}
+_NOT_FOUND_ERRNOS = frozenset({errno.ENOENT, errno.EREMOTEIO, errno.ENXIO})
+
+_RETRY_PAUSES_S = (0.02, 0.1)  # three tries in all: a disturbance of the wire is over within tens of milliseconds
+_POLL_S = 0.002  # also the start-up time; data sheet, table 1
+_STARTUP_POLLS = 6  # the maker's driver allows as many
+_MEASURING_POLLS = 10
+
+
+class _PassingError(SensorError):
+    """The chip was caught in a bad moment; starting over from the reset may cure it."""
+
+
+class Bme280:
+    """A BME280 in forced mode: it sleeps between readings, so it neither warms itself nor lags.
+
+    *open_bus* is called at the first reading and after a failure. Every failure makes the next try start over with
+    the chip id and a reset, so a sensor that lost its power comes back by itself.
+    Source: data sheet, section 3.3 (modes), 4 (reading), 5.4 (registers).
+    """
+
+    def __init__(
+        self, open_bus: Callable[[], I2cBus], address: int = 0x76, *, sleep: Callable[[float], None] = time.sleep
+    ) -> None:
+        self._open_bus = open_bus
+        self._address = address
+        self._sleep = sleep
+        self._name = f"BME280 at 0x{address:02X}"
+        self._bus: I2cBus | None = None
+        self._calibration: Calibration | None = None  # None: the chip must be identified, reset and read first
+
+    def read(self) -> Bme280Reading:
+        """Measure once: about 12 ms, 40 ms the first time.
+
+        A passing fault is tried again twice; that ends within 0.3 s, plus what the kernel waits on a stuck bus
+        (up to one second a transfer, one transfer a try).
+        Raises: SensorNotFoundError: no bus, no answer, or another chip. SensorError: any other failure, a skipped
+        quantity, a value outside the operating range. The text says what to do.
+        """
+        pauses_s = iter(_RETRY_PAUSES_S)
+        while True:
+            try:
+                return self._measure()
+            except (OSError, SensorError) as error:
+                self._calibration = None
+                passing = isinstance(error, _PassingError) or getattr(error, "errno", None) in _PASSING_ERRNOS
+                pause_s = next(pauses_s, None) if passing else None
+                if pause_s is None:
+                    self.close()
+                    if isinstance(error, SensorError):
+                        raise
+                    raise self._explained(error) from error
+                logger.debug("%s: %s; trying again", self._name, error)
+            self._sleep(pause_s)
+
+    def close(self) -> None:
+        """Close the bus; the next read opens it again."""
+        self._calibration = None
+        bus, self._bus = self._bus, None
+        if bus is not None:
+            with contextlib.suppress(OSError):  # an adapter that was unplugged: nothing is left to close
+                bus.close()
+
+    def _measure(self) -> Bme280Reading:
+        if self._calibration is None:
+            self._calibration = self._initialise()
+        # Both settings every time: a chip that lost its power since the last reading has forgotten them.
+        # The order matters: the chip takes up ctrl_hum when ctrl_meas is written (data sheet, section 5.4.3).
+        self._write(CTRL_HUM, _CTRL_HUM_VALUE)
+        self._write(CTRL_MEAS, _CTRL_MEAS_VALUE | FORCED)
+        # The whole time first: right after the trigger the status may still read "not measuring".
+        self._sleep(measuring_time_s(OVERSAMPLING, OVERSAMPLING, OVERSAMPLING))
+        self._wait_until_measured()
+        # One burst: the chip holds the three results together only within one transfer (section 4.1).
+        raw = parse_sample(self._read(SAMPLE_F7, SAMPLE_F7_BYTES))
+        values = None if raw.temperature is None else compensate(raw, self._calibration)
+        if values is None or values.humidity_pct is None or values.pressure_hpa is None:
+            raise _PassingError(f"{self._name}: holds its reset contents instead of a measurement: check its supply")
+        return Bme280Reading(values.temperature_c, values.humidity_pct, values.pressure_hpa)
+
+    def _initialise(self) -> Calibration:
+        """Make sure what chip it is, reset it, read its calibration and choose the settings."""
+        chip_id = self._read(CHIP_ID, 1)[0]
+        if chip_id != BME280_ID:
+            found = _OTHER_CHIPS.get(chip_id, "another chip, or a disturbed bus")
+            raise SensorNotFoundError(
+                f"{self._name}: its chip id is 0x{chip_id:02X}, not 0x{BME280_ID:02X}: this is {found}; "
+                "check the module and the address"
+            )
+        self._write(RESET, RESET_WORD)
+        self._wait_until_started()
+        blocks = self._read_calibration()
+        if blocks != self._read_calibration():
+            # One wrong byte shifts every value by a plausible amount (+0.45 C was seen) for as long as it is kept.
+            raise _PassingError(f"{self._name}: two readings of its calibration differ: check the wiring")
+        calibration = parse_calibration(*blocks)
+        if calibration.dig_t1 == 0 or calibration.dig_p1 == 0 or any(set(block) == {0xFF} for block in blocks):
+            raise _PassingError(f"{self._name}: its calibration is empty: the chip or its wiring is damaged")
+        self._write(CONFIG, _CONFIG_VALUE)  # while asleep, as after the reset; awake it may be ignored (section 5.4.6)
+        return calibration
+
+    def _wait_until_started(self) -> None:
+        for _ in range(_STARTUP_POLLS):
+            self._sleep(_POLL_S)
+            if not self._read(STATUS, 1)[0] & IM_UPDATE:
+                return
+        raise _PassingError(f"{self._name}: does not come out of its reset: switch it off and on")
+
+    def _read_calibration(self) -> list[bytes]:
+        return [self._read(register, length) for register, length in CALIBRATION_BLOCKS]
+
+    def _wait_until_measured(self) -> None:
+        """Wait for both signs that the sample is new: not measuring, and asleep again with our settings."""
+        for _ in range(_MEASURING_POLLS):
+            ctrl_hum, status, ctrl_meas = self._read(CTRL_HUM, 3)
+            if not status & MEASURING and not ctrl_meas & MODE_BITS:
+                if (ctrl_hum & HUMIDITY_BITS, ctrl_meas) != (_CTRL_HUM_VALUE, _CTRL_MEAS_VALUE):
+                    raise _PassingError(f"{self._name}: lost its settings while measuring: check its supply")
+                return
+            self._sleep(_POLL_S)
+        raise _PassingError(f"{self._name}: does not finish measuring: switch it off and on")
+
+    def _read(self, register: int, length: int) -> bytes:
+        block = bytes(self._opened_bus().read_i2c_block_data(self._address, register, length))
+        _check_length(f"registers from 0x{register:02X}", block, length)
+        return block
+
+    def _write(self, register: int, value: int) -> None:
+        self._opened_bus().write_byte_data(self._address, register, value)
+
+    def _opened_bus(self) -> I2cBus:
+        if self._bus is None:
+            self._bus = self._open_bus()
+        return self._bus
+
+    def _explained(self, error: OSError) -> SensorError:
+        remedy = _REMEDIES.get(error.errno or 0, "the I2C bus failed: check the wiring")
+        kind = SensorNotFoundError if error.errno in _NOT_FOUND_ERRNOS else SensorError
+        return kind(f"{self._name}: {remedy} ({error})")

@@ -1,0 +1,15 @@
+"""What can go wrong with a sensor. The text always says what to do about it.
+
+SensorError
+└── SensorNotFoundError     nothing there, or something else than the sensor
+"""
+
+from __future__ import annotations
+
+
+class SensorError(Exception):
+    """No trustworthy value this time. Leave the row out and ask again at the next round."""
+
+
+class SensorNotFoundError(SensorError):
+    """The sensor is not where it was looked for. A person has to check wiring, address or path."""
