@@ -215,24 +215,29 @@ class _Section:
             raise self.error(key, expected, f"{_shown(text)}: a comment stands on a line of its own")
         return text
 
-    def decimal(self, key: str, unit: str, low: int, high: int) -> Decimal | None:
-        """Return a number of *unit* from *low* to *high*, None where it is not given."""
+    def decimal(self, key: str, what: str, low: int, high: int) -> Decimal | None:
+        """Return a number from *low* to *high*, None where it is not given. *what* is its unit, for the error."""
         text = self.text(key)
         if not text:
             return None
         value = _to_decimal(text)
         if value is None or not low <= value <= high:
-            raise self.error(key, f"{unit}, {low} to {high}", _shown(text))
+            raise self.error(key, f"{what}, {low} to {high}", _shown(text))
         return value
 
-    def whole(self, key: str, unit: str, low: int, high: int, default: int) -> int:
-        """Return a whole number of *unit* from *low* to *high*."""
-        value = self.decimal(key, f"a whole number of {unit}" if unit else "a whole number", low, high)
+    def whole(self, key: str, what: str, low: int, high: int, default: int) -> int:
+        """Return a whole number from *low* to *high*."""
+        value = self.decimal(key, what, low, high)
         if value is None:
             return default
         if value != int(value):
-            raise self.error(key, f"a whole number, {low} to {high}", _shown(self.text(key)))
+            raise self.error(key, f"{what}, {low} to {high}", _shown(self.text(key)))
         return int(value)
+
+    def seconds(self, key: str, low: int, high: int, default: float) -> float:
+        """Return a time in seconds from *low* to *high*."""
+        value = self.decimal(key, "seconds", low, high)
+        return default if value is None else float(value)
 
     def directory(self, key: str, default: str) -> Path:
         """Return a path with ~ resolved."""
@@ -319,7 +324,7 @@ def _parse(path: Path, content: bytes) -> dict[str, dict[str, str]]:
         raise SettingsError(f"{path}: line {err.lineno}: the {_named('section', err.section)} is there twice") from None
     except configparser.DuplicateOptionError as err:
         key = _named("key", err.option)
-        raise SettingsError(f"{path}: line {err.lineno}: [{err.section}] the {key} is there twice") from None
+        raise SettingsError(f"{path}: line {err.lineno}: the {key} is there twice in its section") from None
     except configparser.ParsingError as err:
         raise SettingsError(f"{path}: line {err.errors[0][0]}: expected key = value or [section]") from None
     for section in parser.sections():
@@ -361,18 +366,16 @@ def _to_decimal(text: str) -> Decimal | None:
 
 
 def _route_b(section: _Section, environ: Mapping[str, str]) -> RouteB:
-    interval_s = section.whole("interval", "seconds", 1, 3600, 60)
+    interval_s = section.whole("interval", "whole seconds", 1, 3600, 60)
     if interval_s < 10:
         logger.warning("%s: [routeB] interval: %d s is short: a poll alone can take longer", section.path, interval_s)
-    timeout_s = section.decimal("timeout", "seconds", 1, 120)
-    history_pause_s = section.decimal("history_pause", "seconds", 0, 600)
     return RouteB(
         device=section.plain("device", "a device", "/dev/ttyUSB0"),
         id=_route_b_id(section, environ),
         password=_route_b_password(section, environ),
         interval_s=interval_s,
-        timeout_s=20.0 if timeout_s is None else float(timeout_s),
-        history_pause_s=10.0 if history_pause_s is None else float(history_pause_s),
+        timeout_s=section.seconds("timeout", 1, 120, 20.0),
+        history_pause_s=section.seconds("history_pause", 0, 600, 10.0),
     )
 
 
@@ -423,10 +426,9 @@ def _storage(section: _Section) -> Storage:
 
 
 def _co2(section: _Section) -> Co2:
-    warm_up_s = section.decimal("warm_up", "seconds", 0, 3600)
     return Co2(
         device=section.plain("device", "a device", "/dev/serial0"),
-        warm_up_s=180.0 if warm_up_s is None else float(warm_up_s),
+        warm_up_s=section.seconds("warm_up", 0, 3600, 180.0),
     )
 
 
@@ -435,7 +437,7 @@ def _bme280(section: _Section) -> Bme280:
     address = section.text("address").lower()
     if address not in addresses:
         raise section.error("address", "0x76 or 0x77", _shown(address))
-    return Bme280(bus=section.whole("bus", "", 0, 255, 1), address=addresses[address])
+    return Bme280(bus=section.whole("bus", "the number of an I2C bus", 0, 255, 1), address=addresses[address])
 
 
 def _graph(section: _Section) -> Graph:
@@ -476,7 +478,7 @@ def _tariff(section: _Section) -> Tariff | None:
         export_yen_per_kwh=section.decimal("export_yen", "yen per kWh", 0, 1000),
         fuel_adjustment_yen_per_kwh=section.decimal("fuel_adjustment_yen", "yen per kWh", -1000, 1000) or zero,
         renewable_levy_yen_per_kwh=section.decimal("renewable_levy_yen", "yen per kWh", 0, 1000) or zero,
-        billing_day=section.whole("billing_day", "days", 1, 28, 1),
+        billing_day=section.whole("billing_day", "a day of the month", 1, 28, 1),
     )
 
 
