@@ -1,0 +1,220 @@
+"""The commands we send: their text, their quirks as data, their secrets masked.
+
+What writes the module's flash memory (WOPT, WUART, SKSAVE) or wipes it (SKERASE) is not here: nothing we do needs it.
+Source: BP35A1 command reference 4 (single-hop edition); the side argument of dual-stack modules: observed.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from ipaddress import IPv6Address
+
+from skstack.lines import MAX_PAYLOAD_BYTES
+from skstack.values import ECHONET_PORT, Dialect
+
+FIRST_CHANNEL, LAST_CHANNEL = 0x21, 0x3C
+"""The 28 channels of the B-route, 922.5 to 927.9 MHz. Source: BP35A1 command reference 4.12, 8."""
+ALL_CHANNELS_MASK = 0xFFFFFFFF
+MAX_SCAN_DURATION = 14
+B_ROUTE_SIDE = "0"
+
+_MASK = "****"
+_PRINTABLE = re.compile(r"[\x20-\x7E]*")
+_REGISTER = re.compile(r"S[0-9A-F]{1,2}")
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One command and the syntax quirks the reference gives it.
+
+    Raises: ValueError: a name or argument that is not printable ASCII. A CR in a password would start a second command.
+    """
+
+    name: str
+    args: tuple[str, ...] = ()
+    payload: bytes | None = None  # SKSENDTO: raw bytes right after the line, whose terminator is a space
+    terminator: bytes = b"\r\n"  # ROPT ends with CR only
+    has_status: bool = True  # SKLL64 answers an address and no OK
+    secret_args: frozenset[int] = frozenset()  # positions in args that are never shown
+
+    def __post_init__(self) -> None:
+        """Refuse what would not stay one line. The text of the error does not contain the value."""
+        if not self.name or not _PRINTABLE.fullmatch(self.name):
+            raise ValueError("the name of a command must be printable ASCII")
+        for position, arg in enumerate(self.args):
+            if not _PRINTABLE.fullmatch(arg):
+                raise ValueError(f"argument {position + 1} of {self.name} must be printable ASCII (0x20 to 0x7E)")
+
+    def to_bytes(self) -> bytes:
+        """Return what goes over the wire. After a payload nothing follows: a line end would be an empty command."""
+        line = " ".join((self.name, *self.args)).encode("ascii")
+        return line + self.terminator if self.payload is None else line + b" " + self.payload
+
+    def __str__(self) -> str:
+        """Show the line with its secrets masked, and of a payload its length only."""
+        shown = (_MASK if position in self.secret_args else arg for position, arg in enumerate(self.args))
+        line = " ".join((self.name, *shown))
+        return line if self.payload is None else f"{line} <{len(self.payload)} bytes>"
+
+    def __repr__(self) -> str:
+        return f"<Command {self}>"
+
+
+def reset() -> Command:
+    """SKRESET: all registers, credentials and the session go back to nothing. Source: BP35A1 command reference 4."""
+    return Command("SKRESET")
+
+
+def echo_off() -> Command:
+    """Stop the module from repeating what we send, secrets included. This command itself is still echoed."""
+    return write_register("SFE", "0")
+
+
+def stack_version() -> Command:
+    """SKVER: answered with EVER. A module with J11 (binary) firmware stays silent."""
+    return Command("SKVER")
+
+
+def app_version() -> Command:
+    """SKAPPVER: answered with EAPPVER, by Tessera modules with FAIL ER04."""
+    return Command("SKAPPVER")
+
+
+def module_info() -> Command:
+    """SKINFO: answered with EINFO, which tells the dialect. Source: BP35A1 command reference 4.2."""
+    return Command("SKINFO")
+
+
+def set_password(password: str) -> Command:
+    """SKSETPWD: 1 to 32 visible ASCII characters, 12 in practice; kept until reset.
+
+    Source: BP35A1 command reference 4.19. Raises: ValueError.
+    """
+    if not re.fullmatch(r"[\x21-\x7E]{1,32}", password):
+        raise ValueError("the password must be 1 to 32 visible ASCII characters")
+    return Command("SKSETPWD", (f"{len(password):X}", password), secret_args=frozenset({1}))
+
+
+def set_route_b_id(route_b_id: str) -> Command:
+    """SKSETRBID: 32 hex digits, sent in upper case; kept until reset.
+
+    Source: BP35A1 command reference 4.20. Raises: ValueError.
+    """
+    if not re.fullmatch(r"[0-9A-Fa-f]{32}", route_b_id):
+        raise ValueError("the Route-B ID must be 32 hex digits")
+    return Command("SKSETRBID", (route_b_id.upper(),), secret_args=frozenset({0}))
+
+
+def scan(dialect: Dialect, *, duration: int, channel_mask: int = ALL_CHANNELS_MASK, mode: int = 2) -> Command:
+    """SKSCAN: OK at once, then EVENT 20 and EPANDESC for each PAN, EVENT 22 at the end.
+
+    Mode 2 asks only coordinators with our pairing ID, mode 3 all, mode 0 measures energy. duration is 0 to 14, see
+    scan_seconds. Source: BP35A1 command reference 4.12. Raises: ValueError.
+    """
+    if mode not in (0, 2, 3):
+        raise ValueError(f"scan mode must be 0, 2 or 3, not {mode}")
+    if not 0 < channel_mask <= ALL_CHANNELS_MASK:
+        raise ValueError(f"channel mask must have 1 to 32 bits, not {channel_mask:#x}")
+    args = (f"{mode:X}", f"{channel_mask:08X}", f"{_checked_duration(duration):X}")
+    return Command("SKSCAN", args if dialect is Dialect.SINGLE else (*args, B_ROUTE_SIDE))
+
+
+def scan_seconds(duration: int, channels: int = LAST_CHANNEL - FIRST_CHANNEL + 1) -> float:
+    """Seconds that a scan of so many channels takes: 9.6 ms x (2**duration + 1) each; 17.5 s for 28 at duration 6.
+
+    Source: measurements; the BP35A1 command reference 4.12 says 10 ms. Raises: ValueError.
+    """
+    return float(0.0096 * ((1 << _checked_duration(duration)) + 1) * channels)
+
+
+def _checked_duration(duration: int) -> int:
+    if not 0 <= duration <= MAX_SCAN_DURATION:
+        raise ValueError(f"scan duration must be 0 to {MAX_SCAN_DURATION}, not {duration}")
+    return duration
+
+
+def channel_mask(channel: int) -> int:
+    """Return the scan mask for one channel, 0x21 to 0x3C: bit 0 is channel 0x21.
+
+    Source: BP35A1 command reference 4.12. Raises: ValueError.
+    """
+    if not FIRST_CHANNEL <= channel <= LAST_CHANNEL:
+        raise ValueError(f"channel must be {FIRST_CHANNEL:#x} to {LAST_CHANNEL:#x}, not {channel:#x}")
+    return 1 << (channel - FIRST_CHANNEL)
+
+
+def write_register(name: str, value: str) -> Command:
+    """SKSREG <name> <value>: set a virtual register until reset, such as S2 (channel) and S3 (PAN ID).
+
+    *value* is hex digits without prefix. Source: BP35A1 command reference 4.1. Raises: ValueError.
+    """
+    if not re.fullmatch(r"[0-9A-F]{1,16}", value):
+        raise ValueError("a register value must be 1 to 16 upper-case hex digits")
+    return Command("SKSREG", (_checked_register(name), value))
+
+
+def read_register(name: str) -> Command:
+    """SKSREG <name>: answered with ESREG and OK. Source: BP35A1 command reference 4.1. Raises: ValueError."""
+    return Command("SKSREG", (_checked_register(name),))
+
+
+def _checked_register(name: str) -> str:
+    if not _REGISTER.fullmatch(name):
+        raise ValueError(f"a register is S and one or two upper-case hex digits, not {name!r}")
+    return name
+
+
+def join(address: IPv6Address) -> Command:
+    """SKJOIN: OK at once, then the PANA handshake, and EVENT 25 or 24. Source: BP35A1 command reference 4.4."""
+    return Command("SKJOIN", (_expanded(address),))
+
+
+def rejoin() -> Command:
+    """SKREJOIN: renew the session; FAIL ER10 where there is none. Source: BP35A1 command reference 4.5."""
+    return Command("SKREJOIN")
+
+
+def terminate() -> Command:
+    """SKTERM: end the session; OK, then EVENT 27 or 28; FAIL ER10 where there is none.
+
+    Source: BP35A1 command reference 4.6.
+    """
+    return Command("SKTERM")
+
+
+def link_local_address(mac: bytes) -> Command:
+    """SKLL64: the link-local address for a MAC of 8 bytes. Answered with that address alone, no OK.
+
+    Source: BP35A1 command reference 4.33. Raises: ValueError.
+    """
+    if len(mac) != 8:
+        raise ValueError(f"a MAC address has 8 bytes, not {len(mac)}")
+    return Command("SKLL64", (mac.hex().upper(),), has_status=False)
+
+
+def payload_mode() -> Command:
+    """ROPT: OK 00 where ERXUDP payloads are binary, OK 01 where they are hex text; Tessera modules say FAIL ER04.
+
+    The command and its answers end with CR alone. Source: BP35A1 command reference 4.35.
+    """
+    return Command("ROPT", terminator=b"\r")
+
+
+def send_udp(dialect: Dialect, address: IPv6Address, payload: bytes, port: int = ECHONET_PORT) -> Command:
+    """SKSENDTO from UDP handle 1: EVENT 21, then OK. 1 to 1232 bytes, always encrypted (sec 1: no key, no datagram).
+
+    Source: BP35A1 command reference 4.7. Raises: ValueError.
+    """
+    if not 1 <= len(payload) <= MAX_PAYLOAD_BYTES:
+        raise ValueError(f"a datagram has 1 to {MAX_PAYLOAD_BYTES} bytes, not {len(payload)}")
+    if not 0 < port <= 0xFFFF:
+        raise ValueError(f"a port has 16 bits, not {port:#x}")
+    side = () if dialect is Dialect.SINGLE else (B_ROUTE_SIDE,)
+    args = ("1", _expanded(address), f"{port:04X}", "1", *side, f"{len(payload):04X}")
+    return Command("SKSENDTO", args, payload)
+
+
+def _expanded(address: IPv6Address) -> str:
+    """Eight groups of four upper-case digits: the only form that every module accepts (ER06 otherwise)."""
+    return address.exploded.upper()

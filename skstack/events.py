@@ -1,0 +1,377 @@
+"""Lines to values: what the module said.
+
+parse_line has three outcomes: a value; an UnknownLine (well-formed, not for us); MalformedLineError.
+The values themselves are in values.py, the assembly of EPANDESC blocks in pans.py; both are offered here.
+"""
+
+from __future__ import annotations
+
+import re
+from binascii import unhexlify
+from collections.abc import Callable
+from functools import lru_cache
+from ipaddress import IPv6Address
+from typing import NamedTuple
+
+from skstack.errors import MalformedLineError
+from skstack.lines import TRUNCATED
+from skstack.pans import PanCollector, PanDescription, link_local, signal_dbm
+from skstack.values import (
+    ECHONET_PORT,
+    AddressLine,
+    AppVersion,
+    Dialect,
+    Echo,
+    EnergyScan,
+    Event,
+    EventCode,
+    HandleLine,
+    Line,
+    ListHeader,
+    ModuleInfo,
+    NeighborLine,
+    PanField,
+    Pong,
+    RegisterValue,
+    StackVersion,
+    StatusFail,
+    StatusOk,
+    TcpReceived,
+    TcpStatus,
+    UdpReceived,
+    UnknownLine,
+)
+
+__all__ = [
+    "ECHONET_PORT",
+    "AddressLine",
+    "AppVersion",
+    "Dialect",
+    "Echo",
+    "EnergyScan",
+    "Event",
+    "EventCode",
+    "HandleLine",
+    "Line",
+    "ListHeader",
+    "ModuleInfo",
+    "NeighborLine",
+    "PanCollector",
+    "PanDescription",
+    "PanField",
+    "Pong",
+    "RegisterValue",
+    "StackVersion",
+    "StatusFail",
+    "StatusOk",
+    "TcpReceived",
+    "TcpStatus",
+    "UdpReceived",
+    "UnknownLine",
+    "link_local",
+    "parse_line",
+    "signal_dbm",
+]
+
+
+def parse_line(line: bytes) -> Line:
+    """Return what *line* (without its terminator) says. Pure: no state, no log.
+
+    Raises: MalformedLineError: a known kind of line with broken fields, or bytes that are no printable ASCII.
+    """
+    if line.startswith(b"ERXUDP "):
+        return _parse_udp(line)
+    if len(line) <= _REPEATED_LINE_BYTES and line.startswith((b"EVENT ", b"OK")):
+        return _parse_repeated(line)
+    return _parse_other(line)
+
+
+_REPEATED_LINE_BYTES = 64
+
+
+@lru_cache(maxsize=256)
+def _parse_repeated(line: bytes) -> Line:
+    """As _parse_other, remembered: weeks of the same few EVENT and OK lines, none of which holds a secret."""
+    return _parse_other(line)
+
+
+def _parse_other(line: bytes) -> Line:
+    if _ECHO.match(line):
+        return _parse_echo(line)
+    if not _is_printable(line):
+        raise MalformedLineError("not printable ASCII", line)
+    text = line.decode("ascii").rstrip(" ")  # some firmware puts a space before the line end
+    keyword, *fields = text.split(" ")
+    try:
+        if (parse := _PARSERS.get(keyword)) is not None:
+            return parse(fields)
+        if text.startswith("  "):
+            return _parse_pan_field(text)
+        return _parse_body_line(line, text)
+    except ValueError as error:
+        # The reason names what is wrong, never the value; the cause would show it.
+        raise MalformedLineError(str(error), line) from None
+
+
+# --- fields: each raises ValueError with a reason that does not repeat the value
+
+
+def _hex(token: str, digits: int, name: str) -> int:
+    if len(token) != digits or not _HEX.fullmatch(token):
+        raise ValueError(f"{name} is not {digits} hex digits")
+    return int(token, 16)
+
+
+def _short_hex(token: str, name: str) -> int:
+    if not 1 <= len(token) <= 2 or not _HEX.fullmatch(token):
+        raise ValueError(f"{name} is not one or two hex digits")
+    return int(token, 16)
+
+
+def _mac(token: str) -> bytes:
+    # 12 digits are no EUI-64, but a published client's test has them.
+    if len(token) not in (12, 16) or not _HEX.fullmatch(token):
+        raise ValueError("MAC address is not 16 hex digits")
+    return unhexlify(token)
+
+
+@lru_cache(maxsize=256)
+def _address(token: str) -> IPv6Address:
+    # IPv6Address alone would also take a zone ("%eth0") and an embedded IPv4 address.
+    if not _ADDRESS_CHARACTERS.fullmatch(token):
+        raise ValueError("address is not IPv6")
+    try:
+        return IPv6Address(token)
+    except ValueError:
+        raise ValueError("address is not IPv6") from None
+
+
+def _expect(fields: list[str], *counts: int) -> None:
+    if len(fields) not in counts:
+        raise ValueError(f"{len(fields)} fields instead of {' or '.join(map(str, counts))}")
+
+
+_HEX = re.compile(r"[0-9A-Fa-f]+")
+_ADDRESS_CHARACTERS = re.compile(r"[0-9A-Fa-f:]{2,39}")
+
+
+# --- ERXUDP
+
+_UDP = re.compile(rb"ERXUDP ((?:[^ ]+ ){6,8}?)([0-9A-Fa-f]{4}) (.*)", re.DOTALL)
+
+
+class _UdpHeader(NamedTuple):
+    sender: IPv6Address
+    destination: IPv6Address
+    remote_port: int
+    local_port: int
+    sender_mac: bytes
+    lqi: int | None
+    secured: bool
+    side: int | None
+
+
+def _parse_udp(line: bytes) -> UdpReceived:
+    """ERXUDP <sender> <destination> <rport> <lport> <mac> [lqi] <secured> [side] <length> <payload>."""
+    match = _UDP.fullmatch(line)
+    if match is None:
+        raise MalformedLineError("no ERXUDP header", line)
+    fields, length_field, printed = match.groups()
+    try:
+        header = _parse_udp_header(fields)
+        payload = _payload(printed, int(length_field, 16))
+    except ValueError as error:
+        raise MalformedLineError(str(error), line) from None
+    return UdpReceived(*header, payload)
+
+
+@lru_cache(maxsize=64)
+def _parse_udp_header(fields: bytes) -> _UdpHeader:
+    """Remembered: a session sees the same few headers for weeks, and they hold addresses only."""
+    sender, destination, remote_port, local_port, mac, *rest = fields.decode("ascii").rstrip(" ").split(" ")
+    lqi = rest.pop(0) if len(rest) == 3 else None
+    side = rest.pop() if len(rest) == 2 else None
+    [secured] = rest
+    is_secured = _short_hex(secured, "SECURED")
+    if is_secured > 1:
+        raise ValueError("SECURED is neither 0 nor 1")
+    return _UdpHeader(
+        _address(sender),
+        _address(destination),
+        _hex(remote_port, 4, "remote port"),
+        _hex(local_port, 4, "local port"),
+        _mac(mac),
+        None if lqi is None else _hex(lqi, 2, "LQI"),
+        is_secured == 1,
+        None if side is None else _short_hex(side, "side"),
+    )
+
+
+def _payload(printed: bytes, length: int) -> bytes:
+    """Return the payload, printed as hex text or as it is. The declared *length* tells which."""
+    if len(printed) == 2 * length:
+        try:
+            return unhexlify(printed)
+        except ValueError:
+            raise ValueError("payload is not hex") from None
+    if len(printed) != length or printed.endswith(TRUNCATED):
+        raise ValueError(f"payload is not {length} bytes")
+    return printed
+
+
+# --- the other kinds
+
+
+def _parse_event(fields: list[str]) -> Event:
+    _expect(fields, 1, 2, 3, 4)
+    number = _hex(fields[0], 2, "EVENT number")
+    code = EventCode(number) if number in EventCode._value2member_map_ else number
+    if len(fields) == 1:
+        return Event(code)
+    address = _address(fields[1])
+    match fields[2:]:
+        case []:
+            return Event(code, address)
+        case [side] if len(side) == 1:
+            return Event(code, address, side=_short_hex(side, "side"))
+        case [param]:
+            return Event(code, address, param=_hex(param, 2, "parameter"))
+        case [side, param]:
+            return Event(code, address, _short_hex(side, "side"), _short_hex(param, "parameter"))
+        case _:
+            raise AssertionError("counted above")
+
+
+def _parse_ok(fields: list[str]) -> StatusOk:
+    _expect(fields, 0, 1)
+    return StatusOk(fields[0] if fields else None)
+
+
+def _parse_fail(fields: list[str]) -> StatusFail:
+    _expect(fields, 1)
+    if not re.fullmatch(r"ER\d\d", fields[0]):
+        raise ValueError("error code is not ERnn")
+    return StatusFail(fields[0])
+
+
+def _parse_module_info(fields: list[str]) -> ModuleInfo:
+    _expect(fields, 5)
+    address, mac, channel, pan_id, last = fields
+    dialect = {"FFFE": Dialect.SINGLE, "0": Dialect.DUAL, "1": Dialect.DUAL}.get(last.upper())
+    if not _HEX.fullmatch(last):
+        raise ValueError("last field is not hex")
+    return ModuleInfo(_address(address), _mac(mac), _hex(channel, 2, "channel"), _hex(pan_id, 4, "PAN ID"), dialect)
+
+
+def _parse_register(fields: list[str]) -> RegisterValue:
+    _expect(fields, 1)
+    return RegisterValue(fields[0])
+
+
+def _parse_stack_version(fields: list[str]) -> StackVersion:
+    _expect(fields, 1)
+    return StackVersion(fields[0])
+
+
+def _parse_app_version(fields: list[str]) -> AppVersion:
+    _expect(fields, 1)
+    return AppVersion(fields[0])
+
+
+def _parse_pong(fields: list[str]) -> Pong:
+    _expect(fields, 1)
+    return Pong(_address(fields[0]))
+
+
+def _parse_tcp(fields: list[str]) -> TcpReceived:
+    _expect(fields, 5)
+    sender, remote_port, local_port, length, printed = fields
+    payload = _payload(printed.encode("ascii"), _hex(length, 4, "length"))
+    return TcpReceived(
+        _address(sender), _hex(remote_port, 4, "remote port"), _hex(local_port, 4, "local port"), payload
+    )
+
+
+def _parse_tcp_status(fields: list[str]) -> TcpStatus:
+    _expect(fields, 2, 5)
+    status, handle = _short_hex(fields[0], "status"), _short_hex(fields[1], "handle")
+    if len(fields) == 2:
+        return TcpStatus(status, handle)
+    remote_port, local_port = _hex(fields[3], 4, "remote port"), _hex(fields[4], 4, "local port")
+    return TcpStatus(status, handle, _address(fields[2]), remote_port, local_port)
+
+
+def _list_header(name: str) -> Callable[[list[str]], ListHeader]:
+    def parse(fields: list[str]) -> ListHeader:
+        _expect(fields, 0)
+        return ListHeader(name)
+
+    return parse
+
+
+_LISTS = ("EADDR", "ENEIGHBOR", "EPANDESC", "EEDSCAN", "EHANDLE", "EPORT")
+
+_PARSERS: dict[str, Callable[[list[str]], Line]] = {
+    "OK": _parse_ok,
+    "FAIL": _parse_fail,
+    "EVENT": _parse_event,
+    "EINFO": _parse_module_info,
+    "ESREG": _parse_register,
+    "EVER": _parse_stack_version,
+    "EAPPVER": _parse_app_version,
+    "EPONG": _parse_pong,
+    "ERXTCP": _parse_tcp,
+    "ETCP": _parse_tcp_status,
+    **{name: _list_header(name) for name in _LISTS},
+}
+
+
+def _parse_pan_field(text: str) -> PanField:
+    match = _PAN_FIELD.fullmatch(text)
+    if match is None:
+        raise ValueError("indented, but no Key:Value")
+    return PanField(match[1], match[2])
+
+
+_PAN_FIELD = re.compile(r"  ([A-Za-z][A-Za-z0-9 ]*):([^ ]+)")
+
+
+def _parse_body_line(line: bytes, text: str) -> Line:
+    """Recognise the lines of a list by their form, where that is safe."""
+    if (match := _ADDRESS_LINE.fullmatch(text)) is not None:
+        return AddressLine(_address(match[1]))
+    if (match := _NEIGHBOR_LINE.fullmatch(text)) is not None:
+        return NeighborLine(_address(match[1]), unhexlify(match[2]), int(match[3], 16))
+    if (match := _HANDLE_LINE.fullmatch(text)) is not None:
+        return HandleLine(int(match[1], 16), _address(match[2]), int(match[3], 16), int(match[4], 16))
+    if _ENERGY_LINE.fullmatch(text):
+        numbers = unhexlify(text.replace(" ", ""))
+        return EnergyScan(tuple(zip(numbers[::2], numbers[1::2], strict=True)))
+    return UnknownLine(line)
+
+
+_ADDRESS_LINE = re.compile(r"([0-9A-Fa-f]{0,4}:[0-9A-Fa-f:]{1,34})")
+_NEIGHBOR_LINE = re.compile(r"([0-9A-F:]{39}) ([0-9A-F]{16}) ([0-9A-F]{4})")
+_HANDLE_LINE = re.compile(r"([0-9A-F]{1,2}) ([0-9A-F:]{39}) ([0-9A-F]{4}) ([0-9A-F]{4})")
+_ENERGY_LINE = re.compile(r"(?:(?:2[1-9A-F]|3[0-9A-C]) [0-9A-F]{2} )*(?:2[1-9A-F]|3[0-9A-C]) [0-9A-F]{2}")
+
+
+def _parse_echo(line: bytes) -> Line:
+    """Return the echo's keyword, or the real line that is glued behind it.
+
+    What we write without a line end (a payload, half a command) is echoed without one, and the next line follows.
+    """
+    if (glued := _GLUED.search(line)) is not None:
+        return parse_line(line[glued.start() :])
+    keyword = line.split(b" ", 1)[0]
+    if line.endswith(TRUNCATED) or not (keyword == b"SKSENDTO" or _is_printable(line)):
+        raise MalformedLineError("not printable ASCII", line)
+    return Echo(keyword.decode("ascii"))
+
+
+_ECHO = re.compile(rb"(?:SK[A-Z0-9]+|ROPT|WOPT|RUART|WUART)(?: |$)")
+_GLUED = re.compile(rb"(?<=\S)(?:OK|FAIL ER\d\d)$|ERXUDP [0-9A-Fa-f]{1,4}:|EVENT [0-9A-Fa-f]{2}(?= |$)")
+
+
+def _is_printable(line: bytes) -> bool:
+    return line.isascii() and line.decode("ascii").isprintable()
