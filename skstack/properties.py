@@ -326,11 +326,16 @@ def decode_scale(values: Mapping[int, bytes]) -> EnergyScale | None:
 
 
 def decode_identity(values: Mapping[int, bytes]) -> MeterIdentity:
-    """Decode who the meter is from the EDTs that came, by EPC. What is absent or broken is None."""
+    """Decode who the meter is from the EDTs that came, by EPC. What is absent or broken is None.
+
+    A meter whose Get map (9F) lists a coefficient that did not come has no scale here: 1 would be a guess.
+    """
+    get_map = _decoded(values, Epc.GET_MAP, parse_property_map) or frozenset()
+    coefficient_owed = Epc.COEFFICIENT in get_map and Epc.COEFFICIENT not in values
     return MeterIdentity(
         manufacturer=_decoded(values, Epc.MAKER_CODE, decode_maker_code),
         serial_number=_decoded(values, Epc.SERIAL_NUMBER, decode_serial_number),
         release=_decoded(values, Epc.STANDARD_VERSION, decode_release),
-        scale=decode_scale(values),
-        get_map=_decoded(values, Epc.GET_MAP, parse_property_map) or frozenset(),
+        scale=None if coefficient_owed else decode_scale(values),
+        get_map=get_map,
     )
