@@ -8,6 +8,7 @@ SkStackError
 ├── SendUnconfirmedError    neither EVENT 21 nor a matching answer came
 ├── SendFailedError         EVENT 21 said that the datagram was not sent
 ├── SessionLostError        PANA is not established, has ended or has expired
+├── MeterNotFoundError      a scan ended without the meter
 └── PortLostError           (also OSError) the serial device is gone, busy or refused
 """
 
@@ -76,6 +77,10 @@ class SessionLostError(SkStackError):
         """Give the *reason*, and the EVENT number that told us where there was one."""
         super().__init__(reason)
         self.event_code = event_code
+
+
+class MeterNotFoundError(SkStackError):
+    """No meter with our pairing ID answered a scan. Scan again later; a weak radio misses beacons."""
 
 
 class PortLostError(SkStackError, OSError):

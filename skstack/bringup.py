@@ -1,0 +1,154 @@
+"""From a silent port to a module that knows its credentials: open, wake, reset, probe, set up.
+
+Blocking, and bounded: well under a second for a healthy module, about 3 s for a silent one at each baud rate.
+Nothing here writes the module's flash: WOPT, WUART and SKSAVE are never sent.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from skstack import commands
+from skstack.driver import SkStack
+from skstack.errors import CommandFailedError, SkStackError, SkStackTimeoutError
+from skstack.events import Dialect, Line, ModuleInfo, StackVersion
+from skstack.port import FACTORY_BAUD_RATE, OTHER_BAUD_RATES, PortOpener
+
+logger = logging.getLogger(__name__)
+
+BAUD_RATES = (FACTORY_BAUD_RATE, *OTHER_BAUD_RATES)
+PROBE_TIMEOUT_S = 1.0  # SKVER is answered at once; a second covers a busy module
+
+# The J11 firmware speaks binary frames, and answers any well-framed request. Source: ROHM BP35Cx-J11 UART interface.
+_J11_MAGIC_REQUEST = bytes.fromhex("D0EA83FC")
+_J11_MAGIC_ANSWER = bytes.fromhex("D0F9EE5D")
+_J11_GET_VERSION = 0x006B
+
+_LineT = TypeVar("_LineT", bound=Line)
+
+
+class ModuleNotAnsweringError(SkStackError):
+    """Nothing at all came back at any baud rate. Check that the device is the Wi-SUN module."""
+
+
+class ModuleUnsupportedError(SkStackError):
+    """The module speaks the binary J11 protocol. Another module, or its SK firmware, is needed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """What the utility sent for the B-route service; never shown."""
+
+    route_b_id: str = field(repr=False)
+    password: str = field(repr=False)
+
+    @property
+    def pairing_id(self) -> str:
+        """The last 8 characters of the ID: what a scan filters by. Source: command reference 4.20."""
+        return self.route_b_id[-8:].upper()
+
+
+@dataclass(frozen=True, slots=True)
+class Module:
+    """A module that is ready to scan and join."""
+
+    stack: SkStack
+    dialect: Dialect
+    mac: bytes
+    firmware: str | None
+    baud_rate: int
+
+
+def open_at(
+    baud_rate: int,
+    open_port: PortOpener,
+    credentials: Credentials,
+    *,
+    monotonic: Callable[[], float] = time.monotonic,
+) -> Module | None:
+    """Open the port at one of BAUD_RATES and set the module up; None, and the port closed, if it is silent there.
+
+    Raises: PortLostError: no such device, refused or busy. ModuleUnsupportedError: J11 firmware. SkStackError: it
+        answers, but not as a module should.
+    """
+    stack = SkStack(open_port(baud_rate), monotonic=monotonic)
+    try:
+        if wake(stack):
+            return set_up(stack, credentials, baud_rate=baud_rate)
+        if baud_rate == FACTORY_BAUD_RATE and _speaks_j11(stack):
+            raise ModuleUnsupportedError(
+                "the module speaks the binary J11 protocol (BP35C1-J11, RS-WSUHA-J11 ...), which is not supported: "
+                "use a module with SK firmware (BP35A1, BP35C2, RL7023, RS-WSUHA-P)"
+            )
+    except SkStackError:
+        stack.close()
+        raise
+    stack.close()
+    return None
+
+
+def wake(stack: SkStack) -> bool:
+    """Bring the module to where it takes commands; False if it is silent."""
+    stack.synchronise()
+    if _answers(stack):
+        return True
+    stack.fill_data_entry()
+    stack.synchronise()
+    return _answers(stack)
+
+
+def set_up(stack: SkStack, credentials: Credentials, *, baud_rate: int = FACTORY_BAUD_RATE) -> Module:
+    """Reset the module, learn its dialect and give it the credentials; the session and the echo are off afterwards.
+
+    Raises: SkStackError: the module refused or stopped answering.
+    """
+    stack.execute(commands.reset())
+    stack.execute(commands.echo_off())
+    firmware = _first(stack.execute(commands.stack_version()), StackVersion)
+    info = _first(stack.execute(commands.module_info()), ModuleInfo)
+    if info is None:
+        raise SkStackTimeoutError("EINFO line", 0.0)
+    if info.dialect is None:
+        logger.warning("the module does not tell its dialect (EINFO): taken for a dual-stack one")
+    dialect = info.dialect or Dialect.DUAL
+    if dialect is Dialect.DUAL:
+        _try(stack, commands.write_register("SA2", "1"))  # the signal of each datagram, where the firmware has it
+    stack.execute(commands.set_password(credentials.password))
+    stack.execute(commands.set_route_b_id(credentials.route_b_id))
+    version = firmware.version if firmware else None
+    logger.info("module ready: firmware %s, %s dialect", version or "unknown", dialect.name.lower())
+    return Module(stack, dialect, info.mac, version, baud_rate)
+
+
+def _answers(stack: SkStack) -> bool:
+    """Ask for the version, twice: the first SKVER after power-up was seen to fail (transcripts, start-up)."""
+    for _ in range(2):
+        try:
+            stack.execute(commands.stack_version(), timeout_s=PROBE_TIMEOUT_S)
+        except CommandFailedError:
+            continue
+        except SkStackTimeoutError:
+            return False
+        return True
+    return True  # it did answer, if only FAIL
+
+
+def _speaks_j11(stack: SkStack) -> bool:
+    header = _J11_MAGIC_REQUEST + _J11_GET_VERSION.to_bytes(2, "big") + (4).to_bytes(2, "big")
+    question = header + (sum(header) & 0xFFFF).to_bytes(2, "big") + bytes(2)
+    return _J11_MAGIC_ANSWER in stack.ask_raw(question, timeout_s=PROBE_TIMEOUT_S)
+
+
+def _try(stack: SkStack, command: commands.Command) -> None:
+    try:
+        stack.execute(command)
+    except CommandFailedError as error:
+        logger.debug("not offered by this module: %s", error)
+
+
+def _first(lines: Sequence[Line], kind: type[_LineT]) -> _LineT | None:
+    return next((line for line in lines if isinstance(line, kind)), None)

@@ -1,0 +1,115 @@
+"""Where the meter was found last, kept on disk so that a restart joins without a scan.
+
+A peer of the driver, not of its core: the only file that skstack/ writes, and only where its caller says.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+from pathlib import Path
+from typing import Protocol
+
+from skstack.events import PanDescription
+
+logger = logging.getLogger(__name__)
+
+
+class PanCache(Protocol):
+    """Remembers one PAN for each pair of module and Route-B ID."""
+
+    def load(self, key: str) -> PanDescription | None:
+        """Return the PAN remembered under *key*, if any."""
+
+    def save(self, key: str, pan: PanDescription) -> None:
+        """Remember *pan* under *key*."""
+
+    def drop(self, key: str) -> None:
+        """Forget what is remembered under *key*."""
+
+
+def cache_key(module_mac: bytes, route_b_id: str) -> str:
+    """Name a module and a contract without telling the ID: a digest of both."""
+    return hashlib.sha256(module_mac + route_b_id.encode("ascii")).hexdigest()[:24]
+
+
+class NoPanCache:
+    """Remembers nothing: every start scans."""
+
+    def load(self, key: str) -> PanDescription | None:
+        """Return None."""
+        return None
+
+    def save(self, key: str, pan: PanDescription) -> None:
+        """Do nothing."""
+
+    def drop(self, key: str) -> None:
+        """Do nothing."""
+
+
+class FilePanCache:
+    """A small JSON file, replaced as a whole. Whatever is wrong with it costs a scan, never the poller."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def load(self, key: str) -> PanDescription | None:
+        """Return the PAN remembered under *key*; None too when the file is missing, unreadable or broken."""
+        entry = self._entries().get(key)
+        if not isinstance(entry, dict):
+            return None
+        try:
+            return PanDescription(
+                channel=_within(entry["channel"], 0x21, 0x3C),
+                pan_id=_within(entry["pan_id"], 0, 0xFFFF),
+                mac=_eight_bytes(entry["mac"]),
+                lqi=None,
+                side=None,
+                pair_id=None,
+            )
+        except (KeyError, TypeError, ValueError):
+            logger.warning("%s is damaged: the next start will scan for the meter", self._path)
+            return None
+
+    def save(self, key: str, pan: PanDescription) -> None:
+        """Remember *pan* under *key*; a disk that refuses costs a warning."""
+        entries = self._entries()
+        entry = {"channel": pan.channel, "pan_id": pan.pan_id, "mac": pan.mac.hex()}
+        if entries.get(key) != entry:
+            self._write({**entries, key: entry})
+
+    def drop(self, key: str) -> None:
+        """Forget what is remembered under *key*."""
+        entries = self._entries()
+        if entries.pop(key, None) is not None:
+            self._write(entries)
+
+    def _entries(self) -> dict[str, object]:
+        try:
+            entries = json.loads(self._path.read_text("utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return entries if isinstance(entries, dict) else {}
+
+    def _write(self, entries: dict[str, object]) -> None:
+        temporary = self._path.with_suffix(".new")
+        try:
+            temporary.write_text(json.dumps(entries, indent=1), "utf-8")
+            os.replace(temporary, self._path)
+        except OSError as error:
+            logger.warning("the PAN cache cannot be written (%s): the next start will scan for the meter", error)
+
+
+def _within(value: object, low: int, high: int) -> int:
+    if not isinstance(value, int) or not low <= value <= high:
+        raise ValueError(f"expected {low} to {high}")
+    return value
+
+
+def _eight_bytes(value: object) -> bytes:
+    mac = bytes.fromhex(value) if isinstance(value, str) else b""
+    if len(mac) != 8:
+        raise ValueError("expected 16 hex digits")
+    return mac

@@ -1,0 +1,127 @@
+"""The serial port the module hangs on: bytes in chunks, every wait with an end.
+
+The driver sees only the Port protocol; the virtual port of the simulator is another one.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
+
+from skstack.errors import PortLostError
+
+if TYPE_CHECKING:
+    import serial
+
+FACTORY_BAUD_RATE = 115_200
+OTHER_BAUD_RATES = (57_600, 38_400, 19_200, 9_600, 4_800, 2_400)  # what WUART can set; command reference 4.36
+
+_CHUNK_BYTES = 4096  # one kernel tty buffer
+_WRITE_TIMEOUT_S = 2.0  # the longest command is 1.3 kB: 0.12 s at 115,200 baud, 5.4 s at 2,400 is never used
+
+_REMEDIES = {
+    errno.ENOENT: "is not there: plug the stick in, or check the path (ls -l /dev/serial/by-id/)",
+    errno.ENODEV: "is not there: plug the stick in again",
+    errno.ENXIO: "is not there: plug the stick in again",
+    errno.EACCES: "may not be opened: run 'sudo usermod -aG dialout $USER' (the group dialout) and log in again",
+    errno.EPERM: "may not be opened: run 'sudo usermod -aG dialout $USER' (the group dialout) and log in again",
+    errno.EBUSY: "is in use: stop the other program that has it open",
+    errno.EAGAIN: "is in use: stop the other program that has it open",
+    errno.ENOTTY: "is not a serial port: check the path",
+    errno.EISDIR: "is not a serial port: check the path",
+    errno.EINVAL: "is not a serial port: check the path",
+}
+
+
+class Port(Protocol):
+    """What the driver needs of a serial port."""
+
+    def read(self, timeout_s: float) -> bytes:
+        """Return what has come, waiting up to *timeout_s* for the first byte; b"" when nothing came, or when woken.
+
+        Raises: PortLostError: the port is gone.
+        """
+
+    def write(self, data: bytes) -> None:
+        """Write all of *data*. Raises: PortLostError: the port is gone, or takes nothing any more."""
+
+    def close(self) -> None:
+        """Close the port; harmless when it is closed or gone."""
+
+
+PortOpener = Callable[[int], Port]  # opens the port at the given baud rate
+
+
+class SerialPort:
+    """A real serial port (pyserial), opened exclusively, 8N1 without flow control.
+
+    *wake_fd*: a file descriptor that ends a waiting read as soon as it is readable (a signal came).
+    Raises: PortLostError: missing, refused or busy; the message says what to do.
+    """
+
+    def __init__(self, device: str, baud_rate: int = FACTORY_BAUD_RATE, *, wake_fd: int | None = None) -> None:
+        self._device = device
+        self._serial = _open(device, baud_rate)
+        self._fd: int = self._serial.fileno()
+        self._wake_fd = wake_fd
+        self._poll = select.poll()
+        self._poll.register(self._fd, select.POLLIN)
+        if wake_fd is not None:
+            self._poll.register(wake_fd, select.POLLIN)
+
+    def read(self, timeout_s: float) -> bytes:
+        """Return a chunk; see Port.read."""
+        ready = self._poll.poll(max(0.0, timeout_s) * 1000)
+        if not ready:
+            return b""
+        if len(ready) == 1 and ready[0][0] == self._wake_fd:
+            os.read(self._wake_fd, _CHUNK_BYTES)
+            return b""
+        try:
+            chunk = os.read(self._fd, _CHUNK_BYTES)
+        except BlockingIOError:
+            return b""
+        except OSError as error:
+            raise self._lost(error) from error
+        if not chunk:  # readable, and yet nothing to read: the device was unplugged
+            raise PortLostError(f"{self._device} was unplugged")
+        return chunk
+
+    def write(self, data: bytes) -> None:
+        """Write all of *data*; see Port.write."""
+        rest = memoryview(data)
+        deadline = time.monotonic() + _WRITE_TIMEOUT_S
+        while rest:
+            try:
+                rest = rest[os.write(self._fd, rest) :]
+            except BlockingIOError:
+                remaining_s = deadline - time.monotonic()
+                if remaining_s <= 0 or not select.select([], [self._fd], [], remaining_s)[1]:
+                    raise PortLostError(f"{self._device} took no data for {_WRITE_TIMEOUT_S} s") from None
+            except OSError as error:
+                raise self._lost(error) from error
+
+    def close(self) -> None:
+        """Close the port and give up the lock on it."""
+        try:
+            self._serial.close()
+        except OSError:  # the device has vanished; nothing is left to close
+            return
+
+    def _lost(self, error: OSError) -> PortLostError:
+        return PortLostError(f"{self._device} was unplugged ({error.strerror or error})")
+
+
+def _open(device: str, baud_rate: int) -> serial.Serial:
+    import serial
+
+    try:
+        return serial.Serial(device, baud_rate, timeout=0, exclusive=True)
+    except (OSError, ValueError) as error:
+        number = getattr(error, "errno", None)
+        remedy = _REMEDIES.get(number or 0, f"cannot be opened ({error})")
+        raise PortLostError(f"{device} {remedy}") from error
