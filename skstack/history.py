@@ -226,15 +226,19 @@ def _decode_time(edt: bytes, kind: HistorySteps) -> HistoryTime | None:
 def encode_history_time(newest_at: datetime, count: int, kind: HistorySteps = HALF_HOURS) -> bytes:
     """Return the EDT that sets history 2 (ED, HALF_HOURS) or history 3 (EF, MINUTES): the newest time and the count.
 
-    Raises: ValueError: a naive time, one between two steps, one before 2000, or a count the history cannot give.
+    Raises: ValueError: a count the history cannot give, or a time that is naive, between two steps, or outside the
+    years 2000 to 9999.
     """
     if newest_at.tzinfo is None:
         raise ValueError(f"{newest_at} has no time zone")
     if not 1 <= count <= kind.max_count:
         raise ValueError(f"a history has 1 to {kind.max_count} values, not {count}")
-    local = newest_at.astimezone(JST)
+    try:
+        local = newest_at.astimezone(JST)
+    except OverflowError as err:
+        raise ValueError(f"{newest_at} is no time of a meter") from err
     if local.second or local.microsecond or not kind.holds(local.minute):
         raise ValueError(f"{newest_at} is not on a step of {kind.step}")
     if local.year < _FIRST_YEAR:
-        raise ValueError(f"{newest_at} is before any meter")
+        raise ValueError(f"{newest_at} is no time of a meter")
     return _TIME_AND_COUNT.pack(local.year, local.month, local.day, local.hour, local.minute, count)

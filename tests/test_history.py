@@ -1,0 +1,321 @@
+"""Registers at a time: half hours, minutes, and the three histories. Meters tell Japan time, UTC+9."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta, timezone
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from skstack.errors import FrameError
+from skstack.history import (
+    HALF_HOURS,
+    MINUTES,
+    DayHistory,
+    HistorySteps,
+    HistoryTime,
+    RegisterPair,
+    ScheduledEnergy,
+    decode_day_history,
+    decode_half_hour_history,
+    decode_half_hour_history_time,
+    decode_history_day,
+    decode_minute_energy,
+    decode_minute_history,
+    decode_minute_history_time,
+    decode_scheduled_energy,
+    encode_history_day,
+    encode_history_time,
+    half_hours,
+)
+
+NO_DATA = "FFFFFFFE"
+NEVER = "FFFFFFFFFFFF"
+
+
+# --- EA, EB: the register of the last half hour
+
+
+@pytest.mark.parametrize(
+    ("hexa", "registered_at", "raw"),
+    [
+        ("07E8030F0A1E00 0001E240", datetime(2024, 3, 15, 1, 30, tzinfo=UTC), 123_456),
+        ("07E606150F1E00 00016CA7", datetime(2022, 6, 21, 6, 30, tzinfo=UTC), 93_351),
+        ("07E60801141E00 00012D02", datetime(2022, 8, 1, 11, 30, tzinfo=UTC), 77_058),  # 12_ak1211
+        ("07EA05140E0000 0000FE68", datetime(2026, 5, 20, 5, 0, tzinfo=UTC), 65_128),  # 30_cracker_ea_eb_get
+        ("07EA0518161E00 00000016", datetime(2026, 5, 24, 13, 30, tzinfo=UTC), 22),  # 30_cracker_ea_eb_get
+        ("07E50917091E00 0007A787", datetime(2021, 9, 23, 0, 30, tzinfo=UTC), 501_639),  # 34_sugimura
+        ("07E80101000000 0001E240", datetime(2023, 12, 31, 15, 0, tzinfo=UTC), 123_456),
+        ("07E8030F0A1E00 FFFFFFFE", datetime(2024, 3, 15, 1, 30, tzinfo=UTC), None),
+    ],
+)
+def test_a_half_hour_value_has_its_time_in_utc(hexa: str, registered_at: datetime, raw: int | None) -> None:
+    energy = decode_scheduled_energy(bytes.fromhex(hexa))
+    assert energy == ScheduledEnergy(registered_at, raw)
+    assert energy.registered_at.tzinfo is UTC
+
+
+@pytest.mark.parametrize(
+    "moment",
+    [
+        "FFFFFFFFFFFFFF",
+        "00000000000000",
+        "07E80D0F0A1E00",  # month 13
+        "07E7021D0A1E00",  # 29 February 2023
+        "07E8030F181E00",  # hour 24
+        "07CF0C1F171E00",  # 1999: a clock that was never set
+        "00010101000000",  # year 1, whose first hours no UTC date has
+    ],
+)
+def test_a_half_hour_value_of_no_date_is_none(moment: str) -> None:
+    assert decode_scheduled_energy(bytes.fromhex(moment + "0001E240")) is None
+
+
+@pytest.mark.parametrize("moment", ["07E8030F0A1F00", "07E8030F0A0500", "07E8030F0A1E01", "07E8030F0A003B"])
+def test_a_half_hour_value_off_the_half_hour_is_refused(moment: str) -> None:
+    with pytest.raises(FrameError, match="not on a half hour"):
+        decode_scheduled_energy(bytes.fromhex(moment + "0001E240"))
+
+
+# --- D0: the last minute
+
+
+@pytest.mark.parametrize(
+    ("hexa", "import_raw", "export_raw"),
+    [
+        ("07E90601090500 0001E240 FFFFFFFE", 123_456, None),
+        ("07E90601090500 FFFFFFFE 00000005", None, 5),
+    ],
+)
+def test_a_minute_value_has_both_registers(hexa: str, import_raw: int | None, export_raw: int | None) -> None:
+    at = datetime(2025, 6, 1, 0, 5, tzinfo=UTC)
+    assert decode_minute_energy(bytes.fromhex(hexa)) == RegisterPair(at, import_raw, export_raw)
+
+
+def test_a_minute_value_of_no_date_is_none() -> None:
+    assert decode_minute_energy(bytes.fromhex("FF" * 7 + NO_DATA * 2)) is None
+
+
+# --- E2, E4: a day
+
+
+def test_a_day_of_48_registers_is_read() -> None:
+    # Slot k: 123456 + 10 k, so slot 47 is 123926 = 0001E416.
+    edt = bytes.fromhex("0001" + "".join(f"{123_456 + 10 * slot:08X}" for slot in range(48)))
+    assert edt[:10].hex() == "00010001e2400001e24a"
+    assert edt[-4:].hex() == "0001e416"
+    assert decode_day_history(edt) == DayHistory(1, tuple(range(123_456, 123_927, 10)))
+
+
+def test_the_half_hours_to_come_are_none() -> None:
+    # Today at 10:05: 00:00 to 10:00 are 21 slots, 124000 + 3 k; the other 27 are still to come.
+    edt = bytes.fromhex("0000" + "".join(f"{124_000 + 3 * slot:08X}" for slot in range(21)) + NO_DATA * 27)
+    day = decode_day_history(edt)
+    assert day.day_back == 0
+    assert day.slots == (*range(124_000, 124_061, 3), *[None] * 27)
+
+
+def test_a_real_day_is_read() -> None:
+    # 31_cracker_e2_history: eleven days back, from 0000F766 = 63334 to 0000F7B6 = 63414 counts.
+    edt = bytes.fromhex(
+        "000B0000F7660000F7680000F76A0000F76C0000F76D0000F76F0000F7700000F7720000F7740000F7760000F7770000F779"
+        "0000F77A0000F77C0000F77E0000F7800000F7810000F7830000F7840000F7860000F7880000F7890000F78B0000F78D"
+        "0000F78E0000F7900000F7920000F7930000F7950000F7960000F7980000F79A0000F79C0000F79D0000F79F0000F7A0"
+        "0000F7A20000F7A40000F7A60000F7A70000F7A90000F7AB0000F7AD0000F7AF0000F7B00000F7B20000F7B40000F7B6"
+    )
+    day = decode_day_history(edt)
+    assert day.day_back == 11
+    assert day.slots[:5] == (63_334, 63_336, 63_338, 63_340, 63_341)
+    assert day.slots[-1] == 63_414
+
+
+def test_a_day_that_was_never_asked_for_has_no_number() -> None:
+    # 34_sugimura_facilities_7ffe_and_no_data: E2 while E5 is FF
+    assert decode_day_history(bytes.fromhex("00FF" + NO_DATA * 48)) == DayHistory(None, (None,) * 48)
+
+
+@pytest.mark.parametrize("day_word", ["0064", "00FE", "0100", "FFFF"])
+def test_a_day_beyond_99_is_refused(day_word: str) -> None:
+    with pytest.raises(FrameError, match="99 days"):
+        decode_day_history(bytes.fromhex(day_word + NO_DATA * 48))
+
+
+def test_a_day_with_one_impossible_register_is_refused() -> None:
+    with pytest.raises(FrameError, match="at most 99999999, not 100000000"):
+        decode_day_history(bytes.fromhex("0001" + NO_DATA * 47 + "05F5E100"))
+
+
+def test_the_slots_of_a_day_begin_at_midnight_in_japan() -> None:
+    times = half_hours(date(2024, 3, 15))
+    assert len(times) == 48
+    assert times[0] == datetime(2024, 3, 14, 15, 0, tzinfo=UTC)
+    assert times[1] == datetime(2024, 3, 14, 15, 30, tzinfo=UTC)
+    assert times[47] == datetime(2024, 3, 15, 14, 30, tzinfo=UTC)  # 23:30
+
+
+# --- E5
+
+
+def test_the_day_of_history_goes_from_today_to_99_days_back() -> None:
+    assert encode_history_day(1) == b"\x01"
+    for day_back in range(100):
+        assert decode_history_day(encode_history_day(day_back)) == day_back
+    assert decode_history_day(b"\xff") is None
+
+
+@pytest.mark.parametrize("day_back", [-1, 100, 255])
+def test_no_other_day_can_be_asked_for(day_back: int) -> None:
+    with pytest.raises(ValueError, match="99 days back"):
+        encode_history_day(day_back)
+
+
+@pytest.mark.parametrize("code", [100, 254])
+def test_no_other_day_is_believed(code: int) -> None:
+    with pytest.raises(FrameError, match="99 days"):
+        decode_history_day(bytes([code]))
+
+
+# --- EC, EE and their times ED, EF
+
+
+def test_half_hours_come_newest_first() -> None:
+    edt = bytes.fromhex("07E8030F0A1E 02 0001E240 00000005 0001E236 FFFFFFFE")
+    assert decode_half_hour_history(edt) == (
+        RegisterPair(datetime(2024, 3, 15, 1, 30, tzinfo=UTC), 123_456, 5),
+        RegisterPair(datetime(2024, 3, 15, 1, 0, tzinfo=UTC), 123_446, None),
+    )
+
+
+def test_half_hours_go_back_over_midnight() -> None:
+    edt = bytes.fromhex("07E801010000 02 0001E240 FFFFFFFE 0001E236 FFFFFFFE")
+    assert decode_half_hour_history(edt) == (
+        RegisterPair(datetime(2023, 12, 31, 15, 0, tzinfo=UTC), 123_456, None),
+        RegisterPair(datetime(2023, 12, 31, 14, 30, tzinfo=UTC), 123_446, None),
+    )
+
+
+def test_minutes_come_newest_first() -> None:
+    edt = bytes.fromhex("07E906010901 03 0001E240 00000005 FFFFFFFE 00000005 0001E23E FFFFFFFE")
+    assert decode_minute_history(edt) == (
+        RegisterPair(datetime(2025, 6, 1, 0, 1, tzinfo=UTC), 123_456, 5),
+        RegisterPair(datetime(2025, 6, 1, 0, 0, tzinfo=UTC), None, 5),
+        RegisterPair(datetime(2025, 5, 31, 23, 59, tzinfo=UTC), 123_454, None),
+    )
+
+
+@pytest.mark.parametrize(("decode", "most"), [(decode_half_hour_history, 12), (decode_minute_history, 10)])
+def test_a_history_as_delivered_is_none(decode: Callable[[bytes], object], most: int) -> None:
+    # 34_sugimura_facilities_7ffe_and_no_data has this in EC
+    assert decode(bytes.fromhex(NEVER + "01" + NO_DATA * 2)) is None
+    assert decode(bytes.fromhex(NEVER + f"{most:02X}" + NO_DATA * 2 * most)) is None
+
+
+@pytest.mark.parametrize(("decode", "most"), [(decode_half_hour_history, 12), (decode_minute_history, 10)])
+def test_a_history_has_at_least_one_and_at_most_so_many_values(
+    decode: Callable[[bytes], tuple[RegisterPair, ...] | None], most: int
+) -> None:
+    full = decode(bytes.fromhex(f"07E8030F0A1E{most:02X}" + NO_DATA * 2 * most))
+    assert full is not None
+    assert len(full) == most
+    for count in (0, most + 1):
+        with pytest.raises(FrameError, match=f"1 to {most} values, not {count}"):
+            decode(bytes.fromhex(f"07E8030F0A1E{count:02X}" + NO_DATA * 2 * count))
+
+
+@pytest.mark.parametrize("decode", [decode_half_hour_history, decode_minute_history])
+def test_a_history_whose_length_disagrees_with_its_count_is_refused(decode: Callable[[bytes], object]) -> None:
+    for pairs, count in ((1, 2), (3, 2)):
+        with pytest.raises(FrameError, match="history is 23 bytes"):
+            decode(bytes.fromhex(f"07E8030F0A1E{count:02X}" + NO_DATA * 2 * pairs))
+
+
+def test_half_hours_off_the_half_hour_are_refused() -> None:
+    with pytest.raises(FrameError, match="01:31 is not on a half hour"):
+        decode_half_hour_history(bytes.fromhex("07E8030F0A1F 01" + NO_DATA * 2))
+
+
+def test_the_time_of_a_history_is_written_in_japan_time() -> None:
+    newest_at = datetime(2024, 3, 15, 1, 30, tzinfo=UTC)
+    assert encode_history_time(newest_at, 2) == bytes.fromhex("07E8030F0A1E02")
+    new_york = newest_at.astimezone(timezone(timedelta(hours=-5)))
+    assert encode_history_time(new_york, 12) == bytes.fromhex("07E8030F0A1E0C")
+    minute = datetime(2025, 5, 31, 23, 59, tzinfo=UTC)
+    assert encode_history_time(minute, 10, MINUTES) == bytes.fromhex("07E90601083B0A")
+
+
+@pytest.mark.parametrize("decode", [decode_half_hour_history_time, decode_minute_history_time])
+def test_the_time_of_a_history_as_delivered_is_none(decode: Callable[[bytes], object]) -> None:
+    assert decode(bytes.fromhex("FFFFFFFFFFFF01")) is None  # 34_sugimura_facilities_7ffe_and_no_data, ED
+
+
+ON_THE_HALF_HOUR = datetime(2024, 3, 15, 1, 30, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("newest_at", "count", "kind", "reason"),
+    [
+        (ON_THE_HALF_HOUR.replace(tzinfo=None), 1, HALF_HOURS, "no time zone"),
+        (ON_THE_HALF_HOUR, 0, HALF_HOURS, "1 to 12 values"),
+        (ON_THE_HALF_HOUR, 13, HALF_HOURS, "1 to 12 values"),
+        (ON_THE_HALF_HOUR, 11, MINUTES, "1 to 10 values"),
+        (ON_THE_HALF_HOUR.replace(minute=31), 1, HALF_HOURS, "not on a step"),
+        (ON_THE_HALF_HOUR.replace(second=1), 1, MINUTES, "not on a step"),
+        (ON_THE_HALF_HOUR.replace(microsecond=1), 1, MINUTES, "not on a step"),
+        (ON_THE_HALF_HOUR.replace(year=1999), 1, HALF_HOURS, "no time of a meter"),
+        (datetime(9999, 12, 31, 23, 30, tzinfo=UTC), 1, HALF_HOURS, "no time of a meter"),  # year 10000 in Japan
+    ],
+)
+def test_a_time_no_history_can_have_cannot_be_asked_for(
+    newest_at: datetime, count: int, kind: HistorySteps, reason: str
+) -> None:
+    with pytest.raises(ValueError, match=reason):
+        encode_history_time(newest_at, count, kind)
+
+
+minutes_of_meters = st.integers(0, 60 * 24 * 365 * 90).map(
+    lambda minutes: datetime(2000, 1, 1, tzinfo=UTC) + timedelta(minutes=minutes)
+)
+
+
+@given(minutes_of_meters, st.integers(1, 10))
+def test_every_minute_survives_the_journey(newest_at: datetime, count: int) -> None:
+    assert decode_minute_history_time(encode_history_time(newest_at, count, MINUTES)) == HistoryTime(newest_at, count)
+
+
+@given(minutes_of_meters, st.integers(-1, 14))
+def test_half_hours_are_encoded_where_they_could_be_decoded(newest_at: datetime, count: int) -> None:
+    try:
+        edt = encode_history_time(newest_at, count)
+    except ValueError:
+        assert newest_at.minute not in (0, 30) or not 1 <= count <= 12
+        return
+    assert decode_half_hour_history_time(edt) == HistoryTime(newest_at, count)
+
+
+# --- whatever comes
+
+
+@pytest.mark.parametrize(
+    ("decode", "length"),
+    [
+        (decode_scheduled_energy, 11),
+        (decode_minute_energy, 15),
+        (decode_day_history, 194),
+        (decode_history_day, 1),
+        (decode_half_hour_history_time, 7),
+        (decode_minute_history_time, 7),
+    ],
+)
+def test_a_wrong_length_is_refused(decode: Callable[[bytes], object], length: int) -> None:
+    for wrong in (0, length - 1, length + 1):
+        with pytest.raises(FrameError, match=f"is {length} bytes, not {wrong}"):
+            decode(bytes(wrong))
+
+
+@pytest.mark.parametrize("decode", [decode_half_hour_history, decode_minute_history])
+def test_a_history_without_a_whole_time_is_refused(decode: Callable[[bytes], object]) -> None:
+    for wrong in (0, 6):
+        with pytest.raises(FrameError, match=f"time of history is 7 bytes, not {wrong}"):
+            decode(bytes(wrong))
