@@ -1,0 +1,292 @@
+"""A simulated low-voltage smart meter: ECHONET Lite object 0288 and its node profile. Datagrams in, datagrams out.
+
+It has no clock and does no I/O: each call is given the time, Unix seconds. Its own clock shows Japan time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from skstack.echonet import (
+    CONTROLLER,
+    MAX_GET_PROPERTIES,
+    METER,
+    NODE_PROFILE,
+    Eoj,
+    Esv,
+    Frame,
+    Property,
+    encode_property_map,
+)
+from skstack.errors import FrameError
+from skstack.household import Household
+from skstack.simulated_registers import (
+    HALF_HOUR_S,
+    HISTORY_DAYS,
+    NEVER_SET,
+    Registers,
+    encode_time,
+    half_hour_before,
+    time_chosen,
+)
+
+_INSTANCE_LIST = b"\x01" + METER.to_bytes()
+_NOTIFIED_WITHIN_S = 240  # a real meter sends its half-hour values within five minutes
+
+# In the set map of every captured meter there is 81, the place of installation. Writing it is refused here all the
+# same, so that a driver which tries is noticed.
+_PLACE_EPC = 0x81
+
+
+@dataclass(frozen=True, slots=True)
+class MeterOptions:
+    """What kind of meter it is. The default is a first-generation one as most homes have."""
+
+    unit_code: int = 0x01  # E1: 0.1 kWh a count
+    coefficient: int | None = 1  # D3; None: the meter has no such property, which means 1
+    digits: int = 6  # D7
+    measures_export: bool = True  # False: no E3, E4 and EB
+    has_history_2: bool = True  # EC and ED
+    second_generation: bool = False  # C0, D0, EE and EF
+    two_wire: bool = False  # the T phase is not measured
+    confirmed_notifications: bool = False  # half-hour values as INFC, which want an answer
+    notification_delay_s: float | None = None  # after :00 and :30; None: another one each time
+    serial_number: str = "SIM0000001"
+    maker: int = 0x000016  # as in the captures
+    session_lifetime_s: int = 86_400
+    mac: str = "001C64000A0B8CF5"
+    channel: int = 0x39
+    pan_id: int = 0x8CF5
+    lqi: int = 0xA7
+    start_import_kwh: int = 12_345
+    start_export_kwh: int = 678
+
+
+class SimulatedMeter:
+    """The meter. *installed_at* (Unix seconds) is when its registers begin; the household's own start by default."""
+
+    def __init__(
+        self, household: Household, options: MeterOptions | None = None, *, installed_at: float | None = None
+    ) -> None:
+        """Hang the meter at *household*."""
+        self.household = household
+        self.options = options or MeterOptions()
+        self.installed_at = float(household.since if installed_at is None else installed_at)
+        self.generation = 0  # counts exchanges: a new meter knows no old session
+        self.confirmed_tids: list[int] = []  # of the INFC that were answered
+        self._start_ws = (self.options.start_import_kwh * 3_600_000, self.options.start_export_kwh * 3_600_000)
+        self._tid = 0
+        self._day = 0xFF
+        self._times = {0xED: NEVER_SET, 0xEF: NEVER_SET}
+
+    @property
+    def registers(self) -> Registers:
+        """The energy registers, past and present."""
+        return Registers(
+            household=self.household,
+            installed_at=self.installed_at,
+            unit_code=self.options.unit_code,
+            coefficient=self.options.coefficient or 1,
+            digits=self.options.digits,
+            measures_export=self.options.measures_export,
+            start_import_ws=self._start_ws[0],
+            start_export_ws=self._start_ws[1],
+        )
+
+    def exchange(self, at: float, *, serial_number: str = "SIM0000002") -> None:
+        """Hang a new meter there: another serial number, registers at zero, no history, no session."""
+        self.options = replace(self.options, serial_number=serial_number)
+        self.installed_at = at
+        self.generation += 1
+        self._start_ws = (0, 0)
+        self._tid = 0
+        self._day = 0xFF
+        self._times = {0xED: NEVER_SET, 0xEF: NEVER_SET}
+
+    # --- announcements
+
+    def instance_list(self) -> bytes:
+        """Return the announcement of its objects that follows a join, to everybody."""
+        announced = (Property(0xD5, _INSTANCE_LIST),)
+        return Frame(self._next_tid(), NODE_PROFILE, NODE_PROFILE, Esv.INF, announced).to_bytes()
+
+    def next_half_hour(self, after: float) -> float:
+        """Return when the half-hour values are next announced, later than *after*."""
+        boundary = half_hour_before(after)
+        while True:
+            delay_s = self.options.notification_delay_s
+            if delay_s is None:
+                delay_s = 15 + boundary // HALF_HOUR_S * 37 % (_NOTIFIED_WITHIN_S - 15)
+            if boundary + delay_s > after:
+                return boundary + delay_s
+            boundary += HALF_HOUR_S
+
+    def half_hour(self, at: float) -> bytes:
+        """Return the announcement of the registers at the last :00 or :30: EA and, where export is measured, EB."""
+        announced = [Property(0xEA, self.registers.fixed(at))]
+        if self.options.measures_export:
+            announced.append(Property(0xEB, self.registers.fixed(at, export=True)))
+        esv = Esv.INFC if self.options.confirmed_notifications else Esv.INF
+        return Frame(self._next_tid(), METER, CONTROLLER, esv, tuple(announced)).to_bytes()
+
+    def _next_tid(self) -> int:
+        tid = self._tid
+        self._tid = (self._tid + 1) & 0xFFFF
+        return tid
+
+    # --- requests
+
+    def answer(self, payload: bytes, at: float) -> bytes | None:
+        """Return the answer to a datagram, or None: it is broken, for somebody else, or wants none."""
+        try:
+            request = Frame.from_bytes(payload)
+        except FrameError:
+            return None
+        readers = self._readers(request.deoj)
+        if readers is None:
+            return None
+        answer = None
+        match request.esv:
+            case Esv.GET:
+                answer = self._read(request, readers, at, Esv.GET_RES, Esv.GET_SNA)
+            case Esv.INF_REQ:
+                answer = self._read(request, readers, at, Esv.INF, Esv.INF_SNA)
+            case Esv.SET_C | Esv.SET_I:
+                answer = self._write(request)
+            case Esv.INFC_RES:
+                self.confirmed_tids.append(request.tid)
+        return answer.to_bytes() if answer else None
+
+    def _read(self, request: Frame, readers: Readers, at: float, done: Esv, refused: Esv) -> Frame:
+        """Read what can be read; the others come back without data, as do those past the sixth."""
+        read = []
+        for number, asked in enumerate(request.properties):
+            reader = readers.get(asked.epc) if number < MAX_GET_PROPERTIES else None
+            read.append(Property(asked.epc, reader(at) if reader else b""))
+        complete = all(found.edt for found in read)
+        return request.answer(done if complete else refused, tuple(read))
+
+    def _write(self, request: Frame) -> Frame | None:
+        """Write what may be written; the others come back with their data."""
+        done = [request.deoj == METER and self._write_one(wanted) for wanted in request.properties]
+        answered = tuple(
+            Property(wanted.epc) if written else wanted
+            for wanted, written in zip(request.properties, done, strict=True)
+        )
+        if request.esv is Esv.SET_I:
+            return None if all(done) else request.answer(Esv.SET_I_SNA, answered)
+        return request.answer(Esv.SET_RES if all(done) else Esv.SET_C_SNA, answered)
+
+    def _write_one(self, wanted: Property) -> bool:
+        if wanted.epc == 0xE5:
+            if len(wanted.edt) != 1 or wanted.edt[0] > HISTORY_DAYS:
+                return False
+            self._day = wanted.edt[0]
+            return True
+        if wanted.epc not in self._settable() - {0xE5, _PLACE_EPC}:
+            return False
+        most, minutes = (12, (0, 30)) if wanted.epc == 0xED else (10, range(60))
+        if len(wanted.edt) != 7 or wanted.edt[5] not in minutes or not 1 <= wanted.edt[6] <= most:
+            return False
+        try:
+            time_chosen(wanted.edt)
+        except ValueError:
+            return False
+        self._times[wanted.epc] = wanted.edt
+        return True
+
+    # --- properties
+
+    def _settable(self) -> set[int]:
+        epcs = {_PLACE_EPC, 0xE5}
+        if self.options.has_history_2:
+            epcs.add(0xED)
+        if self.options.second_generation:
+            epcs.add(0xEF)
+        return epcs
+
+    def _readers(self, eoj: Eoj) -> Readers | None:
+        if eoj == METER:
+            return self._meter_readers()
+        if eoj == NODE_PROFILE:
+            return self._node_readers()
+        return None
+
+    def _meter_readers(self) -> Readers:
+        """Return every property of the meter that can be read, by EPC, each with what reads it."""
+        options, registers = self.options, self.registers
+        readers: Readers = {
+            **self._common_readers(),
+            0x81: lambda _: b"\x61",
+            0x97: lambda at: encode_time(at)[4:6],
+            0x98: lambda at: encode_time(at)[:4],
+            0xD7: lambda _: bytes((options.digits,)),
+            0xE0: lambda at: registers.value(at, now=at),
+            0xE1: lambda _: bytes((options.unit_code,)),
+            0xE2: lambda at: registers.day(self._day, at),
+            0xE5: lambda _: bytes((self._day,)),
+            0xE7: lambda at: self.household.power_w(at).to_bytes(4, "big", signed=True),
+            0xE8: self._currents,
+            0xEA: lambda at: registers.fixed(at),
+        }
+        if options.coefficient is not None:
+            coefficient = options.coefficient
+            readers[0xD3] = lambda _: coefficient.to_bytes(4, "big")
+        if options.measures_export:
+            readers[0xE3] = lambda at: registers.value(at, now=at, export=True)
+            readers[0xE4] = lambda at: registers.day(self._day, at, export=True)
+            readers[0xEB] = lambda at: registers.fixed(at, export=True)
+        if options.has_history_2:
+            readers[0xEC] = lambda at: registers.back_from(self._times[0xED], HALF_HOUR_S, at)
+            readers[0xED] = lambda _: self._times[0xED]
+        if options.second_generation:
+            readers[0xC0] = lambda _: b"\x00" + options.maker.to_bytes(3, "big") + b"\x00" * 11 + b"\x01"
+            readers[0xD0] = registers.minute
+            readers[0xEE] = lambda at: registers.back_from(self._times[0xEF], 60, at)
+            readers[0xEF] = lambda _: self._times[0xEF]
+        self._add_maps(readers, announced={0x80, 0x81, 0x88}, settable=self._settable())
+        return readers
+
+    def _node_readers(self) -> Readers:
+        readers = {
+            **self._common_readers(),
+            0x82: lambda _: bytes.fromhex("010C0100"),  # ECHONET Lite 1.12, format 1
+            0x83: lambda _: b"\xfe" + self.options.maker.to_bytes(3, "big") + self._serial() + b"\x00",
+            0xD3: lambda _: b"\x00\x00\x01",
+            0xD4: lambda _: b"\x00\x02",
+            0xD5: lambda _: _INSTANCE_LIST,
+            0xD6: lambda _: _INSTANCE_LIST,
+            0xD7: lambda _: b"\x01" + METER.to_bytes()[:2],
+        }
+        self._add_maps(readers, announced={0x80, 0xD5}, settable=set())
+        return readers
+
+    def _common_readers(self) -> Readers:
+        release = b"\x00\x00R\x01" if self.options.second_generation else b"\x00\x00F\x00"
+        return {
+            0x80: lambda _: b"\x30",
+            0x82: lambda _: release,
+            0x88: lambda _: b"\x42",
+            0x8A: lambda _: self.options.maker.to_bytes(3, "big"),
+            0x8D: lambda _: self._serial(),
+        }
+
+    def _add_maps(self, readers: Readers, *, announced: set[int], settable: set[int]) -> None:
+        readable = {*readers, 0x9D, 0x9E, 0x9F} - ({0xD5} if 0xD5 in announced else set())
+        readers[0x9D] = lambda _: encode_property_map(announced)
+        readers[0x9E] = lambda _: encode_property_map(settable)
+        readers[0x9F] = lambda _: encode_property_map(readable)
+
+    def _serial(self) -> bytes:
+        return self.options.serial_number.encode("ascii").ljust(12, b"\x00")[:12]
+
+    def _currents(self, at: float) -> bytes:
+        r_phase, t_phase = self.household.currents_da(at)
+        if self.options.two_wire:
+            return (r_phase + t_phase).to_bytes(2, "big", signed=True) + b"\x7f\xfe"
+        return r_phase.to_bytes(2, "big", signed=True) + t_phase.to_bytes(2, "big", signed=True)
+
+
+Readers = dict[int, Callable[[float], bytes]]
+"""What reads each property at a given time, by EPC."""

@@ -1,0 +1,109 @@
+"""The energy registers of a simulated meter: counts now and at any time it remembers, from one and the same function.
+
+Source: Machine Readable Appendix 1.3.1, class 0x0288; the shapes as in the answers of real meters.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+
+from skstack.household import DAY_S, Household, local_day, midnight
+
+JAPAN = timezone(timedelta(hours=9), "JST")
+HALF_HOUR_S = 1800
+NO_DATA = bytes.fromhex("FFFFFFFE")
+NEVER_SET = bytes.fromhex("FFFFFFFFFFFF01")  # ED and EF before they were written
+HISTORY_DAYS = 99
+_SLOTS_A_DAY = 48
+
+UNIT_WS = {
+    0x00: 3_600_000,  # 1 kWh
+    0x01: 360_000,
+    0x02: 36_000,
+    0x03: 3_600,
+    0x04: 360,
+    0x0A: 36_000_000,
+    0x0B: 360_000_000,
+    0x0C: 3_600_000_000,
+    0x0D: 36_000_000_000,
+}
+"""What one count of unit code E1 is worth, watt-seconds."""
+
+
+def half_hour_before(at: float) -> int:
+    """Return the last :00 or :30 up to *at*; Unix half hours are Japanese ones."""
+    return int(at) // HALF_HOUR_S * HALF_HOUR_S
+
+
+def encode_time(at: float) -> bytes:
+    """Return year (2 bytes), month, day, hour, minute and second, as the meter's clock shows them."""
+    local = datetime.fromtimestamp(at, tz=JAPAN)
+    return local.year.to_bytes(2, "big") + bytes((local.month, local.day, local.hour, local.minute, local.second))
+
+
+@dataclass(frozen=True, slots=True)
+class Registers:
+    """Two counters in their unit, started at *installed_at* (Unix seconds) with *start_import_ws* already counted."""
+
+    household: Household
+    installed_at: float
+    unit_code: int = 0x01
+    coefficient: int = 1
+    digits: int = 6
+    measures_export: bool = True
+    start_import_ws: int = 0
+    start_export_ws: int = 0
+
+    def counts(self, at: float) -> tuple[int, int]:
+        """Return the import and the export register at *at*, whole counts, wrapped at ten to the *digits*."""
+        import_ws, export_ws = self.household.energy_ws(at)
+        at_start = self.household.energy_ws(self.installed_at)
+        count_ws = UNIT_WS[self.unit_code] * self.coefficient
+        wrap = 10**self.digits
+        return (
+            (self.start_import_ws + import_ws - at_start[0]) // count_ws % wrap,
+            (self.start_export_ws + export_ws - at_start[1]) // count_ws % wrap,
+        )
+
+    def value(self, at: float, *, now: float, export: bool = False) -> bytes:
+        """Return the four bytes of one register at *at*; no data in the future and before the meter hung there."""
+        if at > now or at < self.installed_at or (export and not self.measures_export):
+            return NO_DATA
+        return self.counts(at)[export].to_bytes(4, "big")
+
+    def fixed(self, now: float, *, export: bool = False) -> bytes:
+        """Return EA or EB: the last half hour and its register."""
+        at = half_hour_before(now)
+        return encode_time(at) + self.value(at, now=now, export=export)
+
+    def minute(self, now: float) -> bytes:
+        """Return D0: the last whole minute and both registers."""
+        at = int(now) // 60 * 60
+        return encode_time(at) + self.value(at, now=now) + self.value(at, now=now, export=True)
+
+    def day(self, days_back: int, now: float, *, export: bool = False) -> bytes:
+        """Return E2 or E4: the day as *days_back* (FF: never chosen) and its 48 half hours."""
+        head = days_back.to_bytes(2, "big")
+        if days_back > HISTORY_DAYS:
+            return head + NO_DATA * _SLOTS_A_DAY
+        start = midnight(local_day(now)) - days_back * DAY_S
+        slots = (start + slot * HALF_HOUR_S for slot in range(_SLOTS_A_DAY))
+        return head + b"".join(self.value(slot, now=now, export=export) for slot in slots)
+
+    def back_from(self, chosen: bytes, step_s: int, now: float) -> bytes:
+        """Return EC or EE: what ED or EF chose, then pairs of registers, newest first, *step_s* apart."""
+        if chosen == NEVER_SET:
+            return chosen + NO_DATA * 2
+        newest = time_chosen(chosen)
+        slots = [newest - step_s * item for item in range(chosen[6])]
+        return chosen + b"".join(self.value(slot, now=now) + self.value(slot, now=now, export=True) for slot in slots)
+
+
+def time_chosen(edt: bytes) -> int:
+    """Return the Unix second written to ED or EF.
+
+    Raises: ValueError: the bytes are no time.
+    """
+    year = int.from_bytes(edt[:2], "big")
+    return int(datetime(year, edt[2], edt[3], edt[4], edt[5], tzinfo=JAPAN).timestamp())

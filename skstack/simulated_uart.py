@@ -1,0 +1,158 @@
+"""The serial side of a simulated module: what is due when, what leaves the UART when, and what the host has typed."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import re
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+Action = Callable[[float], None]
+
+_LENGTH = re.compile(r"[0-9A-Fa-f]{4}")  # of a payload; lower case was seen to be accepted
+
+
+class Agenda:
+    """What will happen, in order of time; what is planned for the same moment keeps its order."""
+
+    def __init__(self) -> None:
+        """Start with nothing planned."""
+        self._planned: list[tuple[float, int, Action]] = []
+        self._number = itertools.count()
+
+    def plan(self, at: float, action: Action) -> None:
+        """Call *action* with its time once *at* has come."""
+        heapq.heappush(self._planned, (at, next(self._number), action))
+
+    def run(self, until: float) -> None:
+        """Do everything due by *until*, also what that itself plans."""
+        while self._planned and self._planned[0][0] <= until:
+            at, _, action = heapq.heappop(self._planned)
+            action(at)
+
+    def next_at(self) -> float | None:
+        """Return when the next action is due."""
+        return self._planned[0][0] if self._planned else None
+
+
+class Outlet:
+    """Bytes on their way out of the UART: a line leaves when its last byte has."""
+
+    def __init__(self, byte_s: float) -> None:
+        """Take *byte_s* seconds for each byte."""
+        self._byte_s = byte_s
+        self._free_at = 0.0
+        self._waiting: deque[tuple[float, bytes]] = deque()
+
+    def put(self, text: bytes, at: float) -> float:
+        """Queue *text* at *at* behind what is still leaving; return when it will have left."""
+        self._free_at = max(self._free_at, at) + len(text) * self._byte_s
+        self._waiting.append((self._free_at, text))
+        return self._free_at
+
+    def take(self, at: float) -> bytes:
+        """Return what has left by *at*, in order."""
+        left = []
+        while self._waiting and self._waiting[0][0] <= at:
+            left.append(self._waiting.popleft()[1])
+        return b"".join(left)
+
+    def next_at(self) -> float | None:
+        """Return when the next line will have left."""
+        return self._waiting[0][0] if self._waiting else None
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One command as typed: its words, and the payload where it is an SKSENDTO."""
+
+    words: tuple[str, ...]
+    payload: bytes | None = None
+
+
+class CommandReader:
+    """Cuts the host's bytes into commands, and gives the echo of each byte.
+
+    A command ends at CR; an LF right after it belongs to it. SKSENDTO ends with its length and a space: as many raw
+    bytes follow as it announced, whatever they are. If the host sends fewer, its next command is swallowed.
+    Source: BP35A1 command reference 4.7.
+    """
+
+    def __init__(self, send_words: int, *, echoes_payload: bool) -> None:
+        """Expect *send_words* words before the payload of an SKSENDTO, itself counted."""
+        self._send_words = send_words
+        self._echoes_payload = echoes_payload
+        self._inbox = bytearray()
+        self._line = bytearray()
+        self._header: tuple[str, ...] = ()
+        self._payload = bytearray()
+        self._missing = 0
+        self._after_cr = False
+
+    def feed(self, typed: bytes) -> None:
+        """Take bytes from the host; they wait here while the module is busy."""
+        self._inbox += typed
+
+    def forget(self) -> None:
+        """Lose everything typed so far, as a restart does."""
+        self._inbox.clear()
+        self._line.clear()
+        self._payload.clear()
+        self._missing = 0
+
+    @property
+    def idle(self) -> bool:
+        """True if nothing typed is waiting to be looked at."""
+        return not self._inbox
+
+    def next(self) -> tuple[bytes, Request | None]:
+        """Return the echo of what was looked at, and the command it completed, if any."""
+        echo = bytearray()
+        while self._inbox:
+            if self._missing:
+                if self._read_payload(echo):
+                    return bytes(echo), self._complete(self._header, bytes(self._payload))
+                continue
+            byte = self._inbox.pop(0)
+            if byte == 0x0A and self._after_cr:
+                self._after_cr = False
+                continue
+            self._after_cr = byte == 0x0D
+            if self._after_cr:
+                echo += b"\r\n"
+                words = tuple(self._line.decode("latin-1").split())
+                return bytes(echo), self._complete(words, None)
+            echo.append(byte)
+            self._line.append(byte)
+            if byte == 0x20 and self._begins_payload(echo):
+                return bytes(echo), self._complete(self._header, b"")
+        return bytes(echo), None
+
+    def _complete(self, words: tuple[str, ...], payload: bytes | None) -> Request:
+        self._line.clear()
+        self._payload.clear()
+        return Request(words, payload)
+
+    def _begins_payload(self, echo: bytearray) -> bool:
+        """Look for a whole SKSENDTO header; return True if it announces no payload at all."""
+        words = tuple(self._line.decode("latin-1").split())
+        if len(words) != self._send_words or words[0] != "SKSENDTO":
+            return False
+        self._header = words
+        # An unreadable length announces nothing: the module refuses the header, and takes the payload for commands.
+        self._missing = int(words[-1], 16) if _LENGTH.fullmatch(words[-1]) else 0
+        if not self._echoes_payload:
+            echo += b"\r\n"
+        return self._missing == 0
+
+    def _read_payload(self, echo: bytearray) -> bool:
+        """Take payload bytes from the inbox; return True when all have come."""
+        taken = self._inbox[: self._missing]
+        del self._inbox[: len(taken)]
+        self._payload += taken
+        self._missing -= len(taken)
+        if self._echoes_payload:
+            echo += taken if self._missing else taken + b"\r\n"
+        return not self._missing
