@@ -96,8 +96,8 @@ def _parse_repeated(line: bytes) -> Line:
 
 
 def _parse_other(line: bytes) -> Line:
-    if _ECHO.match(line):
-        return _parse_echo(line)
+    if line.startswith((b"S", b"R", b"W")) and (echo := _parse_echo(line)) is not None:
+        return echo
     if not _is_printable(line):
         raise MalformedLineError("not printable ASCII", line)
     text = line.decode("ascii").rstrip(" ")  # some firmware puts a space before the line end
@@ -157,7 +157,7 @@ _ADDRESS_CHARACTERS = re.compile(r"[0-9A-Fa-f:]{2,39}")
 
 # --- ERXUDP
 
-_UDP = re.compile(rb"ERXUDP ((?:[^ ]+ ){6,8}?)([0-9A-Fa-f]{4}) (.*)", re.DOTALL)
+_UDP = re.compile(rb"ERXUDP ((?:[!-~]+ ){6,8}?)([0-9A-Fa-f]{4}) (.*)", re.DOTALL)
 
 
 class _UdpHeader(NamedTuple):
@@ -356,21 +356,26 @@ _HANDLE_LINE = re.compile(r"([0-9A-F]{1,2}) ([0-9A-F:]{39}) ([0-9A-F]{4}) ([0-9A
 _ENERGY_LINE = re.compile(r"(?:(?:2[1-9A-F]|3[0-9A-C]) [0-9A-F]{2} )*(?:2[1-9A-F]|3[0-9A-C]) [0-9A-F]{2}")
 
 
-def _parse_echo(line: bytes) -> Line:
-    """Return the echo's keyword, or the real line that is glued behind it.
+def _parse_echo(line: bytes) -> Line | None:
+    """Return the echo's keyword, or the real line that is glued behind it; None where *line* is no echo.
 
     What we write without a line end (a payload, half a command) is echoed without one, and the next line follows.
     """
-    if (glued := _GLUED.search(line)) is not None:
-        return parse_line(line[glued.start() :])
-    keyword = line.split(b" ", 1)[0]
-    if line.endswith(TRUNCATED) or not (keyword == b"SKSENDTO" or _is_printable(line)):
+    if (glued := _GLUED_ANSWER.match(line) or _GLUED_EVENT.match(line)) is not None:
+        return parse_line(line[glued.end() :])
+    if (echo := _ECHO.match(line)) is None:
+        return None
+    if line.endswith(TRUNCATED) or not (echo[1] == b"SKSENDTO" or _is_printable(line)):
         raise MalformedLineError("not printable ASCII", line)
-    return Echo(keyword.decode("ascii"))
+    return Echo(echo[1].decode("ascii"))
 
 
-_ECHO = re.compile(rb"(?:SK[A-Z0-9]+|ROPT|WOPT|RUART|WUART)(?: |$)")
-_GLUED = re.compile(rb"(?<=\S)(?:OK|FAIL ER\d\d)$|ERXUDP [0-9A-Fa-f]{1,4}:|EVENT [0-9A-Fa-f]{2}(?= |$)")
+_OUR_KEYWORD = r"(SK[A-Z]{3,9}|SKLL64|ROPT|WOPT|RUART|WUART)"
+_ECHO = re.compile(rf"{_OUR_KEYWORD}(?: |\Z)".encode("ascii"))
+# Behind a whole keyword an answer may follow. Behind arguments, which may be a password, or half a keyword: only what
+# comes by itself and looks it.
+_GLUED_ANSWER = re.compile(rf"{_OUR_KEYWORD}(?=(?:{'|'.join(_PARSERS)})(?: |\Z))".encode("ascii"))
+_GLUED_EVENT = re.compile(rb"[SRW].*?(?=ERXUDP [0-9A-Fa-f]{1,4}:|EVENT [0-9A-Fa-f]{2}(?: |\Z))", re.DOTALL)
 
 
 def _is_printable(line: bytes) -> bool:
