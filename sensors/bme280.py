@@ -1,6 +1,6 @@
 """Bosch BME280: temperature, humidity and pressure over I2C.
 
-Source: BST-BME280-DS002, the data sheet, rev. 1.6. The arithmetic never sees a bus; the driver below it only moves bytes.
+Source: BST-BME280-DS002, the data sheet, rev. 1.6. The arithmetic never sees a bus; the driver only moves bytes.
 """
 
 from __future__ import annotations

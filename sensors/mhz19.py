@@ -1,0 +1,326 @@
+"""Winsen MH-Z19, MH-Z19B, MH-Z19C: CO2 over a serial line at 9600 baud.
+
+Source: the maker's manuals, MH-Z19B v1.5 and MH-Z19C v1.21. Only the read command (0x86) is ever sent: the others
+calibrate the sensor or change its range, which is nothing a logger does unasked.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import re
+import termios
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from sensors.errors import SensorError, SensorNotFoundError
+
+logger = logging.getLogger(__name__)
+
+READ_COMMAND = bytes.fromhex("FF 01 86 00 00 00 00 00 79")
+FRAME_BYTES = 9
+START = 0xFF
+READ = 0x86
+
+# What the sensor says while it boots; these are no measurements.
+BOOTING_STATUS = 1  # first MH-Z19
+BOOTING_U = 15000  # first MH-Z19
+HIGHEST_PPM = 10_000  # the widest range there is
+FRESH_AIR_PPM = 400  # less is possible on a sensor whose zero has drifted
+
+# The byte is the temperature inside the sensor's box plus 40, and in no manual. Several degrees too high is usual;
+# outside these bounds (operating range -10 to 50 C, and a margin) it means something else, or nothing.
+LOWEST_C, HIGHEST_C = -20, 70
+
+
+@dataclass(frozen=True, slots=True)
+class Mhz19Reply:
+    """One valid reply, as it stands: not yet judged."""
+
+    co2_ppm: int
+    temperature_c: int | None  # inside the box; None: this sensor does not tell (byte 0)
+    status: int  # S; only 1 has a known meaning
+    u: int  # U; only 15000 has a known meaning
+
+
+@dataclass(frozen=True, slots=True)
+class Mhz19Reading:
+    """One reading: parts per million, and degrees Celsius inside the sensor's box (several degrees over the room)."""
+
+    co2_ppm: int  # 1 to 10000
+    temperature_c: int | None
+    warming_up: bool  # not to be trusted yet
+
+
+def checksum(frame: bytes) -> int:
+    """Return what the ninth byte of *frame* must be: the sum of bytes 1 to 7, negated, in eight bits."""
+    return -sum(frame[1:8]) & 0xFF
+
+
+def parse_reply(frame: bytes) -> Mhz19Reply:
+    """Read one reply of exactly nine bytes to the read command.
+
+    Raises: SensorError: wrong length, start byte, command byte or checksum, looked at in this order. The checksum
+    alone would accept nine zero bytes.
+    Source: manual MH-Z19B v1.5, chapter 7; status, U and temperature are in no manual.
+    """
+    if len(frame) != FRAME_BYTES:
+        raise SensorError(f"MH-Z19: short or long reply: expected {FRAME_BYTES} bytes, got {len(frame)}")
+    if frame[0] != START:
+        raise SensorError(f"MH-Z19: wrong start byte: expected 0x{START:02X}, got 0x{frame[0]:02X}")
+    if frame[1] != READ:
+        raise SensorError(f"MH-Z19: reply to another command: expected 0x{READ:02X}, got 0x{frame[1]:02X}")
+    if frame[8] != checksum(frame):
+        raise SensorError(f"MH-Z19: wrong checksum: expected 0x{checksum(frame):02X}, got 0x{frame[8]:02X}")
+    return Mhz19Reply(
+        co2_ppm=int.from_bytes(frame[2:4], "big"),
+        temperature_c=frame[4] - 40 if frame[4] else None,
+        status=frame[5],
+        u=int.from_bytes(frame[6:8], "big"),
+    )
+
+
+def find_reply(received: bytes) -> Mhz19Reply | None:
+    """Return the first valid reply in *received*, however much stands before it; None if there is none (yet)."""
+    at = received.find(bytes((START, READ)))
+    while 0 <= at <= len(received) - FRAME_BYTES:
+        try:
+            return parse_reply(received[at : at + FRAME_BYTES])
+        except SensorError:
+            at = received.find(bytes((START, READ)), at + 1)
+    return None
+
+
+def describe_failure(heard: bytes) -> str:
+    """Say why *heard*, all that came in place of a valid reply, is none, and what to do."""
+    if not heard:
+        return "no answer: check its 5 V supply, and that its TX goes to our RX and its RX to our TX"
+    if READ_COMMAND in heard:
+        return "our own command comes back: RX is connected to TX, not to the sensor"
+    # The next byte is the upper half of a concentration, so words that begin with BM are not taken for it.
+    if re.search(rb"BM[\x00-\x1f]", heard):
+        return (
+            "it sends 16-byte 'BM' frames: this is not an MH-Z19 but a look-alike (C8, sold as MH-Z19C) "
+            "that speaks another protocol"
+        )
+    if set(heard) <= {0x00, 0xFF}:
+        return "the line is dead (only 00 or FF): check ground, supply and the 3.3 V level"
+    if _is_text(heard):
+        # What it says is not shown: if this is the port of another device, its lines may hold secrets.
+        return (
+            "text comes instead of replies: a login console (getty) or another device is on this port; disable the "
+            "serial console (raspi-config, Interface Options, Serial Port), or correct the path"
+        )
+    begun_at = max(heard.find(START), 0)
+    frame = heard[begun_at : begun_at + FRAME_BYTES]
+    try:
+        parse_reply(frame)
+    except SensorError as error:
+        return f"{str(error).removeprefix('MH-Z19: ')} in {frame.hex(' ')}: check the wiring"
+    return "replies come in pieces: check the wiring"
+
+
+def _is_text(heard: bytes) -> bool:
+    """Tell whether at least four bytes came and nine in ten of them are printable or end a line."""
+    readable = sum(0x20 <= byte < 0x7F or byte in b"\r\n\t\x1b" for byte in heard)
+    return len(heard) >= 4 and readable * 10 >= len(heard) * 9
+
+
+class SerialLike(Protocol):
+    """The methods of serial.Serial that are needed. They raise OSError (termios.error when unplugged)."""
+
+    def read(self, size: int, /) -> bytes:
+        """Return up to *size* bytes, fewer when READ_SLICE_S has passed."""
+
+    def write(self, data: bytes, /) -> int | None:
+        """Send *data*."""
+
+    def reset_input_buffer(self) -> None:
+        """Drop what came and was not read."""
+
+    def close(self) -> None:
+        """Close the port."""
+
+
+READ_SLICE_S = 0.05  # the timeout the port must be opened with: how far a wait may pass its deadline
+_WRITE_TIMEOUT_S = 0.5  # nine bytes take 10 ms
+
+_BUSY = "is in use by another program: stop it (is a serial console, getty, on the port?)"
+_GONE = "is not there: check the path, and that the serial port is switched on (raspi-config, Interface Options)"
+_OPEN_REMEDIES = {
+    errno.ENOENT: _GONE,
+    errno.ENODEV: _GONE,
+    errno.ENXIO: _GONE,
+    errno.EACCES: "may not be opened: add the user to the group dialout (sudo usermod -aG dialout $USER), log in again",
+    errno.EBUSY: _BUSY,
+    errno.EAGAIN: _BUSY,  # the exclusive lock is taken
+}
+
+
+def open_serial_port(device: str) -> SerialLike:
+    """Open *device* at 9600 baud, 8N1, for this program alone.
+
+    Raises: SensorNotFoundError: it is not there. SensorError: refused, busy, or pyserial is not installed. The text
+    says what to do.
+    """
+    try:
+        import serial  # only a poller with this sensor needs it
+    except ModuleNotFoundError as error:
+        raise SensorError("MH-Z19: pyserial is not installed: pip install 'power-consumption[poller]'") from error
+    try:
+        return serial.Serial(device, 9600, timeout=READ_SLICE_S, write_timeout=_WRITE_TIMEOUT_S, exclusive=True)
+    except (OSError, ValueError, termios.error) as error:
+        remedy = _OPEN_REMEDIES.get(getattr(error, "errno", None) or 0, f"cannot be opened ({error})")
+        kind = SensorNotFoundError if remedy == _GONE else SensorError
+        raise kind(f"MH-Z19: {device} {remedy}") from error
+
+
+_CHANGES_WHEN_SETTLED = 2
+_TRIES = 3
+_REPLY_S = 0.6  # per try; sensors were seen to answer within 15 to 120 ms
+_QUIET_S = 0.1  # a gap of about 100 bytes: whatever was being sent has ended
+_QUIET_LIMIT_S = 0.25  # and something that never pauses is not waited for
+_POLL_S = 0.01  # for a port whose read does not wait by itself
+_HEARD_LIMIT_BYTES = 4096  # 0.6 s at 9600 baud bring 580
+
+
+class Mhz19:
+    """An MH-Z19 on its own serial port, opened at the first reading and after every failure.
+
+    For *warm_up_s* after opening, readings are marked as warming up: it is not known when the sensor got its power,
+    so a restart of the program marks again, and readings are marked, not withheld. No value tells warming up from
+    fresh air (410 fixed, 400 then 448, 388 then 555 were all seen), but a settled sensor is never still: the mark
+    ends early when three readings in a row differ, each from the one before.
+    """
+
+    def __init__(
+        self,
+        open_port: Callable[[], SerialLike],
+        *,
+        warm_up_s: float = 180.0,
+        monotonic: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._open_port = open_port
+        self._warm_up_s = warm_up_s
+        self._monotonic = monotonic
+        self._sleep = sleep
+        self._port: SerialLike | None = None
+        self._told_low = False
+        self._begin_warm_up()
+
+    def read(self) -> Mhz19Reading:
+        """Ask for one reading: usually 0.1 s; up to three tries, all within 3 s.
+
+        Raises: SensorNotFoundError: no such port. SensorError: the port failed, no valid reply came, the sensor is
+        still booting, or the value is impossible (over 10000 ppm). The text says what to do.
+        """
+        try:
+            reply = self._ask(self._opened_port())
+        except (OSError, termios.error) as error:
+            self.close()
+            raise SensorError(f"MH-Z19: {_port_remedy(error)} ({error})") from error
+        except SensorError:
+            self.close()
+            raise
+        return self._judged(reply)
+
+    def close(self) -> None:
+        """Close the port; the next read opens it again, and marks its readings as warming up again."""
+        port, self._port = self._port, None
+        if port is not None:
+            with contextlib.suppress(OSError, termios.error):  # unplugged: nothing is left to close
+                port.close()
+
+    def _opened_port(self) -> SerialLike:
+        if self._port is None:
+            self._port = self._open_port()
+            self._begin_warm_up()
+        return self._port
+
+    def _ask(self, port: SerialLike) -> Mhz19Reply:
+        heard = b""
+        for _ in range(_TRIES):
+            # A byte left over from before would shift every reply from now on.
+            port.reset_input_buffer()
+            port.write(READ_COMMAND)
+            received = self._listen(port)
+            if find_reply(received) is None:
+                received += self._wait_for_quiet(port)
+            reply = find_reply(received)
+            if reply is not None:
+                return reply
+            logger.debug("MH-Z19: no reply in %d bytes", len(received))
+            heard += received
+        raise SensorError(f"MH-Z19: {describe_failure(heard)}")
+
+    def _listen(self, port: SerialLike) -> bytes:
+        """Return what comes up to the end of a valid reply, or the deadline."""
+        deadline = self._monotonic() + _REPLY_S
+        received = b""
+        while self._monotonic() < deadline and len(received) < _HEARD_LIMIT_BYTES:
+            chunk = port.read(FRAME_BYTES)
+            received += chunk
+            if find_reply(received) is not None:
+                break
+            if not chunk:
+                self._sleep(_POLL_S)
+        return received
+
+    def _wait_for_quiet(self, port: SerialLike) -> bytes:
+        """Return what still comes until the line is quiet, or the limit: a reply in it is late, but good."""
+        now = self._monotonic()
+        deadline, quiet_at = now + _QUIET_LIMIT_S, now + _QUIET_S
+        received = b""
+        while now < min(deadline, quiet_at) and len(received) < _HEARD_LIMIT_BYTES:
+            chunk = port.read(FRAME_BYTES)
+            received += chunk
+            if not chunk:
+                self._sleep(_POLL_S)
+            now = self._monotonic()
+            if chunk:
+                quiet_at = now + _QUIET_S
+        return received
+
+    def _judged(self, reply: Mhz19Reply) -> Mhz19Reading:
+        if reply.status == BOOTING_STATUS or reply.u == BOOTING_U or reply.co2_ppm == 0:
+            self._begin_warm_up()
+            raise SensorError("MH-Z19: the sensor is booting and has no value yet: wait for its warm-up")
+        if reply.co2_ppm > HIGHEST_PPM:
+            raise SensorError(
+                f"MH-Z19: {reply.co2_ppm} ppm is more than any range ({HIGHEST_PPM} ppm): check the wiring"
+            )
+        if reply.co2_ppm < FRESH_AIR_PPM and not self._told_low:
+            self._told_low = True
+            logger.warning(
+                "MH-Z19: %d ppm is less than fresh air (%d ppm): its zero has drifted", reply.co2_ppm, FRESH_AIR_PPM
+            )
+        temperature_c = reply.temperature_c
+        if temperature_c is not None and not LOWEST_C <= temperature_c <= HIGHEST_C:
+            logger.debug("MH-Z19: %d C is no temperature of a box; left out", temperature_c)
+            temperature_c = None
+        return Mhz19Reading(reply.co2_ppm, temperature_c, self._is_warming_up(reply.co2_ppm))
+
+    def _begin_warm_up(self) -> None:
+        self._warm_at = self._monotonic() + self._warm_up_s
+        self._settled = False
+        self._last_ppm: int | None = None
+        self._changes_in_a_row = 0
+
+    def _is_warming_up(self, co2_ppm: int) -> bool:
+        if self._last_ppm is not None:
+            self._changes_in_a_row = self._changes_in_a_row + 1 if co2_ppm != self._last_ppm else 0
+        self._last_ppm = co2_ppm
+        if self._changes_in_a_row >= _CHANGES_WHEN_SETTLED or self._monotonic() >= self._warm_at:
+            self._settled = True
+        return not self._settled
+
+
+def _port_remedy(error: Exception) -> str:
+    # pyserial's words when someone else took the bytes that were there to be read.
+    if "multiple access" in str(error):
+        return "another program reads from the port: stop it, or disable the serial console (getty) in raspi-config"
+    return "the port failed: is the adapter still plugged in?"
