@@ -421,6 +421,8 @@ def test_the_form_of_a_map_changes_at_16_properties() -> None:
     assert encode_property_map(fifteen) == bytes([15, *fifteen])
     # 80 to 8F: bit 0 of each of the 16 bytes
     assert encode_property_map(range(0x80, 0x90)) == bytes([16] + [0x01] * 16)
+    assert parse_property_map(bytes([16] + [0x01] * 16)) == set(range(0x80, 0x90))
+    assert parse_property_map(bytes([15, *fifteen])) == set(fifteen)
     assert encode_property_map(range(0x80, 0x100)) == bytes([128] + [0xFF] * 16)
     assert encode_property_map([]) == b"\x00"
 

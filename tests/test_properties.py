@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable
 from contextlib import suppress
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skstack.echonet import METER, Frame
+from skstack.echonet import CONTROLLER, METER, Frame
 from skstack.errors import FrameError
 from skstack.properties import (
     CURRENT_NO_DATA,
@@ -277,6 +279,18 @@ def test_every_property_of_a_real_meter_can_be_decoded() -> None:
     assert decoded[Epc.ENERGY_UNIT] == Decimal("0.01")
     assert decoded[Epc.GET_MAP] == GET_MAP
     assert {epc for epc, value in decoded.items() if value is None} == {0xE5, 0xEC, 0xED}
+
+
+def test_every_frame_of_the_transcripts_is_read_decoded_and_written_back() -> None:
+    transcripts = (Path(__file__).parent / "data" / "transcripts").glob("*.json")
+    texts = [text for path in transcripts for text in re.findall(r"\b1081(?:[0-9A-F]{2}){10,}\b", path.read_text())]
+    assert len(texts) > 70
+    for text in texts:
+        frame = Frame.from_bytes(bytes.fromhex(text))
+        assert frame.to_bytes().hex().upper() == text
+        if frame.seoj != CONTROLLER:
+            decoders = DECODERS if frame.seoj == METER else NODE_DECODERS
+            assert None not in [decoders[epc](edt) for epc, edt in frame.edt_by_epc().items()]
 
 
 def test_the_voltage_some_ask_for_is_no_property_of_a_meter() -> None:
