@@ -1,0 +1,187 @@
+"""The loop: a round of readings on every tick, duties in between, and nothing that ends it but a signal.
+
+Power and sensor rows of a round carry the round's tick as their time, so that they line up; a meter that answered
+more than LATE_S after the tick is stamped on arrival.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from poller.clock import Clock, next_tick
+from poller.sensing import Sensing
+from skstack.errors import FrameError, SkStackError
+from skstack.link import RadioEvent
+from skstack.meter import Meter
+from skstack.session import Session
+from storage.records import PowerRow, RadioEventRow, Round, Row
+
+logger = logging.getLogger(__name__)
+
+LATE_S = 5.0
+_LAST_MOMENT_S = 1.0  # kept free before the next tick
+_SHORTEST_NAP_S = 0.01
+_SENSOR_GRACE_S = 3.5  # the slowest sensor needs 3 s to find out that it has no answer
+
+
+class RoundStore(Protocol):
+    """What the loop sees of the storage."""
+
+    def write(self, rounds: Round, /) -> None:
+        """Return when the round is safe."""
+
+
+class Duties(Protocol):
+    """What is done between two ticks, one short thing at a time."""
+
+    def work(self, until: float) -> float:
+        """Do what is due and fits before *until*; return when there is something to do again (monotonic)."""
+
+    def rows(self) -> Sequence[Row]:
+        """Return the rows gathered since the last call."""
+
+
+class Poller:
+    """One household's poller. *on_alive* is called often while the loop is healthy (a watchdog)."""
+
+    def __init__(
+        self,
+        session: Session,
+        meter: Meter,
+        sensors: Sequence[Sensing],
+        store: RoundStore,
+        *,
+        clock: Clock,
+        interval_s: int,
+        duties: Duties,
+        should_stop: Callable[[], bool] = lambda: False,
+        on_alive: Callable[[], None] = lambda: None,
+        alive_every_s: float = 60.0,
+    ) -> None:
+        self._session = session
+        self._meter = meter
+        self._sensors = sensors
+        self._store = store
+        self._clock = clock
+        self._interval_s = interval_s
+        self._duties = duties
+        self._should_stop = should_stop
+        self._on_alive = on_alive
+        self._alive_every_s = alive_every_s
+        self._events: list[RadioEventRow] = []
+        self._failures = 0
+        self.missed_ticks = 0
+        self.last_power: PowerRow | None = None
+
+    def note_event(self, event: RadioEvent) -> None:
+        """Keep what happened to the link for the next round."""
+        self._events.append(
+            RadioEventRow(
+                self._clock.now(),
+                event.kind,
+                event.duration_s,
+                event.channel,
+                event.pan_id,
+                event.signal_dbm,
+                event.detail,
+            )
+        )
+
+    def run(self) -> None:
+        """Poll on every tick until asked to stop, then store what is left."""
+        tick = next_tick(self._clock.now(), self._interval_s)
+        while self._wait_for(tick):
+            tick = self._current(tick)
+            self.take_round(tick)
+            following = next_tick(max(self._clock.now(), tick), self._interval_s)
+            self._count_missed(tick, following)
+            tick = following
+        self._write([])
+
+    def take_round(self, tick: datetime, *, patience_s: float | None = None) -> PowerRow | None:
+        """Read the meter and every sensor, store what came, and return the power row, if there is one."""
+        started = self._clock.monotonic()
+        for sensor in self._sensors:
+            sensor.start(tick)
+        limit_s = patience_s or max(self._interval_s - _LAST_MOMENT_S, self._session.timings.answer_timeout_s)
+        power = self._poll_meter(tick, started + limit_s)
+        rows: list[Row] = [power] if power is not None else []
+        sensors_until = started + max(min(_SENSOR_GRACE_S, self._interval_s - _LAST_MOMENT_S), 0.1)
+        for sensor in self._sensors:
+            row = sensor.collect(sensors_until - self._clock.monotonic())
+            if row is not None:
+                rows.append(row)
+        self._write(rows)
+        if power is not None:
+            self._session.reading_stored()
+            self.last_power = power
+        return power
+
+    def _wait_for(self, tick: datetime) -> bool:
+        """Listen and do the duties until *tick*; False when asked to stop."""
+        wake_at = self._clock.monotonic()
+        while not self._should_stop():
+            self._on_alive()
+            remaining_s = (tick - self._clock.now()).total_seconds()
+            if remaining_s <= 0 or remaining_s > 2 * self._interval_s:  # the latter: the clock was set back
+                return True
+            now = self._clock.monotonic()
+            end = now + min(remaining_s, self._alive_every_s)
+            if now >= wake_at:
+                wake_at = self._duties.work(now + remaining_s)
+            self._session.run(min(end, max(wake_at, now + _SHORTEST_NAP_S)))
+        return False
+
+    def _current(self, tick: datetime) -> datetime:
+        """Return the latest tick that has come; another one than *tick* if the clock was set, or we overslept."""
+        now = self._clock.now()
+        if abs(now - tick) < timedelta(seconds=self._interval_s):
+            return tick
+        return next_tick(now, self._interval_s) - timedelta(seconds=self._interval_s)
+
+    def _poll_meter(self, tick: datetime, until: float) -> PowerRow | None:
+        if not self._session.up:
+            logger.debug("no poll: %s", self._session.link.why_silent)
+            return None
+        try:
+            poll = self._meter.poll(until=until)
+        except (SkStackError, FrameError) as error:
+            self._failures += 1
+            level = logging.WARNING if self._failures == 1 else logging.DEBUG
+            logger.log(level, "no reading of the meter: %s (%d in a row)", error, self._failures)
+            return None
+        if poll is None:
+            logger.warning("the meter answered without a single value")
+            return None
+        if self._failures:
+            logger.info("the meter answers again after %d failed polls", self._failures)
+            self._failures = 0
+        late_s = (self._clock.now() - tick).total_seconds() - (self._clock.monotonic() - poll.arrived_at)
+        measured_at = tick
+        if late_s > LATE_S:
+            measured_at = (tick + timedelta(seconds=late_s)).replace(microsecond=0)
+        reading = poll.reading
+        return PowerRow(
+            measured_at,
+            reading.power_w,
+            reading.current_r_a,
+            reading.current_t_a,
+            reading.import_kwh,
+            reading.export_kwh,
+        )
+
+    def _write(self, rows: list[Row]) -> None:
+        events, self._events = self._events, []
+        rows.extend(self._duties.rows())
+        rows.extend(events)
+        if rows:
+            self._store.write(Round(tuple(rows)))
+
+    def _count_missed(self, tick: datetime, following: datetime) -> None:
+        missed = round((following - tick).total_seconds() / self._interval_s) - 1
+        if missed > 0:
+            self.missed_ticks += missed
+            logger.warning("the round of %s took too long: %d ticks missed", f"{tick:%H:%M:%S}", missed)
