@@ -1,7 +1,6 @@
 """A simulated Wi-SUN module with a simulated smart meter behind it: bytes and a time in, bytes with their time out.
 
-It is written after the command reference and the logs of real modules, and shares nothing with the driver that reads
-it.
+It is written after the command reference and the logs of real modules, and shares nothing with the driver.
 It has no clock and does no I/O; `python -m skstack.simulator` puts it on a pseudo terminal.
 """
 
