@@ -254,7 +254,9 @@ class _Section:
             raise self.error(key, f"either {key} or {key}_file", "both")
         if not file_name:
             return text
-        expected = f"one line of printable ASCII in the file {file_name}"
+        # A name of letters and digits alone may be the secret itself, written behind the wrong key.
+        shown_name = "of that name" if file_name.isalnum() else file_name
+        expected = f"one line of printable ASCII in the file {shown_name}"
         try:
             content = self._read_secret(file_name, environ)
         except OSError as err:

@@ -594,6 +594,8 @@ SECRET_LINES = (f"id = {ROUTE_B_ID}", f"password = {PASSWORD}", f"url = {URL}")
         f"password = {PASSWORD}\n",  # before any section
         f"[routeB]\n{PASSWORD}\n",  # a line of its own
         f"[routeB]\n{PASSWORD} = x\n",
+        f"[routeB]\nid = {ROUTE_B_ID}\npassword_file = {PASSWORD}\n",
+        f"[routeB]\nid_file = {ROUTE_B_ID}\n",
         f"[{PASSWORD}]\n",
         f"[{PASSWORD}]\nx = 1\nx = 2\n",
         f"[routeB]\npassword {PASSWORD} = x\n",
