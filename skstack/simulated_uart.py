@@ -9,9 +9,16 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
-Action = Callable[[float], None]
+Action = Callable[[float], object]
 
 _LENGTH = re.compile(r"[0-9A-Fa-f]{4}")  # of a payload; lower case was seen to be accepted
+
+
+@dataclass(slots=True)
+class Life:
+    """Something that ends, and with it what was planned within it: the module until it restarts, a session."""
+
+    over: bool = False
 
 
 class Agenda:
@@ -19,18 +26,19 @@ class Agenda:
 
     def __init__(self) -> None:
         """Start with nothing planned."""
-        self._planned: list[tuple[float, int, Action]] = []
+        self._planned: list[tuple[float, int, Action, Life | None]] = []
         self._number = itertools.count()
 
-    def plan(self, at: float, action: Action) -> None:
-        """Call *action* with its time once *at* has come."""
-        heapq.heappush(self._planned, (at, next(self._number), action))
+    def plan(self, at: float, action: Action, within: Life | None = None) -> None:
+        """Call *action* with its time once *at* has come, unless *within* is over by then."""
+        heapq.heappush(self._planned, (at, next(self._number), action, within))
 
     def run(self, until: float) -> None:
         """Do everything due by *until*, also what that itself plans."""
         while self._planned and self._planned[0][0] <= until:
-            at, _, action = heapq.heappop(self._planned)
-            action(at)
+            at, _, action, within = heapq.heappop(self._planned)
+            if within is None or not within.over:
+                action(at)
 
     def next_at(self) -> float | None:
         """Return when the next action is due."""

@@ -1,0 +1,208 @@
+"""What a simulated module makes of each command: arguments checked as the module checks them, and the answer.
+
+Source: BP35A1 command reference 4; what else the other modules do, from their logs.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from skstack.simulated_lines import CRLF, Printer, link_local
+from skstack.simulated_models import Model, Timing
+from skstack.simulated_radio import Radio
+
+_ADDRESS = re.compile(r"[0-9A-F]{4}(:[0-9A-F]{4}){7}")  # fully written out, upper case; else ER06
+_MAX_PAYLOAD_BYTES = 1232
+_UDP_HANDLES = ("1", "2")  # 3610 and 716 are open from the start
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a command is answered: lines before the status, and the status, which SKLL64 has none of."""
+
+    status: str | None = "OK"
+    lines: tuple[bytes, ...] = ()
+    after_s: float | None = None  # None: the usual time
+
+
+_OK = Answer()
+_UNKNOWN = Answer("FAIL ER04")
+_WRONG_COUNT = Answer("FAIL ER05")
+_WRONG_FORM = Answer("FAIL ER06")
+_FAILED = Answer("FAIL ER10")
+
+
+class Commands:
+    """Executes commands on the radio and its settings. Flash memory is here: it outlives a restart."""
+
+    def __init__(self, radio: Radio, *, model: Model, timing: Timing) -> None:
+        """Obey for a *model*."""
+        self.flash_writes = 0
+        self._uart_option = "00"
+        self._radio = radio
+        self._model = model
+        self._timing = timing
+        self._printer = Printer(model)
+
+    def answer(self, name: str, args: tuple[str, ...], at: float) -> Answer:
+        """Execute a command that is one line, and return what it is answered."""
+        entry = _COMMANDS.get(name)
+        if entry is None or (name in PRODUCT_COMMANDS and not self._model.has_product_commands):
+            return _UNKNOWN
+        counts, execute = entry
+        if name == "SKSCAN" and self._model.has_side:
+            counts = (4,)
+        if len(args) not in counts:
+            return _WRONG_COUNT
+        return execute(self, args, at)
+
+    def send(self, args: tuple[str, ...], payload: bytes, at: float) -> Answer:
+        """Execute an SKSENDTO."""
+        handle, address, port, secure, *side, length = args
+        fits = 1 <= len(payload) <= _MAX_PAYLOAD_BYTES and re.fullmatch("[0-9A-Fa-f]{4}", length)
+        known = _ADDRESS.fullmatch(address) and re.fullmatch("[0-9A-F]{4}", port) and secure in ("0", "1", "2")
+        if not fits or not known or side not in ([], ["0"], ["1"]):
+            return _WRONG_FORM
+        if handle not in _UDP_HANDLES:
+            return _FAILED
+        confirmed_at = self._radio.send(address, payload, int(secure), at)
+        if confirmed_at is None:
+            return _FAILED
+        return Answer(after_s=confirmed_at - at + self._timing.confirm_s)
+
+    def _version(self, _args: tuple[str, ...], _at: float) -> Answer:
+        return Answer(lines=(f"EVER {self._model.firmware}".encode() + CRLF,))
+
+    def _application(self, _args: tuple[str, ...], _at: float) -> Answer:
+        if self._model.application is None:
+            return _UNKNOWN
+        return Answer(lines=(f"EAPPVER {self._model.application}".encode() + CRLF,))
+
+    def _info(self, _args: tuple[str, ...], _at: float) -> Answer:
+        settings = self._radio.settings
+        return Answer(lines=(self._printer.info(settings.channel, settings.pan_id),))
+
+    def _reset(self, _args: tuple[str, ...], _at: float) -> Answer:
+        self._radio.restart()
+        return Answer(after_s=self._timing.reset_s)
+
+    def _register(self, args: tuple[str, ...], _at: float) -> Answer:
+        settings = self._radio.settings
+        if len(args) == 2:
+            return _OK if settings.write(*args) else _WRONG_FORM
+        own_mac = args[0] in ("S1", "S01") and self._model.has_side
+        value = self._model.mac if own_mac else settings.read(args[0])
+        return _WRONG_FORM if value is None else Answer(lines=(f"ESREG {value}".encode() + CRLF,))
+
+    def _password(self, args: tuple[str, ...], _at: float) -> Answer:
+        if not re.fullmatch("[0-9A-F]{1,2}", args[0]) or not 1 <= int(args[0], 16) <= 32:
+            return _WRONG_FORM
+        length = int(args[0], 16)
+        # A real module takes whatever lies behind a password that is too short; here it is question marks.
+        self._radio.settings.password = args[1][:length].ljust(length, "?")
+        return _OK
+
+    def _route_b_id(self, args: tuple[str, ...], _at: float) -> Answer:
+        self._radio.settings.route_b_id = args[0]
+        self._radio.settings.pairing_id = args[0][-8:]
+        return _OK
+
+    def _scan(self, args: tuple[str, ...], at: float) -> Answer:
+        mode, mask, duration = args[:3]
+        formed = mode in ("0", "2", "3") and re.fullmatch("[0-9A-Fa-f]{8}", mask) and re.fullmatch("[0-9A-E]", duration)
+        if not formed or args[3:] not in ((), ("0",), ("1",)):
+            return _WRONG_FORM
+        self._radio.scan(int(mode), int(mask, 16), int(duration, 16), at + self._timing.command_s)
+        return _OK
+
+    def _link_local(self, args: tuple[str, ...], _at: float) -> Answer:
+        if not re.fullmatch("[0-9A-Fa-f]{16}", args[0]):
+            return _WRONG_FORM
+        return Answer(None, (link_local(args[0]).encode() + CRLF,), self._timing.address_s)
+
+    def _join(self, args: tuple[str, ...], at: float) -> Answer:
+        if not _ADDRESS.fullmatch(args[0]):
+            return _WRONG_FORM
+        return _OK if self._radio.join(args[0], at + self._timing.command_s) else _FAILED
+
+    def _rejoin(self, _args: tuple[str, ...], at: float) -> Answer:
+        return _OK if self._radio.rejoin(at + self._timing.command_s) else _FAILED
+
+    def _terminate(self, _args: tuple[str, ...], at: float) -> Answer:
+        return _OK if self._radio.terminate(at) else _FAILED
+
+    def _ping(self, args: tuple[str, ...], at: float) -> Answer:
+        if not _ADDRESS.fullmatch(args[-1]):
+            return _WRONG_FORM
+        self._radio.ping(args[-1], at + self._timing.command_s)
+        return _OK
+
+    def _table(self, args: tuple[str, ...], _at: float) -> Answer:
+        own, extra = self._printer.own_address, self._model.extra_lines
+        tables = {
+            "1": ["EADDR", own],
+            "2": ["ENEIGHBOR", f"{self._radio.meter_address} {self._radio.meter_mac} FFFE"],
+            "E": ["EPORT", "3610", "716", "0", "0", "0", "0", *(["", "3610", "0", "0", "0"] if extra else [])],
+        }
+        if args[0] not in tables:
+            return _WRONG_FORM
+        return Answer(lines=tuple(line.encode() + CRLF for line in tables[args[0]]))
+
+    def _add_neighbour(self, args: tuple[str, ...], _at: float) -> Answer:
+        formed = _ADDRESS.fullmatch(args[0]) and re.fullmatch("[0-9A-F]{16}", args[1])
+        return _OK if formed else _WRONG_FORM
+
+    def _save(self, _args: tuple[str, ...], _at: float) -> Answer:
+        self.flash_writes += 1
+        return _OK
+
+    def _read_option(self, _args: tuple[str, ...], _at: float) -> Answer:
+        return Answer(f"OK {self._radio.hex_payload:02d}")
+
+    def _write_option(self, args: tuple[str, ...], _at: float) -> Answer:
+        if args[0] not in ("00", "01"):
+            return _WRONG_FORM
+        self._radio.hex_payload = args[0] == "01"
+        self.flash_writes += 1
+        return _OK
+
+    def _read_uart(self, _args: tuple[str, ...], _at: float) -> Answer:
+        return Answer(f"OK {self._uart_option}")
+
+    def _write_uart(self, args: tuple[str, ...], _at: float) -> Answer:
+        if not re.fullmatch("[0-9A-F]{2}", args[0]):
+            return _WRONG_FORM
+        self._uart_option = args[0]
+        self.flash_writes += 1
+        return _OK
+
+
+PRODUCT_COMMANDS = frozenset({"ROPT", "WOPT", "RUART", "WUART"})  # ROHM's own; answered with CR alone
+
+_Execute = Callable[[Commands, tuple[str, ...], float], Answer]
+_COMMANDS: dict[str, tuple[tuple[int, ...], _Execute]] = {
+    "SKVER": ((0,), Commands._version),
+    "SKAPPVER": ((0,), Commands._application),
+    "SKINFO": ((0,), Commands._info),
+    "SKRESET": ((0,), Commands._reset),
+    "SKSREG": ((1, 2), Commands._register),
+    "SKSETPWD": ((2,), Commands._password),
+    "SKSETRBID": ((1,), Commands._route_b_id),
+    "SKSCAN": ((3,), Commands._scan),
+    "SKLL64": ((1,), Commands._link_local),
+    "SKJOIN": ((1,), Commands._join),
+    "SKREJOIN": ((0,), Commands._rejoin),
+    "SKTERM": ((0,), Commands._terminate),
+    "SKSENDTO": ((), lambda _module, _args, _at: _WRONG_COUNT),  # a line that ended before its payload
+    "SKPING": ((1,), Commands._ping),
+    "SKTABLE": ((1,), Commands._table),
+    "SKADDNBR": ((2,), Commands._add_neighbour),
+    "SKSAVE": ((0,), Commands._save),
+    "ROPT": ((0,), Commands._read_option),
+    "WOPT": ((1,), Commands._write_option),
+    "RUART": ((0,), Commands._read_uart),
+    "WUART": ((1,), Commands._write_uart),
+}
+"""Each command: how many arguments it takes (SKSCAN one more in the dual dialect), and what executes it."""

@@ -1,0 +1,70 @@
+"""What a checker wants to know of the host: every datagram it sent, and every one it should not have sent."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from skstack.echonet import Esv, Frame
+from skstack.errors import FrameError
+
+_TOLERANCE_S = 0.05  # what a host may need to see an EVENT that has just left
+_QUESTIONS = (Esv.GET, Esv.SET_C, Esv.INF_REQ, Esv.SET_GET)
+
+
+class Sent(NamedTuple):
+    """One SKSENDTO that was accepted: when its last byte had come (Unix seconds), and what it was."""
+
+    at: float
+    payload: bytes
+    secured: bool
+
+
+class Manners:
+    """Watches the sends. A question is one that wants an answer; it stands until that has come, or the timer ends.
+
+    Source of the rules: one request at a time, AIF specification 1.01, 2.4.2; silence after EVENT 29 and 32, command
+    reference 5.11.
+    """
+
+    def __init__(self) -> None:
+        """Start with nothing sent."""
+        self.answer_timer_s = 20.0
+        self.sends: list[Sent] = []
+        self.violations: list[str] = []
+        self._asked_at: float | None = None
+        self._closed_at: dict[int, float] = {}  # EVENT 29 or 32 -> when its line had left
+
+    def note(self, sent: Sent) -> None:
+        """Remember a send, and find fault with it."""
+        self.sends.append(sent)
+        for number, closed_at in self._closed_at.items():
+            if sent.at > closed_at + _TOLERANCE_S:
+                self.violations.append(f"{sent.at:.3f}: sent {sent.at - closed_at:.3f} s after EVENT {number:X}")
+        if self._asked_at is not None and _is_question(sent.payload):
+            waited_s = sent.at - self._asked_at
+            if waited_s < self.answer_timer_s - _TOLERANCE_S:
+                self.violations.append(f"{sent.at:.3f}: asked {waited_s:.3f} s after a question still unanswered")
+
+    def asked(self, sent: Sent) -> None:
+        """*sent* has reached the air; if it is a question, it stands from now on."""
+        if _is_question(sent.payload):
+            self._asked_at = sent.at
+
+    def answered(self) -> None:
+        """Drop the question: its answer has reached the host, or none can come any more."""
+        self._asked_at = None
+
+    def close(self, event: int, at: float) -> None:
+        """From *at* on, when the line of *event* had left, the host is to be silent."""
+        self._closed_at[event] = at
+
+    def reopen(self, event: int) -> None:
+        """Drop the reason that *event* gave for silence."""
+        self._closed_at.pop(event, None)
+
+
+def _is_question(payload: bytes) -> bool:
+    try:
+        return Frame.from_bytes(payload).esv in _QUESTIONS
+    except FrameError:
+        return False
