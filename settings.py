@@ -255,16 +255,16 @@ class _Section:
         if not file_name:
             return text
         # A name of letters and digits alone may be the secret itself, written behind the wrong key.
+        # The causes below are dropped (from None), since they carry that name or the file's bytes.
         shown_name = "of that name" if file_name.isalnum() else file_name
         expected = f"one line of printable ASCII in the file {shown_name}"
         try:
             content = self._read_secret(file_name, environ)
         except OSError as err:
-            raise self.error(f"{key}_file", expected, f"{err.strerror}") from err
+            raise self.error(f"{key}_file", expected, f"{err.strerror}") from None
         try:
             secret = content.decode("ascii")
         except UnicodeDecodeError:
-            # from None: the exception carries the file's bytes.
             raise self.error(f"{key}_file", expected, "other bytes") from None
         if _CONTROL.search(secret):
             raise self.error(f"{key}_file", expected, "a control character")
