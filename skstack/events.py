@@ -79,7 +79,7 @@ def parse_line(line: bytes) -> Line:
 
     Raises: MalformedLineError: a known kind of line with broken fields, or bytes that are no printable ASCII.
     """
-    if line.startswith(b"ERXUDP "):
+    if line.startswith(b"ERXUDP ") or line == b"ERXUDP":
         return _parse_udp(line)
     if len(line) <= _REPEATED_LINE_BYTES and line.startswith((b"EVENT ", b"OK")):
         return _parse_repeated(line)
