@@ -1,0 +1,190 @@
+"""sensors.cpu: zones as kernels present them, bogus values, and vcgencmd where there is nothing else."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path, PosixPath
+from typing import Any
+
+import pytest
+
+from sensors.cpu import read_cpu_temperature_c
+from sensors.errors import SensorError, SensorNotFoundError
+
+Run = Callable[..., subprocess.CompletedProcess[bytes]]
+
+
+def no_vcgencmd(*args: object, **options: object) -> subprocess.CompletedProcess[bytes]:
+    raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), "vcgencmd")
+
+
+def vcgencmd(stdout: bytes, stderr: bytes = b"") -> Run:
+    def run(command: list[str], **options: Any) -> subprocess.CompletedProcess[bytes]:
+        assert command == ["vcgencmd", "measure_temp"]
+        assert options["timeout"] == 2.0
+        return subprocess.CompletedProcess(command, 255 if stderr else 0, stdout, stderr)
+
+    return run
+
+
+def zones(root: Path, *types_and_texts: tuple[str, str]) -> Path:
+    for number, (zone_type, text) in enumerate(types_and_texts):
+        zone = root / f"thermal_zone{number}"
+        zone.mkdir()
+        (zone / "type").write_text(f"{zone_type}\n")
+        (zone / "temp").write_text(text)
+    return root
+
+
+class ScriptedPath(PosixPath):
+    """A thermal directory whose temp files give one scripted text, or error, after the other."""
+
+    script: tuple[str | OSError, ...] = ()
+    reads = 0
+
+    def read_text(self, encoding: str | None = None, errors: str | None = None) -> str:
+        if self.name != "temp":
+            return super().read_text(encoding, errors)
+        entry = ScriptedPath.script[ScriptedPath.reads]
+        ScriptedPath.reads += 1
+        if isinstance(entry, OSError):
+            raise entry
+        return entry
+
+
+@pytest.fixture
+def pi_reading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., float]:
+    """Read a Pi's only zone, whose successive texts are the arguments."""
+    zones(tmp_path, ("cpu-thermal", ""))
+
+    def read(*script: str | OSError) -> float:
+        monkeypatch.setattr(ScriptedPath, "script", script)
+        monkeypatch.setattr(ScriptedPath, "reads", 0)
+        return read_cpu_temperature_c(thermal_root=ScriptedPath(tmp_path), run=no_vcgencmd)
+
+    return read
+
+
+@pytest.mark.parametrize(
+    ("text", "temperature_c"),
+    [("48312\n", 48.312), ("0\n", 0.0), ("-5250\n", -5.25), ("-40000", -40.0), ("125000\n", 125.0)],
+)
+def test_thousandths_become_degrees(tmp_path: Path, text: str, temperature_c: float) -> None:
+    assert read_cpu_temperature_c(thermal_root=zones(tmp_path, ("cpu-thermal", text)), run=no_vcgencmd) == temperature_c
+
+
+@pytest.mark.parametrize("zone_type", ["cpu-thermal", "cpu_thermal", "bcm2835_thermal", "soc-thermal", "x86_pkg_temp"])
+def test_the_processor_s_zone_is_found_by_its_type_wherever_it_is(tmp_path: Path, zone_type: str) -> None:
+    others = [("acpitz", "27800\n"), ("INT3400 Thermal", "20000\n"), ("iwlwifi_1", "38000\n")]
+    root = zones(tmp_path, *others, (zone_type, "51000\n"))
+    assert read_cpu_temperature_c(thermal_root=root, run=no_vcgencmd) == 51.0
+
+
+def test_of_several_known_types_the_first_of_the_list_wins(tmp_path: Path) -> None:
+    root = zones(tmp_path, ("x86_pkg_temp", "50000"), ("soc-thermal", "49000"), ("cpu-thermal", "48000"))
+    assert read_cpu_temperature_c(thermal_root=root, run=no_vcgencmd) == 48.0
+
+
+def test_zone_2_comes_before_zone_10(tmp_path: Path) -> None:
+    root = zones(tmp_path, *[("pch", "1000")] * 2, *[("x86_pkg_temp", f"{number}000") for number in range(2, 11)])
+    assert read_cpu_temperature_c(thermal_root=root, run=no_vcgencmd) == 2.0
+
+
+def test_without_a_known_type_zone_0_is_read(tmp_path: Path) -> None:
+    root = zones(tmp_path, ("vendor-thermal", "39000\n"), ("acpitz", "27800\n"))
+    assert read_cpu_temperature_c(thermal_root=root, run=no_vcgencmd) == 39.0
+
+
+def test_a_zone_without_a_type_is_passed_over(tmp_path: Path) -> None:
+    root = zones(tmp_path, ("acpitz", "27800\n"), ("x", "1000"), ("cpu-thermal", "44000\n"))
+    (root / "thermal_zone1" / "type").unlink()
+    assert read_cpu_temperature_c(thermal_root=root, run=no_vcgencmd) == 44.0
+
+
+def test_a_known_zone_that_fails_is_followed_by_zone_0(tmp_path: Path) -> None:
+    root = zones(tmp_path, ("vendor-thermal", "39000\n"), ("cpu-thermal", "\n"))
+    assert read_cpu_temperature_c(thermal_root=root, run=no_vcgencmd) == 39.0
+
+
+def test_a_bogus_value_is_read_again(pi_reading: Callable[..., float]) -> None:
+    assert pi_reading("-650788984\n", "45000\n") == 45.0
+    assert ScriptedPath.reads == 2
+
+
+def test_85_degrees_are_read_again_since_they_may_be_bogus(pi_reading: Callable[..., float]) -> None:
+    assert pi_reading("85000\n", "45000\n") == 45.0
+
+
+def test_85_degrees_twice_are_true(pi_reading: Callable[..., float]) -> None:
+    assert pi_reading("85000\n", "85000\n") == 85.0
+
+
+def test_a_good_value_is_read_once(pi_reading: Callable[..., float]) -> None:
+    pi_reading("45000\n")
+    assert ScriptedPath.reads == 1
+
+
+@pytest.mark.parametrize("text", ["-650788984\n", "125001\n", "-40001\n", "\n", "N/A\n", "45.0\n", "4_5000\n", "٤٥٠٠٠"])
+def test_a_value_that_stays_bogus_is_an_error(pi_reading: Callable[..., float], text: str) -> None:
+    with pytest.raises(SensorError, match="thermal_zone0"):
+        pi_reading(text, text)
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.ENODATA, errno.EAGAIN])
+def test_a_zone_that_refuses_to_be_read_is_an_error(pi_reading: Callable[..., float], number: int) -> None:
+    with pytest.raises(SensorError, match=f"thermal_zone0: .Errno {number}"):
+        pi_reading(OSError(number, os.strerror(number)), OSError(number, os.strerror(number)))
+
+
+@pytest.mark.parametrize(
+    ("said", "temperature_c"), [(b"temp=55.8'C\n", 55.8), (b"temp=-1.5'C\n", -1.5), (b"temp=47\xc2\xb0C", 47.0)]
+)
+def test_without_zones_the_firmware_is_asked(tmp_path: Path, said: bytes, temperature_c: float) -> None:
+    assert read_cpu_temperature_c(thermal_root=tmp_path, run=vcgencmd(said)) == temperature_c
+
+
+def test_after_a_bogus_zone_the_firmware_is_asked(tmp_path: Path) -> None:
+    root = zones(tmp_path, ("cpu-thermal", "-650788984\n"))
+    assert read_cpu_temperature_c(thermal_root=root, run=vcgencmd(b"temp=55.8'C\n")) == 55.8
+
+
+@pytest.mark.parametrize(
+    "run",
+    [
+        vcgencmd(b"", b"VCHI initialization failed\n"),
+        vcgencmd(b"", b"Can't open device file: /dev/vcio\n"),
+        vcgencmd(b"temp=N/A\n"),
+        vcgencmd(b"temp=850.0'C\n"),
+    ],
+)
+def test_a_firmware_without_an_answer_is_an_error(tmp_path: Path, run: Run) -> None:
+    with pytest.raises(SensorError, match="vcgencmd: "):
+        read_cpu_temperature_c(thermal_root=tmp_path, run=run)
+
+
+def test_a_user_who_may_not_ask_the_firmware_is_told_the_group(tmp_path: Path) -> None:
+    with pytest.raises(SensorError, match=r"VCHI initialization failed.*group video"):
+        read_cpu_temperature_c(thermal_root=tmp_path, run=vcgencmd(b"", b"VCHI initialization failed\n"))
+
+
+def test_a_hanging_vcgencmd_is_an_error(tmp_path: Path) -> None:
+    def hang(command: list[str], *, timeout: float, **options: Any) -> subprocess.CompletedProcess[bytes]:
+        raise subprocess.TimeoutExpired(command, timeout)
+
+    with pytest.raises(SensorError, match="timed out after 2"):
+        read_cpu_temperature_c(thermal_root=tmp_path, run=hang)
+
+
+def test_a_machine_without_any_sensor_is_told_so(tmp_path: Path) -> None:
+    with pytest.raises(SensorNotFoundError, match=r"virtual machine.*without --temp"):
+        read_cpu_temperature_c(thermal_root=tmp_path / "missing", run=no_vcgencmd)
+
+
+def test_a_failed_zone_is_reported_when_there_is_no_vcgencmd(tmp_path: Path) -> None:
+    root = zones(tmp_path, ("cpu-thermal", "N/A\n"))
+    with pytest.raises(SensorError, match="thermal_zone0: expected thousandths of a degree, got 'N/A'") as caught:
+        read_cpu_temperature_c(thermal_root=root, run=no_vcgencmd)
+    assert not isinstance(caught.value, SensorNotFoundError)
