@@ -22,7 +22,7 @@ class Faults:
         """Start with nothing wrong."""
         self._lost = self._duplicated = self._mistaken = 0
         self._delays_s: list[float] = []
-        self._silent_until = 0.0
+        self._silent_until = self._mute_until = 0.0
         self._failing_sends: list[int] = []
         self._failing_joins = 0
         self._missed_scans = 0
@@ -48,8 +48,12 @@ class Faults:
         self._mistaken += count
 
     def silence_meter(self, until: float) -> None:
-        """Let the meter hear and send nothing until then: no beacons, no handshake, no answers, no announcements."""
+        """Let the meter be out of reach until then: no beacons, no handshake, no acknowledgement (EVENT 21 01)."""
         self._silent_until = until
+
+    def mute_meter(self, until: float) -> None:
+        """Let the meter hear everything until then (EVENT 21 00), but neither answer nor announce."""
+        self._mute_until = until
 
     # --- the module
 
@@ -79,8 +83,12 @@ class Faults:
     # --- asked by the simulation
 
     def meter_is_silent(self, at: float) -> bool:
-        """Tell whether the meter is silent at *at*."""
+        """Tell whether the meter is out of reach at *at*."""
         return at < self._silent_until
+
+    def meter_is_mute(self, at: float) -> bool:
+        """Tell whether the meter, though in reach, answers nothing at *at*."""
+        return at < self._mute_until
 
     def replies(self, datagram: Datagram) -> list[Reply]:
         """Return what becomes of an answer of the meter."""

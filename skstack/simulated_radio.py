@@ -140,7 +140,7 @@ class Radio:
         confirmed = self._printer.event(0x21, self.meter_address, "00")
 
         def step(now: float) -> None:
-            self._print_datagram(datagram, now)
+            self.print_datagram(datagram, now)
             self._say(confirmed, now)
 
         return step
@@ -240,7 +240,7 @@ class Radio:
         farewell = simulated_pana.termination(session.number)
         datagram = Datagram(self.meter_mac, farewell, self._printer.own_address, PANA_PORT, secured=False)
         end_at = at + self._timing.terminate_s
-        self._agenda.plan(end_at, lambda now: self._print_datagram(datagram, now), session)
+        self._agenda.plan(end_at, lambda now: self.print_datagram(datagram, now), session)
         self._agenda.plan(end_at, lambda now: self.end_session(0x27, now), session)
         return True
 
@@ -267,11 +267,10 @@ class Radio:
         self._agenda.plan(
             done_at, lambda now: self._say(self._printer.event(0x21, address, f"{param:02d}"), now), self._boot
         )
-        if param == 2:
-            self._plan_second_try(address, done_at)
+        reached_at = self._plan_second_try(address, done_at) if param == 2 else done_at
         if param != 1 and secured and session is not None:
             self.manners.asked(sent)
-            self._agenda.plan(done_at, lambda now: self._reach_meter(payload, now), session)
+            self._agenda.plan(reached_at, lambda now: self._reach_meter(payload, now), session)
         return done_at
 
     def _send_result(self, address: str, at: float) -> int:
@@ -281,17 +280,19 @@ class Radio:
             return 1
         return self.faults.send_param()
 
-    def _plan_second_try(self, address: str, at: float) -> None:
+    def _plan_second_try(self, address: str, at: float) -> float:
+        """Plan what follows EVENT 21 02: the neighbour answers, and the module sends by itself. Return when."""
         found, sent = self._printer.event(0x02, address), self._printer.event(0x21, address, "00")
         again_at = at + self._timing.send_s
         self._agenda.plan(again_at, lambda now: self._say(found, now), self._boot)
         self._agenda.plan(again_at, lambda now: self._say(sent, now), self._boot)
+        return again_at
 
     def _reach_meter(self, payload: bytes, at: float) -> None:
         if self._meter_is_away(at):
             return
         answer = self._meter.answer(payload, at)
-        if answer is None or self.session is None:
+        if answer is None or self.session is None or self.faults.meter_is_mute(at):
             return
         answered_at = at + self._timing.answer_s([prop.epc for prop in Frame.from_bytes(payload).properties])
         datagram = Datagram(self.meter_mac, answer, self._printer.own_address)
@@ -300,14 +301,14 @@ class Radio:
 
     def _deliver(self, datagram: Datagram) -> Callable[[float], None]:
         def deliver(at: float) -> None:
-            left_at = self._print_datagram(datagram, at)
+            left_at = self.print_datagram(datagram, at)
             self._agenda.plan(left_at, lambda _: self.manners.answered(), self._boot)
 
         return deliver
 
     def _announce_instances(self, at: float) -> None:
         if not self._meter_is_away(at):
-            self._print_datagram(Datagram(self.meter_mac, self._meter.instance_list(), ALL_NODES), at)
+            self.print_datagram(Datagram(self.meter_mac, self._meter.instance_list(), ALL_NODES), at)
             if self._model.blank_lines_after_join:
                 self._say(CRLF * self._model.blank_lines_after_join, at)
 
@@ -318,9 +319,9 @@ class Radio:
 
     def announce(self, at: float) -> None:
         """Let the meter announce its half-hour values, if there is a session."""
-        if self.session is not None and not self._meter_is_away(at):
+        if self.session is not None and not self._meter_is_away(at) and not self.faults.meter_is_mute(at):
             datagram = Datagram(self.meter_mac, self._meter.half_hour(at), self._printer.own_address)
-            self._print_datagram(datagram, at)
+            self.print_datagram(datagram, at)
 
     def ping(self, address: str, at: float) -> None:
         """Ask *address* for an ICMP echo; whoever is there answers."""
@@ -328,6 +329,7 @@ class Radio:
             echoed = f"EPONG {address}".encode() + CRLF
             self._agenda.plan(at + self._timing.reply_s, lambda now: self._say(echoed, now), self._boot)
 
-    def _print_datagram(self, datagram: Datagram, at: float) -> float:
+    def print_datagram(self, datagram: Datagram, at: float) -> float:
+        """Print a datagram that came out of the air; return when the line will have left."""
         lqi = self._meter.options.lqi if self.settings.prints_lqi else None
         return self._say(self._printer.datagram(datagram, hex_payload=self.hex_payload, lqi=lqi), at)

@@ -10,19 +10,19 @@ from collections.abc import Callable, Sequence
 
 from skstack.simulated_commands import PRODUCT_COMMANDS, Answer, Commands
 from skstack.simulated_faults import Faults
-from skstack.simulated_lines import CRLF, Beacon, Printer
+from skstack.simulated_lines import CRLF, Beacon, Datagram, Printer
 from skstack.simulated_manners import Sent
 from skstack.simulated_meter import SimulatedMeter
 from skstack.simulated_models import MODELS, REALISTIC, Credentials, Dialect, Model, Timing
 from skstack.simulated_radio import Radio
-from skstack.simulated_uart import Agenda, CommandReader, Outlet, Request
+from skstack.simulated_uart import Agenda, CommandReader, Life, Outlet, Request
 
 
 class SimulatedModule:
     """The module. Times are Unix seconds; *at* must never run backwards.
 
     What a checker wants to know: .sends, .violations, .flash_writes. What can be made to go wrong: .faults, and the
-    methods emit_event, restart, hang and announce, whose *at* may lie in the future.
+    methods emit_event, restart, announce and inject, whose *at* may lie in the future.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class SimulatedModule:
         self._outlet = Outlet(timing.byte_s)
         self._printer = Printer(self.model)
         self._reader = CommandReader(7 if self.model.has_side else 6, echoes_payload=self.model.echoes_payload)
-        self._busy_until = 0.0
+        self._executing: Life | None = None  # one command at a time; the next one waits, unread
         self._hung_until = 0.0
         self._radio = Radio(
             meter,
@@ -86,7 +86,7 @@ class SimulatedModule:
 
     def _interpret(self, at: float) -> None:
         """Work through what was typed, up to the first command that keeps the module busy."""
-        while at >= self._busy_until and not self._reader.idle:
+        while self._executing is None and not self._reader.idle:
             echo, request = self._reader.next()
             if echo and self._radio.settings.echo:
                 self._say(echo, at)
@@ -107,13 +107,14 @@ class SimulatedModule:
         status = b"" if answer.status is None else answer.status.encode() + end
 
         def reply(now: float) -> None:
+            self._executing = None
             for line in (*answer.lines, status):
                 if line:
                     self._say(line, now)
             self._interpret(now)
 
-        self._busy_until = done_at
-        self._agenda.plan(done_at, reply)
+        self._executing = Life()
+        self._agenda.plan(done_at, reply, self._executing)
 
     # --- faults and what a checker asks
 
@@ -153,7 +154,7 @@ class SimulatedModule:
         fail. 32: nothing is sent until 33. Others are only printed.
         """
         radio = self._radio
-        effects: dict[int, Callable[[float], None]] = {
+        effects: dict[int, Callable[[float], object]] = {
             0x24: lambda now: radio.end_session(0x24, now),
             0x26: lambda now: radio.end_session(0x26, now),
             0x29: radio.expire,
@@ -161,7 +162,7 @@ class SimulatedModule:
             0x33: lambda now: radio.limit(False, now),
         }
         line = self._printer.event(number, radio.meter_address)
-        self._agenda.plan(at, effects.get(number) or (lambda now: self._put(line, now)))
+        self._agenda.plan(at, effects.get(number) or (lambda now: self._say(line, now)))
 
     def restart(self, at: float, *, boot_line: bytes = b"") -> None:
         """Let the module restart by itself at *at*: everything forgotten, echo on again."""
@@ -169,7 +170,10 @@ class SimulatedModule:
         def begin_again(now: float) -> None:
             self._reader.forget()
             self._radio.restart()
-            self._busy_until = now
+            self._hung_until = now
+            if self._executing is not None:
+                self._executing.over = True
+                self._executing = None
             if boot_line:
                 self._say(boot_line, now)
 
@@ -183,8 +187,9 @@ class SimulatedModule:
         """Let the meter announce its half-hour values at *at*, out of turn."""
         self._agenda.plan(at, self._radio.announce)
 
-    def _put(self, line: bytes, at: float) -> None:
-        self._say(line, at)
+    def inject(self, datagram: Datagram, at: float) -> None:
+        """Let a datagram come out of the air at *at*, whoever sent it and whatever it says."""
+        self._agenda.plan(at, lambda now: self._radio.print_datagram(datagram, now))
 
 
 if __name__ == "__main__":
