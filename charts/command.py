@@ -1,0 +1,171 @@
+"""From the command line to a file: what both graph scripts do around their own load and draw."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psycopg2
+
+import settings
+from charts import output
+from charts.period import Period, PeriodError, resolve
+from charts.text import Language, language_of
+from storage import series
+from storage.errors import StorageError
+from storage.schema import init_sql_path
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from psycopg2.extensions import connection as Connection  # noqa: N812 - a class with a lower-case name
+
+CONNECT_TIMEOUT_S = 10
+
+
+class GraphError(Exception):
+    """There is no picture. The text is one line for a person; exit_code is what the script ends with."""
+
+    def __init__(self, message: str, *, exit_code: int = 1) -> None:
+        """Take 2 as *exit_code* for wrong usage or settings, 1 for everything else."""
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is to be drawn, and how."""
+
+    period: Period
+    now: datetime  # aware
+    language: Language
+    tariff: settings.Tariff | None = None
+    contract_a: Decimal | None = None
+    with_current: bool = False
+
+
+# Reads the record of one site and returns the picture, or None where the period has no data.
+Picture = Callable[["Connection", int, Request], "Figure | None"]
+
+
+def run(arguments: argparse.Namespace, name: str, picture: Picture, *, now: datetime | None = None) -> Path:
+    """Do what the command line asks for and return the path written; *name* is the begin of the default file name.
+
+    Raises: GraphError: with the exit code.
+    """
+    try:
+        config = settings.load_for_graphs(Path(arguments.config) if arguments.config is not None else None)
+        request = _request(arguments, config, now or datetime.now(UTC))
+        path = output.path_of(arguments.output, config.graph.output_dir, f"{name}_{request.period.name}")
+    except (settings.SettingsError, PeriodError, output.OutputError) as err:
+        raise GraphError(str(err), exit_code=2) from err
+    try:
+        with _connected(config) as connection:
+            return write(picture, connection, config.storage.site, request, path)
+    except ImportError as err:
+        raise GraphError(f"{err}: pip install 'power-consumption[graph,embedded]'") from err
+
+
+def write(picture: Picture, connection: Connection, site: str, request: Request, path: Path) -> Path:
+    """Draw the picture of *site* into *path*, whose suffix chooses the format.
+
+    Raises: GraphError: no data, or *path* cannot be written. psycopg2.Error.
+    """
+    # Where the directory refuses, say so before anybody waits for a picture.
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        what = "cannot be written" if path.parent.is_dir() else "is no directory"
+        raise GraphError(f"{path.parent} {what}: choose another place with -o or [graph] output_dir")
+    number = series.site_id(connection, site)
+    if number is None:
+        raise GraphError(f"no data: the record has no site {site!r} ([storage] site)")
+    from charts import style
+
+    with style.applied(request.language):
+        figure = picture(connection, number, request)
+        if figure is None:
+            start, end = (
+                moment.astimezone(request.period.zone) for moment in (request.period.start, request.period.end)
+            )
+            raise GraphError(f"no data from {start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} ({request.period.zone.key})")
+        try:
+            output.save(figure, path)
+        except OSError as err:
+            raise GraphError(f"{path} cannot be written: {err.strerror or err}") from err
+    return path
+
+
+def _request(arguments: argparse.Namespace, config: settings.GraphSettings, now: datetime) -> Request:
+    period = resolve(
+        zone=config.graph.timezone,
+        now=now,
+        date_text=arguments.date,
+        days=arguments.days,
+        start_text=arguments.start,
+        end_text=arguments.end,
+    )
+    return Request(
+        period=period,
+        now=now,
+        language=language_of(arguments.lang or config.graph.language, os.environ),
+        tariff=config.tariff,
+        contract_a=config.graph.contract_a,
+        with_current=getattr(arguments, "current", False),
+    )
+
+
+@contextmanager
+def _connected(config: settings.GraphSettings) -> Iterator[Connection]:
+    """Open the record for reading: the database of the settings, or the embedded server under data_dir."""
+    url = config.database.url
+    if url is not None:
+        with _opened(url, "is it running, and is [database] url right?") as connection:
+            yield connection
+        return
+    if not (config.storage.data_dir / "postgresql").is_dir():
+        raise GraphError(f"no data: [database] url is empty and there is no record in {config.storage.data_dir} yet")
+    from storage.embedded import EmbeddedServer
+
+    try:
+        with (
+            EmbeddedServer(config.storage.data_dir) as server,
+            _opened(server.url(), "see its server.log") as connection,
+        ):
+            yield connection
+    except StorageError as err:
+        raise GraphError(str(err)) from err
+
+
+@contextmanager
+def _opened(url: str, remedy: str) -> Iterator[Connection]:
+    try:
+        connection = psycopg2.connect(
+            url,
+            connect_timeout=CONNECT_TIMEOUT_S,
+            application_name="power-consumption graph",
+            options="-c timezone=UTC",
+        )
+    except psycopg2.ProgrammingError:
+        # from None, here and below: libpq may quote a part of the URL, and with it the password.
+        raise GraphError(
+            "[database] url cannot be read: postgresql://user@host/database was expected", exit_code=2
+        ) from None
+    except psycopg2.Error:
+        raise GraphError(f"the database cannot be reached: {remedy}") from None
+    try:
+        with closing(connection):
+            connection.set_session(readonly=True)
+            yield connection
+    except (psycopg2.errors.UndefinedTable, psycopg2.errors.UndefinedFunction) as err:
+        command = f"psql -1 -v ON_ERROR_STOP=1 -f {shlex.quote(str(init_sql_path()))} DATABASE"
+        raise GraphError(f"the database lacks tables of ours: {command}") from err
+    except psycopg2.errors.InsufficientPrivilege as err:
+        raise GraphError(f"the database refuses: {err.diag.message_primary}; grant select as init.sql says") from err
+    except (psycopg2.OperationalError, psycopg2.InterfaceError) as err:
+        raise GraphError(f"the database was lost on the way: {remedy}") from err

@@ -1,0 +1,92 @@
+"""The panel of the energy: a bar for each half hour, hour, day or month, bought upwards and sold downwards."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from charts import style
+from charts.axis import days_since_epoch, hatch_gaps
+from charts.gaps import Gap
+from charts.power_load import PowerData
+from charts.steps import HALF_HOUR
+from charts.text import Words, kwh, number
+from storage.series import Energy
+
+_MOST_LABELLED = 31
+_MOST_EXACT = 8  # more labels than that have room for one decimal place only
+
+
+def draw_energy(axes: Axes, data: PowerData, words: Words) -> None:
+    """Draw the bars. Where each carries its own number, an axis of numbers would only repeat them."""
+    names = {
+        "half_hour": words.energy_half_hour,
+        "hour": words.energy_hour,
+        "day": words.energy_day,
+        "month": words.energy_month,
+    }
+    style.name_panel(axes, names[data.step])
+    hatch_gaps(axes, gaps_of(data), data.period, words)
+    axes.axhline(0, color=style.MUTED, linewidth=0.9, zorder=2.5)
+    axes.yaxis.set_major_formatter(lambda value, _: f"{abs(value):,.10g}")
+    known = [bar for bar in data.bars if bar.used_kwh is not None or bar.sold_kwh is not None]
+    labelled = data.step in ("day", "month") and len(known) <= _MOST_LABELLED
+    if known:
+        _draw_bars(axes, known, labelled=labelled)
+    if labelled or not known:
+        axes.set_yticks([])
+
+
+def gaps_of(data: PowerData) -> list[Gap]:
+    """Return where registers are missing: before the first, after the last, and bars without a value."""
+    if data.total is None:
+        return [Gap(data.period.start, data.until)]
+    missing = [(bar.started_at, bar.ended_at) for bar in data.bars if bar.used_kwh is None and bar.sold_kwh is None]
+    if data.total.started_at - data.period.start >= HALF_HOUR:
+        missing.insert(0, (data.period.start, data.total.started_at))
+    # The register of the running half hour comes when it is over, and a few minutes may pass until it is read.
+    if data.until - data.total.ended_at >= 2 * HALF_HOUR:
+        missing.append((data.total.ended_at, data.until))
+    gaps: list[Gap] = []
+    for start, end in missing:
+        if gaps and gaps[-1].end == start:
+            start = gaps.pop().start
+        gaps.append(Gap(start, end))
+    return gaps
+
+
+def _draw_bars(axes: Axes, bars: Sequence[Energy], *, labelled: bool) -> None:
+    starts = np.array([float(days_since_epoch(bar.started_at)) for bar in bars])
+    widths = np.array([float(days_since_epoch(bar.ended_at)) for bar in bars]) - starts
+    used = np.array([float(bar.used_kwh or 0) for bar in bars])
+    sold = np.array([float(bar.sold_kwh or 0) for bar in bars])
+    space = widths.max() * 0.12
+    look: dict[str, Any] = {"width": np.maximum(widths - space, space), "align": "edge", "linewidth": 0}
+    axes.bar(starts + space / 2, used, color=style.BOUGHT, gid="used", **look)
+    if sold.any():
+        axes.bar(starts + space / 2, -sold, color=style.SOLD, gid="sold", **look)
+    room = 1.22 if labelled else 1.06
+    axes.set_ylim(-sold.max() * room, max(used.max(), sold.max() * 0.05, 0.01) * room)
+    if labelled:
+        for bar, center in zip(bars, starts + widths / 2, strict=True):
+            _label(axes, bar.used_kwh, center, 1, exact=len(bars) <= _MOST_EXACT)
+            _label(axes, bar.sold_kwh, center, -1, exact=len(bars) <= _MOST_EXACT)
+
+
+def _label(axes: Axes, value: Decimal | None, center: float, direction: int, *, exact: bool) -> None:
+    if value:
+        axes.annotate(
+            kwh(value) if exact else number(value, 1),
+            (center, direction * float(value)),
+            xytext=(0, 3 * direction),
+            textcoords="offset points",
+            ha="center",
+            va="bottom" if direction > 0 else "top",
+            fontsize=9.5 if exact else 9,
+            color=style.MUTED,
+            gid="bar label",
+        )

@@ -1,0 +1,164 @@
+"""A household written straight into PostgreSQL: minutes of power, half hours of registers, the air of a room.
+
+Deterministic: a day looks the same whichever days are written around it. The registers count exactly what the power
+adds up to, in steps of 0.01 kWh, as a meter's do.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import numpy as np
+from numpy.typing import NDArray
+
+TOKYO = ZoneInfo("Asia/Tokyo")
+MINUTES = 24 * 60
+UNIT_KWH = Decimal("0.01")
+
+Hole = tuple[datetime, datetime]
+
+
+@dataclass(frozen=True, slots=True)
+class Household:
+    """What is written: *days* from *first* on (Tokyo), all but the *holes*, up to *until*."""
+
+    first: date
+    days: int
+    solar: bool = False
+    until: datetime | None = None
+    holes: tuple[Hole, ...] = ()
+    history_fills_holes: bool = True  # the poller reads the registers again; minutes stay lost
+    air: bool = False
+    cpu: bool = False
+
+    def write(self, connection: Any, site: str = "home") -> int:
+        """Write everything and return the site's number."""
+        with connection.cursor() as cursor:
+            cursor.execute("insert into site (name) values (%s) on conflict do nothing", (site,))
+            cursor.execute("select site_id from site where name = %s", (site,))
+            number = int(cursor.fetchone()[0])
+            cursor.execute(
+                "insert into meter (site_id, since, unit_kwh, digits) values (%s, %s, %s, 8) on conflict do nothing",
+                (number, midnight(self.first), UNIT_KWH),
+            )
+            _copy(cursor, "power", self._power_lines(number))
+            _copy(cursor, "energy", self._energy_lines(number))
+            if self.air:
+                _copy(cursor, "bme280", self._bme280_lines(number))
+                _copy(cursor, "co2", self._co2_lines(number))
+            if self.cpu:
+                _copy(cursor, "cpu_temperature", self._cpu_lines(number))
+            cursor.execute("analyze")
+        if not connection.autocommit:
+            connection.commit()
+        return number
+
+    def _dates(self) -> Iterable[date]:
+        return (self.first + timedelta(days=offset) for offset in range(self.days))
+
+    def _is_written(self, moment: datetime) -> bool:
+        if self.until is not None and moment > self.until:
+            return False
+        return not any(start <= moment < end for start, end in self.holes)
+
+    def _counts(self) -> NDArray[np.int64]:
+        """Return both registers in counts of 0.01 kWh at the end of each minute: columns import, export."""
+        watts = np.concatenate([power_w(day, solar=self.solar) for day in self._dates()])
+        both = np.stack([np.clip(watts, 0, None), np.clip(-watts, 0, None)], axis=1)
+        start = np.array([123_456, 7_890])
+        return np.asarray(start + np.cumsum(both, axis=0) // (60 * 10), dtype=np.int64)  # W x min to 0.01 kWh
+
+    def _power_lines(self, number: int) -> Iterable[str]:
+        counts = self._counts()
+        before = np.concatenate([[[123_456, 7_890]], counts[:-1]])
+        for index, day in enumerate(self._dates()):
+            begin = midnight(day)
+            for minute, watt in enumerate(power_w(day, solar=self.solar)):
+                moment = begin + timedelta(minutes=minute)
+                if self._is_written(moment):
+                    used, sold = before[index * MINUTES + minute]
+                    amperes = f"{watt * 0.55 / 100:.1f}\t{watt * 0.45 / 100:.1f}"
+                    yield f"{moment.isoformat()}\t{number}\t{watt}\t{amperes}\t{used / 100:.2f}\t{sold / 100:.2f}\n"
+
+    def _energy_lines(self, number: int) -> Iterable[str]:
+        counts = np.concatenate([[[123_456, 7_890]], self._counts()])
+        for index, (used, sold) in enumerate(counts[::30]):
+            moment = midnight(self.first) + timedelta(minutes=30 * index)
+            if self.until is not None and moment > self.until:
+                return
+            if self._is_written(moment) or self.history_fills_holes:
+                yield f"{moment.isoformat()}\t{number}\t{used / 100:.2f}\t{sold / 100:.2f}\tnotified\n"
+
+    def _bme280_lines(self, number: int) -> Iterable[str]:
+        for moment, hour, noise in self._minutes():
+            room = 20.5 + 3.2 * bump(hour, 15, 4.5) + 1.5 * bump(hour, 21, 2) + 0.1 * noise
+            humidity = 48 - 9 * bump(hour, 15, 4) + 8 * bump(hour, 20, 1) + 0.4 * noise
+            hours = moment.timestamp() / 3600
+            pressure = 1013 + 7 * np.sin(hours / 31) + 3 * np.sin(hours / 7.3) + 0.05 * noise
+            yield f"{moment.isoformat()}\t{number}\t{room:.2f}\t{humidity:.1f}\t{pressure:.2f}\n"
+
+    def _co2_lines(self, number: int) -> Iterable[str]:
+        for moment, hour, noise in self._minutes():
+            ppm = 470 + 350 * bump(hour, 2, 4) + 420 * bump(hour, 26, 4) + 760 * bump(hour, 20.5, 1.6) + 8 * noise
+            warming_up = hour * 60 < 4 and moment - midnight(self.first) < timedelta(minutes=4)
+            value = 400 if warming_up else round(ppm)
+            yield f"{moment.isoformat()}\t{number}\t{value}\t25\t{'t' if warming_up else 'f'}\n"
+
+    def _cpu_lines(self, number: int) -> Iterable[str]:
+        for moment, hour, noise in self._minutes():
+            yield f"{moment.isoformat()}\t{number}\t{47 + 4 * bump(hour, 15, 4) + 0.8 * noise:.1f}\n"
+
+    def _minutes(self) -> Iterable[tuple[datetime, float, float]]:
+        for day in self._dates():
+            noise = np.random.default_rng(day.toordinal() + 1).normal(size=MINUTES)
+            for minute in range(MINUTES):
+                moment = midnight(day) + timedelta(minutes=minute)
+                if self._is_written(moment):
+                    yield moment, minute / 60, float(noise[minute])
+
+
+def midnight(day: date) -> datetime:
+    """Give the beginning of the day in Tokyo."""
+    return datetime.combine(day, time(), tzinfo=TOKYO).astimezone(UTC)
+
+
+def bump(hour: Any, center: float, width: float) -> Any:
+    """Rise to 1 around *center*, o'clock."""
+    return np.exp(-(((hour - center) / width) ** 2))
+
+
+def power_w(day: date, *, solar: bool = False) -> NDArray[np.int64]:
+    """Give the power of each minute of a day: refrigerator, meals, a kettle or two; perhaps the sun."""
+    random = np.random.default_rng(day.toordinal())
+    hour = np.arange(MINUTES) / 60
+    base = 150 + 12 * random.normal(size=MINUTES).cumsum() / 40
+    refrigerator = 90 * ((np.arange(MINUTES) + random.integers(0, 45)) % 45 < 18)
+    season = 0.8 + 0.5 * np.cos(2 * np.pi * (day.timetuple().tm_yday - 20) / 365)
+    weekend = 1.35 if day.weekday() >= 5 else 1.0
+    meals = 450 * bump(hour, 7.2, 0.8) + 250 * weekend * bump(hour, 12.5, 0.8) + 750 * bump(hour, 19.3, 1.7)
+    heating = 420 * season * (bump(hour, 6.8, 1.2) + bump(hour, 21, 2.2)) * random.uniform(0.7, 1.3)
+    watts = base + refrigerator + meals * random.uniform(0.7, 1.3) + heating
+    for _ in range(random.integers(5, 12)):  # kettle, microwave oven, hair dryer
+        begin = int(random.choice([7, 8, 12, 18, 19, 20, 21, 22]) * 60 + random.integers(0, 60))
+        watts[begin : begin + random.integers(2, 8)] += random.uniform(700, 1300)
+    if solar:
+        clouds = 1 - 0.5 * np.clip(np.convolve(random.normal(size=MINUTES), np.ones(25) / 9, "same"), 0, 1)
+        watts -= 3600 * np.clip(bump(hour, 12, 2.9) - 0.1, 0, None) * clouds * random.uniform(0.4, 1.0)
+    return np.asarray(np.round(watts), dtype=np.int64)
+
+
+def _copy(cursor: Any, table: str, lines: Iterable[str]) -> None:
+    columns = {
+        "power": ("measured_at", "site_id", "power_w", "current_r_a", "current_t_a", "import_kwh", "export_kwh"),
+        "energy": ("registered_at", "site_id", "import_kwh", "export_kwh", "source"),
+        "bme280": ("measured_at", "site_id", "temperature_c", "humidity_pct", "pressure_hpa"),
+        "co2": ("measured_at", "site_id", "co2_ppm", "temperature_c", "warming_up"),
+        "cpu_temperature": ("measured_at", "site_id", "temperature_c"),
+    }[table]
+    cursor.copy_from(io.StringIO("".join(lines)), table, columns=columns)
