@@ -16,28 +16,29 @@ class VirtualClock:
         """Begin at *start*, which must be aware."""
         if start.tzinfo is None:
             raise ValueError("a virtual clock starts at an aware time")
-        self._start_s = self._time_s = start.timestamp()
+        self._start_s = start.timestamp()
+        self._elapsed_s = 0.0  # the small number is the one that is kept: a Unix time resolves no better than 0.2 us
 
     @property
     def time_s(self) -> float:
         """The time in Unix seconds, as the simulated module takes it."""
-        return self._time_s
+        return self._start_s + self._elapsed_s
 
     def monotonic(self) -> float:
         """Return the seconds since the start, for time.monotonic."""
-        return self._time_s - self._start_s
+        return self._elapsed_s
 
     def now(self) -> datetime:
         """Return the time as an aware UTC datetime."""
-        return datetime.fromtimestamp(self._time_s, tz=UTC)
+        return datetime.fromtimestamp(self.time_s, tz=UTC)
 
     def sleep(self, seconds: float) -> None:
         """Let *seconds* pass, for time.sleep."""
-        self.advance_to(self._time_s + max(seconds, 0.0))
+        self._elapsed_s += max(seconds, 0.0)
 
     def advance_to(self, time_s: float) -> None:
         """Let it be *time_s* (Unix seconds), unless it is later already."""
-        self._time_s = max(self._time_s, time_s)
+        self._elapsed_s = max(self._elapsed_s, time_s - self._start_s)
 
 
 class SimulatedPort:
@@ -62,7 +63,7 @@ class SimulatedPort:
         Raises: PortLostError: closed or unplugged.
         """
         self._check()
-        deadline = self._clock.time_s + max(timeout_s, 0.0)
+        deadline = self._clock.monotonic() + max(timeout_s, 0.0)
         while True:
             chunk = self._module.take_output(self._clock.time_s)
             if chunk and self._wire is not None:
@@ -70,8 +71,9 @@ class SimulatedPort:
             if chunk:
                 return chunk
             next_at = self._module.next_output_at()
-            if next_at is None or next_at > deadline:
-                self._clock.advance_to(deadline)
+            remaining_s = deadline - self._clock.monotonic()
+            if next_at is None or next_at - self._clock.time_s > remaining_s:
+                self._clock.sleep(remaining_s)
                 return b""
             self._clock.advance_to(next_at)
 

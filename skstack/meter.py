@@ -1,0 +1,150 @@
+"""The meter as the household knows it: who it is, what it measures now, and what it tells every half hour.
+
+Source of the start-up order: AIF specification of the low-voltage meter, sections 3.1.2 and 3.1.3 (protocol facts 3.3).
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+
+from skstack.echonet import METER
+from skstack.errors import FrameError
+from skstack.history import ScheduledEnergy, decode_scheduled_energy
+from skstack.properties import Epc, MeterIdentity, MeterReading, decode_clock, decode_identity, decode_reading
+from skstack.session import Session
+
+logger = logging.getLogger(__name__)
+
+_POLLED = (Epc.POWER, Epc.CURRENTS, Epc.IMPORT_ENERGY, Epc.EXPORT_ENERGY)
+_IDENTIFYING = (
+    Epc.COEFFICIENT,
+    Epc.DIGITS,
+    Epc.ENERGY_UNIT,
+    Epc.MAKER_CODE,
+    Epc.SERIAL_NUMBER,
+    Epc.STANDARD_VERSION,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Poll:
+    """One answered poll; *arrived_at* is the monotonic time of the answer."""
+
+    reading: MeterReading
+    arrived_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class HalfHour:
+    """The registers at one :00 or :30, in kWh; None: the meter has no value for that direction."""
+
+    registered_at: datetime
+    import_kwh: Decimal | None
+    export_kwh: Decimal | None
+
+
+class Meter:
+    """Asks over a *session*, and asks only for what the meter's own property map (9F) offers."""
+
+    def __init__(self, session: Session, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._session = session
+        self._monotonic = monotonic
+        self._identified_session = 0
+        self.identity: MeterIdentity | None = None
+
+    def offers(self, epc: int) -> bool:
+        """Whether the meter can be asked for *epc*; True while its property map is not known."""
+        return self.identity is None or not self.identity.get_map or epc in self.identity.get_map
+
+    @property
+    def measures_export(self) -> bool:
+        """Whether the meter counts what the household sells."""
+        return self.offers(Epc.SCHEDULED_EXPORT)
+
+    def identify(self, *, until: float) -> MeterIdentity:
+        """Return who the meter is; asks once a session, since the meter may have been exchanged between two.
+
+        Raises: as Session.ask.
+        """
+        if self.identity is None or self.identity.scale is None or self._identified_session != self._session.link.sessions:
+            session_number = self._session.link.sessions
+            values = dict(self._session.get((Epc.GET_MAP,), until=until))
+            self.identity = decode_identity(values)
+            asked = [epc for epc in _IDENTIFYING if self.offers(epc)]
+            values.update(self._session.get(asked, until=until))
+            self.identity = decode_identity(values)
+            self._identified_session = session_number
+            logger.info("the meter: maker %s, release %s", self.identity.manufacturer, self.identity.release)
+        return self.identity
+
+    def poll(self, *, until: float) -> Poll | None:
+        """Read power, currents and registers in one request; None if the meter answered without a single value.
+
+        Raises: as Session.ask: no answer by *until* (monotonic), or no link.
+        """
+        identity = self.identify(until=until)
+        values = self._session.get([epc for epc in _POLLED if self.offers(epc)], until=until)
+        reading = decode_reading(values, identity.scale)
+        if reading == MeterReading(None, None, None, None, None):
+            return None
+        return Poll(reading, self._monotonic())
+
+    def read_clock(self, *, until: float) -> datetime | None:
+        """Return the meter's own time (97, 98), to the minute; None if it has no clock to read. Raises: as Session.ask."""
+        if not (self.offers(Epc.CLOCK_TIME) and self.offers(Epc.CLOCK_DATE)):
+            return None
+        values = self._session.get((Epc.CLOCK_TIME, Epc.CLOCK_DATE), until=until, vital=False)
+        try:
+            return decode_clock(values[Epc.CLOCK_TIME], values[Epc.CLOCK_DATE])
+        except (KeyError, FrameError):
+            return None
+
+    def read_half_hour(self, *, until: float) -> HalfHour | None:
+        """Ask for the registers of the last :00 or :30 (EA, EB). Raises: as Session.ask."""
+        asked = [epc for epc in (Epc.SCHEDULED_IMPORT, Epc.SCHEDULED_EXPORT) if self.offers(epc)]
+        values = self._session.get(asked, until=until, vital=False)
+        return self._half_hour(values)
+
+    def take_half_hours(self) -> list[HalfHour]:
+        """Return what the meter has told unasked since the last call. Nothing is lost while its scale is not known."""
+        if self.identity is None or self.identity.scale is None:
+            return []
+        told = []
+        while self._session.notifications:
+            frame = self._session.notifications.popleft().frame
+            if frame.seoj == METER:
+                half_hour = self._half_hour(frame.edt_by_epc())
+                if half_hour is not None:
+                    told.append(half_hour)
+        return told
+
+    def _half_hour(self, values: Mapping[int, bytes]) -> HalfHour | None:
+        """Decode EA and EB; None if they are missing, broken, of two different times, or lack a direction it measures."""
+        identity = self.identity
+        if identity is None or identity.scale is None:
+            return None
+        imported = _scheduled(values, Epc.SCHEDULED_IMPORT)
+        exported = _scheduled(values, Epc.SCHEDULED_EXPORT)
+        times = {told.registered_at for told in (imported, exported) if told is not None}
+        if len(times) != 1 or imported is None or (exported is None and self.measures_export):
+            return None
+        return HalfHour(
+            times.pop(),
+            identity.scale.kwh(imported.raw),
+            identity.scale.kwh(exported.raw) if exported is not None else None,
+        )
+
+
+def _scheduled(values: Mapping[int, bytes], epc: int) -> ScheduledEnergy | None:
+    try:
+        return decode_scheduled_energy(values[epc])
+    except KeyError:
+        return None
+    except FrameError as error:
+        logger.warning("a half-hour register is dropped: %s", error)
+        return None
