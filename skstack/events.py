@@ -81,7 +81,7 @@ def parse_line(line: bytes) -> Line:
     """
     if line.startswith(b"ERXUDP ") or line == b"ERXUDP":
         return _parse_udp(line)
-    if len(line) <= _REPEATED_LINE_BYTES and line.startswith((b"EVENT ", b"OK")):
+    if len(line) <= _REPEATED_LINE_BYTES and (line == b"OK" or line.startswith(b"EVENT ")):
         return _parse_repeated(line)
     return _parse_other(line)
 
@@ -91,7 +91,7 @@ _REPEATED_LINE_BYTES = 64
 
 @lru_cache(maxsize=256)
 def _parse_repeated(line: bytes) -> Line:
-    """As _parse_other, remembered: weeks of the same few EVENT and OK lines, none of which holds a secret."""
+    """As _parse_other, remembered: weeks of the same few EVENT lines, none of which holds a secret."""
     return _parse_other(line)
 
 

@@ -22,7 +22,7 @@ _RECEIVED_HEADER = re.compile(rb"ERXUDP (?:[^ \r\n]+ ){6,9}?([0-9A-Fa-f]{4}) ")
 # SKSENDTO <handle> <address> <port> <sec> [side] <DATALEN> <data>. Source: BP35A1 command reference 4.7.
 _ECHO_HEADER = re.compile(rb"SKSENDTO [0-9A-Fa-f]+ [0-9A-Fa-f:]+ [0-9A-Fa-f]{4} \d (?:\d )?([0-9A-Fa-f]{4}) ")
 # The usual ERXUDP line, its payload printed as hex text.
-_HEX_LINE = re.compile(rb"ERXUDP (?:[^ ]+ ){6,9}?[0-9A-Fa-f]{4} [0-9A-Fa-f]*")
+_HEX_LINE = re.compile(rb"ERXUDP (?>(?:[^ ]+ ){6,9}?[0-9A-Fa-f]{4} )[0-9A-Fa-f]*")
 # What shows, inside a binary payload, that bytes were lost and the next line has begun.
 _NEXT_LINE = re.compile(rb"\r\n(?:E[A-Z]{3,8}[ \r]|OK(?: [0-9A-F]{2})?\r|FAIL )")
 _LINE_END = re.compile(rb"[\r\n]")

@@ -80,14 +80,21 @@ class PanCollector:
 
 def _described(fields: dict[str, str]) -> PanDescription:
     """Build the description. Raises: KeyError, ValueError: a field that joining needs is missing, or one is broken."""
-    mac = bytes.fromhex(fields["Addr"])
-    if len(mac) != 8:
-        raise ValueError("Addr is not 8 bytes")
     return PanDescription(
-        channel=int(fields["Channel"], 16),
-        pan_id=int(fields["Pan ID"], 16),
-        mac=mac,
-        lqi=int(fields["LQI"], 16) if "LQI" in fields else None,
-        side=int(fields["Side"], 16) if "Side" in fields else None,
+        channel=_number(fields["Channel"], 2),
+        pan_id=_number(fields["Pan ID"], 4),
+        mac=_number(fields["Addr"], 16).to_bytes(8),
+        lqi=_number(fields["LQI"], 2) if "LQI" in fields else None,
+        side=_number(fields["Side"], 1) if "Side" in fields else None,
         pair_id=fields.get("PairID"),
     )
+
+
+def _number(text: str, digits: int) -> int:
+    # The exact width: a line that lost a digit is no smaller number. int() alone would also take "+1" and "1_0".
+    if len(text) != digits or not set(text) <= _HEX_DIGITS:
+        raise ValueError(f"not {digits} hex digits")
+    return int(text, 16)
+
+
+_HEX_DIGITS = frozenset("0123456789ABCDEFabcdef")

@@ -99,7 +99,7 @@ class UdpReceived:
 
 @dataclass(frozen=True, slots=True)
 class TcpReceived:
-    """ERXTCP: data on a TCP connection, which we never open. Source: SKSTACK-IP command reference, ERXTCP."""
+    """ERXTCP: data on a TCP connection. We never open one, and no published capture shows it."""
 
     sender: IPv6Address
     remote_port: int
@@ -116,7 +116,7 @@ class Pong:
 
 @dataclass(frozen=True, slots=True)
 class TcpStatus:
-    """ETCP: a TCP connection changed. Only status 1 (connected) names the peer."""
+    """ETCP: a TCP connection changed; only status 1 (connected) names the peer. As ERXTCP, not to be expected."""
 
     status: int
     handle: int
@@ -166,7 +166,7 @@ class NeighborLine:
 
 @dataclass(frozen=True, slots=True)
 class HandleLine:
-    """A line after EHANDLE: a TCP handle, the peer's address and both ports."""
+    """A line after EHANDLE: a TCP handle, the peer's address and both ports. As ERXTCP, not to be expected."""
 
     handle: int
     address: IPv6Address

@@ -446,13 +446,17 @@ def test_two_blocks_are_told_apart_whatever_line_is_missing_between_them(left_ou
 
 
 @pytest.mark.parametrize(
-    "broken", ["Channel:XX", "Pan ID:QQQQ", "Addr:001C64", "Addr:XXXXXXXXXXXXXXXX", "LQI:?", "Side:B"[:-1] + "?"]
+    "broken",
+    [
+        *["Channel:XX", "Channel:3", "Channel:+3", "Pan ID:8_F5", "Pan ID:8CF55", "Addr:001C64"],
+        *["Addr:XXXXXXXXXXXXXXXX", "LQI:?", "LQI:A", "Side:?"],
+    ],
 )
 def test_block_with_a_broken_field_is_dropped_and_its_values_are_not_logged(
     broken: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    key = broken.split(":")[0]
-    lines = [said("  " + (broken if text.split(":")[0] == key else text)) for text in FIELDS]
+    key, value = broken.split(":")
+    lines = [said("  " + (f"{key}:{value}" if text.split(":")[0] == key else text)) for text in FIELDS]
     with caplog.at_level(logging.DEBUG):
         assert collected(lines) == []
     assert len(caplog.records) == 1

@@ -187,6 +187,12 @@ def test_ok_in_the_place_of_the_last_bytes_is_not_taken_for_payload() -> None:
         parse_line(line)
 
 
+def test_payload_that_looks_like_a_header_is_still_taken_whole() -> None:
+    # Read past the true length field, "\x10 0012 AB" would end in hex text of another length.
+    line = received(b"\x10 0012 AB\rCD")
+    assert lines_of(byte_by_byte(line + b"\r\n" + GOOD + b"\r\n")) == [line, GOOD]
+
+
 @pytest.mark.parametrize("glued", [b"SKSENDTO", b"SKSENDTO 1 FE80:", b"S", ECHO + b"000E ", ECHO + b"000E \x10\x81"])
 def test_a_payload_is_found_behind_the_echo_that_it_is_glued_to(glued: bytes) -> None:
     line = glued + received(NASTY)
