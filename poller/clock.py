@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
@@ -23,10 +24,14 @@ class Clock(Protocol):
 
 
 class SystemClock:
-    """The machine's own clocks. *sleep* may be replaced by one that a signal can end."""
+    """The machine's own clocks, with a *sleep* that a signal can end."""
 
-    def __init__(self, sleep: object = None) -> None:
-        self.sleep = sleep if callable(sleep) else time.sleep
+    def __init__(self, sleep: Callable[[float], None] = time.sleep) -> None:
+        self._sleep = sleep
+
+    def sleep(self, seconds: float) -> None:
+        """Wait *seconds*, or until a signal comes."""
+        self._sleep(seconds)
 
     def monotonic(self) -> float:
         """Return time.monotonic()."""

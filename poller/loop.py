@@ -7,6 +7,7 @@ more than LATE_S after the tick is stamped on arrival.
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -44,6 +45,34 @@ class Duties(Protocol):
         """Return the rows gathered since the last call."""
 
 
+class RadioLog:
+    """What happened to the link since the last round, as rows. Bounded: the oldest go first."""
+
+    def __init__(self, now: Callable[[], datetime]) -> None:
+        self._now = now
+        self._rows: deque[RadioEventRow] = deque(maxlen=1000)
+
+    def note(self, event: RadioEvent) -> None:
+        """Keep *event* for the next round."""
+        self._rows.append(
+            RadioEventRow(
+                happened_at=self._now(),
+                kind=event.kind,
+                duration_s=event.duration_s,
+                channel=event.channel,
+                pan_id=event.pan_id,
+                signal_dbm=event.signal_dbm,
+                detail=event.detail,
+            )
+        )
+
+    def take(self) -> list[RadioEventRow]:
+        """Return the rows noted since the last call."""
+        rows = list(self._rows)
+        self._rows.clear()
+        return rows
+
+
 class Poller:
     """One household's poller. *on_alive* is called often while the loop is healthy (a watchdog)."""
 
@@ -57,6 +86,7 @@ class Poller:
         clock: Clock,
         interval_s: int,
         duties: Duties,
+        radio_log: RadioLog,
         should_stop: Callable[[], bool] = lambda: False,
         on_alive: Callable[[], None] = lambda: None,
         alive_every_s: float = 60.0,
@@ -68,27 +98,14 @@ class Poller:
         self._clock = clock
         self._interval_s = interval_s
         self._duties = duties
+        self._radio_log = radio_log
         self._should_stop = should_stop
         self._on_alive = on_alive
         self._alive_every_s = alive_every_s
-        self._events: list[RadioEventRow] = []
         self._failures = 0
         self.missed_ticks = 0
+        self.last_failure: str | None = None
         self.last_power: PowerRow | None = None
-
-    def note_event(self, event: RadioEvent) -> None:
-        """Keep what happened to the link for the next round."""
-        self._events.append(
-            RadioEventRow(
-                self._clock.now(),
-                event.kind,
-                event.duration_s,
-                event.channel,
-                event.pan_id,
-                event.signal_dbm,
-                event.detail,
-            )
-        )
 
     def run(self) -> None:
         """Poll on every tick until asked to stop, then store what is left."""
@@ -150,6 +167,7 @@ class Poller:
             poll = self._meter.poll(until=until)
         except (SkStackError, FrameError) as error:
             self._failures += 1
+            self.last_failure = str(error)
             level = logging.WARNING if self._failures == 1 else logging.DEBUG
             logger.log(level, "no reading of the meter: %s (%d in a row)", error, self._failures)
             return None
@@ -174,9 +192,8 @@ class Poller:
         )
 
     def _write(self, rows: list[Row]) -> None:
-        events, self._events = self._events, []
         rows.extend(self._duties.rows())
-        rows.extend(events)
+        rows.extend(self._radio_log.take())
         if rows:
             self._store.write(Round(tuple(rows)))
 

