@@ -53,9 +53,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from settings import SettingsError, load
-
     from poller.wiring import Sensors, StartError
+    from settings import SettingsError, load
 
     sensors = Sensors(temperature=arguments.temp, co2=arguments.co2, bme280=arguments.bme280)
     try:

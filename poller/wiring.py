@@ -26,7 +26,8 @@ from skstack.meter import Meter
 from skstack.pan_cache import FilePanCache
 from skstack.port import SerialPort
 from skstack.session import Session, SessionTimings
-from storage.database import Database, connect, masked_url
+from storage.connection import connect, masked_url
+from storage.database import Database
 from storage.embedded import EmbeddedServer
 from storage.errors import DatabaseAwayError, EmbeddedServerError
 from storage.filelock import FileLock
@@ -140,7 +141,10 @@ def only_poller(data_dir: Path) -> Iterator[None]:
 
 
 class Records:
-    """The way to the record: the household's PostgreSQL, or the embedded one. Raises StartError where neither is there."""
+    """The way to the record: the household's PostgreSQL, or the embedded one.
+
+    Raises: StartError: no url is set, and the embedded server is not installed.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self._url = settings.database.url

@@ -14,6 +14,10 @@ SkStackError
 
 from __future__ import annotations
 
+import re
+
+_KEYWORD = re.compile(rb"OK|FAIL|E(?=[A-Z]*[G-Z])[A-Z]{2,9}|SK[A-Z]{3,9}|SKLL64|[RW](?:OPT|UART)")
+
 
 class SkStackError(Exception):
     """Anything that keeps the module or the meter from answering."""
@@ -46,8 +50,9 @@ class MalformedLineError(SkStackError):
     """
 
     def __init__(self, reason: str, raw: bytes) -> None:
-        """Keep the whole line; show only its keyword and length."""
-        keyword = raw.split(b" ", 1)[0][:16].decode("ascii", "replace")
+        """Keep the whole line; show its length, and its first word where that is one of the module's own."""
+        word = raw.split(b" ", 1)[0]
+        keyword = word.decode("ascii") if _KEYWORD.fullmatch(word) else "?"  # a torn echo may begin with the password
         self.shown = f"{keyword!r} line of {len(raw)} bytes"
         super().__init__(f"{self.shown}: {reason}")
         self.raw = raw
