@@ -148,8 +148,7 @@ class SimulatedPort:
                 break
             next_at = self._sensor.next_output_at()
             wake_at = deadline if next_at is None else min(next_at, deadline)
-            # At least a microsecond: a float clock may round a shorter step away.
-            self._sleep(max(wake_at - now, 1e-6))
+            self._sleep(wake_at - now)
         taken, self._unread = self._unread[:size], self._unread[size:]
         return taken
 

@@ -30,7 +30,7 @@ from sensors.bme280 import (
     signed_12,
 )
 from sensors.errors import SensorError, SensorNotFoundError
-from sensors.simulated_bme280 import SimulatedBme280
+from sensors.simulated_bme280 import REAL_CALIBRATION_88, REAL_CALIBRATION_E1, SimulatedBme280
 
 
 @dataclass(frozen=True, slots=True)
@@ -334,7 +334,7 @@ def test_the_second_reading_needs_no_reset_and_no_calibration(bench: Bench) -> N
     del bench.bus.transfers[:]
     bench.sensor.read()
     assert bench.bus.of("write") == [(0xF2, 0x01), (0xF4, 0x25)]
-    assert bench.bus.of("read") == [(0xF2, 3), (0xF7, 8)]
+    assert bench.bus.of("read") == [(0xF3, 2), (0xF7, 8)]
 
 
 def test_the_sample_comes_in_one_burst_after_the_full_measuring_time(bench: Bench) -> None:
@@ -358,9 +358,18 @@ def test_one_wrong_calibration_byte_is_noticed_and_cured_by_reading_again(bench:
     assert bench.bus.of("read").count((0x88, 26)) == 4
 
 
-@pytest.mark.parametrize("byte", [0x00, 0xFF])
-def test_an_empty_calibration_is_refused(byte: int) -> None:
-    bench = Bench(block_88=bytes([byte]) * 26, block_e1=bytes([byte]) * 7)
+@pytest.mark.parametrize(
+    ("block_88", "block_e1"),
+    [
+        (bytes(26), bytes(7)),
+        (b"\xff" * 26, b"\xff" * 7),
+        (REAL_CALIBRATION_88, b"\xff" * 7),
+        (bytes(2) + REAL_CALIBRATION_88[2:], REAL_CALIBRATION_E1),  # dig_T1 = 0
+        (REAL_CALIBRATION_88[:6] + bytes(2) + REAL_CALIBRATION_88[8:], REAL_CALIBRATION_E1),  # dig_P1 = 0
+    ],
+)
+def test_an_empty_calibration_is_refused(block_88: bytes, block_e1: bytes) -> None:
+    bench = Bench(block_88=block_88, block_e1=block_e1)
     with pytest.raises(SensorError, match="calibration is empty"):
         bench.sensor.read()
 
@@ -450,6 +459,42 @@ def test_a_stuck_chip_ends_in_an_error_within_its_limit_and_comes_back(bench: Be
     bench.assert_reads_its_climate()
 
 
+class SlowChip(SimulatedBme280):
+    """Finishes only at the third look at its status, and shows one of the two signs of finishing too early."""
+
+    looks = 0
+    false_sign = (0xFF, 0xFF)  # masks for status and ctrl_meas
+
+    def read_i2c_block_data(self, i2c_addr: int, register: int, length: int, /) -> list[int]:
+        if (register, length) != (0xF3, 2):
+            return super().read_i2c_block_data(i2c_addr, register, length)
+        self.looks += 1
+        self.never_finishes = self.looks < 3
+        block = super().read_i2c_block_data(i2c_addr, register, length)
+        return [value & mask for value, mask in zip(block, self.false_sign, strict=True)]
+
+
+@pytest.mark.parametrize("false_sign", [(0xF7, 0xFF), (0xFF, 0xFC)], ids=["not measuring", "asleep"])
+def test_a_sample_is_new_only_when_both_signs_say_so(false_sign: tuple[int, int]) -> None:
+    clock = FakeClock()
+    chip = SlowChip(clock.monotonic)
+    chip.false_sign = false_sign
+    bus = WatchedBus(chip, clock)
+    reading = Bme280(bus.open, sleep=clock.sleep).read()
+    assert reading.temperature_c == pytest.approx(chip.temperature_c, abs=0.005)
+    assert bus.of("read").count((0xF3, 2)) == 3
+    assert bus.of("read").count((0xF7, 8)) == 1
+    assert bus.of("write").count((0xE0, 0xB6)) == 1
+
+
+def test_every_try_after_a_fault_starts_over_with_a_reset(bench: Bench) -> None:
+    bench.sensor.read()
+    del bench.bus.transfers[:]
+    bench.chip.nacks_left = 1
+    bench.assert_reads_its_climate()
+    assert bench.bus.of("write") == [(0xF2, 0x01), (0xE0, 0xB6), (0xF5, 0x00), (0xF2, 0x01), (0xF4, 0x25)]
+
+
 def test_a_brown_out_between_two_readings_costs_nothing(bench: Bench) -> None:
     bench.sensor.read()
     bench.chip.brown_out()
@@ -460,7 +505,7 @@ def _brown_out_while_measuring(bench: Bench, times: int) -> Callable[[str, int],
     left = [times]
 
     def before_transfer(what: str, register: int) -> None:
-        if (what, register) == ("read", 0xF2) and left[0]:
+        if (what, register) == ("read", 0xF3) and bench.bus.of("write")[-1][0] == 0xF4 and left[0]:
             left[0] -= 1
             bench.chip.brown_out()
 
