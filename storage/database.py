@@ -224,7 +224,9 @@ class Database:
             if isinstance(err, _REFUSALS) and not isinstance(err, psycopg2.errors.ForeignKeyViolation):
                 raise
             self.close()
-            raise DatabaseAwayError(f"{self._shown_url}: {one_line(err)}") from err
+            # Rolling back on a lost connection fails as well, and hides why it was lost.
+            why = err.__context__ if isinstance(err.__context__, psycopg2.Error) else err
+            raise DatabaseAwayError(f"{self._shown_url}: {one_line(why)}") from err
 
     def _missing_tables(self, what: str) -> MissingTablesError:
         path, url = shlex.quote(str(init_sql_path())), shlex.quote(self._shown_url)

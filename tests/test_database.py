@@ -1,0 +1,353 @@
+"""The writer against a real PostgreSQL: what it stores, how it fails, what it never shows."""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import psycopg2
+import pytest
+from fakes_storage import FIRST_AT, full_round, power_row, round_of
+
+from storage.connection import connect, masked_url
+from storage.database import Database
+from storage.embedded import EmbeddedServer
+from storage.errors import DatabaseAwayError, MissingTablesError
+from storage.records import EnergyRow, MeterRow, RadioEventRow, Round
+from storage.schema import init_sql_path
+
+ODD_PASSWORD = "s3cr3t/p@ss:w%rd"  # a fake, made of what urls stumble over
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    with closing(Database.from_url(database_url, site="home")) as opened:
+        yield opened
+
+
+def select(connection: Any, statement: str) -> list[Any]:
+    with connection.cursor() as cursor:
+        cursor.execute(statement)
+        return list(cursor.fetchall())
+
+
+def test_a_row_of_every_table_arrives_with_every_value(database: Database, connection: Any) -> None:
+    assert database.write([full_round(1)]) == ()
+    at = FIRST_AT + timedelta(minutes=1)
+    assert select(connection, "select measured_at, power_w, current_r_a, current_t_a from power") == [
+        (at, 1, Decimal("17.1"), None)
+    ]
+    # Text: 0.30 keeps its zero, so the register's own digits survive.
+    assert select(connection, "select import_kwh::text, export_kwh::text from power") == [("12345.6", "0.30")]
+    assert select(connection, "select measured_at, temperature_c from cpu_temperature") == [(at, 48.312)]
+    assert select(connection, "select co2_ppm, temperature_c, warming_up from co2") == [(512, None, True)]
+    assert select(connection, "select temperature_c, humidity_pct, pressure_hpa from bme280") == [
+        (-0.5, 45.25, 1013.25)
+    ]
+    assert select(
+        connection, "select happened_at, kind, duration_s, channel, pan_id, signal_dbm, detail from radio_event"
+    ) == [(at, "scan", 1.5, 33, 0x8888, -61.5, 'found "it" \u2713')]
+    assert select(connection, "select registered_at, import_kwh::text, export_kwh, source from energy") == [
+        (datetime(2024, 3, 1, 0, 30, tzinfo=UTC), "1.10", None, "read")
+    ]
+    assert select(
+        connection,
+        "select since, manufacturer, serial_number, release, coefficient, unit_kwh, digits from meter",
+    ) == [(at, "000016", "ABC123", "F", 1, Decimal("0.1"), 6)]
+
+
+def test_writing_the_same_reading_twice_changes_nothing(database: Database, connection: Any) -> None:
+    database.write([round_of(1)])
+    database.write([Round((power_row(1, power_w=999),)), round_of(2), round_of(2)])
+    assert select(connection, "select power_w from power order by measured_at") == [(1,), (2,)]
+
+
+def test_an_empty_round_is_written_without_a_word(database: Database) -> None:
+    assert database.write([Round(())]) == ()
+
+
+def test_two_writers_of_one_new_site_share_its_number(database_url: str, connection: Any) -> None:
+    with (
+        closing(Database.from_url(database_url, site="home")) as one,
+        closing(Database.from_url(database_url, site="home")) as other,
+        closing(Database.from_url(database_url, site="shed")) as shed,
+    ):
+        for number, each in enumerate((one, other, one, shed)):
+            each.write([round_of(number)])
+    assert select(
+        connection, "select name, count(*) from power join site using (site_id) group by name order by name"
+    ) == [("home", 3), ("shed", 1)]
+
+
+def test_select_and_insert_are_all_the_privileges_it_needs(database_url: str, connection: Any) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("drop role if exists test_writer")
+        cursor.execute("create role test_writer login")
+        cursor.execute("grant select, insert on all tables in schema public to test_writer")
+    try:
+        url = database_url.replace("//postgres@", "//test_writer@")
+        with closing(Database.from_url(url, site="home")) as database:
+            assert database.check().startswith("PostgreSQL ")
+            assert database.write([full_round(1)]) == ()
+            assert database.latest_meter() is not None
+            assert len(database.energy_holes(0, now=datetime(2024, 3, 1, 0, 0, tzinfo=UTC))) == 19
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute("drop owned by test_writer; drop role test_writer")
+
+
+def test_refused_rows_are_named_and_all_others_are_stored(database: Database, connection: Any) -> None:
+    overflow = power_row(2, power_w=2_147_483_647)  # 0x7FFFFFFF, "over": never a power
+    too_long = power_row(3, power_w=2**40)
+    with_nul = RadioEventRow(FIRST_AT, "scan", detail="a\0b")
+    refused = database.write([round_of(1), Round((overflow, too_long)), Round((with_nul, power_row(4)))])
+    assert [each.row for each in refused] == [overflow, too_long, with_nul]
+    assert "power_power_w_check" in refused[0].reason
+    assert "out of range" in refused[1].reason
+    assert "NUL" in refused[2].reason
+    assert select(connection, "select power_w from power order by measured_at") == [(1,), (4,)]
+
+
+def test_the_first_round_of_a_new_site_may_hold_a_refused_row(database: Database, connection: Any) -> None:
+    assert len(database.write([Round((power_row(1, power_w=2_147_483_647),))])) == 1
+    assert database.write([round_of(2)]) == ()
+    assert select(connection, "select power_w from power") == [(2,)]
+
+
+def test_a_site_that_was_removed_under_us_is_added_again_and_no_row_is_blamed(
+    database: Database, connection: Any
+) -> None:
+    database.write([round_of(1)])
+    with connection.cursor() as cursor:
+        cursor.execute("delete from power; delete from site")
+    with pytest.raises(DatabaseAwayError):
+        database.write([round_of(2)])
+    assert database.write([round_of(2)]) == ()
+    assert select(connection, "select power_w from power") == [(2,)]
+
+
+def test_a_lost_connection_is_reported_and_the_next_write_opens_another(database: Database, connection: Any) -> None:
+    database.write([round_of(1)])
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'power-consumption'"
+        )
+    with pytest.raises(DatabaseAwayError, match="terminating connection|server closed the connection"):
+        database.write([round_of(2)])
+    database.write([round_of(2)])
+    assert select(connection, "select power_w from power order by measured_at") == [(1,), (2,)]
+
+
+def test_a_server_that_is_stopped_and_started_is_away_in_between(tmp_path: Path) -> None:
+    keeper = EmbeddedServer(tmp_path, fsync=False)
+    keeper.start()
+    with closing(Database.from_url(keeper.url(), site="home")) as database:
+        database.write([round_of(1)])
+        keeper.close()
+        for _ in range(2):
+            with pytest.raises(DatabaseAwayError):
+                database.write([round_of(2)])
+        with keeper:
+            database.write([round_of(2)])
+            with closing(psycopg2.connect(keeper.url())) as connection:
+                assert select(connection, "select power_w from power order by measured_at") == [(1,), (2,)]
+
+
+def test_a_lock_that_is_held_makes_it_away_not_stuck(
+    database: Database, connection: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("storage.connection.LOCK_TIMEOUT_S", 1)
+    database.write([round_of(1)])
+    database.close()
+    with closing(psycopg2.connect(connection.dsn)) as blocker, blocker.cursor() as cursor:
+        cursor.execute("lock table power in access exclusive mode")
+        began = time.monotonic()
+        with pytest.raises(DatabaseAwayError, match="lock timeout"):
+            database.write([round_of(2)])
+        assert time.monotonic() - began < 5
+
+
+def test_every_wait_of_a_connection_is_bounded(database_url: str) -> None:
+    with closing(connect(database_url)) as connection:
+        parameters = connection.get_dsn_parameters()
+        shown = select(connection, "select current_setting('statement_timeout'), current_setting('lock_timeout')")
+    assert shown == [("10s", "5s")]
+    assert parameters["application_name"] == "power-consumption"
+    assert parameters["connect_timeout"] == "5"
+    assert parameters["keepalives_idle"] == "15"
+    assert parameters["tcp_user_timeout"] == "15000"
+
+
+def test_what_the_url_says_goes_before_our_own_settings(database_url: str) -> None:
+    with closing(connect(f"{database_url}&application_name=shed&connect_timeout=3")) as connection:
+        parameters = connection.get_dsn_parameters()
+    assert (parameters["application_name"], parameters["connect_timeout"]) == ("shed", "3")
+
+
+def test_missing_tables_come_with_the_exact_command(empty_database_url: str) -> None:
+    with closing(Database.from_url(empty_database_url, site="home")) as database:
+        for ask in (database.check, lambda: database.write([round_of(1)])):
+            with pytest.raises(MissingTablesError) as caught:
+                ask()
+            command = re.escape(f"psql -1 -v ON_ERROR_STOP=1 -f {init_sql_path()} ")
+            assert re.search(command + r"'?postgresql://postgres@/test_\d+\?host=", str(caught.value))
+            assert "\n" not in str(caught.value)
+
+
+def test_a_database_half_made_names_what_is_missing(connection: Any, database: Database) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("drop table co2; drop view energy_day")
+    with pytest.raises(MissingTablesError, match=r"\(co2, energy_day\)"):
+        database.check()
+
+
+def test_a_role_without_privileges_is_away_so_that_nothing_is_set_aside(database_url: str, connection: Any) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("drop role if exists test_nobody")
+        cursor.execute("create role test_nobody login")
+    try:
+        with (
+            closing(Database.from_url(database_url.replace("//postgres@", "//test_nobody@"), site="home")) as database,
+            pytest.raises(DatabaseAwayError, match="permission denied"),
+        ):
+            database.write([round_of(1)])
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute("drop role test_nobody")
+
+
+def test_a_read_only_server_is_away(database_url: str, connection: Any) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("select format('alter database %I set default_transaction_read_only = on', current_database())")
+        cursor.execute(cursor.fetchone()[0])
+    with (
+        closing(Database.from_url(database_url, site="home")) as database,
+        pytest.raises(DatabaseAwayError, match="read-only"),
+    ):
+        database.write([round_of(1)])
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://user:s3cr3t@127.0.0.1:1/home",  # nobody listens
+        "postgresql://user:s3cr3t%2Fp%40ss%3Aw%25rd@127.0.0.1:1/home",
+        f"postgresql://user:{ODD_PASSWORD}@127.0.0.1:1/home",  # not encoded: libpq takes pieces for host and port
+        "postgresql://user:s3cr3t@pass@127.0.0.1:1/home",
+        "postgresql://user:s3cr3t/pass@127.0.0.1:1/home",
+        "postgresql://user:s3cr3t%zz@127.0.0.1:1/home",
+        "host=127.0.0.1 port=1 user=user password=s3cr3t",
+        "host=127.0.0.1 port=1 password=s3cr3t and a blank",
+        "s3cr3t",
+    ],
+)
+def test_no_password_is_ever_shown(url: str, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    with closing(Database.from_url(url, site="home")) as database, pytest.raises(DatabaseAwayError) as caught:
+        database.write([round_of(1)])
+    logging.getLogger("test").error("the round failed", exc_info=caught.value)
+    shown = "".join((str(caught.value), repr(caught.value), repr(database), masked_url(url), caplog.text))
+    for piece in ("s3cr3t", "p@ss", "pass@", "w%rd", "blank"):
+        assert piece not in shown.replace("password", "")
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("postgresql://me:pw@db.example:5433/home?sslmode=require", "postgresql://me@db.example:5433/home"),
+        ("postgresql://db.example/home", "postgresql://db.example/home"),
+        ("postgresql://me@/home?host=%2Frun%2Fpg", "postgresql://me@/home?host=/run/pg"),
+        ("host=db.example dbname=home password=pw", "postgresql://db.example/home"),
+        ("dbname=home =", "postgresql://****"),
+    ],
+)
+def test_a_masked_url_still_tells_where_it_leads(url: str, shown: str) -> None:
+    assert masked_url(url) == shown
+
+
+def test_an_unreachable_server_says_where_it_was_looked_for() -> None:
+    with (
+        closing(Database.from_url("postgresql://me:pw@127.0.0.1:1/home", site="home")) as database,
+        pytest.raises(DatabaseAwayError) as caught,
+    ):
+        database.check()
+    assert str(caught.value).startswith("cannot connect to postgresql://me@127.0.0.1:1/home: ")
+    assert "refused" in str(caught.value)
+
+
+def test_holes_are_the_half_hours_without_a_row_newest_first(database: Database) -> None:
+    # 2024-03-02 01:10 in Japan; one day before, so from 2024-03-01 00:00 Japan = 2024-02-29 15:00 UTC.
+    now = datetime(2024, 3, 1, 16, 10, tzinfo=UTC)
+    first = datetime(2024, 2, 29, 15, 0, tzinfo=UTC)
+    slots = [first + n * timedelta(minutes=30) for n in range(51)]  # 48 of the day, 00:00, 00:30, 01:00 of the next
+    assert database.energy_holes(1, now=now) == slots[::-1]
+    kept = {0, 7, 8, 49}
+    database.write([Round(tuple(EnergyRow(slots[n], Decimal(n), None, "read") for n in sorted(kept)))])
+    assert database.energy_holes(1, now=now) == [slots[n] for n in range(50, -1, -1) if n not in kept]
+    assert database.energy_holes(0, now=now) == [slots[50], slots[48]]
+
+
+def test_the_holes_of_ninety_nine_days_are_all_of_them(database: Database) -> None:
+    holes = database.energy_holes(99, now=datetime(2024, 5, 1, 14, 59, tzinfo=UTC))  # 23:59 in Japan
+    assert len(holes) == 100 * 48
+    # 99 days before 2024-05-01 is 2024-01-23, which begins at 15:00 UTC of the day before.
+    assert holes[-1] == datetime(2024, 1, 22, 15, 0, tzinfo=UTC)
+
+
+def test_the_latest_meter_is_the_one_in_service(database: Database) -> None:
+    assert database.latest_meter() is None
+    older = MeterRow(FIRST_AT, "000016", "A1", "F", 1, Decimal("0.1"), 6)
+    newer = replace(older, since=FIRST_AT + timedelta(days=1), serial_number="B2", unit_kwh=Decimal("0.01"), digits=8)
+    database.write([Round((newer, older))])
+    assert database.latest_meter() == newer
+
+
+def test_meters_and_holes_are_those_of_the_own_site(database_url: str, database: Database) -> None:
+    with closing(Database.from_url(database_url, site="shed")) as shed:
+        shed.write([full_round(0)])
+        assert shed.latest_meter() is not None
+    assert database.latest_meter() is None
+    assert len(database.energy_holes(0, now=datetime(2024, 3, 1, 0, 0, tzinfo=UTC))) == 19
+
+
+def test_a_round_costs_at_most_twice_the_processor_of_bare_inserts(database: Database, connection: Any) -> None:
+    """Five rows in one committed transaction, the better of three runs of each."""
+    site = select(connection, "insert into site (name) values ('bare') returning site_id")[0][0]
+    rounds = 200
+    connection.autocommit = False
+
+    def ours(offset: int) -> None:
+        for number in range(rounds):
+            database.write([Round(full_round(offset + number).rows[:5])])
+
+    def bare(offset: int) -> None:
+        for number in range(rounds):
+            power, cpu, co2, bme280, event = full_round(offset + number).rows[:5]
+            assert not isinstance(power, MeterRow | EnergyRow)
+            with connection, connection.cursor() as cursor:
+                for table, row in (("power", power), ("cpu_temperature", cpu), ("co2", co2), ("bme280", bme280)):
+                    names = row.__slots__
+                    marks = ", ".join(["%s"] * (len(names) + 1))
+                    statement = f"insert into {table} (site_id, {', '.join(names)}) values ({marks})"
+                    cursor.execute(statement, (site, *(getattr(row, name) for name in names)))
+                assert isinstance(event, RadioEventRow)
+                cursor.execute(
+                    "insert into radio_event (site_id, happened_at, kind) values (%s, %s, %s)",
+                    (site, event.happened_at, event.kind),
+                )
+
+    spent: dict[str, list[float]] = {"ours": [], "bare": []}
+    for turn in range(3):
+        for name, work in (("ours", ours), ("bare", bare)):
+            began = time.process_time()
+            work(turn * rounds)
+            spent[name].append(time.process_time() - began)
+    assert min(spent["ours"]) <= 2 * min(spent["bare"])
