@@ -130,6 +130,7 @@ def parse_sample(block_f7: bytes) -> RawSample:
     """Read the counts from registers 0xF7-0xFE (8 bytes); a skipped quantity is None.
 
     The reset contents look like weather once they are compensated (about 22 C and 620 hPa), so they are caught here.
+    The chip has no other sign for them: a true count of the same value (a step of 0.005 C) cannot be told from it.
     Raises: SensorError: not eight bytes.
     Source: data sheet, section 5.4.7 to 5.4.9; the reset values: table 18.
     """

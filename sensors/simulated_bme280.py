@@ -154,7 +154,7 @@ class SimulatedBme280:
         return RawSample(
             temperature=_coarse(whole.temperature, temperature_code),
             pressure=_coarse(whole.pressure, pressure_code),
-            humidity=whole.humidity if humidity_code else None,
+            humidity=_unlike(SKIPPED_16_BITS, whole.humidity or 0, 1) if humidity_code else None,
         )
 
     def _store_sample(self, raw: RawSample) -> None:
@@ -171,7 +171,12 @@ def _coarse(count: int | None, code: int) -> int | None:
     if count is None or not code:
         return None
     step = 1 << 5 - min(code, 5)
-    return min((count + step // 2) // step * step, 0xFFFFF)
+    return _unlike(SKIPPED_20_BITS, min((count + step // 2) // step * step, 0xFFFFF), step)
+
+
+def _unlike(skipped: int, count: int, step: int) -> int:
+    """Move a count that would read as "not measured" by one step, as a real chip's noise does sooner or later."""
+    return count + step if count == skipped else count
 
 
 def counts_for(calibration: Calibration, temperature_c: float, humidity_pct: float, pressure_hpa: float) -> RawSample:

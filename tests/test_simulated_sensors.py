@@ -126,6 +126,17 @@ def test_oversampling_once_gives_16_bits_and_sixteen_times_gives_20(chip: Simula
     assert abs(coarse.pressure - fine.pressure) <= 8
 
 
+def test_a_measurement_never_looks_like_a_skipped_one(chip: SimulatedBme280, clock: FakeClock) -> None:
+    # With this part's calibration 0x80000 is 21.9219 C, 621.5 hPa and 0x8000 is 57.25 %.
+    chip.temperature_c, chip.pressure_hpa, chip.humidity_pct = 21.9219, 621.525, 57.249
+    chip.write_byte_data(0x76, CTRL_HUM, 0x01)
+    chip.write_byte_data(0x76, CTRL_MEAS, 0x25)
+    clock.sleep(0.1)
+    raw = parse_sample(sample_of(chip))
+    assert raw.temperature == raw.pressure == 0x80010
+    assert raw.humidity == 0x8001
+
+
 def test_only_the_reset_word_resets(chip: SimulatedBme280, clock: FakeClock) -> None:
     chip.write_byte_data(0x76, CONFIG, 0x10)
     chip.write_byte_data(0x76, RESET, 0xB5)
