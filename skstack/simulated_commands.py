@@ -25,6 +25,7 @@ class Answer:
     status: str | None = "OK"
     lines: tuple[bytes, ...] = ()
     after_s: float | None = None  # None: the usual time
+    then: Callable[[float], object] | None = None  # what begins once the status has been said
 
 
 _OK = Answer()
@@ -114,30 +115,32 @@ class Commands:
         formed = mode in ("0", "2", "3") and re.fullmatch("[0-9A-Fa-f]{8}", mask) and re.fullmatch("[0-9A-E]", duration)
         if not formed or args[3:] not in ((), ("0",), ("1",)):
             return _WRONG_FORM
-        self._radio.scan(int(mode), int(mask, 16), int(duration, 16), at + self._timing.command_s)
-        return _OK
+        wanted = int(mode), int(mask, 16), int(duration, 16)
+        return Answer(then=lambda now: self._radio.scan(*wanted, now))
 
     def _link_local(self, args: tuple[str, ...], _at: float) -> Answer:
         if not re.fullmatch("[0-9A-Fa-f]{16}", args[0]):
             return _WRONG_FORM
         return Answer(None, (link_local(args[0]).encode() + CRLF,), self._timing.address_s)
 
-    def _join(self, args: tuple[str, ...], at: float) -> Answer:
+    def _join(self, args: tuple[str, ...], _at: float) -> Answer:
         if not _ADDRESS.fullmatch(args[0]):
             return _WRONG_FORM
-        return _OK if self._radio.join(args[0], at + self._timing.command_s) else _FAILED
+        return _FAILED if self._radio.joining else Answer(then=lambda now: self._radio.join(args[0], now))
 
-    def _rejoin(self, _args: tuple[str, ...], at: float) -> Answer:
-        return _OK if self._radio.rejoin(at + self._timing.command_s) else _FAILED
+    def _rejoin(self, _args: tuple[str, ...], _at: float) -> Answer:
+        return Answer(then=self._radio.rejoin) if self._radio.session else _FAILED
 
     def _terminate(self, _args: tuple[str, ...], at: float) -> Answer:
-        return _OK if self._radio.terminate(at) else _FAILED
+        if not self._radio.session:
+            return _FAILED
+        self._radio.begin_termination(at)
+        return Answer(then=self._radio.terminate)
 
-    def _ping(self, args: tuple[str, ...], at: float) -> Answer:
-        if not _ADDRESS.fullmatch(args[-1]):
+    def _ping(self, args: tuple[str, ...], _at: float) -> Answer:
+        if not _ADDRESS.fullmatch(args[0]):
             return _WRONG_FORM
-        self._radio.ping(args[-1], at + self._timing.command_s)
-        return _OK
+        return Answer(then=lambda now: self._radio.ping(args[0], now))
 
     def _table(self, args: tuple[str, ...], _at: float) -> Answer:
         own, extra = self._printer.own_address, self._model.extra_lines

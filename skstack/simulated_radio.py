@@ -64,7 +64,7 @@ class Radio:
         self._say = say
         self._printer = Printer(model)
         self._boot = Life()
-        self._joining = False
+        self.joining = False
         self._sessions = 0
         self._scanner = Scanner(printer=self._printer, timing=timing, agenda=agenda, faults=self.faults, say=say)
 
@@ -84,7 +84,7 @@ class Radio:
         self._boot = Life()
         self._end_session()
         self.settings = Settings()
-        self._joining = False
+        self.joining = False
         self.manners.reopen(0x32)
 
     def scan(self, mode: int, mask: int, duration: int, at: float) -> None:
@@ -97,18 +97,16 @@ class Radio:
 
     # --- the session
 
-    def join(self, address: str, at: float) -> bool:
-        """Begin a handshake with *address*; False if one is going on."""
-        if self._joining:
-            return False
+    def join(self, address: str, at: float) -> None:
+        """Begin a handshake with *address*, as SKJOIN."""
         self._end_session()
-        self._joining = True
+        self.joining = True
         step_s = self._timing.pana_step_s
         looking = self._printer.event(0x21, address, "02")
         self._agenda.plan(at + step_s / 2, lambda now: self._say(looking, now), self._boot)
         if not self._reaches(address, at):
             self._agenda.plan(at + self._timing.unreachable_s, lambda now: self._refuse(address, now), self._boot)
-            return True
+            return
         fails = self.faults.join_fails() or not self._is_paired()
         self._sessions += 1
         number = self._sessions
@@ -123,7 +121,6 @@ class Radio:
             self._agenda.plan(at + self._timing.refusal_s, lambda now: self._refuse(address, now), self._boot)
         else:
             self._agenda.plan(at + 6 * step_s, lambda now: self._connect(number, now), self._boot)
-        return True
 
     def _reaches(self, address: str, at: float) -> bool:
         options, settings = self._meter.options, self.settings
@@ -146,12 +143,12 @@ class Radio:
         return step
 
     def _refuse(self, address: str, at: float) -> None:
-        self._joining = False
+        self.joining = False
         self._end_session()
         self._say(self._printer.event(0x24, address), at)
 
     def _connect(self, number: int, at: float) -> None:
-        self._joining = False
+        self.joining = False
         session = Session(number=number, meter_generation=self._meter.generation)
         self.session = session
         self._confirm(session, at)
@@ -171,20 +168,14 @@ class Radio:
     def _renew(self, number: int, at: float) -> None:
         """Renew by itself at four fifths of the lifetime. If the meter is away, wait for the end of it."""
         if self.session and self.session.number == number and self.settings.renews and not self._meter_is_away(at):
-            self._reauthenticate(at)
+            self.rejoin(at)
 
     def _expire_unless_renewed(self, number: int, at: float) -> None:
         if self.session and self.session.number == number:
             self.expire(at)
 
-    def rejoin(self, at: float) -> bool:
-        """Authenticate again, as SKREJOIN; False without a session."""
-        if self.session is None:
-            return False
-        self._reauthenticate(at)
-        return True
-
-    def _reauthenticate(self, at: float) -> None:
+    def rejoin(self, at: float) -> None:
+        """Authenticate again, as SKREJOIN and by itself."""
         session = self.session
         if session is None:
             return
@@ -210,7 +201,7 @@ class Radio:
         self.manners.close(0x29, self._say(self._printer.event(0x29, self.meter_address), at))
         if self.settings.renews:
             self.session.renewing = True
-            self._reauthenticate(at)
+            self.rejoin(at)
         else:
             self._end_session()
 
@@ -228,21 +219,23 @@ class Radio:
         else:
             self.manners.reopen(0x32)
 
-    def terminate(self, at: float) -> bool:
-        """End the session, as SKTERM; False without one. EVENT 28 if the meter does not answer."""
+    def begin_termination(self, at: float) -> None:
+        """Print what SKTERM prints before its OK, as a BP35A1 does."""
+        self._say(self._printer.event(0x21, self.meter_address, "02"), at)
+
+    def terminate(self, at: float) -> None:
+        """End the session, as SKTERM; EVENT 28 if the meter does not answer."""
         session = self.session
         if session is None:
-            return False
-        self._say(self._printer.event(0x21, self.meter_address, "02"), at)
+            return
         if self._meter_is_away(at):
             self._agenda.plan(at + self._timing.terminate_timeout_s, lambda now: self.end_session(0x28, now), session)
-            return True
+            return
         farewell = simulated_pana.termination(session.number)
         datagram = Datagram(self.meter_mac, farewell, self._printer.own_address, PANA_PORT, secured=False)
         end_at = at + self._timing.terminate_s
         self._agenda.plan(end_at, lambda now: self.print_datagram(datagram, now), session)
         self._agenda.plan(end_at, lambda now: self.end_session(0x27, now), session)
-        return True
 
     def _end_session(self) -> None:
         if self.session is not None:

@@ -111,6 +111,8 @@ class SimulatedModule:
             for line in (*answer.lines, status):
                 if line:
                     self._say(line, now)
+            if answer.then is not None:
+                answer.then(now)
             self._interpret(now)
 
         self._executing = Life()

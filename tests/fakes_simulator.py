@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from skstack.echonet import Frame
 from skstack.household import Household
-from skstack.simulated_lines import link_local
 from skstack.simulated_meter import MeterOptions, SimulatedMeter
 from skstack.simulator import SimulatedModule
 
@@ -108,9 +106,3 @@ def payloads(output: bytes) -> list[Frame]:
 def events(output: bytes) -> list[str]:
     """Return the numbers of the EVENT lines."""
     return [line.split()[1] for line in lines(output) if line.startswith("EVENT")]
-
-
-def addresses(text: Sequence[str], module: SimulatedModule) -> list[str]:
-    """Return *text* with OWN and METER filled in."""
-    own = link_local(module.model.mac)
-    return [line.replace("OWN", own).replace("METER", METER_ADDRESS) for line in text]
