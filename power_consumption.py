@@ -43,12 +43,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     try:
         if arguments.demo:
+            import power_graph
+            import temp_graph
             from poller.demo import run_demo
 
-            return run_demo()
+            return run_demo({"power": power_graph.picture, "temp": temp_graph.picture})
         return _run(arguments)
     except ImportError as error:
-        print(f"power_consumption.py: {error.name} is missing: run pip install '.[poller]'", file=sys.stderr)
+        extra = "poller,graph,embedded" if arguments.demo else "poller"
+        print(f"power_consumption.py: {error.name} is missing: run pip install '.[{extra}]'", file=sys.stderr)
         return 2
 
 

@@ -1,0 +1,181 @@
+"""--demo: a whole simulated day in seconds, through the real driver, loop, sensors' drivers and storage.
+
+Only the radio module, the meter, the sensors and the clock are simulated. The record goes into an embedded PostgreSQL in
+a directory that is thrown away; the two pictures stay, in the current directory.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack, closing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+from tqdm import tqdm
+
+from charts import command
+from charts.period import day_of
+from charts.text import language_of
+from poller.duties import MeterDuties
+from poller.loop import Poller, RadioLog
+from poller.sensing import InlineSensing, Source
+from sensors.bme280 import Bme280
+from sensors.mhz19 import Mhz19
+from sensors.simulated_bme280 import SimulatedBme280
+from sensors.simulated_mhz19 import SimulatedMhz19
+from sensors.simulated_mhz19 import SimulatedPort as Mhz19Port
+from skstack.bringup import Credentials
+from skstack.household import Household, room_climate
+from skstack.meter import Meter
+from skstack.session import Session
+from skstack.simulated_meter import SimulatedMeter
+from skstack.simulated_models import Credentials as AcceptedCredentials
+from skstack.simulated_port import SimulatedPort, VirtualClock
+from skstack.simulator import SimulatedModule
+from storage.connection import connect
+from storage.database import Database
+from storage.embedded import EmbeddedServer
+from storage.errors import StorageError
+from storage.records import Bme280Row, Co2Row, CpuTemperatureRow, Round, Row
+from storage.spool import Spool
+from storage.store import Store
+
+logger = logging.getLogger(__name__)
+
+ZONE = ZoneInfo("Asia/Tokyo")
+SITE = "demo"
+INTERVAL_S = 60
+_SOLAR_SEED = 7  # a household whose day shows every feature of the pictures
+
+
+def run_demo(pictures: Mapping[str, command.Picture], *, now: datetime | None = None) -> int:
+    """Simulate yesterday (Japan) and draw it with each of *pictures*; return the exit code."""
+    today = (now or datetime.now(UTC)).astimezone(ZONE).replace(hour=0, minute=0, second=0, microsecond=0)
+    midnight = today - timedelta(days=1)
+    logging.getLogger().setLevel(max(logging.WARNING, logging.getLogger().level))  # the bar speaks for itself
+    try:
+        with tempfile.TemporaryDirectory(prefix="power-consumption-demo-") as directory, ExitStack() as stack:
+            data_dir = Path(directory)
+            print("starting an embedded PostgreSQL in a throw-away directory ...")
+            server = stack.enter_context(EmbeddedServer(data_dir, fsync=False))
+            _simulate(midnight, server, data_dir)
+            for name, picture in pictures.items():
+                print(_draw(name, picture, server, midnight))
+    except (StorageError, command.GraphError) as error:
+        print(f"power_consumption.py --demo: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _simulate(midnight: datetime, server: EmbeddedServer, data_dir: Path) -> None:
+    """Poll the simulated household from shortly before *midnight* for 24 hours."""
+    clock = VirtualClock(midnight - timedelta(minutes=3))
+    end = midnight + timedelta(days=1, seconds=INTERVAL_S / 2)
+    accepted = AcceptedCredentials()
+    module = SimulatedModule(SimulatedMeter(Household.typical(seed=_SOLAR_SEED, solar=True)), credentials=accepted)
+    radio_log = RadioLog(clock.now)
+    session = Session(
+        lambda _baud_rate: SimulatedPort(module, clock),
+        Credentials(accepted.route_b_id, accepted.password),
+        on_event=radio_log.note,
+        monotonic=clock.monotonic,
+        sleep=clock.sleep,
+    )
+    meter = Meter(session, monotonic=clock.monotonic)
+    with ExitStack() as stack:
+        database = Database(lambda: connect(server.url()), site=SITE)
+        queries = Database(lambda: connect(server.url()), site=SITE)
+        stack.callback(queries.close)
+        store = Store(database, Spool(data_dir / "spool.sqlite3"), monotonic=clock.monotonic, now=clock.now)
+        stack.callback(store.close)
+        minutes = int((end - clock.now()).total_seconds() // INTERVAL_S)
+        bar = stack.enter_context(tqdm(total=minutes, desc="one simulated day", unit="min", file=sys.stdout))
+        stack.callback(session.close)
+        poller = Poller(
+            session,
+            meter,
+            [InlineSensing(source) for source in _sensors(clock)],
+            _Watched(store, bar.update, clock.now),
+            clock=clock,
+            interval_s=INTERVAL_S,
+            duties=MeterDuties(
+                session,
+                meter,
+                queries,
+                store.write,
+                clock=clock,
+                interval_s=INTERVAL_S,
+                timeout_s=session.timings.answer_timeout_s,
+                history_pause_s=0.0,
+            ),
+            radio_log=radio_log,
+            should_stop=lambda: clock.now() >= end,
+        )
+        poller.run()
+        bar.update(minutes - bar.n)
+
+
+class _Watched:
+    """The store, with a progress bar that follows the virtual time."""
+
+    def __init__(self, store: Store, advance: Callable[[float], object], now: Callable[[], datetime]) -> None:
+        self._store = store
+        self._advance = advance
+        self._now = now
+        self._shown_at = now()
+
+    def write(self, rounds: Round) -> None:
+        """Store, and move the bar by the whole minutes that have passed."""
+        self._store.write(rounds)
+        passed = (self._now() - self._shown_at) // timedelta(seconds=INTERVAL_S)
+        if passed:
+            self._advance(passed)
+            self._shown_at += passed * timedelta(seconds=INTERVAL_S)
+
+
+def _sensors(clock: VirtualClock) -> list[Source]:
+    """Return the room's sensors, simulated at the register and at the byte, read by the real drivers."""
+    chip = SimulatedBme280(clock.monotonic)
+    bme280 = Bme280(lambda: chip, sleep=clock.sleep)
+    air = SimulatedMhz19(powered_at=-3600.0)
+    mhz19 = Mhz19(
+        lambda: Mhz19Port(air, monotonic=clock.monotonic, sleep=clock.sleep),
+        monotonic=clock.monotonic,
+        sleep=clock.sleep,
+    )
+
+    def read_cpu(tick: datetime) -> Row:
+        return CpuTemperatureRow(tick, room_climate(clock.time_s).cpu_temperature_c)
+
+    def read_bme280(tick: datetime) -> Row:
+        climate = room_climate(clock.time_s)
+        chip.temperature_c = climate.temperature_c
+        chip.humidity_pct = climate.humidity_pct
+        chip.pressure_hpa = climate.pressure_hpa
+        reading = bme280.read()
+        return Bme280Row(tick, reading.temperature_c, reading.humidity_pct, reading.pressure_hpa)
+
+    def read_mhz19(tick: datetime) -> Row:
+        air.co2_ppm = room_climate(clock.time_s).co2_ppm
+        reading = mhz19.read()
+        return Co2Row(tick, reading.co2_ppm, reading.temperature_c, reading.warming_up)
+
+    return [
+        Source("CPU temperature", read_cpu),
+        Source("BME280", read_bme280, bme280.close),
+        Source("MH-Z19", read_mhz19, mhz19.close),
+    ]
+
+
+def _draw(name: str, picture: command.Picture, server: EmbeddedServer, midnight: datetime) -> Path:
+    """Draw the simulated day and return the file."""
+    period = day_of(midnight.date(), ZONE)
+    request = command.Request(period=period, now=period.end, language=language_of(None, os.environ))
+    path = Path.cwd() / f"{name}_{period.name}.png"
+    with closing(connect(server.url())) as connection:
+        return command.write(picture, connection, SITE, request, path)
