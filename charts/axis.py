@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
@@ -152,14 +152,17 @@ def gaps_in_words(gaps: Sequence[Gap], period: Period, words: Words) -> str:
     return words.missing_total.format(length=length) + places
 
 
-def hatch_gaps(axes: Axes, gaps: Iterable[Gap], period: Period, words: Words) -> None:
-    """Hatch what is missing, with its length where that fits. It hides what is usual there: that is no measurement."""
+def hatch_gaps(axes: Axes, gaps: Iterable[Gap], period: Period, words: Words, *, named: Container[Gap] = ()) -> None:
+    """Hatch what is missing, with its length where that fits and no panel above has *named* the same hole.
+
+    The hatch hides what is usual there: that is no measurement.
+    """
     look: dict[str, Any] = {"facecolor": style.HOLE, "edgecolor": style.HOLE_HATCH, "hatch": "////", "linewidth": 0}
     for gap in gaps:
         start, end = (float(days_since_epoch(moment)) for moment in (gap.start, gap.end))
         axes.axvspan(start, end, zorder=2.4, gid="gap", **look)
         label = gap_label(gap, period, words)
-        if label:
+        if label and gap not in named:
             axes.text(
                 (start + end) / 2,
                 0.5,
@@ -175,22 +178,7 @@ def hatch_gaps(axes: Axes, gaps: Iterable[Gap], period: Period, words: Words) ->
             )
 
 
-def mark_now(panels: Sequence[Axes], now: datetime, label: str) -> None:
-    """Draw a line where a running period has come to, and name it in the first panel."""
-    x = float(days_since_epoch(now))
+def mark_now(panels: Iterable[Axes], now: datetime) -> None:
+    """Draw a line where a running period has come to; the title says when that is."""
     for axes in panels:
-        axes.axvline(x, color=style.MUTED, linewidth=0.9, zorder=1.5, gid="now")
-    left, right = panels[0].get_xlim()
-    late = (x - left) / (right - left) > 0.85
-    panels[0].annotate(
-        label,
-        (x, 1.0),
-        xycoords=panels[0].get_xaxis_transform(),
-        xytext=(-4 if late else 4, -3),
-        textcoords="offset points",
-        ha="right" if late else "left",
-        va="top",
-        fontsize=9.5,
-        color=style.MUTED,
-        gid="now label",
-    )
+        axes.axvline(float(days_since_epoch(now)), color=style.MUTED, linewidth=0.9, zorder=1.5, gid="now")

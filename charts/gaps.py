@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import Protocol
 
 import pandas as pd
@@ -60,7 +60,9 @@ def interval_s(buckets: Sequence[Bucket]) -> float:
 def find_gaps(buckets: Sequence[Bucket], start: datetime, end: datetime) -> list[Gap]:
     """Return the stretches of more than two intervals without a reading, the edges of [start, end) included."""
     interval = timedelta(seconds=interval_s(buckets))
-    due = [start, *(bucket.last_at + interval for bucket in buckets)]
+    # The latest so far: two kinds of readings may share a bucket's time.
+    latest = accumulate((bucket.last_at for bucket in buckets), max)
+    due = [start, *(last_at + interval for last_at in latest)]
     came = [*(bucket.first_at for bucket in buckets), end]
     return [Gap(missed, next_at) for missed, next_at in zip(due, came, strict=True) if next_at - missed > interval]
 

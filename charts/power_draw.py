@@ -8,12 +8,13 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
 
 from charts import style
 from charts.axis import days_since_epoch, draw_line, gaps_in_words, hatch_gaps, mark_now, set_time_axis
 from charts.energy_draw import draw_energy
 from charts.power_load import Difference, PowerData
-from charts.text import WORDS, Language, Words, clock, kwh, number, period_title, signed, when
+from charts.text import WORDS, Language, Words, kwh, number, period_title, signed, when
 from storage.series import Energy
 
 _POWER_IN, _ENERGY_IN, _CURRENT_IN = 3.5, 1.75, 1.5
@@ -26,7 +27,7 @@ def draw(
     words = WORDS[language]
     has_current = with_current and data.power is not None and bool(data.power["current_r_a"].notna().any())
     heights = [_POWER_IN, _ENERGY_IN, *([_CURRENT_IN] if has_current else [])]
-    title = period_title(data.period, words.power_title, language)
+    title = period_title(data.period, words.power_title, words, now=data.now)
     footnote = gaps_in_words(data.power_gaps, data.period, words)
     figure, panels = style.sheet(title, _key_figures(data, words), heights, footnote)
     for axes in panels:
@@ -37,7 +38,7 @@ def draw(
     if has_current:
         _draw_current(panels[2], data, words, contract_a)
     if data.now is not None:
-        mark_now(panels, data.now, words.now.format(time=clock(data.now, data.period.zone)))
+        mark_now(panels, data.now)
     return figure
 
 
@@ -132,6 +133,7 @@ def _draw_power(axes: Axes, data: PowerData, words: Words) -> None:
         axes.plot(
             days_since_epoch(data.peak[0]), data.peak[1], "o", color=style.BOUGHT, markersize=5, zorder=4, gid="peak"
         )
+    axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
     axes.yaxis.set_major_formatter(lambda value, _: number(value))
     style.name_panel(axes, words.power_panel, key)
 
@@ -163,7 +165,7 @@ def _draw_by_sign(axes: Axes, data: PowerData) -> None:
 def _draw_current(axes: Axes, data: PowerData, words: Words, contract_a: Decimal | None) -> None:
     if data.power is None:
         return
-    hatch_gaps(axes, data.power_gaps, data.period, words)
+    hatch_gaps(axes, data.power_gaps, data.period, words, named=data.power_gaps)
     key, highest = [], 1.0
     for column, color, name in (
         ("current_r_a", style.BOUGHT, words.phase_r),

@@ -91,7 +91,7 @@ def load(connection: Connection, site: int, period: Period, *, now: datetime, ta
     """Read the electricity of *period*. A handful of statements, each aggregated by the server."""
     running = now if period.start < now < period.end else None
     until = running or period.end
-    buckets = series.power(connection, site, period.start, period.end)
+    buckets = series.power(connection, site, period.start, until)
     gaps = find_gaps(buckets, period.start, until) if buckets else [Gap(period.start, until)]
     frame = to_frame(buckets, gaps) if buckets else None
     held = series.registers_held(connection, site, next_half_hour(period.start), until)

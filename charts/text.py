@@ -69,10 +69,17 @@ class Words:
     base_load_note: str
     cost_note: str
     more_than: str
-    highest: str
-    lowest: str
-    co2_over: str
-    co2_never_over: str
+    mean_temperature: str
+    mean_humidity: str
+    mean_co2: str
+    mean_cpu: str
+    pressure_change: str
+    time_within: str
+    over_limit: str
+    mean_was: str
+    never_over_limit: str
+    extreme: str
+    limit: str
     # missing and running
     missing: str
     missing_total: str
@@ -90,11 +97,11 @@ JA = Words(
     energy_day="1日ごとの電力量 [kWh]",
     energy_month="1か月ごとの電力量 [kWh]",
     current_panel="電流 [A]",
-    room_panel="室温 [℃]",
+    room_panel="室温 [°C]",
     humidity_panel="湿度 [%]",
     pressure_panel="気圧 [hPa]",
     co2_panel="CO₂ [ppm]",
-    cpu_panel="CPU温度 [℃]",
+    cpu_panel="CPU温度 [°C]",
     bought="買電",
     sold="売電",
     usual="いつも（過去{days}日の中央値）",
@@ -103,7 +110,7 @@ JA = Words(
     phase_r="R相",
     phase_t="T相",
     contract="契約 {amperes} A",
-    comfort="快適 {low}–{high}",
+    comfort="快適 {low}–{high} {unit}",
     warming_up="暖機中",
     used_total="使った量",
     bought_total="買った量",
@@ -121,14 +128,21 @@ JA = Words(
     base_load_note="夜間30分の最低",
     cost_note="目安",
     more_than="{kwh} kWh より {more}",
-    highest="最高 {value}（{when}）",
-    lowest="最低 {value}（{when}）",
-    co2_over="1,000 ppm 超 {length}",
-    co2_never_over="1,000 ppm 以下",
+    mean_temperature="室温の平均",
+    mean_humidity="湿度の平均",
+    mean_co2="CO₂の平均",
+    mean_cpu="CPU温度の平均",
+    pressure_change="気圧の変化",
+    time_within="{low}–{high} {unit} の時間 {share} %",
+    over_limit="CO₂ {limit} ppm 超",
+    mean_was="平均 {mean} ppm",
+    never_over_limit="{limit} ppm を超えず",
+    extreme="{value}（{when}）",
+    limit="換気の目安 {limit} ppm",
     missing="記録なし {length}",
     missing_total="記録なし 計 {length}",
     missing_places="（{count}か所）",
-    now="現在 {time}",
+    now="（{time} 現在）",
 )
 
 EN = Words(
@@ -154,7 +168,7 @@ EN = Words(
     phase_r="phase R",
     phase_t="phase T",
     contract="contract {amperes} A",
-    comfort="comfort {low}–{high}",
+    comfort="comfort {low}–{high} {unit}",
     warming_up="warming up",
     used_total="Used",
     bought_total="Bought",
@@ -172,14 +186,21 @@ EN = Words(
     base_load_note="least half hour at night",
     cost_note="an estimate",
     more_than="{more} from {kwh} kWh",
-    highest="highest {value} at {when}",
-    lowest="lowest {value} at {when}",
-    co2_over="over 1,000 ppm for {length}",
-    co2_never_over="never over 1,000 ppm",
+    mean_temperature="Room, mean",
+    mean_humidity="Humidity, mean",
+    mean_co2="CO₂, mean",
+    mean_cpu="CPU, mean",
+    pressure_change="Change of pressure",
+    time_within="{low}–{high} {unit} {share} % of the time",
+    over_limit="CO₂ over {limit} ppm",
+    mean_was="mean {mean} ppm",
+    never_over_limit="never over {limit} ppm",
+    extreme="{value} ({when})",
+    limit="time to air: {limit} ppm",
     missing="no data {length}",
     missing_total="no data for {length} in all",
     missing_places=" ({count} places)",
-    now="now {time}",
+    now=" (at {time})",
 )
 
 WORDS: Mapping[Language, Words] = {"ja": JA, "en": EN}
@@ -267,18 +288,24 @@ def signed(text: str) -> str:
     return text if text.startswith(MINUS) or not text.strip("0.,") else f"+{text}"
 
 
-def period_title(period: Period, template: str, language: Language) -> str:
-    """Fill the title of a picture with its period: a year, a month, one date, two dates, or two moments."""
+def period_title(period: Period, template: str, words: Words, *, now: datetime | None) -> str:
+    """Fill the title of a picture with its period: a year, a month, one date, two dates, or two moments.
+
+    *now* is given while the period is running.
+    """
+    language = words.language
     dash = "～" if language == "ja" else " to "
     first, last = long_date(period.first_date, language), long_date(period.last_date, language)
+    start, end = clock(period.start, period.zone), clock(period.end, period.zone)
     if period.whole_days:
         several = _calendar_name(period, language) or f"{first}{dash}{last}"
-        return template.format(when=first if period.days == 1 else several)
-    start, end = clock(period.start, period.zone), clock(period.end, period.zone)
-    if period.days == 1:
-        return template.format(when=f"{first} {start}{dash}{'24:00' if end == '0:00' else end}")
-    last = long_date(period.end.astimezone(period.zone).date(), language)
-    return template.format(when=f"{first} {start}{dash}{last} {end}")
+        name = first if period.days == 1 else several
+    elif period.days == 1:
+        name = f"{first} {start}{dash}{'24:00' if end == '0:00' else end}"
+    else:
+        name = f"{first} {start}{dash}{long_date(period.end.astimezone(period.zone).date(), language)} {end}"
+    title = template.format(when=name)
+    return title + words.now.format(time=clock(now, period.zone)) if now else title
 
 
 def _calendar_name(period: Period, language: Language) -> str | None:

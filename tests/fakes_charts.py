@@ -97,8 +97,9 @@ class Household:
 
     def _bme280_lines(self, number: int) -> Iterable[str]:
         for moment, hour, noise in self._minutes():
-            room = 20.5 + 3.2 * bump(hour, 15, 4.5) + 1.5 * bump(hour, 21, 2) + 0.1 * noise
-            humidity = 48 - 9 * bump(hour, 15, 4) + 8 * bump(hour, 20, 1) + 0.4 * noise
+            season = np.cos(2 * np.pi * (moment.timetuple().tm_yday - 30) / 365)
+            room = 21.0 - 3.5 * (season - 0.6) + 3.2 * bump(hour, 15, 4.5) + 1.5 * bump(hour, 21, 2) + 0.1 * noise
+            humidity = 52 - 7 * season - 9 * bump(hour, 15, 4) + 8 * bump(hour, 20, 1) + 0.4 * noise
             hours = moment.timestamp() / 3600
             pressure = 1013 + 7 * np.sin(hours / 31) + 3 * np.sin(hours / 7.3) + 0.05 * noise
             yield f"{moment.isoformat()}\t{number}\t{room:.2f}\t{humidity:.1f}\t{pressure:.2f}\n"

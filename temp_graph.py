@@ -1,0 +1,47 @@
+#!/usr/bin/env python3
+"""Draw the air of a room over a day, or any other period, from the record in PostgreSQL."""
+
+from __future__ import annotations
+
+import sys
+
+from charts import arguments
+
+TYPE_CHECKING = False  # as in typing, which takes longer to import than argparse
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from matplotlib.figure import Figure
+    from psycopg2.extensions import connection as Connection  # noqa: N812 - a class with a lower-case name
+
+    from charts.command import Request
+
+
+def picture(connection: Connection, site: int, request: Request) -> Figure | None:
+    """Load and draw; None where the period has no data."""
+    from charts import air_draw, air_load
+
+    data = air_load.load(connection, site, request.period, now=request.now)
+    return None if data.is_empty else air_draw.draw(data, language=request.language)
+
+
+def main(argv: Sequence[str] | None = None, *, now: datetime | None = None) -> int:
+    """Write the picture, print its path and return the exit code; *now* (aware) is the clock's unless given."""
+    parser = arguments.parser(
+        "temp_graph.py", "Draw temperature, humidity, pressure and CO2 of a room over a day, or over any other period."
+    )
+    options = parser.parse_args(argv)
+
+    from charts import command  # after the arguments: -h does not wait for it
+
+    try:
+        print(command.run(options, "temp", picture, now=now))
+    except command.GraphError as err:
+        print(f"{parser.prog}: {err}", file=sys.stderr)
+        return err.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
