@@ -23,6 +23,7 @@ T = TypeVar("T")
 
 FILE_NAME = "spool.sqlite3"
 BUSY_TIMEOUT_S = 1.0  # another process on the same file (--once from cron) holds it for one commit
+LOG_MAX_PAGES = 100  # of 4 KB: the usual 1,000 would take more of a nearly full disk than a day of rounds
 FORMAT = 1  # of the file: pragma user_version
 
 # boot_id and monotonic_s are to date a round that was read before the clock was right; null: the clock was right.
@@ -163,6 +164,7 @@ class Spool:
         try:
             connection.execute("pragma journal_mode = wal")
             connection.execute("pragma synchronous = full")
+            connection.execute(f"pragma wal_autocheckpoint = {LOG_MAX_PAGES}")
             version = _number(connection, "pragma user_version")
             if version > FORMAT:
                 raise SpoolError(f"{self._path} was made by a later release; install that, or move the file away")

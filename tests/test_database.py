@@ -140,7 +140,7 @@ def test_a_lost_connection_is_reported_and_the_next_write_opens_another(database
         cursor.execute(
             "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'power-consumption'"
         )
-    with pytest.raises(DatabaseAwayError, match="terminating connection|server closed the connection"):
+    with pytest.raises(DatabaseAwayError, match=r"terminating connection|server closed the connection"):
         database.write([round_of(2)])
     database.write([round_of(2)])
     assert select(connection, "select power_w from power order by measured_at") == [(1,), (2,)]
