@@ -50,7 +50,8 @@ class Household:
         self._first_day = local_day(since)
         self._sums: dict[int, tuple[int, int]] = {self._first_day: (0, 0)}
         self._last_day = self._first_day
-        self._running_day: tuple[int, list[int], list[int]] | None = None
+        # The meter asks for one day, slot after slot, and for the day it was hung.
+        self._running = lru_cache(maxsize=8)(self._running_of)
 
     @classmethod
     def typical(cls, *, seed: int = 1, solar: bool = False, since: float = DEFAULT_SINCE) -> Household:
@@ -104,15 +105,12 @@ class Household:
             self._sums[self._last_day] = (bought + 60 * used, sold + 60 * (used - sum(watts)))
         return self._sums[day]
 
-    def _running(self, day: int) -> tuple[list[int], list[int]]:
+    def _running_of(self, day: int) -> tuple[list[int], list[int]]:
         """Return the watt-seconds bought and sold from midnight to the start of each minute of *day*."""
-        # Only the latest day is kept: the meter asks for one day, slot after slot.
-        if self._running_day is None or self._running_day[0] != day:
-            watts = self._profile(day)
-            bought = accumulate((60 * max(w, 0) for w in watts), initial=0)
-            sold = accumulate((60 * max(-w, 0) for w in watts), initial=0)
-            self._running_day = (day, list(bought), list(sold))
-        return self._running_day[1], self._running_day[2]
+        watts = self._profile(day)
+        bought = accumulate((60 * max(w, 0) for w in watts), initial=0)
+        sold = accumulate((60 * max(-w, 0) for w in watts), initial=0)
+        return list(bought), list(sold)
 
 
 @lru_cache(maxsize=512)

@@ -6,6 +6,7 @@ Nothing is shared with the room that parses them, so that an error there cannot 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 from skstack.simulated_models import Model
 
@@ -15,6 +16,7 @@ ECHONET_PORT = 3610
 PANA_PORT = 716
 
 
+@cache
 def link_local(mac: str) -> str:
     """Return the IPv6 address that belongs to *mac* (16 hex digits): FE80::/64, the U/L bit flipped.
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from skstack.echonet import Esv, Frame
-from skstack.errors import FrameError
+from skstack.echonet import Esv
 
 _TOLERANCE_S = 0.05  # what a host may need to see an EVENT that has just left
+_ESV_AT = 10  # in an ECHONET Lite frame
 _QUESTIONS = (Esv.GET, Esv.SET_C, Esv.INF_REQ, Esv.SET_GET)
 
 
@@ -64,7 +64,4 @@ class Manners:
 
 
 def _is_question(payload: bytes) -> bool:
-    try:
-        return Frame.from_bytes(payload).esv in _QUESTIONS
-    except FrameError:
-        return False
+    return len(payload) > _ESV_AT and payload[_ESV_AT] in _QUESTIONS

@@ -25,6 +25,7 @@ from skstack.simulated_registers import (
     HALF_HOUR_S,
     HISTORY_DAYS,
     NEVER_SET,
+    WS_A_KWH,
     Registers,
     encode_time,
     half_hour_before,
@@ -75,31 +76,27 @@ class SimulatedMeter:
         self.installed_at = float(household.since if installed_at is None else installed_at)
         self.generation = 0  # counts exchanges: a new meter knows no old session
         self.confirmed_tids: list[int] = []  # of the INFC that were answered
-        self._start_ws = (self.options.start_import_kwh * 3_600_000, self.options.start_export_kwh * 3_600_000)
-        self._tid = 0
-        self._day = 0xFF
-        self._times = {0xED: NEVER_SET, 0xEF: NEVER_SET}
-
-    @property
-    def registers(self) -> Registers:
-        """The energy registers, past and present."""
-        return Registers(
-            household=self.household,
-            installed_at=self.installed_at,
-            unit_code=self.options.unit_code,
-            coefficient=self.options.coefficient or 1,
-            digits=self.options.digits,
-            measures_export=self.options.measures_export,
-            start_import_ws=self._start_ws[0],
-            start_export_ws=self._start_ws[1],
-        )
+        self._begin(self.options.start_import_kwh, self.options.start_export_kwh)
 
     def exchange(self, at: float, *, serial_number: str = "SIM0000002") -> None:
         """Hang a new meter there: another serial number, registers at zero, no history, no session."""
         self.options = replace(self.options, serial_number=serial_number)
         self.installed_at = at
         self.generation += 1
-        self._start_ws = (0, 0)
+        self._begin(0, 0)
+
+    def _begin(self, import_kwh: int, export_kwh: int) -> None:
+        """Start as a meter that has counted so much."""
+        import_ws, export_ws = self.household.energy_ws(self.installed_at)
+        self.registers = Registers(
+            household=self.household,
+            installed_at=self.installed_at,
+            unit_code=self.options.unit_code,
+            coefficient=self.options.coefficient or 1,
+            digits=self.options.digits,
+            measures_export=self.options.measures_export,
+            zero_ws=(import_ws - import_kwh * WS_A_KWH, export_ws - export_kwh * WS_A_KWH),
+        )
         self._tid = 0
         self._day = 0xFF
         self._times = {0xED: NEVER_SET, 0xEF: NEVER_SET}

@@ -16,9 +16,10 @@ NO_DATA = bytes.fromhex("FFFFFFFE")
 NEVER_SET = bytes.fromhex("FFFFFFFFFFFF01")  # ED and EF before they were written
 HISTORY_DAYS = 99
 _SLOTS_A_DAY = 48
+WS_A_KWH = 3_600_000
 
 UNIT_WS = {
-    0x00: 3_600_000,  # 1 kWh
+    0x00: WS_A_KWH,
     0x01: 360_000,
     0x02: 36_000,
     0x03: 3_600,
@@ -44,7 +45,10 @@ def encode_time(at: float) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Registers:
-    """Two counters in their unit, started at *installed_at* (Unix seconds) with *start_import_ws* already counted."""
+    """Two counters in their unit, which run from *installed_at* (Unix seconds).
+
+    *zero_ws* is what the household had bought and sold when the counters would have stood at zero.
+    """
 
     household: Household
     installed_at: float
@@ -52,19 +56,14 @@ class Registers:
     coefficient: int = 1
     digits: int = 6
     measures_export: bool = True
-    start_import_ws: int = 0
-    start_export_ws: int = 0
+    zero_ws: tuple[int, int] = (0, 0)
 
     def counts(self, at: float) -> tuple[int, int]:
         """Return the import and the export register at *at*, whole counts, wrapped at ten to the *digits*."""
         import_ws, export_ws = self.household.energy_ws(at)
-        at_start = self.household.energy_ws(self.installed_at)
         count_ws = UNIT_WS[self.unit_code] * self.coefficient
         wrap = 10**self.digits
-        return (
-            (self.start_import_ws + import_ws - at_start[0]) // count_ws % wrap,
-            (self.start_export_ws + export_ws - at_start[1]) // count_ws % wrap,
-        )
+        return (import_ws - self.zero_ws[0]) // count_ws % wrap, (export_ws - self.zero_ws[1]) // count_ws % wrap
 
     def value(self, at: float, *, now: float, export: bool = False) -> bytes:
         """Return the four bytes of one register at *at*; no data in the future and before the meter hung there."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 Action = Callable[[float], object]
 
+_PIECE_END = re.compile(rb"[\r\n ]")
 _LENGTH = re.compile(r"[0-9A-Fa-f]{4}")  # of a payload; lower case was seen to be accepted
 
 
@@ -123,20 +124,26 @@ class CommandReader:
                 if self._read_payload(echo):
                     return bytes(echo), self._complete(self._header, bytes(self._payload))
                 continue
-            byte = self._inbox.pop(0)
-            if byte == 0x0A and self._after_cr:
+            found = _PIECE_END.search(self._inbox)
+            piece = self._take(found.end() if found else len(self._inbox))
+            if piece == b"\n" and self._after_cr:
                 self._after_cr = False
                 continue
-            self._after_cr = byte == 0x0D
+            self._after_cr = piece.endswith(b"\r")
+            self._line += piece
             if self._after_cr:
-                echo += b"\r\n"
-                words = tuple(self._line.decode("latin-1").split())
-                return bytes(echo), self._complete(words, None)
-            echo.append(byte)
-            self._line.append(byte)
-            if byte == 0x20 and self._begins_payload(echo):
+                echo += piece + b"\n"
+                return bytes(echo), self._complete(tuple(self._line.decode("latin-1").split()), None)
+            echo += piece
+            if piece.endswith(b" ") and self._begins_payload(echo):
                 return bytes(echo), self._complete(self._header, b"")
         return bytes(echo), None
+
+    def _take(self, count: int) -> bytes:
+        """Remove up to *count* bytes from the inbox and return them."""
+        taken = bytes(self._inbox[:count])
+        del self._inbox[:count]
+        return taken
 
     def _complete(self, words: tuple[str, ...], payload: bytes | None) -> Request:
         self._line.clear()
@@ -145,8 +152,10 @@ class CommandReader:
 
     def _begins_payload(self, echo: bytearray) -> bool:
         """Look for a whole SKSENDTO header; return True if it announces no payload at all."""
+        if not self._line.startswith(b"SKSENDTO "):
+            return False
         words = tuple(self._line.decode("latin-1").split())
-        if len(words) != self._send_words or words[0] != "SKSENDTO":
+        if len(words) != self._send_words:
             return False
         self._header = words
         # An unreadable length announces nothing: the module refuses the header, and takes the payload for commands.
@@ -157,8 +166,7 @@ class CommandReader:
 
     def _read_payload(self, echo: bytearray) -> bool:
         """Take payload bytes from the inbox; return True when all have come."""
-        taken = self._inbox[: self._missing]
-        del self._inbox[: len(taken)]
+        taken = self._take(self._missing)
         self._payload += taken
         self._missing -= len(taken)
         if self._echoes_payload:

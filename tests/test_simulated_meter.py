@@ -7,7 +7,7 @@ from fakes_simulator import MIDNIGHT, NOON, constant_household, make_meter
 
 from skstack.echonet import CONTROLLER, METER, NODE_PROFILE, Eoj, Esv, Frame, Property
 from skstack.household import Household, local_day, midnight, room_climate, typical_day
-from skstack.simulated_meter import SimulatedMeter
+from skstack.simulated_meter import MeterOptions, SimulatedMeter
 
 NO_DATA = bytes.fromhex("FFFFFFFE")
 
@@ -308,8 +308,9 @@ def test_the_chosen_day_moves_on_at_midnight() -> None:
 
 
 def test_the_memory_ends_where_the_meter_was_hung() -> None:
-    meter = make_meter(600)
-    meter.installed_at = MIDNIGHT - 86_400 + 3600  # yesterday at one
+    yesterday_at_one = MIDNIGHT - 86_400 + 3600
+    options = MeterOptions(start_import_kwh=0)
+    meter = SimulatedMeter(constant_household(600), options, installed_at=yesterday_at_one)
     choose(meter, 0xE5, b"\x01")
     edt = read(meter, 0xE2)
     assert edt[2:10] == NO_DATA * 2
