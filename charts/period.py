@@ -106,7 +106,7 @@ def resolve(
         elif days is not None:
             period = _last_days(days, zone=zone, today=today)
         else:
-            period = day_of(_date(date_text or "today", today=today), zone)
+            period = day_of(_date("today" if date_text is None else date_text, today=today), zone)
     except OverflowError as err:
         raise PeriodError("that is outside the calendar") from err
     if period.start > now:
