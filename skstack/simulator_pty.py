@@ -129,10 +129,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     start = time.time() if args.start is None else _moment(args.start)
     begun = time.monotonic()  # the wall clock may be set back, the module's must not
-    stop_fd, signal_fd = os.pipe()
-    _turn_signals_into_bytes(signal_fd)
     try:
         with pseudo_terminal(args.link) as master_fd:
+            stop_fd, signal_fd = os.pipe()
+            _turn_signals_into_bytes(signal_fd)
             module = build_module(args, start)
             sys.stdout.write(f"{args.model} at {args.link}\n")
             sys.stdout.flush()

@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+import serial
+from fakes_simulator import NOON, make_meter
+
+from skstack.simulated_meter import SimulatedMeter
+from skstack.simulated_models import INSTANT, MODELS
+from skstack.simulator import SimulatedModule
+from skstack.simulator_pty import build_module, build_parser, main, pseudo_terminal, serve
+
+
+@contextmanager
+def served(link: Path) -> Iterator[int]:
+    """Serve an instant module at *link* in a thread; yield the file descriptor that stops it."""
+    stop_fd, told_fd = os.pipe()
+    module = SimulatedModule(make_meter(), timing=INSTANT, echo=False)
+    begun = time.monotonic()
+    with pseudo_terminal(link) as master_fd:
+        thread = threading.Thread(
+            target=serve,
+            args=(module, master_fd),
+            kwargs={"stop_fd": stop_fd, "now": lambda: NOON + time.monotonic() - begun},
+        )
+        thread.start()
+        try:
+            yield told_fd
+        finally:
+            os.write(told_fd, b"q")
+            thread.join(timeout=10)
+    assert not thread.is_alive()
+    os.close(stop_fd)
+    os.close(told_fd)
+
+
+def ask(port: serial.Serial, command: bytes) -> bytes:
+    port.write(command)
+    return port.read_until(b"OK\r\n")
+
+
+def test_a_client_may_close_the_terminal_and_open_it_again(tmp_path: Path) -> None:
+    link = tmp_path / "tty"
+    with served(link):
+        for _ in range(2):
+            with serial.Serial(str(link), 115_200, timeout=5) as port:
+                assert ask(port, b"SKVER\r\n") == b"EVER 1.5.2\r\nOK\r\n"
+
+
+def test_the_terminal_passes_every_byte_as_it_is(tmp_path: Path) -> None:
+    link = tmp_path / "tty"
+    with served(link), serial.Serial(str(link), 115_200, timeout=5) as port:
+        assert ask(port, b"SKSREG SFE 1\r\n") == b"OK\r\n"
+        typed = bytes(byte for byte in range(1, 256) if byte not in b"\r\n")
+        port.write(typed)
+        assert port.read(len(typed)) == typed
+
+
+def test_a_stale_link_is_replaced_and_removed_at_the_end(tmp_path: Path) -> None:
+    link = tmp_path / "tty"
+    link.symlink_to("/nowhere")
+    with pseudo_terminal(link):
+        assert link.resolve().is_char_device()
+    assert not link.is_symlink()
+
+
+def test_what_is_no_link_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    link = tmp_path / "tty"
+    link.write_text("precious")
+    assert main(["--link", str(link)]) == 1
+    assert str(link) in capsys.readouterr().err
+    assert link.read_text() == "precious"
+
+
+def test_the_command_line_chooses_module_and_meter() -> None:
+    words = "--link x --binary --instant --no-d3 --no-export --two-wire --infc --second-generation --unit 0A"
+    args = build_parser().parse_args([*words.split(), "--model", "BP35A1", "--start", "2026-06-01T12:00"])
+    module = build_module(args, NOON)
+    assert module.model == MODELS["BP35A1"]
+    assert module.timing == INSTANT
+    module.receive(b"ROPT\r", NOON)
+    assert module.take_output(NOON).endswith(b"OK 00\r")
+    options = module.meter.options
+    assert (options.coefficient, options.measures_export, options.two_wire) == (None, False, True)
+    assert (options.confirmed_notifications, options.second_generation, options.unit_code) == (True, True, 0x0A)
+    assert args.start == datetime(2026, 6, 1, 12, 0)  # noqa: DTZ001 - Japan time is meant where none is given
+
+
+def test_the_meter_has_a_past_longer_than_its_history() -> None:
+    module = build_module(build_parser().parse_args(["--link", "x"]), NOON)
+    meter: SimulatedMeter = module.meter
+    assert NOON - meter.installed_at > 100 * 86_400
