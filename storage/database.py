@@ -158,10 +158,10 @@ class Database:
         """
         rows = [row for each in rounds for row in each.rows]
         try:
-            with self._transaction() as (cursor, site_id):
+            with self.transaction() as (cursor, site_id):
                 _insert_by_table(cursor, site_id, rows)
         except _REFUSALS:
-            with self._transaction() as (cursor, site_id):
+            with self.transaction() as (cursor, site_id):
                 return _insert_one_by_one(cursor, site_id, rows)
         return ()
 
@@ -171,13 +171,13 @@ class Database:
         Days are those of the meter's history: from midnight to midnight in Japan.
         """
         midnight = now.astimezone(JAPAN).replace(hour=0, minute=0, second=0, microsecond=0)
-        with self._transaction() as (cursor, site_id):
+        with self.transaction() as (cursor, site_id):
             cursor.execute(_ENERGY_HOLES, (midnight - timedelta(days=days), now, site_id))
             return [slot.astimezone(UTC) for (slot,) in cursor.fetchall()]
 
     def latest_meter(self) -> MeterRow | None:
         """Give the meter in service as far as the record knows; None: it knows of none."""
-        with self._transaction() as (cursor, site_id):
+        with self.transaction() as (cursor, site_id):
             cursor.execute(_LATEST_METER, (site_id,))
             found = cursor.fetchone()
         return MeterRow(found[0].astimezone(UTC), *found[1:]) if found else None
@@ -187,7 +187,7 @@ class Database:
 
         Raises: MissingTablesError: with the command that makes them.
         """
-        with self._transaction(needs_site=False) as (cursor, _):
+        with self.transaction(needs_site=False) as (cursor, _):
             cursor.execute(_MISSING_RELATIONS)
             missing = ", ".join(name for (name,) in cursor.fetchall())
             if missing:
@@ -205,8 +205,11 @@ class Database:
         self._site_id = None  # the next server may be another, with other numbers
 
     @contextmanager
-    def _transaction(self, *, needs_site: bool = True) -> Iterator[tuple[Cursor, int]]:
-        """One transaction on the open connection; turns whatever is not a row's fault into DatabaseAwayError."""
+    def transaction(self, *, needs_site: bool = True) -> Iterator[tuple[Cursor, int]]:
+        """Open one transaction and give its cursor and our site_id; commit at the end, roll back on an error.
+
+        Raises: DatabaseAwayError: whatever goes wrong that is not a row's fault.
+        """
         try:
             if self._connection is None:
                 self._connection = self._connect()

@@ -1,0 +1,83 @@
+"""What the poller asks the record: which meter it knows, how far it reaches, and which minutes it lacks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+from storage.database import Database
+from storage.records import MeterRow
+
+MINUTE = timedelta(minutes=1)
+
+_HAS_OLDER_METER = """
+select exists (select from meter where site_id = %s and since < %s)
+"""
+
+# One step back along each key: the last register of either table.
+_LAST_REGISTERS = """
+(select measured_at as known_at, import_kwh, export_kwh from power
+ where site_id = %(site)s and measured_at < %(before)s and import_kwh is not null
+ order by measured_at desc limit 1)
+union all
+(select registered_at, import_kwh, export_kwh from energy
+ where site_id = %(site)s and registered_at < %(before)s and import_kwh is not null
+ order by registered_at desc limit 1)
+order by known_at desc limit 1
+"""
+
+# Every whole minute of the span within which nothing was measured.
+_MINUTE_HOLES = """
+select minute from generate_series(%s::timestamptz, %s::timestamptz, interval '1 minute') as minute
+where not exists (
+    select from power where site_id = %s and measured_at >= minute and measured_at < minute + interval '1 minute'
+)
+order by minute desc
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class LastRegisters:
+    """The registers of the latest row that has them, in kWh."""
+
+    known_at: datetime
+    import_kwh: Decimal | None
+    export_kwh: Decimal | None
+
+
+@dataclass(frozen=True, slots=True)
+class KnownMeter:
+    """The meter in service as far as the record knows; *replaced*: another one hung there before it."""
+
+    row: MeterRow
+    replaced: bool
+
+
+def known_meter(database: Database) -> KnownMeter | None:
+    """Give the meter in service as far as the record knows; None: it knows of none. Raises: DatabaseAwayError."""
+    row = database.latest_meter()
+    if row is None:
+        return None
+    with database.transaction() as (cursor, site_id):
+        cursor.execute(_HAS_OLDER_METER, (site_id, row.since))
+        found = cursor.fetchone()
+    return KnownMeter(row, bool(found and found[0]))
+
+
+def last_registers(database: Database, *, before: datetime) -> LastRegisters | None:
+    """Give the last registers measured *before* a time; None: there are none. Raises: DatabaseAwayError."""
+    with database.transaction() as (cursor, site_id):
+        cursor.execute(_LAST_REGISTERS, {"site": site_id, "before": before})
+        found = cursor.fetchone()
+    return LastRegisters(found[0].astimezone(UTC), found[1], found[2]) if found else None
+
+
+def minute_holes(database: Database, first: datetime, last: datetime) -> list[datetime]:
+    """List the whole minutes from *first* to *last* within which nothing was measured, newest first.
+
+    *first* must be a whole minute. Raises: DatabaseAwayError.
+    """
+    with database.transaction() as (cursor, site_id):
+        cursor.execute(_MINUTE_HOLES, (first, last, site_id))
+        return [minute.astimezone(UTC) for (minute,) in cursor.fetchall()]
