@@ -24,7 +24,7 @@ from settings import Settings
 from skstack.bringup import Credentials
 from skstack.meter import Meter
 from skstack.pan_cache import FilePanCache
-from skstack.port import SerialPort
+from skstack.port import PortOpener, SerialPort
 from skstack.session import Session, SessionTimings
 from storage.connection import connect, masked_url
 from storage.database import Database
@@ -158,14 +158,15 @@ class Records:
     def database(self) -> Database:
         """Return a Database with a connection of its own, opened when first needed."""
         shown_url = masked_url(self._url) if self._url else "the embedded PostgreSQL"
-        return Database(self._connect, site=self._site, shown_url=shown_url)
+        return Database(self.connect, site=self._site, shown_url=shown_url)
 
     def close(self) -> None:
         """Leave the embedded server, and stop it if nobody else uses it."""
         if self._server:
             self._server.close()
 
-    def _connect(self) -> Connection:
+    def connect(self) -> Connection:
+        """Open a connection of one's own. Raises: DatabaseAwayError."""
         if self._url:
             return connect(self._url)
         if self._server is None:
@@ -177,11 +178,16 @@ class Records:
             raise DatabaseAwayError(str(error)) from error
 
 
+def port_opener(settings: Settings, stop: StopSignal) -> PortOpener:
+    """Return what opens the port of the module; a signal ends each wait on it."""
+    return lambda baud_rate: SerialPort(settings.route_b.device, baud_rate, wake_fd=stop.fileno())
+
+
 def make_session(settings: Settings, radio_log: RadioLog, clock: Clock, stop: StopSignal) -> Session:
     """Make the session with the household's meter; it opens the port when it is first run."""
     route_b = settings.route_b
     return Session(
-        lambda baud_rate: SerialPort(route_b.device, baud_rate, wake_fd=stop.fileno()),
+        port_opener(settings, stop),
         Credentials(route_b.id, route_b.password),
         cache=FilePanCache(settings.storage.data_dir / "pan.json"),
         on_event=radio_log.note,
