@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from typing import Any
 
 from skstack.echonet import Frame
 from skstack.household import Household
 from skstack.simulated_meter import MeterOptions, SimulatedMeter
+from skstack.simulated_models import MODELS
 from skstack.simulator import SimulatedModule
 
 METER_MAC = "001C64000A0B8CF5"  # MeterOptions.mac
@@ -106,3 +108,34 @@ def payloads(output: bytes) -> list[Frame]:
 def events(output: bytes) -> list[str]:
     """Return the numbers of the EVENT lines."""
     return [line.split()[1] for line in lines(output) if line.startswith("EVENT")]
+
+
+def power_up(model: str = "BP35C2", **options: object) -> Host:
+    """Return a host at a *model*; the meter behind it takes the options in *meter*."""
+    meter_options = options.pop("meter", {})
+    assert isinstance(meter_options, dict)
+    # Announcements at 25 and 55 minutes past, out of the way of what is tested.
+    meter = make_meter(**{"notification_delay_s": 1500, **meter_options})
+    return Host(SimulatedModule(meter, model=MODELS[model], **options))  # type: ignore[arg-type] # options of all kinds
+
+
+def of_dialect(dialect: str, **options: object) -> Host:
+    """Return a host at the ROHM module of the *dialect*."""
+    return power_up("BP35A1" if dialect == "single" else "BP35C2", **options)
+
+
+def shape(line: str) -> str:
+    """Return the line with what is each device's own taken out: addresses, values, keys, the payload of PANA."""
+    line = re.sub(r"(FE80|2001)(:[0-9A-F]{4}){7}", "<ip>", line)
+    line = re.sub(r"\b[0-9A-F]{16}\b", "<mac>", line)
+    line = re.sub(r"^(  (Channel|Pan ID|Addr|LQI|PairID):).*", r"\1", line)
+    line = re.sub(r"^(EVER|SKLL64|SKJOIN) .*", r"\1", line)
+    if " 02CC 02CC " in line:
+        head, _, payload = line.rpartition(" ")
+        line = f"{head} <{len(payload) // 2} bytes>"
+    return line
+
+
+def shapes(output: bytes) -> list[str]:
+    """Return the shapes of the lines, without the empty ones."""
+    return [shape(line) for line in lines(output) if line]
