@@ -20,14 +20,15 @@ from charts import output
 from charts.period import Period, PeriodError, resolve
 from charts.text import Language, language_of
 from storage import series
-from storage.errors import StorageError
+from storage.connection import connect, masked_url, one_line
+from storage.errors import DatabaseAwayError, StorageError
 from storage.schema import init_sql_path
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from psycopg2.extensions import connection as Connection  # noqa: N812 - a class with a lower-case name
 
-CONNECT_TIMEOUT_S = 10
+STATEMENT_TIMEOUT_S = 300  # ten years on an SD card take their time
 
 
 class GraphError(Exception):
@@ -123,20 +124,16 @@ def _request(arguments: argparse.Namespace, config: settings.GraphSettings, now:
 @contextmanager
 def _connected(config: settings.GraphSettings) -> Iterator[Connection]:
     """Open the record for reading: the database of the settings, or the embedded server under data_dir."""
-    url = config.database.url
-    if url is not None:
-        with _opened(url, "is it running, and is [database] url right?") as connection:
-            yield connection
-        return
-    if not (config.storage.data_dir / "postgresql").is_dir():
-        raise GraphError(f"no data: [database] url is empty and there is no record in {config.storage.data_dir} yet")
-    from storage.embedded import EmbeddedServer
-
     try:
-        with (
-            EmbeddedServer(config.storage.data_dir) as server,
-            _opened(server.url(), "see its server.log") as connection,
-        ):
+        if config.database.url is not None:
+            with _opened(config.database.url, "is it running, and is [database] url right?") as connection:
+                yield connection
+            return
+        if not (config.storage.data_dir / "postgresql").is_dir():
+            raise GraphError(f"no data: [database] url is empty and {config.storage.data_dir} holds no record yet")
+        from storage.embedded import EmbeddedServer
+
+        with EmbeddedServer(config.storage.data_dir) as server, _opened(server.url(), "try again") as connection:
             yield connection
     except StorageError as err:
         raise GraphError(str(err)) from err
@@ -145,27 +142,19 @@ def _connected(config: settings.GraphSettings) -> Iterator[Connection]:
 @contextmanager
 def _opened(url: str, remedy: str) -> Iterator[Connection]:
     try:
-        connection = psycopg2.connect(
-            url,
-            connect_timeout=CONNECT_TIMEOUT_S,
-            application_name="power-consumption graph",
-            options="-c timezone=UTC",
-        )
-    except psycopg2.ProgrammingError:
-        # from None, here and below: libpq may quote a part of the URL, and with it the password.
-        raise GraphError(
-            "[database] url cannot be read: postgresql://user@host/database was expected", exit_code=2
-        ) from None
-    except psycopg2.Error:
-        raise GraphError(f"the database cannot be reached: {remedy}") from None
+        opened = connect(url)
+    except DatabaseAwayError as err:
+        raise GraphError(f"{err}; {remedy}") from err
     try:
-        with closing(connection):
+        with closing(opened) as connection:
             connection.set_session(readonly=True)
+            with connection.cursor() as cursor:
+                cursor.execute("select set_config('statement_timeout', %s, false)", (f"{STATEMENT_TIMEOUT_S}s",))
             yield connection
     except (psycopg2.errors.UndefinedTable, psycopg2.errors.UndefinedFunction) as err:
-        command = f"psql -1 -v ON_ERROR_STOP=1 -f {shlex.quote(str(init_sql_path()))} DATABASE"
-        raise GraphError(f"the database lacks tables of ours: {command}") from err
+        command = f"psql -1 -v ON_ERROR_STOP=1 -f {shlex.quote(str(init_sql_path()))} {shlex.quote(masked_url(url))}"
+        raise GraphError(f"tables are missing ({one_line(err)}); run: {command}") from err
     except psycopg2.errors.InsufficientPrivilege as err:
-        raise GraphError(f"the database refuses: {err.diag.message_primary}; grant select as init.sql says") from err
+        raise GraphError(f"the database refuses ({one_line(err)}): grant select as init.sql says") from err
     except (psycopg2.OperationalError, psycopg2.InterfaceError) as err:
-        raise GraphError(f"the database was lost on the way: {remedy}") from err
+        raise GraphError(f"{masked_url(url)} was lost: {one_line(err)}; {remedy}") from err

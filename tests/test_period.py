@@ -20,7 +20,7 @@ NOW = datetime(2025, 11, 22, 5, 32, tzinfo=UTC)  # 14:32 in Tokyo, 0:32 in New Y
 
 @pytest.fixture(autouse=True, params=["Asia/Tokyo", "America/New_York"])
 def _machine_zone(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The clock of the machine must not matter: each test runs under two of them."""
+    """Run each test under two clocks of the machine, which must not matter."""
     monkeypatch.setenv("TZ", request.param)
     time.tzset()
     yield
