@@ -6,6 +6,7 @@ import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
 from storage.errors import DatabaseAwayError, StorageError
@@ -59,11 +60,21 @@ def _answer(future: Future[T], question: Callable[[], T]) -> None:
         future.set_exception(error)
 
 
-class Inquiry(Generic[T]):
-    """One question, put again after a pause until it is answered. Put nothing while *is_ready* says no.
+@dataclass(frozen=True, slots=True)
+class Inquirer:
+    """How to inquire of the record. *is_drained*: all that was written has reached it; before, nothing is asked."""
 
-    *is_ready*: everything that was written has reached the record; else it would be asked for what is on its way.
-    """
+    ask: Ask
+    monotonic: Callable[[], float]
+    is_drained: Callable[[], bool] = lambda: True
+
+    def about(self, name: str, question: Callable[[], T]) -> Inquiry[T]:
+        """Make an inquiry; *name* says in the log what about."""
+        return Inquiry(name, question, ask=self.ask, monotonic=self.monotonic, is_drained=self.is_drained)
+
+
+class Inquiry(Generic[T]):
+    """One question, put again after a pause until it is answered; and anew, when its answer is wanted again."""
 
     def __init__(
         self,
@@ -72,13 +83,13 @@ class Inquiry(Generic[T]):
         *,
         ask: Ask,
         monotonic: Callable[[], float],
-        is_ready: Callable[[], bool] = lambda: True,
+        is_drained: Callable[[], bool],
     ) -> None:
         self._name = name
         self._question = question
         self._ask = ask
         self._monotonic = monotonic
-        self._is_ready = is_ready
+        self._is_drained = is_drained
         self._asked: Future[T] | None = None
         self._not_before = float("-inf")
 
@@ -92,7 +103,7 @@ class Inquiry(Generic[T]):
     def answer(self) -> T | None:
         """Return the answer if it is there; put the question if it is time to. Never waits."""
         if self._asked is None and self._monotonic() >= self._not_before:
-            if not self._is_ready():
+            if not self._is_drained():
                 self._not_before = self._monotonic() + RETRY_S
                 return None
             self._asked = self._ask(self._question)

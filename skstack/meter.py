@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -41,7 +41,7 @@ class Poll:
 
 @dataclass(frozen=True, slots=True)
 class HalfHour:
-    """The registers at one :00 or :30, in kWh; None: the meter has no value for that direction."""
+    """The registers at one :00 or :30, in kWh; export None: the meter does not measure it."""
 
     registered_at: datetime
     import_kwh: Decimal | None
@@ -55,7 +55,9 @@ class Meter:
         self._session = session
         self._monotonic = monotonic
         self._identified_session = 0
+        self._export_is_silent = False
         self.identity: MeterIdentity | None = None
+        self.last_poll: Poll | None = None
 
     def offers(self, epc: int) -> bool:
         """Whether the meter can be asked for *epc*; True while its property map is not known."""
@@ -63,23 +65,32 @@ class Meter:
 
     @property
     def measures_export(self) -> bool:
-        """Whether the meter counts what the household sells."""
-        return self.offers(Epc.SCHEDULED_EXPORT)
+        """Whether the meter counts what the household sells: it has the register, and not only "no data" in it."""
+        return self.offers(Epc.SCHEDULED_EXPORT) and not self._export_is_silent
+
+    @property
+    def is_identified(self) -> bool:
+        """Whether it is known who answers in the present session, and how its registers count."""
+        known = self.identity is not None and self.identity.scale is not None
+        return known and self._identified_session == self._session.link.sessions
 
     def identify(self, *, until: float) -> MeterIdentity:
         """Return who the meter is; asks once a session, since the meter may have been exchanged between two.
 
         Raises: as Session.ask.
         """
-        if self.identity is None or self.identity.scale is None or self._identified_session != self._session.link.sessions:
+        if self.identity is None or not self.is_identified:
             session_number = self._session.link.sessions
             values = dict(self._session.get((Epc.GET_MAP,), until=until))
-            self.identity = decode_identity(values)
-            asked = [epc for epc in _IDENTIFYING if self.offers(epc)]
+            get_map = decode_identity(values).get_map
+            asked = [epc for epc in _IDENTIFYING if not get_map or epc in get_map]
             values.update(self._session.get(asked, until=until))
-            self.identity = decode_identity(values)
+            identity = decode_identity(values)
+            if self.identity is not None and identity.serial_number != self.identity.serial_number:
+                self._session.notifications.clear()  # told by the meter that hung there before
+            self.identity = identity
             self._identified_session = session_number
-            logger.info("the meter: maker %s, release %s", self.identity.manufacturer, self.identity.release)
+            logger.info("the meter: maker %s, release %s", identity.manufacturer, identity.release)
         return self.identity
 
     def poll(self, *, until: float) -> Poll | None:
@@ -92,10 +103,13 @@ class Meter:
         reading = decode_reading(values, identity.scale)
         if reading == MeterReading(None, None, None, None, None):
             return None
-        return Poll(reading, self._monotonic())
+        if Epc.EXPORT_ENERGY in values and identity.scale is not None:
+            self._export_is_silent = reading.export_kwh is None
+        self.last_poll = Poll(reading, self._monotonic())
+        return self.last_poll
 
     def read_clock(self, *, until: float) -> datetime | None:
-        """Return the meter's own time (97, 98), to the minute; None if it has no clock to read. Raises: as Session.ask."""
+        """Return the meter's own time (97, 98), to the minute; None: it has no clock. Raises: as Session.ask."""
         if not (self.offers(Epc.CLOCK_TIME) and self.offers(Epc.CLOCK_DATE)):
             return None
         values = self._session.get((Epc.CLOCK_TIME, Epc.CLOCK_DATE), until=until, vital=False)
@@ -111,8 +125,8 @@ class Meter:
         return self._half_hour(values)
 
     def take_half_hours(self) -> list[HalfHour]:
-        """Return what the meter has told unasked since the last call. Nothing is lost while its scale is not known."""
-        if self.identity is None or self.identity.scale is None:
+        """Return what the meter has told unasked since the last call. It is kept until the meter is identified."""
+        if not self.is_identified:
             return []
         told = []
         while self._session.notifications:
@@ -124,20 +138,19 @@ class Meter:
         return told
 
     def _half_hour(self, values: Mapping[int, bytes]) -> HalfHour | None:
-        """Decode EA and EB; None if they are missing, broken, of two different times, or lack a direction it measures."""
+        """Decode EA and EB; None: missing, broken, of two different times, or without a direction it measures."""
         identity = self.identity
         if identity is None or identity.scale is None:
             return None
         imported = _scheduled(values, Epc.SCHEDULED_IMPORT)
         exported = _scheduled(values, Epc.SCHEDULED_EXPORT)
         times = {told.registered_at for told in (imported, exported) if told is not None}
-        if len(times) != 1 or imported is None or (exported is None and self.measures_export):
+        if len(times) != 1 or imported is None or imported.raw is None:
             return None
-        return HalfHour(
-            times.pop(),
-            identity.scale.kwh(imported.raw),
-            identity.scale.kwh(exported.raw) if exported is not None else None,
-        )
+        export_raw = exported.raw if exported is not None else None
+        if export_raw is None and self.measures_export:
+            return None
+        return HalfHour(times.pop(), identity.scale.kwh(imported.raw), identity.scale.kwh(export_raw))
 
 
 def _scheduled(values: Mapping[int, bytes], epc: int) -> ScheduledEnergy | None:

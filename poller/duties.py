@@ -1,0 +1,87 @@
+"""What the poller does between two polls: one short thing at a time, the most urgent first."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from typing import Protocol
+
+from poller.clock import Clock
+from poller.half_hours import HalfHourRecord
+from poller.inquiry import Ask, AskAside, Inquirer
+from poller.meter_clock import MeterClock
+from poller.meter_watch import MeterWatch
+from poller.room import Room
+from skstack.meter import Meter
+from skstack.session import Session
+from storage.database import Database
+from storage.records import Round, Row
+
+logger = logging.getLogger(__name__)
+
+
+class Duty(Protocol):
+    """Something to be done now and then."""
+
+    def due_at(self) -> float:
+        """Return when it is to be done next (monotonic seconds); inf: not before something else has happened."""
+
+    def act(self, until: float) -> bool:
+        """Do one short thing that is over by *until*; False: there is no room for it."""
+
+    def rows(self) -> Sequence[Row]:
+        """Return the rows gathered since the last call."""
+
+
+class MeterDuties:
+    """Everything about the meter but the polls: its half hours, its history, its clock, and which meter it is.
+
+    *queries* is a Database with a connection of its own: it is asked aside, through *ask* (default: in a thread; with
+    a virtual clock, or for a single round, hand in ask_inline). *write* keeps a round; *is_drained* says whether all
+    that was kept has reached the record, before which it is not asked. *on_compared* is told how far the meter's clock
+    is ahead of ours. Times in seconds.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        meter: Meter,
+        queries: Database,
+        write: Callable[[Round], None],
+        *,
+        clock: Clock,
+        interval_s: int,
+        timeout_s: float,
+        history_pause_s: float,
+        ask: Ask | None = None,
+        is_drained: Callable[[], bool] = lambda: True,
+        on_compared: Callable[[timedelta], None] = lambda _ahead: None,
+    ) -> None:
+        self._clock = clock
+        margin_s = 2 * session.timings.request_pause_s  # before the request, and between its answer and the poll
+        room = Room(clock.monotonic, patience_s=timeout_s, usual_s=timeout_s, margin_s=margin_s)
+        meter_clock = MeterClock(session, meter, clock=clock, room=room, on_compared=on_compared)
+        inquirer = Inquirer(ask or AskAside(), clock.monotonic, is_drained)
+        watch = MeterWatch(meter, queries, clock=clock, inquirer=inquirer)
+        self._duties: Sequence[Duty] = (
+            watch,
+            meter_clock,
+            HalfHourRecord(session, meter, meter_clock, clock=clock, room=room),
+        )
+
+    def work(self, until: float) -> float:
+        """Do at most one short thing that is due and is over by *until*; return when to be called again (monotonic)."""
+        next_at = float("inf")
+        for duty in self._duties:
+            due_at = duty.due_at()
+            if due_at <= self._clock.monotonic():
+                if duty.act(until):
+                    return self._clock.monotonic()
+                due_at = until
+            next_at = min(next_at, due_at)
+        return next_at
+
+    def rows(self) -> Sequence[Row]:
+        """Return the rows gathered since the last call."""
+        return [row for duty in self._duties for row in duty.rows()]

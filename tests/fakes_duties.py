@@ -1,0 +1,158 @@
+"""A poller with its real duties beside a simulated household, in virtual time, with a real database or none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import psycopg2
+
+from poller.duties import MeterDuties
+from poller.inquiry import ask_inline
+from poller.loop import Poller, RadioLog
+from skstack.bringup import Credentials
+from skstack.household import Household
+from skstack.meter import Meter
+from skstack.session import Session
+from skstack.simulated_meter import MeterOptions, SimulatedMeter
+from skstack.simulated_models import INSTANT, Timing
+from skstack.simulated_port import SimulatedPort, VirtualClock
+from skstack.simulator import SimulatedModule
+from storage.connection import connect
+from storage.database import Database
+from storage.errors import DatabaseAwayError
+from storage.records import Round, Row
+from tests.fakes_simulator import PASSWORD, ROUTE_B_ID
+
+NOON = datetime(2026, 6, 1, 3, 0, tzinfo=UTC)  # in Japan
+MINUTE = timedelta(minutes=1)
+SITE = "home"
+
+
+class Queries:
+    """A database that can be away: it counts how often it was asked."""
+
+    def __init__(self, url: str) -> None:
+        self.is_away = False
+        self.asked = 0
+        self.database = Database(lambda: self._connect(url), site=SITE)
+
+    def _connect(self, url: str) -> Any:
+        self.asked += 1
+        if self.is_away:
+            raise DatabaseAwayError("connection refused")
+        return connect(url)
+
+    def leave(self) -> None:
+        self.database.close()
+        self.is_away = True
+
+
+class Home:
+    """A poller beside a household. The clock stands at *start* less three seconds; run() lets time pass."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        start: datetime = NOON,
+        days_before: int = 0,
+        watts: int | Sequence[int] = 600,
+        interval_s: int = 60,
+        timing: Timing = INSTANT,
+        history_pause_s: float = 0.0,
+        installed_at: datetime | None = None,
+        now: Callable[[VirtualClock], Callable[[], datetime]] | None = None,
+        **options: Any,
+    ) -> None:
+        self.clock = VirtualClock(start - timedelta(seconds=3))
+        if now is not None:
+            self.clock.now = now(self.clock)  # type: ignore[method-assign]  # a machine whose clock is wrong
+        profile = [watts] * 1440 if isinstance(watts, int) else watts
+        household = Household(lambda _day: profile, since=start.timestamp() - days_before * 86_400)
+        self.simulated = SimulatedMeter(
+            household, MeterOptions(**options), installed_at=installed_at.timestamp() if installed_at else None
+        )
+        self.module = SimulatedModule(self.simulated, timing=timing)
+        self.queries = Queries(url)
+        self.writer = Database(lambda: connect(url), site=SITE)
+        self.rounds: list[Round] = []
+        self._url = url
+        self._interval_s = interval_s
+        self._history_pause_s = history_pause_s
+        self._stop_at = 0.0
+        self.ticks_missed = 0
+        self.begin()
+
+    def begin(self) -> None:
+        """Start the program, again if it ran before."""
+        self.radio_log = RadioLog(self.clock.now)
+        self.session = Session(
+            lambda _baud_rate: SimulatedPort(self.module, self.clock),
+            Credentials(ROUTE_B_ID, PASSWORD),
+            on_event=self.radio_log.note,
+            monotonic=self.clock.monotonic,
+            sleep=self.clock.sleep,
+        )
+        self.meter = Meter(self.session, monotonic=self.clock.monotonic)
+        self.duties = MeterDuties(
+            self.session,
+            self.meter,
+            self.queries.database,
+            self.write,
+            clock=self.clock,
+            interval_s=self._interval_s,
+            timeout_s=self.session.timings.answer_timeout_s,
+            history_pause_s=self._history_pause_s,
+            ask=ask_inline,
+        )
+        self.poller = Poller(
+            self.session,
+            self.meter,
+            [],
+            self,
+            clock=self.clock,
+            interval_s=self._interval_s,
+            duties=self.duties,
+            radio_log=self.radio_log,
+            should_stop=lambda: self.clock.monotonic() >= self._stop_at,
+        )
+
+    def write(self, stored: Round, /) -> None:
+        """Be the store: keep the round, and put it into the database."""
+        self.rounds.append(stored)
+        refused = self.writer.write([stored])
+        assert not refused, refused
+
+    def run(self, passing: timedelta) -> None:
+        """Let time pass."""
+        self._stop_at = self.clock.monotonic() + passing.total_seconds()
+        self.poller.run()
+
+    def run_until(self, time: datetime) -> None:
+        """Let the machine's clock reach *time*."""
+        self.run(time - self.clock.now())
+
+    def restart(self) -> None:
+        """End the program and start it again at once."""
+        self.session.close()
+        self.begin()
+
+    def of(self, kind: type[Row]) -> list[Any]:
+        """Return the rows of a class that were written, in order."""
+        return [row for stored in self.rounds for row in stored.rows if isinstance(row, kind)]
+
+    def events(self, kind: str) -> list[Any]:
+        """Return the radio events of a kind that were written."""
+        return [row for stored in self.rounds for row in stored.rows if getattr(row, "kind", None) == kind]
+
+    def stored(self, statement: str) -> list[tuple[Any, ...]]:
+        """Ask the database."""
+        with psycopg2.connect(self._url) as connection, connection.cursor() as cursor:
+            cursor.execute(statement)
+            found = cursor.fetchall()
+        with suppress(psycopg2.Error):
+            connection.close()
+        return found
