@@ -61,11 +61,10 @@ def masked_url(url: str) -> str:
     if parts is None:
         return "postgresql://****"
     user = f"{quote(parts['user'])}@" if "user" in parts else ""
-    host, port = parts.get("host", ""), f":{parts['port']}" if "port" in parts else ""
-    database = quote(parts.get("dbname", ""))
+    host, port, database = parts.get("host", ""), parts.get("port", ""), quote(parts.get("dbname", ""))
     if host.startswith("/"):  # a socket directory cannot stand where a host name does
-        return f"postgresql://{user}{port}/{database}?host={quote(host)}"
-    return f"postgresql://{user}{host}{port}/{database}"
+        return f"postgresql://{user}/{database}?host={quote(host)}{f'&port={port}' if port else ''}"
+    return f"postgresql://{user}{host}{f':{port}' if port else ''}/{database}"
 
 
 def _parts(url: str) -> dict[str, str] | None:

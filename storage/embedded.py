@@ -26,15 +26,19 @@ from collections.abc import Callable
 from contextlib import closing, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 from urllib.parse import quote
 
 import psycopg2
 
-from storage.errors import EmbeddedServerError
+from storage.connection import CONNECT_TIMEOUT_S, connect
+from storage.errors import DatabaseAwayError, EmbeddedServerError
 from storage.filelock import FileLock
 from storage.schema import init_sql_path
 from storage.server_programs import ServerPrograms, installed_programs, programs_for
+
+if TYPE_CHECKING:
+    from psycopg2.extensions import connection as Connection  # noqa: N812 - a class with a lower-case name
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +62,7 @@ max_wal_size = 128MB
 wal_level = minimal
 max_wal_senders = 0
 max_parallel_workers = 0
+max_logical_replication_workers = 0
 autovacuum_max_workers = 1
 dynamic_shared_memory_type = mmap  # neither a small /dev/shm nor a log-out that empties it does harm
 jit = off
@@ -65,16 +70,15 @@ log_checkpoints = off
 timezone = 'UTC'
 log_timezone = 'UTC'
 fsync = {fsync}
-synchronous_commit = {fsync}
 full_page_writes = {fsync}
-include_if_exists = 'local.conf'
+include = 'local.conf'
 """
 
 
 class EmbeddedServer:
     """A PostgreSQL server of our own under *data_dir*, shared by the processes that name the same directory.
 
-    *fsync* False is for throw-away data only: faster, and lost in a power cut. The first to start the server decides.
+    *fsync* False is for throw-away data only: faster, and lost in a power cut (not by kill -9). Who starts it decides.
     """
 
     def __init__(
@@ -123,7 +127,7 @@ class EmbeddedServer:
                 self._starting.release()
         except OSError as err:
             raise EmbeddedServerError(f"the embedded PostgreSQL cannot use {self._home}: {err}") from err
-        except psycopg2.Error as err:
+        except (psycopg2.Error, DatabaseAwayError) as err:
             raise EmbeddedServerError(f"the embedded PostgreSQL in {self._home} refused: {err}") from err
 
     def close(self) -> None:
@@ -132,7 +136,7 @@ class EmbeddedServer:
             return
         try:
             self._lock(self._starting)
-            if self._using.acquire():  # exclusive: we are the last
+            if self._using.acquire() and self._server_is_alive():  # exclusive: we are the last
                 self._stop()
         except (EmbeddedServerError, OSError) as err:
             logger.warning("the embedded PostgreSQL is left running: %s", err)
@@ -148,7 +152,25 @@ class EmbeddedServer:
         """
         if self._socket_directory is None:
             raise EmbeddedServerError("the embedded PostgreSQL was not started")
-        return f"postgresql://postgres@/{quote(database, safe='')}?host={quote(str(self._socket_directory), safe='')}"
+        host = quote(str(self._socket_directory), safe="")
+        return f"postgresql://postgres@/{quote(database, safe='')}?host={host}&port=5432"
+
+    def connect(self) -> Connection:
+        """Connect to our database; where the server died, start it again. What a Database is given.
+
+        Raises: DatabaseAwayError.
+        """
+        try:
+            return connect(self.url())
+        except DatabaseAwayError as err:
+            logger.warning("the embedded PostgreSQL is gone, and started again: %s", err)
+        except EmbeddedServerError as err:
+            raise DatabaseAwayError(str(err)) from err
+        try:
+            self.start()
+        except EmbeddedServerError as err:
+            raise DatabaseAwayError(str(err)) from err
+        return connect(self.url())
 
     def _lock(self, lock: FileLock, *, shared: bool = False) -> None:
         if not lock.acquire(shared=shared, timeout_s=START_TIMEOUT_S):
@@ -158,43 +180,50 @@ class EmbeddedServer:
     def _find_running(self) -> Path | None:
         """Give the socket directory of the server that runs on our data, waiting until it is ready; None: none runs."""
         deadline = self._monotonic() + START_TIMEOUT_S
-        while self._server_is_alive():
-            with suppress(OSError, IndexError):  # the file is on its way in or out
+        while True:
+            with suppress(OSError, IndexError):  # there is no such file, or it is on its way in or out
                 # Line 5: the first socket directory (PostgreSQL documentation, "Database File Layout").
                 directory = Path((self._data / "postmaster.pid").read_text("utf-8").split("\n")[4])
                 if _answers(directory):
                     return directory
+            if not self._server_is_alive():
+                return None
             if self._monotonic() >= deadline:
                 raise EmbeddedServerError(f"the server on {self._data} does not answer; see {self._home}/server.log")
             self._sleep(0.05)
-        return None
 
     def _server_is_alive(self) -> bool:
         """Look for a process at work in the data directory, as each process of a PostgreSQL server is.
 
         The number in postmaster.pid is no proof: after a power cut it may belong to any other process.
         """
-        for process in Path("/proc").iterdir():
-            if process.name.isdigit():
-                with suppress(OSError):  # it ended, or is not ours to look at
-                    if (process / "cwd").readlink() == self._data and (process / "exe").readlink().name == "postgres":
-                        return True
+        try:
+            recorded = (self._data / "postmaster.pid").read_text("utf-8").split("\n", 1)[0]
+        except OSError:
+            recorded = ""
+        for process in Path("/proc").glob("[0-9]*"):
+            try:
+                if (process / "comm").read_text().strip() == "postgres" and (process / "cwd").readlink() == self._data:
+                    return True
+            except PermissionError:  # a server of another user: the number is all there is to go by
+                if process.name == recorded:
+                    return True
+            except OSError:  # it has just ended
+                continue
         return False
 
     def _launch(self) -> Path:
         programs = self._choose_programs()
         if not self._data.exists():
             self._make_cluster(programs)
-        (self._data / "postmaster.pid").unlink(missing_ok=True)  # nobody is at work here, whatever it says
+        directory = self._make_socket_directory()
+        # Nobody is at work here, whatever a file left by kill -9 or a power cut says.
+        for stale in (self._data / "postmaster.pid", directory / SOCKET_NAME, directory / f"{SOCKET_NAME}.lock"):
+            stale.unlink(missing_ok=True)
         log = self._home / "server.log"
         if log.exists() and log.stat().st_size > LOG_MAX_BYTES:
             log.replace(log.with_suffix(".log.1"))
-        directory = self._make_socket_directory()
-        # Quoted twice: once as an item of a list, once as a string of the settings file.
-        quoted = f'"{directory}"'.replace("\\", "\\\\").replace("'", "''")
-        (self._data / "postgresql.conf").write_text(
-            SETTINGS.format(socket_directory=quoted, fsync="on" if self._fsync else "off"), "utf-8"
-        )
+        self._write_settings(directory)
         # Relative paths: pg_ctl hands them to a shell.
         arguments = ("start", "-w", "-t", f"{START_TIMEOUT_S:.0f}", "-D", "data", "-l", "server.log", "-s")
         try:
@@ -203,6 +232,17 @@ class EmbeddedServer:
             raise EmbeddedServerError(f"{err}; {_last_line(log)}") from err
         logger.info("the embedded PostgreSQL was started in %s", self._home)
         return directory
+
+    def _write_settings(self, socket_directory: Path) -> None:
+        # Quoted twice: as one item of a list, then as a string of the settings file.
+        item = '"' + str(socket_directory).replace('"', '""') + '"'
+        text = item.replace("\\", "\\\\").replace("'", "''")
+        settings = SETTINGS.format(socket_directory=text, fsync="on" if self._fsync else "off")
+        (self._data / "postgresql.conf").write_text(settings, "utf-8")
+        own = self._data / "local.conf"
+        if not own.exists():
+            own.write_text("# Settings of your own: read after postgresql.conf, never written.\n", "utf-8")
+            _leave_to_owner(self._home, own)
 
     def _choose_programs(self) -> ServerPrograms:
         """Take the programs that made the data, or the newest for a new one."""
@@ -244,7 +284,7 @@ class EmbeddedServer:
 
     def _apply_schema(self) -> None:
         """Make the database where there is none, and apply init.sql where it changed since it was last applied."""
-        with closing(psycopg2.connect(self.url("postgres"))) as connection:
+        with closing(connect(self.url("postgres"))) as connection:
             connection.autocommit = True
             with connection.cursor() as cursor:
                 cursor.execute("select 1 from pg_database where datname = %s", (DATABASE,))
@@ -256,7 +296,7 @@ class EmbeddedServer:
         applied = self._home / "schema"
         if not is_new and applied.exists() and applied.read_text("ascii") == digest:
             return
-        with closing(psycopg2.connect(self.url())) as connection, connection, connection.cursor() as cursor:
+        with closing(connect(self.url())) as connection, connection, connection.cursor() as cursor:
             cursor.execute(text)
         applied.write_text(digest, "ascii")
         _leave_to_owner(self._home, applied)
@@ -273,7 +313,9 @@ class EmbeddedServer:
 
 def _answers(socket_directory: Path) -> bool:
     try:
-        psycopg2.connect(host=str(socket_directory), port=5432, user="postgres", dbname="postgres").close()
+        psycopg2.connect(
+            host=str(socket_directory), port=5432, user="postgres", dbname="postgres", connect_timeout=CONNECT_TIMEOUT_S
+        ).close()
     except psycopg2.OperationalError:  # still starting, or already stopping
         return False
     return True

