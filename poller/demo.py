@@ -1,7 +1,7 @@
 """--demo: a whole simulated day in seconds, through the real driver, loop, sensors' drivers and storage.
 
-Only the radio module, the meter, the sensors and the clock are simulated. The record goes into an embedded PostgreSQL in
-a directory that is thrown away; the two pictures stay, in the current directory.
+Only the radio module, the meter, the sensors and the clock are simulated. The record goes into an embedded PostgreSQL
+in a directory that is thrown away; the two pictures stay, in the current directory.
 """
 
 from __future__ import annotations

@@ -110,9 +110,15 @@ class Poller:
     def run(self) -> None:
         """Poll on every tick until asked to stop, then store what is left."""
         tick = next_tick(self._clock.now(), self._interval_s)
-        while self._wait_for(tick):
-            tick = self._current(tick)
-            self.take_round(tick)
+        while not self._should_stop():
+            try:
+                if not self._wait_for(tick):
+                    break
+                tick = self._current(tick)
+                self.take_round(tick)
+            except Exception:  # the edge of the loop: a fault of ours must not end the record
+                logger.exception("a fault of the program; polling goes on")
+                self._clock.sleep(1.0)
             following = next_tick(max(self._clock.now(), tick), self._interval_s)
             self._count_missed(tick, following)
             tick = following

@@ -48,13 +48,13 @@ class _Outcomes:
     def failed(self, reason: str) -> None:
         self._failures += 1
         if self._failures == 1:
-            logger.warning("%s: %s; its rows are skipped until it answers again", self._name, reason)
+            logger.warning("%s; no %s is stored until it answers again", reason, self._name)
         else:
-            logger.debug("%s: %s (%d times in a row)", self._name, reason, self._failures)
+            logger.debug("%s (%d times in a row)", reason, self._failures)
 
     def succeeded(self) -> None:
         if self._failures:
-            logger.info("%s: back after %d failed readings", self._name, self._failures)
+            logger.info("%s is back after %d failed readings", self._name, self._failures)
             self._failures = 0
 
 
@@ -96,32 +96,30 @@ class ThreadSensing:
         self._source = source
         self._outcomes = _Outcomes(source.name)
         self._orders: queue.SimpleQueue[datetime | None] = queue.SimpleQueue()
-        self._results: queue.SimpleQueue[tuple[datetime, Row | SensorError]] = queue.SimpleQueue()
-        self._ordered_at: datetime | None = None
-        self._busy = False
+        self._results: queue.SimpleQueue[Row | SensorError] = queue.SimpleQueue()
+        self._busy = False  # an order is under way
+        self._awaited = False  # and it is this round's
         threading.Thread(target=self._work, name=f"sensor {source.name}", daemon=True).start()
 
     def start(self, measured_at: datetime) -> None:
         """Order a reading, unless the last one is still under way."""
         self._drain()
         if not self._busy:
-            self._busy = True
-            self._ordered_at = measured_at
+            self._busy = self._awaited = True
             self._orders.put(measured_at)
 
     def collect(self, timeout_s: float) -> Row | None:
         """Return the row that was ordered, if it comes in time."""
-        if self._ordered_at is None:
-            self._outcomes.failed("still busy with an earlier reading")
+        if not self._awaited:
+            self._outcomes.failed(f"{self._source.name} is still busy with an earlier reading")
             return None
+        self._awaited = False
         try:
-            _, result = self._results.get(timeout=max(0.0, timeout_s))
+            result = self._results.get(timeout=max(0.0, timeout_s))
         except queue.Empty:
-            self._ordered_at = None
-            self._outcomes.failed("no reading in time")
+            self._outcomes.failed(f"{self._source.name} did not answer in time")
             return None
         self._busy = False
-        self._ordered_at = None
         if isinstance(result, SensorError):
             self._outcomes.failed(str(result))
             return None
@@ -146,6 +144,6 @@ class ThreadSensing:
                 result = error
             except Exception:  # the edge of this worker: a bug in one sensor must not end the others
                 logger.exception("%s: a fault of the program", self._source.name)
-                result = SensorError("a fault of the program")
-            self._results.put((measured_at, result))
+                result = SensorError(f"{self._source.name}: a fault of the program")
+            self._results.put(result)
         self._source.close()

@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import os
+import select
+import signal
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from poller.stop import StopSignal
+
+
+@pytest.fixture
+def installed() -> Iterator[StopSignal]:
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    stop = StopSignal()
+    stop.install()
+    yield stop
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_sets_the_flag_and_wakes_who_waits(installed: StopSignal, number: signal.Signals) -> None:
+    assert not installed.requested()
+    os.kill(os.getpid(), number)
+    assert installed.requested()
+    assert select.select([installed.fileno()], [], [], 0)[0]
+
+
+def test_a_signal_ends_a_sleep_at_once(installed: StopSignal) -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
+    begun = time.monotonic()
+    installed.sleep(30.0)
+    assert time.monotonic() - begun < 5.0
+
+
+def test_a_wake_up_is_used_up_but_the_flag_stays(installed: StopSignal) -> None:
+    installed.request()
+    installed.sleep(0.0)
+    assert not select.select([installed.fileno()], [], [], 0)[0]
+    assert installed.requested()
+
+
+def test_a_flood_of_signals_does_not_block_or_raise(installed: StopSignal) -> None:
+    for _ in range(70_000):  # more than a pipe holds
+        installed.request()
+    assert installed.requested()
+
+
+def test_a_second_ctrl_c_is_left_to_the_system(installed: StopSignal) -> None:
+    os.kill(os.getpid(), signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) != signal.SIG_DFL
+    os.kill(os.getpid(), signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) == signal.SIG_DFL
