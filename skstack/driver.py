@@ -56,7 +56,8 @@ class SkStack:
     def execute(self, command: Command, *, timeout_s: float = COMMAND_TIMEOUT_S) -> list[Line]:
         """Send *command* and return the lines of its answer, without the OK unless it carries a value.
 
-        What came before the command was written never answers it. Events and datagrams are left for next_line.
+        What came before the command was written never answers it. Events and datagrams are left for next_line, and
+        however many come, they do not extend the wait.
 
         Raises: CommandFailedError: the module answered FAIL. SkStackTimeoutError: no OK within *timeout_s*.
             PortLostError: the port is gone.
@@ -69,13 +70,14 @@ class SkStack:
         started = self._monotonic()
         deadline = started + timeout_s
         answer: list[Line] = []
-        while True:
-            while self._received:
-                if self._sort(self._received.popleft(), command, answer):
-                    return answer
-            if not self._receive(deadline) and self._monotonic() >= deadline:
-                self.abandon()
+        while not self._completed(command, answer):
+            if self._monotonic() >= deadline:
+                self.abandon()  # a payload that declared too much may have swallowed the answer
+                if self._completed(command, answer):
+                    break
                 raise SkStackTimeoutError(f"answer to {command.name}", self._monotonic() - started)
+            self._receive(deadline)
+        return answer
 
     def next_line(self, timeout_s: float) -> Line | None:
         """Return the next line that is nobody's answer, waiting up to *timeout_s*; None when none came.
@@ -88,17 +90,23 @@ class SkStack:
             return self._received.popleft()
         return None
 
-    def collect(self) -> bool:
-        """Take in what has already arrived, without waiting; True if lines are ready for next_line."""
+    def collect(self) -> int:
+        """Take in what has already arrived, without waiting; return how many lines are ready for next_line.
+
+        Raises: PortLostError: the port is gone.
+        """
         for _ in range(_MOST_CHUNKS):
             chunk = self._port.read(0.0)
             if not chunk:
                 break
             self._take(chunk)
-        return bool(self._unsolicited or self._received)
+        return len(self._unsolicited) + len(self._received)
 
     def synchronise(self, *, limit_s: float = 2.0) -> None:
-        """End a half-typed command and wait until the module is quiet; what it says meanwhile is dropped."""
+        """End a half-typed command and wait until the module is quiet; what it says meanwhile is dropped.
+
+        A device that is never quiet costs *limit_s*. Raises: PortLostError: the port is gone.
+        """
         self._port.write(b"\r\n")
         deadline = self._monotonic() + limit_s
         while self._monotonic() < deadline and self._port.read(_QUIET_S):
@@ -115,11 +123,15 @@ class SkStack:
         """Feed a module that still waits for the payload of a broken SKSENDTO as many bytes as it can want.
 
         Source: command reference 4.7: data entry lasts until DATALEN (at most 1232) bytes have come.
+        Raises: PortLostError: the port is gone.
         """
         self._port.write(b"\r\n" * 616)
 
     def ask_raw(self, question: bytes, *, timeout_s: float) -> bytes:
-        """Send bytes that are no SK command and return what comes back before it is quiet again."""
+        """Send bytes that are no SK command and return what comes back before it is quiet again.
+
+        Raises: PortLostError: the port is gone.
+        """
         self._port.write(question)
         reply = self._port.read(timeout_s)
         for _ in range(_MOST_CHUNKS):
@@ -132,6 +144,13 @@ class SkStack:
     def close(self) -> None:
         """Close the port."""
         self._port.close()
+
+    def _completed(self, command: Command, answer: list[Line]) -> bool:
+        """Sort what has come, up to the end of the answer to *command*; False if that is still awaited."""
+        while self._received:
+            if self._sort(self._received.popleft(), command, answer):
+                return True
+        return False
 
     def _sort(self, line: Line, command: Command, answer: list[Line]) -> bool:
         """Put *line* where it belongs; True when it completes the answer to *command*."""

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from skstack import commands
-from skstack.errors import PortLostError, SkStackError
+from skstack.errors import PortLostError, SkStackError, SkStackTimeoutError
 from skstack.events import Line
 from skstack.ladder import Climb, Ladder, Rung
 from skstack.link import Link, Pana, RadioEvent
@@ -21,9 +21,9 @@ class KeeperTimings:
     """Seconds. Sources: protocol facts 2.1, 3.2 and 3.5."""
 
     renewal_timeout_s: float = 60.0  # after EVENT 29 without 24 or 25: join
-    limit_check_s: float = 600.0  # register SFB, should EVENT 33 be lost
+    limit_check_s: float = 120.0  # register SFB, should EVENT 33 be lost
     transmit_time_every_s: float = 3600.0  # register SFD
-    close_timeout_s: float = 3.0  # SKTERM is over with EVENT 27 or 28
+    close_timeout_s: float = 4.0  # SKTERM is over with EVENT 27 or 28; a module that hangs costs no more than this
 
 
 class LinkKeeper:
@@ -80,7 +80,7 @@ class LinkKeeper:
 
     def lose(self, first: Rung, reason: str) -> None:
         """Give the session up for *reason* and start to climb, from the rung *first*, in the next slice."""
-        logger.warning("the link is lost: %s", reason)
+        self._ladder.report(f"the link is lost: {reason}")
         self._link.doubt(reason)
         self._on_event(RadioEvent("port_lost" if first is Rung.REOPEN else "lost", detail=reason))
         self._start_climb(first)
@@ -89,10 +89,11 @@ class LinkKeeper:
         """End the PANA session, so that the meter is free for the next one, and close the port. Raises nothing."""
         link = self._link
         self._climb = None
+        deadline = self._monotonic() + self._timings.close_timeout_s
         try:
-            if link.module is not None and link.pana is not Pana.CLOSED:
-                link.command(lambda _: commands.terminate())
-                self._listen_until_closed(self._monotonic() + self._timings.close_timeout_s)
+            if link.module is not None and (link.pana is not Pana.CLOSED or link.believed_open):
+                link.command(lambda _: commands.terminate(), timeout_s=self._timings.close_timeout_s / 2)
+                self._listen_until_closed(deadline)
         except SkStackError as error:  # ER10: there was no session any more
             logger.debug("ending the session: %s", error)
         finally:
@@ -104,16 +105,16 @@ class LinkKeeper:
 
     def _advance(self, until: float) -> None:
         """Wait for one line or one deadline, not longer than *until*, and act on it."""
-        if self._climb is None and self._link.pana is Pana.CLOSED:
-            if self._link.sessions:
-                self.lose(Rung.REJOIN, self._link.ending)
-            else:
-                self._start_climb(Rung.REOPEN)
         try:
-            if self._climb is None:
-                self._rest(until)
-            else:
+            if self._climb is not None:
                 self._continue_climb(self._climb, until)
+            elif self._link.pana is Pana.CLOSED:
+                if self._link.sessions:
+                    self.lose(Rung.REJOIN, self._link.ending)
+                else:
+                    self._start_climb(Rung.REOPEN)
+            else:
+                self._rest(until)
         except PortLostError as error:
             self.lose(Rung.REOPEN, str(error))
         except SkStackError as error:
@@ -144,10 +145,10 @@ class LinkKeeper:
     def _report_transmit_time(self) -> None:
         """Record how long the radio has sent since the module started. Source: command reference, register SFD (ms)."""
         self._transmit_time_at = self._monotonic() + self._timings.transmit_time_every_s
-        value = self._link.read_register("SFD")
         try:
-            sent_s = int(value or "", 16) / 1000
-        except ValueError:  # a firmware without the register
+            sent_s = int(self._link.read_register("SFD") or "", 16) / 1000
+        except (SkStackTimeoutError, ValueError) as error:  # a lost line is no lost link; or there is no such register
+            logger.debug("no transmit time: %s", error)
             return
         self._on_event(RadioEvent("transmit_time", sent_s))
 
@@ -157,14 +158,15 @@ class LinkKeeper:
         self._transmit_time_at = self._resume_at + self._timings.transmit_time_every_s
 
     def _continue_climb(self, climb: Climb, until: float) -> None:
-        """Give the climb the line it waits for, or the end of its patience."""
-        line = None
+        """Give the climb the line it waits for, or the end of its patience, or the loss of its port."""
         try:
-            if self._monotonic() < self._resume_at:
-                line = self.listen(min(until, self._resume_at))
-            if line is not None or self._monotonic() >= self._resume_at:
-                self._resume_at = climb.send(line)
-        except PortLostError as error:
-            self._resume_at = climb.throw(error)
+            try:
+                waiting = self._monotonic() < self._resume_at
+                line = self.listen(min(until, self._resume_at)) if waiting else None
+            except PortLostError as error:
+                self._resume_at = climb.throw(error)
+            else:
+                if line is not None or self._monotonic() >= self._resume_at:
+                    self._resume_at = climb.send(line)
         except StopIteration:
             self._climb = None

@@ -48,6 +48,9 @@ logger = logging.getLogger(__name__)
 
 Climb = Generator[float, Line | None, None]
 
+_MOST_DOUBLINGS = 10  # of a pause; a stick that is away for days must not overflow a float
+_MOST_REASONS = 100  # remembered, so that each is logged once
+
 
 class Rung(IntEnum):
     """The steps of the ladder, the cheapest first."""
@@ -63,8 +66,8 @@ class LadderTimings:
     """How long each step may take, and how long to rest between two tries, in seconds."""
 
     join_timeout_s: float = 60.0  # 38 to 40 s is the worst estimate; protocol facts 3.2
-    limit_check_s: float = 600.0  # how often SFB is read while EVENT 32 holds us, should EVENT 33 be lost
-    first_pause_s: float = 10.0
+    limit_check_s: float = 120.0  # how often SFB is read while EVENT 32 holds us, should EVENT 33 be lost
+    first_pause_s: float = 10.0  # doubled with each try of a rung that did not lead to a reading
     longest_pause_s: float = 120.0
     longest_reopen_pause_s: float = 30.0  # looking for a missing device disturbs nobody
 
@@ -99,12 +102,11 @@ class Ladder:
 
     def reading_stored(self) -> None:
         """Start from the bottom, without pauses, the next time: the link has proved itself."""
-        if self._last_rung is not None:
-            self._last_rung = None
-            self._tries = dict.fromkeys(Rung, 0)
-            self._reported.clear()
-            self._refusals = 0
-            self.last_error = None
+        self._last_rung = None
+        self._tries = dict.fromkeys(Rung, 0)
+        self._reported.clear()
+        self._refusals = 0
+        self.last_error = None
 
     def climb(self, first: Rung) -> Climb:
         """Climb until the link is up, from *first* or from where the last climb ended without a reading."""
@@ -113,7 +115,7 @@ class Ladder:
         while True:
             try:
                 yield from self._pause(rung)
-                if self._link.pana is not Pana.OPEN:  # else the module has come back by itself
+                if not self._link.joined:  # else the module has come back by itself
                     self._tries[rung] += 1
                     self._last_rung = rung
                     yield from self._attempt(rung)
@@ -137,23 +139,28 @@ class Ladder:
 
     def _rejoin(self) -> Climb:
         link = self._link
-        if link.has_forgotten():
-            raise _ModuleRestartedError("the module has restarted")
+        self._check_memory()
         if link.peer is None:
             raise MeterNotFoundError("no PAN is known")
-        if link.pana is Pana.EXPIRED or link.believed_open:
+        if link.believed_open:
             try:
-                yield from self._join(link.peer, commands.rejoin())
+                yield from self._authenticate(link.peer, commands.rejoin())
             except (CommandFailedError, SessionLostError) as error:  # ER10: the module knows of no session
                 logger.debug("SKREJOIN: %s", error)
             else:
                 return
-        yield from self._join(link.peer, commands.join(link.peer.address))
+        yield from self._join(link.peer)
 
     def _rescan(self) -> Climb:
+        self._check_memory()
         self._link.peer = None
         self._cache.drop(self._key())
         yield from self._find_and_join()
+
+    def _check_memory(self) -> None:
+        """Raise an error that leads to RESET if the module has restarted: it has no credentials any more."""
+        if self._link.has_forgotten():
+            raise _ModuleRestartedError("the module has restarted")
 
     def _reset(self) -> Climb:
         module = self._link.module
@@ -184,16 +191,20 @@ class Ladder:
         if link.peer is None:
             started = self._monotonic()
             link.peer = yield from scan(link, self._credentials.pairing_id, last_channel=self._last_channel)
-            self._last_channel = link.peer.channel
             self._on_event(_event("scan", self._monotonic() - started, link.peer))
-        yield from self._join(link.peer, commands.join(link.peer.address))
+        yield from self._join(link.peer)
 
-    def _join(self, peer: PanDescription, command: commands.Command) -> Climb:
-        """Authenticate with *peer*. Raises: SessionLostError: refused, or nothing in time."""
+    def _join(self, peer: PanDescription) -> Climb:
+        """Tune to *peer* and begin a session. Raises: as _authenticate."""
         link = self._link
-        yield from self._wait_for_limit()
         link.command(lambda _: commands.write_register("S2", f"{peer.channel:02X}"))
         link.command(lambda _: commands.write_register("S3", f"{peer.pan_id:04X}"))
+        yield from self._authenticate(peer, commands.join(peer.address))
+
+    def _authenticate(self, peer: PanDescription, command: commands.Command) -> Climb:
+        """Join or rejoin *peer*. Raises: SessionLostError: refused, or nothing in time. Else as Link.command."""
+        link = self._link
+        yield from self._wait_for_limit()
         link.catch_up()  # an EVENT 25 from before is not an answer to what follows
         link.pana = Pana.JOINING
         started = self._monotonic()
@@ -210,6 +221,7 @@ class Ladder:
             self._on_event(_event("join_failed", self._monotonic() - started, peer, str(error)))
             raise
         duration_s = self._monotonic() - started
+        self._last_channel = peer.channel
         self._cache.save(self._key(), peer)
         logger.info("joined the meter on channel 0x%02X after %.1f s", peer.channel, duration_s)
         self._on_event(_event("join", duration_s, peer))
@@ -227,8 +239,9 @@ class Ladder:
         if not tries:
             return
         longest_s = self._timings.longest_reopen_pause_s if rung is Rung.REOPEN else self._timings.longest_pause_s
-        until = self._monotonic() + min(longest_s, self._timings.first_pause_s * 2.0 ** (tries - 1))
-        while self._monotonic() < until and self._link.pana is not Pana.OPEN:
+        doublings = min(tries - 1, _MOST_DOUBLINGS)
+        until = self._monotonic() + min(longest_s, self._timings.first_pause_s * 2.0**doublings)
+        while self._monotonic() < until and not self._link.joined:
             yield until
 
     def _next_rung(self, rung: Rung, error: SkStackError) -> Rung:
@@ -240,18 +253,22 @@ class Ladder:
         return Rung.RESET if rung < Rung.RESET else Rung.REOPEN  # restarted, silent, or refusing commands
 
     def _report(self, rung: Rung, error: SkStackError) -> None:
-        """Log each reason once; count the rest."""
         self.last_error = error
+        self.report(f"{_NAMES[rung]} failed: {error}")
         refused = isinstance(error, SessionLostError) and error.event_code == EventCode.PANA_FAILED
-        self._refusals = self._refusals + 1 if refused else self._refusals
-        reason = str(error)
+        self._refusals += refused
+        if refused and self._refusals == 2 and self._link.peer is not None:
+            logger.error("the meter was heard but opens no session: check the Route-B ID and the password")
+
+    def report(self, reason: str) -> None:
+        """Log each reason once until a reading is stored; count the rest."""
+        if len(self._reported) > _MOST_REASONS:
+            self._reported.clear()
         self._reported[reason] = self._reported.get(reason, 0) + 1
         if self._reported[reason] == 1:
-            logger.warning("%s failed: %s", _NAMES[rung], reason)
+            logger.warning("%s", reason)
         else:
-            logger.debug("%s failed again (%d times): %s", _NAMES[rung], self._reported[reason], reason)
-        if refused and self._refusals == 2 and self._link.peer is not None:
-            logger.error("the meter is in range but refuses the session: check the Route-B ID and the password")
+            logger.debug("%s (%d times)", reason, self._reported[reason])
 
     def _key(self) -> str:
         module = self._link.module

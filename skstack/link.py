@@ -42,6 +42,23 @@ class RadioEvent:
     detail: str | None = None
 
 
+@dataclass(slots=True)
+class Sending:
+    """One datagram handed to the module, and what became of it.
+
+    *result*: the parameter of its EVENT 21: 0 sent, 1 not sent, 2 the meter is being looked for; None: not told yet.
+    """
+
+    result: int | None = None
+
+    @property
+    def failed(self) -> bool:
+        """The module has given up: a busy channel, no acknowledgement, or its hourly limit."""
+        return self.result == _NOT_SENT
+
+
+_NOT_SENT, _LOOKING_FOR_PEER = 1, 2  # EVENT 21; command reference 5.11
+_B_ROUTE_SIDES = (None, 0)  # the HAN side of a dual-stack module is none of our business
 _ENDINGS = {
     EventCode.PANA_FAILED: "PANA authentication failed (EVENT 24)",
     EventCode.PANA_CLOSE_REQUESTED: "the meter ended the session (EVENT 26)",
@@ -74,15 +91,20 @@ class Link:
         self.expired_at = 0.0
         self.sessions = 0  # how many were established: a new one may be with another meter
         self.lines = 0  # how many came, of any kind
-        self.send_result: int | None = None  # the parameter of the last EVENT 21
         self.ending = "not joined yet"
         self.believed_open = False  # we gave the session up, the module did not: SKREJOIN may still work
+        self._sending: Sending | None = None  # what the next EVENT 21 tells of
         self._echoes = 0
+
+    @property
+    def joined(self) -> bool:
+        """There is a session, and we know with whom: an EVENT 25 may come unasked, after we forgot the PAN."""
+        return self.pana is Pana.OPEN and self.peer is not None
 
     @property
     def up(self) -> bool:
         """There is a session, and sending is allowed."""
-        return self.pana is Pana.OPEN and self.limited_since is None
+        return self.joined and self.limited_since is None
 
     @property
     def why_silent(self) -> str:
@@ -100,6 +122,7 @@ class Link:
         self.pana = Pana.CLOSED
         self.believed_open = False
         self.limited_since = None
+        self._sending = None
         self._echoes = module.stack.echoes
 
     def detach(self, reason: str) -> None:
@@ -127,35 +150,41 @@ class Link:
         try:
             return stack.execute(build(self.dialect), timeout_s=timeout_s)
         except CommandFailedError as error:
-            if error.code == "ER05":
-                other = Dialect.SINGLE if self.dialect is Dialect.DUAL else Dialect.DUAL
-                answer = stack.execute(build(other), timeout_s=timeout_s)
-                logger.info("the module speaks the %s dialect after all", other.name.lower())
-                self.dialect = other
-                return answer
-            if error.code == "ER09":
-                return stack.execute(build(self.dialect), timeout_s=timeout_s)
-            raise
+            if error.code not in ("ER05", "ER09"):
+                raise
+            garbled = error.code == "ER09" or build(Dialect.SINGLE) == build(Dialect.DUAL)
+        if garbled:
+            return stack.execute(build(self.dialect), timeout_s=timeout_s)
+        other = Dialect.SINGLE if self.dialect is Dialect.DUAL else Dialect.DUAL
+        answer = stack.execute(build(other), timeout_s=timeout_s)
+        logger.info("the module speaks the %s dialect after all", other.name.lower())
+        self.dialect = other
+        return answer
 
     def catch_up(self) -> None:
         """Take note of everything that has already arrived, without waiting. Raises: PortLostError."""
-        while self._module().stack.collect():
+        for _ in range(self._module().stack.collect()):  # no more than that: a device may babble without end
             self.next_line(0.0)
 
-    def send(self, payload: bytes) -> None:
+    def send(self, payload: bytes, sending: Sending) -> None:
         """Hand a datagram for the meter to the module, unless what has already arrived forbids it.
 
+        *sending* learns from the EVENT 21 that follows, until the next datagram is sent. It comes before the OK or
+        soon after; others, after one that settled it, are of the module's own datagrams (PANA).
         Raises: SessionLostError: no session, or silence is due. Else as SkStack.execute.
         """
         self.catch_up()  # an EVENT 29 or 32 that is waiting to be read closes the gate before we write
         peer = self.peer
         if not self.up or peer is None:
             raise SessionLostError(self.why_silent)
-        self.send_result = None
+        self._sending = sending
         self.command(lambda dialect: commands.send_udp(dialect, peer.address, payload))
 
     def read_register(self, name: str) -> str | None:
-        """Return the value of an S register as the module prints it; None if it has no such register."""
+        """Return the value of an S register as the module prints it; None if it has no such register.
+
+        Raises: SkStackTimeoutError, PortLostError.
+        """
         try:
             answer = self.command(lambda _: commands.read_register(name))
         except CommandFailedError:
@@ -163,9 +192,15 @@ class Link:
         return next((line.value for line in answer if isinstance(line, RegisterValue)), None)
 
     def check_limit(self) -> None:
-        """Ask the module whether it may send again, should EVENT 33 have been lost (register SFB)."""
-        if self.read_register("SFB") in ("0", "00"):
-            self.lift_limit()
+        """Ask the module whether it may send (register SFB), should EVENT 32 or 33 have been lost.
+
+        Raises: SkStackTimeoutError, PortLostError.
+        """
+        value = self.read_register("SFB")
+        if value in ("0", "00"):
+            self._lift_limit()
+        elif value in ("1", "01"):
+            self._impose_limit()
 
     def has_forgotten(self) -> bool:
         """Whether the module has restarted behind our back: echo on again, or the PAN ID register at its default.
@@ -191,13 +226,13 @@ class Link:
         """Bring the state up to date with one line."""
         if isinstance(line, UdpReceived):
             self._on_datagram(line)
-        elif isinstance(line, Event):
+        elif isinstance(line, Event) and line.side in _B_ROUTE_SIDES:
             self._note_event(line)
 
     def _note_event(self, event: Event) -> None:
         match event.code:
             case EventCode.UDP_SENT:
-                self.send_result = event.param
+                self._note_sent(event.param)
             case EventCode.PANA_CONNECTED:
                 self._note_connected()
             case EventCode.PANA_FAILED:
@@ -212,17 +247,23 @@ class Link:
                     self.expired_at = self.monotonic()
                     self._on_event(RadioEvent("expired"))
             case EventCode.SEND_LIMIT_REACHED:
-                if self.limited_since is None:
-                    self.limited_since = self.monotonic()
-                    logger.error(
-                        "the module has used up its hourly sending time (EVENT 32): silent until it may send again"
-                    )
-                    self._on_event(RadioEvent("limited"))
+                self._impose_limit()
             case EventCode.SEND_LIMIT_LIFTED:
-                self.lift_limit()
+                self._lift_limit()
 
-    def lift_limit(self) -> None:
-        """Note that the module may send again: EVENT 33, or register SFB says so."""
+    def _note_sent(self, param: int | None) -> None:
+        if self._sending is not None:
+            self._sending.result = param
+            if param != _LOOKING_FOR_PEER:
+                self._sending = None
+
+    def _impose_limit(self) -> None:
+        if self.limited_since is None:
+            self.limited_since = self.monotonic()
+            logger.error("the module has used up its hourly sending time (EVENT 32): silent until it may send again")
+            self._on_event(RadioEvent("limited"))
+
+    def _lift_limit(self) -> None:
         if self.limited_since is not None:
             duration_s = self.monotonic() - self.limited_since
             logger.info("the module may send again after %.0f s", duration_s)
@@ -242,6 +283,7 @@ class Link:
     def _close(self, reason: str) -> None:
         self.pana = Pana.CLOSED
         self.ending = reason
+        self._sending = None
 
     def _module(self) -> Module:
         if self.module is None:

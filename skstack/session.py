@@ -6,12 +6,14 @@ goes on in the next one.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import NoReturn
 
 from skstack.bringup import Credentials
 from skstack.echonet import METER, NODE_PROFILE, Eoj, Esv, Frame
@@ -28,14 +30,13 @@ from skstack.errors import (
 from skstack.events import UdpReceived
 from skstack.keeper import KeeperTimings, LinkKeeper
 from skstack.ladder import Ladder, LadderTimings, Rung
-from skstack.link import Link, Pana, RadioEvent
+from skstack.link import Link, Pana, RadioEvent, Sending
 from skstack.pan_cache import NoPanCache, PanCache
 from skstack.port import PortOpener
 
 logger = logging.getLogger(__name__)
 
 ECHONET_PORT = 0x0E1A  # UDP 3610; ECHONET Lite specification, part 2
-_SEND_FAILED = 0x01  # EVENT 21: busy channel, sending limit, or no ACK; command reference 5.11
 _CONTROL_BYTES = frozenset(b"\r\n \0")  # kept out of our TIDs: an echoed payload must not look like the end of a line
 
 
@@ -46,7 +47,7 @@ class SessionTimings:
     answer_timeout_s: float = 20.0  # then the question is asked again; AIF response-wait timer 1
     send_retry_s: float = 5.0  # after EVENT 21 01, as peers do
     request_pause_s: float = 0.2  # between an answer and the next question
-    unanswered_limit: int = 3  # questions in a row without an answer: the link is taken for dead
+    unanswered_limit: int = 3  # tries in a row without an answer: the link is taken for dead
     keeper: KeeperTimings = dataclasses.field(default_factory=KeeperTimings)
     ladder: LadderTimings = dataclasses.field(default_factory=LadderTimings)
 
@@ -64,8 +65,14 @@ class _Question:
     """A request with all its tries: a late answer to an earlier one still counts."""
 
     request: Frame
-    tries: dict[int, Frame]
+    tries: dict[int, Frame] = dataclasses.field(default_factory=dict)  # by TID
+    sending: Sending | None = None  # of the last try
     answer: Frame | None = None
+
+    def is_answered_by(self, frame: Frame) -> bool:
+        """Tell whether *frame* answers one of the tries."""
+        asked = self.tries.get(frame.tid)
+        return asked is not None and frame.matches(asked)
 
 
 class Session:
@@ -114,11 +121,12 @@ class Session:
         self.last_lqi: int | None = None
         self._monotonic = monotonic
         self._should_stop = should_stop
-        self._question: _Question | None = None
+        self._question: _Question | None = None  # the one under way
+        self._last_question: _Question | None = None  # if unanswered, its answer may still come
         self._owed: deque[Frame] = deque(maxlen=16)  # answers to INFC, sent when no command is under way
         self._tid = first_tid & 0xFFFF
         self._unanswered = 0
-        self._not_before = 0.0
+        self._not_before = 0.0  # when the next question may be sent
 
     # --- the caller's face
 
@@ -145,30 +153,31 @@ class Session:
     def ask(self, request: Frame, *, until: float, timeout_s: float | None = None, vital: bool = True) -> Frame:
         """Ask the meter, again after each *timeout_s*, with a TID of its own each time; return the answer or refusal.
 
-        A *vital* question that stays unanswered puts the link in doubt.
-        Raises: SkStackTimeoutError: no answer by *until* (monotonic). SendUnconfirmedError, SendFailedError: nor is it
-            sure that the question was sent. SessionLostError: the link is down, or silence is due.
+        An earlier question that was not answered is given its time first: there is never more than one on its way. A
+        *vital* question that stays unanswered puts the link in doubt. What the module fails to confirm may delay the
+        return by some 3 s beyond *until* (monotonic).
+        Raises: SkStackTimeoutError: no answer by *until*. SendUnconfirmedError, SendFailedError: nor is it sure that
+            the question was sent. SessionLostError: the link is down, or silence is due.
         """
-        self._question = question = _Question(request, {})
+        if not self.up:
+            raise SessionLostError(self.link.why_silent)
+        self._question = question = _Question(request)
         started = self._monotonic()
         try:
-            while True:
-                answer = self._try(question, until, timeout_s or self.timings.answer_timeout_s)
-                if answer is not None:
-                    self._unanswered = 0
-                    self._not_before = self._monotonic() + self.timings.request_pause_s
-                    return answer
-                self._unanswered += 1
-                if vital and self._unanswered >= self.timings.unanswered_limit:
-                    self._keeper.lose(Rung.REJOIN, f"{self._unanswered} questions in a row were not answered")
-                    raise self._no_answer(started)
-                if self._should_stop() or self._monotonic() >= until:
-                    raise self._no_answer(started)
+            while self._turn_comes(question, until):
+                self._try(question, until, timeout_s or self.timings.answer_timeout_s)
+                if vital and self._is_link_dead(question):
+                    break
+            if question.answer is None:
+                raise self._no_answer(question, started)
         except PortLostError as error:
             self._keeper.lose(Rung.REOPEN, str(error))
             raise SessionLostError(str(error)) from error
         finally:
-            self._question = None
+            self._question, self._last_question = None, question
+        self._unanswered = 0  # a late answer, and one to a question that is not vital, prove the link too
+        self._not_before = self._monotonic() + self.timings.request_pause_s
+        return question.answer
 
     def reading_stored(self) -> None:
         """Note that the link has proved itself: the next climb starts from the bottom, without pauses."""
@@ -180,54 +189,85 @@ class Session:
 
     # --- one try
 
-    def _try(self, question: _Question, until: float, timeout_s: float) -> Frame | None:
-        """Send the question once and wait for an answer to this or an earlier try; None: not in time, or not sent."""
-        self._listen_until(min(self._not_before, until), lambda: question.answer is not None)
-        heard_before = self.link.lines
-        sent = self._send(question)
-        sent_at = self._monotonic()
+    def _turn_comes(self, question: _Question, until: float) -> bool:
+        """Wait until the question may be sent; False when it is answered meanwhile, or its time is up.
+
+        Raises: SessionLostError: the session ends meanwhile. PortLostError.
+        """
         self._listen_until(
-            min(until, sent_at + timeout_s),
-            lambda: (
-                question.answer is not None or self.link.send_result == _SEND_FAILED or self.link.pana is Pana.CLOSED
-            ),
+            min(self._not_before, until), lambda: question.answer is not None or self.link.pana is Pana.CLOSED
+        )
+        if question.answer is None and self.link.pana is Pana.CLOSED:
+            raise SessionLostError(self.link.ending)
+        return question.answer is None and self._monotonic() < until and not self._should_stop()
+
+    def _try(self, question: _Question, until: float, timeout_s: float) -> None:
+        """Send the question once and wait for an answer to this or an earlier try.
+
+        Raises: SessionLostError: the link is down or goes down meanwhile, or silence is due. PortLostError.
+        """
+        heard_before = self.link.lines
+        sent_at = self._monotonic()
+        sending, confirmed = self._send(question)
+        self._not_before = sent_at + timeout_s  # so long it counts as on its way, even if *until* comes first
+        self._listen_until(
+            min(until, self._not_before),
+            lambda: question.answer is not None or sending.failed or self.link.pana is Pana.CLOSED,
         )
         if question.answer is not None:
-            return question.answer
-        if not sent and self.link.lines == heard_before:
-            self._keeper.lose(Rung.RESET, "the module no longer answers")
-            raise SessionLostError(self.link.ending)
+            return
         if self.link.pana is Pana.CLOSED:
             raise SessionLostError(self.link.ending)
-        if self.link.send_result == _SEND_FAILED:
+        if sending.failed:
             self._not_before = self._monotonic() + self.timings.send_retry_s
-        return None
+            with contextlib.suppress(SkStackTimeoutError):  # then the next try will show what is wrong
+                self.link.check_limit()
+        elif not confirmed and self.link.lines == heard_before:
+            self._lose(Rung.RESET, "the module no longer answers")
 
-    def _send(self, question: _Question) -> bool:
+    def _send(self, question: _Question) -> tuple[Sending, bool]:
         """Send the question under a new TID; False if the module did not say OK: it may have been sent nevertheless.
 
-        Raises: SessionLostError: the module refused, the link is down, or silence is due.
+        Raises: SessionLostError: the module refused, the link is down, or silence is due. PortLostError.
         """
-        frame = dataclasses.replace(question.request, tid=self._next_tid())
-        question.tries[frame.tid] = frame
+        asked = question.request
+        tid = self._next_tid()
+        frame = Frame(tid, asked.seoj, asked.deoj, asked.esv, asked.properties, asked.get_properties)
+        question.tries[tid] = frame
+        question.sending = sending = Sending()
         try:
-            self.link.send(frame.to_bytes())
+            self.link.send(frame.to_bytes(), sending)
         except SkStackTimeoutError:
-            return False
+            return sending, False
         except CommandFailedError as error:  # ER10: no session; anything else: the module and we are out of step
-            self._keeper.lose(Rung.REJOIN if error.code == "ER10" else Rung.RESET, str(error))
-            raise SessionLostError(str(error)) from error
+            self._lose(Rung.REJOIN if error.code == "ER10" else Rung.RESET, str(error))
+        return sending, True
+
+    def _is_link_dead(self, question: _Question) -> bool:
+        """Count the tries that were not answered; after so many in a row, take the link for dead and begin to climb."""
+        self._unanswered = self._unanswered + 1 if question.answer is None else 0
+        if self._unanswered < self.timings.unanswered_limit:
+            return False
+        self._keeper.lose(Rung.REJOIN, f"{self._unanswered} questions in a row were not answered")
+        self._unanswered = 0
         return True
+
+    def _lose(self, first: Rung, reason: str) -> NoReturn:
+        """Give the link up. Raises: SessionLostError."""
+        self._unanswered = 0
+        self._keeper.lose(first, reason)
+        raise SessionLostError(reason)
 
     def _listen_until(self, until: float, done: Callable[[], bool]) -> None:
         while not done() and self._monotonic() < until and not self._should_stop():
             self._keeper.listen(until)
             self._pay_debts()
 
-    def _no_answer(self, started: float) -> SkStackError:
-        if self.link.send_result == _SEND_FAILED:
+    def _no_answer(self, question: _Question, started: float) -> SkStackError:
+        sending = question.sending
+        if sending is not None and sending.failed:
             return SendFailedError("the module could not send (EVENT 21 01): weak radio, or a busy channel")
-        if self.link.send_result is None:
+        if sending is not None and sending.result is None:
             return SendUnconfirmedError("neither an answer nor EVENT 21 came: unknown whether it was sent")
         return SkStackTimeoutError("answer from the meter", self._monotonic() - started)
 
@@ -272,23 +312,28 @@ class Session:
             self._owed.append(frame.answer_to_infc())
 
     def _on_answer(self, frame: Frame) -> None:
-        question = self._question
-        asked = question.tries.get(frame.tid) if question else None
-        if question is None or asked is None or not frame.matches(asked):
-            self._drop("an answer to no question of ours, or a late one")
-        elif question.answer is None:
-            question.answer = frame
+        question, last = self._question, self._last_question
+        if question is not None and question.is_answered_by(frame):
+            question.answer = question.answer or frame
+            return
+        if last is not None and last.is_answered_by(frame):  # too late to be used, but nothing is on its way any more
+            self._not_before = min(self._not_before, self._monotonic() + self.timings.request_pause_s)
+        self._drop("an answer to no question of ours, or a late one")
 
     def _drop(self, reason: str) -> None:
         self.dropped_datagrams += 1
         logger.debug("dropped a datagram: %s", reason)
 
     def _pay_debts(self) -> None:
-        """Answer the INFCs. A failure is no loss: the meter repeats what was not acknowledged."""
+        """Answer the INFCs. A failure is no loss: the meter repeats what was not acknowledged.
+
+        Raises: PortLostError.
+        """
         while self._owed and self.link.up:
             try:
-                self.link.send(self._owed.popleft().to_bytes())
+                self.link.send(self._owed.popleft().to_bytes(), Sending())
             except PortLostError:
                 raise
             except SkStackError as error:
-                logger.debug("an INFC stays unanswered: %s", error)
+                logger.debug("%d INFCs stay unanswered: %s", 1 + len(self._owed), error)
+                self._owed.clear()  # so that a module that hangs holds us up once, not once for each
