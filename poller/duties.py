@@ -7,13 +7,16 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Protocol
 
+from poller.backfill import Backfill
 from poller.clock import Clock
 from poller.half_hours import HalfHourRecord
 from poller.inquiry import Ask, AskAside, Inquirer
 from poller.meter_clock import MeterClock
 from poller.meter_watch import MeterWatch
+from poller.minutes import MinuteFill
 from poller.room import Room
 from skstack.meter import Meter
+from skstack.meter_history import HISTORY_PATIENCE, MeterHistory
 from skstack.session import Session
 from storage.database import Database
 from storage.records import Round, Row
@@ -61,14 +64,43 @@ class MeterDuties:
         self._clock = clock
         margin_s = 2 * session.timings.request_pause_s  # before the request, and between its answer and the poll
         room = Room(clock.monotonic, patience_s=timeout_s, usual_s=timeout_s, margin_s=margin_s)
+        history_room = Room(
+            clock.monotonic,
+            patience_s=HISTORY_PATIENCE * timeout_s,
+            usual_s=timeout_s,
+            margin_s=margin_s,
+            pause_s=history_pause_s,
+        )
         meter_clock = MeterClock(session, meter, clock=clock, room=room, on_compared=on_compared)
         inquirer = Inquirer(ask or AskAside(), clock.monotonic, is_drained)
         watch = MeterWatch(meter, queries, clock=clock, inquirer=inquirer)
-        self._duties: Sequence[Duty] = (
-            watch,
+        history = MeterHistory(session, meter)
+        days = Backfill(
+            session,
+            history,
             meter_clock,
-            HalfHourRecord(session, meter, meter_clock, clock=clock, room=room),
+            watch,
+            queries,
+            write,
+            clock=clock,
+            room=history_room,
+            inquirer=inquirer,
         )
+        minutes = MinuteFill(
+            session,
+            history,
+            meter_clock,
+            watch,
+            days,
+            queries,
+            write,
+            clock=clock,
+            room=history_room,
+            inquirer=inquirer,
+            interval_s=interval_s,
+        )
+        half_hours = HalfHourRecord(session, meter, meter_clock, clock=clock, room=room)
+        self._duties: Sequence[Duty] = (watch, meter_clock, half_hours, days, minutes)
 
     def work(self, until: float) -> float:
         """Do at most one short thing that is due and is over by *until*; return when to be called again (monotonic)."""

@@ -40,7 +40,8 @@ class MeterClock:
         self._clock = clock
         self._room = room
         self._on_compared = on_compared
-        self._ahead = timedelta(0)
+        self.ahead = timedelta(0)
+        """By how much the meter's clock is ahead of ours; negative: behind; zero: the same to the minute."""
         self._session_number = 0  # the one in which we last tried
         self._tries_left = 0
         self._not_before = float("-inf")
@@ -50,7 +51,7 @@ class MeterClock:
 
     def now(self) -> datetime:
         """Return the time by the meter's clock, to about a minute, aware UTC."""
-        return self._clock.now() + self._ahead
+        return self._clock.now() + self.ahead
 
     @property
     def is_settled(self) -> bool:
@@ -93,17 +94,17 @@ class MeterClock:
     def _compare(self, shown: datetime) -> None:
         """Take note of the difference to the minute that the meter *shown* has; within that minute there is none."""
         now = self._clock.now()
-        self._ahead = timedelta(0)
+        self.ahead = timedelta(0)
         if now < shown:
-            self._ahead = shown - now
+            self.ahead = shown - now
         elif now >= shown + MINUTE:
-            self._ahead = shown + MINUTE - now
-        seconds = self._ahead.total_seconds()
+            self.ahead = shown + MINUTE - now
+        seconds = self.ahead.total_seconds()
         detail = "the meter's clock is " + ("ahead" if seconds > 0 else "behind" if seconds < 0 else "the same")
-        level = logging.WARNING if abs(self._ahead) >= WORTH_A_WARNING else logging.DEBUG
+        level = logging.WARNING if abs(self.ahead) >= WORTH_A_WARNING else logging.DEBUG
         logger.log(level, "%s by %.0f s", detail, abs(seconds))
         self._rows.append(RadioEventRow(now, "clock_difference", abs(seconds), detail=detail))
-        self._on_compared(self._ahead)
+        self._on_compared(self.ahead)
 
     def _is_stale(self) -> bool:
         """Whether the machine's clock was set since it was compared, or that was a day ago."""
