@@ -22,6 +22,7 @@ from charts import command
 from charts.period import day_of
 from charts.text import language_of
 from poller.duties import MeterDuties
+from poller.inquiry import ask_inline
 from poller.loop import Poller, RadioLog
 from poller.sensing import InlineSensing, Source
 from sensors.bme280 import Bme280
@@ -33,7 +34,7 @@ from skstack.bringup import Credentials
 from skstack.household import Household, room_climate
 from skstack.meter import Meter
 from skstack.session import Session
-from skstack.simulated_meter import SimulatedMeter
+from skstack.simulated_meter import MeterOptions, SimulatedMeter
 from skstack.simulated_models import Credentials as AcceptedCredentials
 from skstack.simulated_port import SimulatedPort, VirtualClock
 from skstack.simulator import SimulatedModule
@@ -75,9 +76,11 @@ def run_demo(pictures: Mapping[str, command.Picture], *, now: datetime | None = 
 def _simulate(midnight: datetime, server: EmbeddedServer, data_dir: Path) -> None:
     """Poll the simulated household from shortly before *midnight* for 24 hours."""
     clock = VirtualClock(midnight - timedelta(minutes=3))
-    end = midnight + timedelta(days=1, seconds=INTERVAL_S / 2)
+    end = midnight + timedelta(days=1, minutes=6)  # the meter tells of 24:00 within five minutes
     accepted = AcceptedCredentials()
-    module = SimulatedModule(SimulatedMeter(Household.typical(seed=_SOLAR_SEED, solar=True)), credentials=accepted)
+    household = Household.typical(seed=_SOLAR_SEED, solar=True)
+    options = MeterOptions(unit_code=0x02, digits=8)  # 0.01 kWh a count, for smoother bars
+    module = SimulatedModule(SimulatedMeter(household, options), credentials=accepted)
     radio_log = RadioLog(clock.now)
     session = Session(
         lambda _baud_rate: SimulatedPort(module, clock),
@@ -112,6 +115,7 @@ def _simulate(midnight: datetime, server: EmbeddedServer, data_dir: Path) -> Non
                 interval_s=INTERVAL_S,
                 timeout_s=session.timings.answer_timeout_s,
                 history_pause_s=0.0,
+                ask=ask_inline,
             ),
             radio_log=radio_log,
             should_stop=lambda: clock.now() >= end,

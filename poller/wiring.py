@@ -110,6 +110,7 @@ def wired(settings: Settings, sensors: Sensors, *, stop: StopSignal, worker: boo
                 interval_s=settings.route_b.interval_s,
                 timeout_s=settings.route_b.timeout_s,
                 history_pause_s=settings.route_b.history_pause_s,
+                is_drained=lambda: not store.status().waiting_rounds,
             ),
             radio_log=radio_log,
             should_stop=stop.requested,

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import pytest
 
-from poller.loop import Poller, RadioLog
+from poller.loop import Poller, RadioLog, RoundStore
 from poller.sensing import InlineSensing, Source
 from skstack.bringup import Credentials
 from skstack.household import Household
@@ -23,7 +23,7 @@ from skstack.simulator import SimulatedModule
 from storage.records import CpuTemperatureRow, PowerRow, RadioEventRow, Round, Row
 from tests.fakes_simulator import PASSWORD, ROUTE_B_ID
 
-START = datetime(2026, 6, 1, 2, 59, 57, tzinfo=UTC)
+START = datetime(2026, 6, 1, 2, 59, tzinfo=UTC)
 RowT = TypeVar("RowT")
 NOON_JST = datetime(2026, 6, 1, 3, 0, tzinfo=UTC)
 
@@ -59,13 +59,12 @@ class Home:
         *,
         watts: int = 600,
         interval_s: int = 60,
-        minutes: float = 3.0,
         timing: Timing = INSTANT,
         sources: Sequence[Source] = (),
         **options: object,
     ) -> None:
         self.clock = VirtualClock(START)
-        self.stop_at = START + timedelta(minutes=minutes)
+        self.stop_at = START
         household = Household(lambda _day: [watts] * 1440, since=START.timestamp() - 86_400)
         self.module = SimulatedModule(SimulatedMeter(household, MeterOptions(**options)), timing=timing)  # type: ignore[arg-type]  # by name
         self.radio_log = RadioLog(self.clock.now)
@@ -76,112 +75,140 @@ class Home:
             monotonic=self.clock.monotonic,
             sleep=self.clock.sleep,
         )
+        self.meter = Meter(self.session, monotonic=self.clock.monotonic)
         self.memory = Memory()
-        self.poller = Poller(
+        self.interval_s = interval_s
+        self.sources = list(sources)
+        self.poller = self._make_poller(self.memory)
+
+    def add_sensors(self, sources: Sequence[Source]) -> None:
+        """Put sensors beside the meter; to be called before the first run."""
+        self.sources.extend(sources)
+        self.poller = self._make_poller(self.memory)
+
+    def store_in(self, store: RoundStore) -> None:
+        """Keep the rounds there instead of in memory; to be called before the first run."""
+        self.poller = self._make_poller(store)
+
+    def run_minutes(self, minutes: float) -> None:
+        """Poll on the ticks of the next *minutes*."""
+        # A virtual wait ends on the tick, and half an interval later the loop is asked to end before the next round.
+        self.stop_at = self.clock.now() + timedelta(minutes=minutes, seconds=self.interval_s / 2)
+        self.poller.run()
+
+    def _make_poller(self, store: RoundStore) -> Poller:
+        return Poller(
             self.session,
-            Meter(self.session, monotonic=self.clock.monotonic),
-            [InlineSensing(source) for source in sources],
-            self.memory,
+            self.meter,
+            [InlineSensing(source) for source in self.sources],
+            store,
             clock=self.clock,
-            interval_s=interval_s,
+            interval_s=self.interval_s,
             duties=NoDuties(),
             radio_log=self.radio_log,
             should_stop=lambda: self.clock.now() >= self.stop_at,
         )
 
 
+def seconds_of(rows: Sequence[PowerRow]) -> list[int]:
+    return [row.measured_at.second for row in rows]
+
+
 def test_a_reading_is_stored_on_every_tick_with_the_ticks_time() -> None:
     home = Home()
-    home.poller.run()
+    home.run_minutes(3)
     power = home.memory.of(PowerRow)
     assert [row.measured_at for row in power] == [NOON_JST + timedelta(minutes=n) for n in range(3)]
     assert {row.power_w for row in power} == {600}
-    assert {row.current_r_a + row.current_t_a for row in power if row.current_r_a and row.current_t_a} == {
-        Decimal("6.0")
-    }
+    # 600 W at 100 V a phase are 6.0 A, whichever phase carries them.
+    assert {(row.current_r_a or 0) + (row.current_t_a or 0) for row in power} == {Decimal("6.0")}
 
 
 def test_sensor_rows_of_a_round_carry_the_same_tick() -> None:
     home = Home(sources=[Source("CPU temperature", lambda tick: CpuTemperatureRow(tick, 48.3))])
-    home.poller.run()
-    assert [row.measured_at for row in home.memory.of(CpuTemperatureRow)] == [
-        row.measured_at for row in home.memory.of(PowerRow)
-    ]
+    home.run_minutes(3)
+    sensed = [row.measured_at for row in home.memory.of(CpuTemperatureRow)]
+    assert sensed == [row.measured_at for row in home.memory.of(PowerRow)]
 
 
 def test_a_failed_poll_writes_no_power_row_and_the_next_one_does() -> None:
-    home = Home(minutes=4.0)
-    home.module.faults.lose_replies(1000)
-    home.session.run_until_up(30.0)
-    home.clock.advance_to(NOON_JST.timestamp() - 1)
-    home.stop_at = NOON_JST + timedelta(seconds=61)
-    home.poller.run()
-    assert home.memory.of(PowerRow) == []
+    home = Home()
+    home.run_minutes(1)
+    home.module.faults.lose_replies(3)  # every try of one round
+    home.run_minutes(3)
+    # The runs end on 12:01, which is therefore not polled; 12:02 is the round that fails.
+    assert [row.measured_at for row in home.memory.of(PowerRow)] == [NOON_JST + timedelta(minutes=n) for n in (0, 3, 4)]
 
 
-def test_an_answer_more_than_five_seconds_late_is_stamped_on_arrival() -> None:
-    home = Home(minutes=2.0)
-    home.poller.run()  # the meter is known now
-    before = len(home.memory.of(PowerRow))
-    home.module.faults.delay_replies(7.0)
-    home.stop_at += timedelta(minutes=1)
-    home.poller.run()
-    assert [row.measured_at.second for row in home.memory.of(PowerRow)[before:]] == [7]
-
-
-def test_an_answer_up_to_five_seconds_late_carries_the_tick() -> None:
-    home = Home(minutes=2.0)
-    home.poller.run()
-    before = len(home.memory.of(PowerRow))
-    home.module.faults.delay_replies(4.0)
-    home.stop_at += timedelta(minutes=1)
-    home.poller.run()
-    assert [row.measured_at.second for row in home.memory.of(PowerRow)[before:]] == [0]
+@pytest.mark.parametrize(("late_s", "second"), [(4.0, 0), (7.0, 7)])
+def test_only_an_answer_over_five_seconds_late_is_stamped_on_arrival(late_s: float, second: int) -> None:
+    home = Home()
+    home.run_minutes(2)
+    home.module.faults.delay_replies(late_s)
+    home.run_minutes(1)
+    assert seconds_of(home.memory.of(PowerRow)) == [0, 0, second]
 
 
 def test_a_round_that_outlasts_its_interval_skips_ticks_and_counts_them(caplog: pytest.LogCaptureFixture) -> None:
-    home = Home(interval_s=10, minutes=2.0)
-    home.poller.run()
+    home = Home(interval_s=10)
+    home.run_minutes(2)
     home.module.faults.delay_replies(19.0)  # within the 20 s after which a question is asked again
-    home.stop_at += timedelta(minutes=1)
-    home.poller.run()
+    home.run_minutes(1)
     assert home.poller.missed_ticks == 1
     assert "1 ticks missed" in caplog.text
 
 
 def test_what_happens_to_the_link_is_stored_with_the_next_round() -> None:
     home = Home()
-    home.poller.run()
+    home.run_minutes(1)
     kinds = [row.kind for row in home.memory.of(RadioEventRow)]
     assert kinds[:3] == ["scan", "join", "recovered"]
     scan = home.memory.of(RadioEventRow)[0]
     assert scan.channel == 0x39
-    assert scan.signal_dbm == pytest.approx(0.275 * 0xA7 - 104.27)  # command reference: dBm of an LQI
+    assert scan.signal_dbm == pytest.approx(0.275 * 0xA7 - 104.27)  # dBm of an LQI; protocol facts 1.6
 
 
 def test_sensors_are_stored_while_the_meter_is_away() -> None:
-    home = Home(sources=[Source("CPU temperature", lambda tick: CpuTemperatureRow(tick, 48.3))], minutes=5.0)
+    home = Home(sources=[Source("CPU temperature", lambda tick: CpuTemperatureRow(tick, 48.3))])
     home.module.faults.miss_scans(1000)
-    home.poller.run()
+    home.run_minutes(5)
     assert home.memory.of(PowerRow) == []
     assert len(home.memory.of(CpuTemperatureRow)) == 5
 
 
-def test_a_meter_without_a_single_value_writes_no_row(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_clock_that_is_set_back_does_not_stop_the_polls(monkeypatch: pytest.MonkeyPatch) -> None:
     home = Home()
-    home.poller.run()
-    assert None not in {row.power_w for row in home.memory.of(PowerRow)}
-    assert "without a single value" not in caplog.text
-
-
-def test_a_clock_that_is_set_back_does_not_stop_the_polls() -> None:
-    home = Home(minutes=3.0)
-    real_now, jump = home.clock.now, timedelta(hours=2)
-    jumped_at = NOON_JST + timedelta(seconds=30)
-    home.clock.now = lambda: real_now() - (jump if real_now() >= jumped_at else timedelta(0))  # type: ignore[method-assign]  # a clock set by hand
-    home.stop_at -= jump
-    home.poller.run()
+    home.run_minutes(2)
+    hours_back = timedelta(hours=2)
+    real_now = home.clock.now
+    monkeypatch.setattr(home.clock, "now", lambda: real_now() - hours_back)
+    home.run_minutes(2)
     times = [row.measured_at for row in home.memory.of(PowerRow)]
-    assert times[0] == NOON_JST
-    assert times[1] == NOON_JST - jump + timedelta(minutes=1)
-    assert all(time.second == 0 for time in times)
+    assert times[2:] == [NOON_JST + timedelta(minutes=n) - hours_back for n in (3, 4)]
+
+
+def test_a_clock_that_is_set_forward_between_two_ticks_costs_no_wrong_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    home = Home()
+    home.run_minutes(1)
+    real_now, began = home.clock.now, home.clock.now()
+    jump = timedelta(hours=2)
+    monkeypatch.setattr(home.clock, "now", lambda: real_now() + (jump if real_now() > began else timedelta(0)))
+    home.stop_at = began + jump + timedelta(minutes=2, seconds=30)
+    home.poller.run()
+    assert [row.measured_at for row in home.memory.of(PowerRow)][1:] == [
+        began + jump + timedelta(minutes=n) for n in (1, 2)
+    ]
+
+
+def test_a_fault_of_the_program_is_logged_and_the_next_round_is_taken(caplog: pytest.LogCaptureFixture) -> None:
+    faults = iter([ZeroDivisionError()])
+
+    def read(tick: datetime) -> Row:
+        for fault in faults:
+            raise fault
+        return CpuTemperatureRow(tick, 48.3)
+
+    home = Home(sources=[Source("CPU temperature", read)])
+    home.run_minutes(3)
+    assert "a fault of the program; polling goes on" in caplog.text
+    assert len(home.memory.of(CpuTemperatureRow)) == 2
