@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import psycopg2
@@ -13,6 +15,7 @@ from poller.duties import MeterDuties
 from poller.inquiry import ask_inline
 from poller.loop import Poller, RadioLog
 from skstack.bringup import Credentials
+from skstack.echonet import Frame
 from skstack.household import Household
 from skstack.meter import Meter
 from skstack.session import Session
@@ -27,7 +30,8 @@ from storage.records import Round, Row
 from tests.fakes_simulator import PASSWORD, ROUTE_B_ID
 
 NOON = datetime(2026, 6, 1, 3, 0, tzinfo=UTC)  # in Japan
-MINUTE = timedelta(minutes=1)
+MINUTE, HALF_HOUR, DAY = timedelta(minutes=1), timedelta(minutes=30), timedelta(days=1)
+NOWHERE = "postgresql://user@nowhere/home"
 SITE = "home"
 
 
@@ -64,16 +68,19 @@ class Home:
         timing: Timing = INSTANT,
         history_pause_s: float = 0.0,
         installed_at: datetime | None = None,
-        now: Callable[[VirtualClock], Callable[[], datetime]] | None = None,
+        machine_ahead: timedelta = timedelta(0),
         **options: Any,
     ) -> None:
         self.clock = VirtualClock(start - timedelta(seconds=3))
-        if now is not None:
-            self.clock.now = now(self.clock)  # type: ignore[method-assign]  # a machine whose clock is wrong
+        self.true_now = self.clock.now
+        self.machine_ahead = machine_ahead
+        self.clock.now = lambda: self.true_now() + self.machine_ahead  # type: ignore[method-assign]  # may be wrong
         profile = [watts] * 1440 if isinstance(watts, int) else watts
         household = Household(lambda _day: profile, since=start.timestamp() - days_before * 86_400)
         self.simulated = SimulatedMeter(
-            household, MeterOptions(**options), installed_at=installed_at.timestamp() if installed_at else None
+            household,
+            MeterOptions(**{"notification_delay_s": 20.0, **options}),
+            installed_at=installed_at.timestamp() if installed_at else None,
         )
         self.module = SimulatedModule(self.simulated, timing=timing)
         self.queries = Queries(url)
@@ -83,7 +90,6 @@ class Home:
         self._interval_s = interval_s
         self._history_pause_s = history_pause_s
         self._stop_at = 0.0
-        self.ticks_missed = 0
         self.begin()
 
     def begin(self) -> None:
@@ -132,8 +138,32 @@ class Home:
         self.poller.run()
 
     def run_until(self, time: datetime) -> None:
-        """Let the machine's clock reach *time*."""
-        self.run(time - self.clock.now())
+        """Let it be *time*, truly."""
+        self.run(time - self.true_now())
+
+    def silence_export(self) -> None:
+        """Let the meter list its export properties, with no data in any of them."""
+        self.simulated.registers = replace(self.simulated.registers, measures_export=False)
+
+    def tamper(self, change: Callable[[Frame, Frame | None], Frame | None]) -> None:
+        """Let *change* have a say in every answer: it gets the request and the answer, and returns another or none."""
+        answer = self.simulated.answer
+
+        def changed(payload: bytes, at: float) -> bytes | None:
+            told = answer(payload, at)
+            frame = change(Frame.from_bytes(payload), Frame.from_bytes(told) if told else None)
+            return frame.to_bytes() if frame else None
+
+        self.simulated.answer = changed  # type: ignore[method-assign]  # a meter with manners of its own
+
+    def connect(self) -> None:
+        """Bring the session up, without the loop."""
+        assert self.session.run_until_up(self.clock.monotonic() + 120)
+
+    @property
+    def soon(self) -> float:
+        """A deadline that leaves the meter time to answer."""
+        return self.clock.monotonic() + 60
 
     def restart(self) -> None:
         """End the program and start it again at once."""
@@ -148,11 +178,23 @@ class Home:
         """Return the radio events of a kind that were written."""
         return [row for stored in self.rounds for row in stored.rows if getattr(row, "kind", None) == kind]
 
-    def stored(self, statement: str) -> list[tuple[Any, ...]]:
-        """Ask the database."""
-        with psycopg2.connect(self._url) as connection, connection.cursor() as cursor:
+    def asked(self, *epcs: int) -> list[tuple[datetime, Frame]]:
+        """Return the requests for any of *epcs* that the module was given, with their times."""
+        sent = [(datetime.fromtimestamp(each.at, tz=UTC), Frame.from_bytes(each.payload)) for each in self.module.sends]
+        return [(at, frame) for at, frame in sent if {asked.epc for asked in frame.properties}.intersection(epcs)]
+
+    def registers(self, at: datetime) -> tuple[Decimal, Decimal]:
+        """Return the simulated meter's own registers, kWh: the unit is 0.1."""
+        bought, sold = self.simulated.registers.counts(at.timestamp())
+        return Decimal(bought) / 10, Decimal(sold) / 10
+
+    def execute(self, statement: str) -> list[tuple[Any, ...]]:
+        """Let the owner of the database execute something."""
+        with closing(psycopg2.connect(self._url)) as connection, connection, connection.cursor() as cursor:
             cursor.execute(statement)
-            found = cursor.fetchall()
-        with suppress(psycopg2.Error):
-            connection.close()
-        return found
+            return cursor.fetchall() if cursor.description else []
+
+    def half_hours(self) -> dict[datetime, tuple[Decimal | None, Decimal | None]]:
+        """Return what stands in "energy"."""
+        found = self.execute("select registered_at, import_kwh, export_kwh from energy")
+        return {at.astimezone(UTC): (bought, sold) for at, bought, sold in found}

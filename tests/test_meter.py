@@ -1,0 +1,133 @@
+"""The meter over a real session with the simulated module.
+
+The household draws 600 W from midnight ten days before: at noon 10.5 days x 24 h x 0.6 kW = 151.2 kWh are counted.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from decimal import Decimal
+
+from skstack.meter import HalfHour
+from tests.fakes_duties import HALF_HOUR, MINUTE, NOON, NOWHERE, Home
+
+AT_NOON_KWH = Decimal("151.2")
+
+
+def home_with(**options: object) -> Home:
+    home = Home(NOWHERE, days_before=10, start_import_kwh=0, start_export_kwh=0, **options)  # type: ignore[arg-type]  # by name
+    home.connect()
+    return home
+
+
+def listen_until_after_the_notification(home: Home) -> None:
+    home.session.run(home.clock.monotonic() + 30)
+
+
+def test_a_poll_reads_power_currents_and_registers_in_one_request() -> None:
+    home = home_with()
+    poll = home.meter.poll(until=home.soon)
+    assert poll is not None
+    assert poll.reading.power_w == 600
+    assert (poll.reading.current_r_a, poll.reading.current_t_a) == (Decimal("3.6"), Decimal("2.4"))
+    assert (poll.reading.import_kwh, poll.reading.export_kwh) == (Decimal("151.1"), Decimal("0.0"))  # just before noon
+    assert len(home.asked(0xE7)) == 1
+    assert home.meter.last_poll is poll
+
+
+def test_who_the_meter_is_is_asked_once_a_session() -> None:
+    home = home_with()
+    for _ in range(3):
+        home.meter.poll(until=home.soon)
+    assert len(home.asked(0x8D)) == 1
+    home.module.emit_event(0x26, home.clock.time_s)
+    home.session.run(home.clock.monotonic() + 1)
+    home.connect()
+    identified = [home.meter.is_identified]
+    home.meter.poll(until=home.soon)
+    identified.append(home.meter.is_identified)
+    assert identified == [False, True]
+    assert len(home.asked(0x8D)) == 2
+
+
+def test_what_the_meter_tells_every_half_hour_has_its_own_time_stamp() -> None:
+    home = home_with()
+    home.meter.poll(until=home.soon)
+    listen_until_after_the_notification(home)
+    assert home.meter.take_half_hours() == [HalfHour(NOON, AT_NOON_KWH, Decimal("0.0"))]
+    assert home.meter.take_half_hours() == []
+
+
+def test_what_was_told_before_the_meter_was_identified_is_kept() -> None:
+    home = home_with()
+    listen_until_after_the_notification(home)
+    assert home.meter.take_half_hours() == []
+    home.meter.poll(until=home.soon)
+    assert [told.registered_at for told in home.meter.take_half_hours()] == [NOON]
+
+
+def test_the_last_half_hour_can_be_asked_for() -> None:
+    home = home_with()
+    home.meter.poll(until=home.soon)
+    home.clock.sleep(7 * 60)
+    assert home.meter.read_half_hour(until=home.soon) == HalfHour(NOON, AT_NOON_KWH, Decimal("0.0"))
+
+
+def test_a_meter_that_measures_one_direction_is_asked_for_one() -> None:
+    home = home_with(measures_export=False)
+    home.meter.poll(until=home.soon)
+    home.clock.sleep(7 * 60)
+    assert home.meter.read_half_hour(until=home.soon) == HalfHour(NOON, AT_NOON_KWH, None)
+    assert not home.meter.measures_export
+    assert home.asked(0xE3, 0xE4, 0xEB) == []
+
+
+def test_a_meter_that_never_has_export_data_does_not_measure_it() -> None:
+    home = home_with()
+    home.silence_export()
+    home.meter.poll(until=home.soon)
+    assert home.meter.offers(0xEB)
+    assert not home.meter.measures_export
+    home.clock.sleep(7 * 60)
+    assert home.meter.read_half_hour(until=home.soon) == HalfHour(NOON, AT_NOON_KWH, None)
+
+
+def test_the_clock_is_read_to_the_minute() -> None:
+    home = home_with()
+    home.meter.poll(until=home.soon)
+    home.clock.sleep(7 * 60)
+    assert home.meter.read_clock(until=home.soon) == NOON + 6 * MINUTE  # 12:06:57 and a little
+
+
+def test_what_an_exchanged_meter_had_told_is_not_read_with_the_scale_of_the_new_one() -> None:
+    home = home_with()
+    home.meter.poll(until=home.soon)
+    listen_until_after_the_notification(home)
+    home.simulated.exchange(home.clock.time_s)
+    home.module.emit_event(0x26, home.clock.time_s)
+    home.session.run(home.clock.monotonic() + 1)
+    home.connect()
+    home.meter.poll(until=home.soon)
+    assert home.meter.take_half_hours() == []
+
+
+def test_a_meter_without_a_clock_that_can_be_read_is_not_asked_for_it() -> None:
+    home = home_with()
+    home.meter.poll(until=home.soon)
+    assert home.meter.identity is not None
+    asked_before = len(home.module.sends)
+    object.__setattr__(home.meter.identity, "get_map", home.meter.identity.get_map - {0x97})
+    assert home.meter.read_clock(until=home.soon) is None
+    assert len(home.module.sends) == asked_before
+
+
+def test_half_hours_follow_each_other_by_what_was_used() -> None:
+    home = home_with()
+    home.meter.poll(until=home.soon)
+    told = []
+    for _ in range(3):
+        listen_until_after_the_notification(home)
+        told += home.meter.take_half_hours()
+        home.session.run(home.clock.monotonic() + timedelta(minutes=29, seconds=30).total_seconds())
+    assert [each.registered_at for each in told] == [NOON, NOON + HALF_HOUR, NOON + 2 * HALF_HOUR]
+    assert [each.import_kwh for each in told] == [Decimal("151.2"), Decimal("151.5"), Decimal("151.8")]

@@ -1,0 +1,119 @@
+"""Reading the meter's memory, over a real session with the simulated module.
+
+The household draws 600 W from midnight ten days before, 14.4 kWh a day: the day before noon's begins with 9 x 14.4 =
+129.6 kWh, and each half hour adds 0.3 kWh.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import pytest
+
+from skstack.echonet import Esv, Property
+from skstack.errors import SkStackTimeoutError
+from skstack.meter_history import MeterHistory
+from skstack.properties import Epc
+from tests.fakes_duties import MINUTE, NOON, NOWHERE, Home
+
+
+def history_of(home: Home) -> MeterHistory:
+    home.connect()
+    home.meter.poll(until=home.soon)
+    return MeterHistory(home.session, home.meter)
+
+
+def home_with(**options: object) -> Home:
+    return Home(NOWHERE, days_before=10, start_import_kwh=0, start_export_kwh=0, **options)  # type: ignore[arg-type]  # by name
+
+
+def test_a_day_is_chosen_and_read() -> None:
+    home = home_with()
+    history = history_of(home)
+    assert history.offers_days
+    assert history.choose_day(1, until=home.soon)
+    told = history.read_day(Epc.IMPORT_DAY_HISTORY, until=home.soon)
+    assert told is not None
+    assert told.day_back == 1
+    assert [history.kwh(raw) for raw in told.slots[:3]] == [Decimal("129.6"), Decimal("129.9"), Decimal("130.2")]
+    assert history.kwh(told.slots[47]) == Decimal("143.7")  # 129.6 + 47 x 0.3
+
+
+def test_both_directions_of_a_day_are_read_after_one_choice() -> None:
+    home = home_with(watts=-600)
+    history = history_of(home)
+    assert history.offers_export_days
+    history.choose_day(1, until=home.soon)
+    exported = history.read_day(Epc.EXPORT_DAY_HISTORY, until=home.soon)
+    imported = history.read_day(Epc.IMPORT_DAY_HISTORY, until=home.soon)
+    assert exported is not None
+    assert imported is not None
+    assert history.kwh(exported.slots[0]) == Decimal("129.6")
+    assert history.kwh(imported.slots[0]) == Decimal("0.0")
+
+
+def test_slots_still_to_come_are_none() -> None:
+    home = home_with()
+    history = history_of(home)
+    history.choose_day(0, until=home.soon)
+    told = history.read_day(Epc.IMPORT_DAY_HISTORY, until=home.soon)
+    assert told is not None
+    assert told.slots[23] is not None  # 11:30, and it is 11:59:57
+    assert set(told.slots[24:]) == {None}
+
+
+def test_a_first_generation_meter_offers_no_minutes() -> None:
+    assert not history_of(home_with()).offers_minutes
+
+
+def test_minutes_are_read_newest_first() -> None:
+    home = home_with(second_generation=True)
+    history = history_of(home)
+    assert history.offers_minutes
+    newest = NOON - 10 * MINUTE  # 11:50: 151.2 kWh less 10 minutes x 0.01 kWh
+    assert history.choose_minutes(newest, 3, until=home.soon)
+    told = history.read_minutes(until=home.soon)
+    assert told is not None
+    assert [each.registered_at for each in told] == [newest, newest - MINUTE, newest - 2 * MINUTE]
+    assert [each.import_kwh for each in told] == [Decimal("151.1"), Decimal("151.0"), Decimal("151.0")]
+
+
+def test_a_meter_that_refuses_the_day_says_so() -> None:
+    home = home_with()
+    history = history_of(home)
+
+    home.tamper(lambda request, _answer: request.answer(Esv.SET_C_SNA, request.properties))
+    assert not history.choose_day(1, until=home.soon)
+
+
+def test_an_unanswered_question_leaves_the_link_alone() -> None:
+    home = home_with()
+    history = history_of(home)
+    home.module.faults.mute_meter(home.clock.time_s + 300)
+    with pytest.raises(SkStackTimeoutError):
+        history.read_day(Epc.IMPORT_DAY_HISTORY, until=home.clock.monotonic() + 200)
+    assert home.session.up
+
+
+def test_an_answer_within_three_times_the_timeout_of_a_poll_is_awaited() -> None:
+    home = home_with()
+    history = history_of(home)
+    history.choose_day(1, until=home.soon)
+    sent_before = len(home.module.sends)
+    home.module.faults.delay_replies(59.0)
+    assert history.read_day(Epc.IMPORT_DAY_HISTORY, until=home.clock.monotonic() + 100) is not None
+    assert len(home.module.sends) == sent_before + 1
+
+
+def test_a_broken_history_is_nothing_that_can_be_read(caplog: pytest.LogCaptureFixture) -> None:
+    home = home_with()
+    history = history_of(home)
+    home.tamper(
+        lambda request, answer: (
+            request.answer(Esv.GET_RES, tuple(Property(each.epc, each.edt[:-4]) for each in answer.properties))
+            if answer
+            else None
+        )
+    )
+    assert history.read_day(Epc.IMPORT_DAY_HISTORY, until=home.soon) is None
+    assert "194 bytes, not 190" in caplog.text

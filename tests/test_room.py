@@ -1,0 +1,104 @@
+"""Whether a request has room before the next tick."""
+
+from __future__ import annotations
+
+import pytest
+
+from poller.room import Room
+from skstack.errors import SkStackTimeoutError
+
+
+class Line:
+    """A clock, and questions that take as long as told."""
+
+    def __init__(self, *, margin_s: float = 0.5, pause_s: float = 0.0) -> None:
+        self.now_s = 100.0
+        self.deadlines: list[float] = []
+        self.room = Room(lambda: self.now_s, patience_s=60.0, usual_s=20.0, margin_s=margin_s, pause_s=pause_s)
+
+    def answered(self, after_s: float, *, until: float = 1e9) -> None:
+        self.room.ask("day", lambda deadline: self._take(after_s, deadline), until)
+
+    def unanswered(self, until: float) -> None:
+        def fail(deadline: float) -> None:
+            waited_s = deadline - self.now_s
+            self.now_s = deadline
+            raise SkStackTimeoutError("answer", waited_s)
+
+        with pytest.raises(SkStackTimeoutError):
+            self.room.ask("day", fail, until)
+
+    def fits(self, room_s: float) -> bool:
+        return self.room.fits("day", self.now_s + room_s)
+
+    def _take(self, after_s: float, deadline: float) -> None:
+        self.deadlines.append(deadline)
+        self.now_s += after_s
+
+
+def test_the_first_request_begins_wherever_the_margin_is_kept() -> None:
+    assert Line().fits(0.51)
+    assert not Line().fits(0.49)
+
+
+def test_a_request_begins_only_where_the_slowest_recent_answer_would_fit() -> None:
+    line = Line()
+    line.answered(4.0)
+    line.answered(1.0)  # expected: 4.0 x 0.9 = 3.6 s, and 0.5 s of margin
+    assert not line.fits(4.0)
+    assert line.fits(4.2)
+
+
+def test_kinds_are_expected_apart() -> None:
+    line = Line()
+    line.answered(4.0)
+    assert line.room.fits("choose", line.now_s + 1.0)
+
+
+def test_an_answer_is_awaited_up_to_the_tick_or_the_end_of_patience() -> None:
+    line = Line()
+    line.answered(1.0, until=130.0)
+    line.answered(1.0, until=1000.0)
+    assert line.deadlines == [130.0, 161.0]
+
+
+def test_a_lost_answer_is_not_taken_for_a_slow_one() -> None:
+    line = Line()
+    line.answered(2.0)
+    line.unanswered(until=line.now_s + 55.0)
+    assert line.fits(3.0)
+
+
+def test_after_a_wait_that_the_tick_cut_short_more_room_is_wanted() -> None:
+    line = Line()
+    line.unanswered(until=line.now_s + 1.0)  # 1 s was not enough: 2 s
+    assert not line.fits(2.4)
+    assert line.fits(2.6)
+    line.unanswered(until=line.now_s + 2.6)  # nor 2.6 s: 4 x 2.6 = 10.4 s
+    assert not line.fits(10.8)
+    assert line.fits(11.0)
+
+
+def test_a_request_that_never_finds_room_is_tried_again_after_some_ticks() -> None:
+    line = Line()
+    line.unanswered(until=line.now_s + 0.9)
+    ticks = 0
+    while not line.fits(0.9):  # 1.8 x 0.9^n < 0.4 after 15 ticks
+        line.now_s += 1.0
+        ticks += 1
+    assert ticks == 15
+
+
+def test_asking_twice_before_one_tick_counts_once() -> None:
+    line = Line()
+    line.unanswered(until=line.now_s + 0.9)
+    until = line.now_s + 0.9
+    for _ in range(50):
+        assert not line.room.fits("day", until)
+
+
+def test_requests_begin_a_pause_apart() -> None:
+    line = Line(pause_s=10.0)
+    assert line.room.not_before == float("-inf")
+    line.answered(3.0)
+    assert line.room.not_before == 110.0
