@@ -98,9 +98,10 @@ def _key_figures(data: AirData, words: Words) -> list[style.KeyFigure]:
         figures.append(_co2_figure(data.co2_ppm, words))
     if data.pressure_hpa:
         course = data.pressure_hpa.frame["mean"].dropna()
-        first, last = float(course.iloc[0]), float(course.iloc[-1])
-        value = f"{signed(number(last - first, 1))} hPa"
-        figures.append(style.KeyFigure(words.pressure_change, value, f"{number(first, 1)} → {number(last, 1)}"))
+        if len(course) > 1:
+            first, last = float(course.iloc[0]), float(course.iloc[-1])
+            value = f"{signed(number(last - first, 1))} hPa"
+            figures.append(style.KeyFigure(words.pressure_change, value, f"{number(first, 1)} → {number(last, 1)}"))
     if data.cpu_c and not figures:
         figures.append(style.KeyFigure(words.mean_cpu, f"{number(data.cpu_c.mean, 1)} °C"))
     return figures
@@ -141,7 +142,7 @@ def _draw_panel(axes: Axes, panel: _Panel, period: Period, words: Words, named: 
         draw_line(axes, panel.warming_up["mean"], style.USUAL, gid="warming up", linewidth=1.6, alpha=0.6)
         key.append((words.warming_up, style.USUAL))
     if panel.limit is not None:
-        axes.axhline(panel.limit, color=style.BAD, linewidth=0.9, gid="limit", zorder=2.2)
+        axes.axhline(panel.limit, color=style.BAD, linewidth=0.9, gid="limit", zorder=2.6)
         key.append((words.limit.format(limit=number(panel.limit)), style.BAD))
     hatch_gaps(axes, panel.gaps, period, words, named=named)
     if panel.quantity:

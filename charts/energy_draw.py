@@ -34,8 +34,11 @@ def draw_energy(axes: Axes, data: PowerData, words: Words) -> None:
     axes.axhline(0, color=style.MUTED, linewidth=0.9, zorder=2.5)
     axes.yaxis.set_major_formatter(lambda value, _: f"{abs(value):,.10g}")
     known = [bar for bar in data.bars if bar.used_kwh is not None or bar.sold_kwh is not None]
-    labelled = data.step in ("day", "month") and len(known) <= _MOST_LABELLED
+    labelled = False
     if known:
+        # As many bars as the period has room for, whether they are there or not.
+        slots = data.period.seconds / max((bar.ended_at - bar.started_at).total_seconds() for bar in known)
+        labelled = data.step in ("day", "month") and slots <= _MOST_LABELLED + 0.5
         _draw_bars(axes, known, labelled=labelled)
     if labelled or not known:
         axes.set_yticks([])

@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from fakes_charts import Household, midnight, power_w
 
 from charts.gaps import Gap, find_gaps, interval_s, to_frame
 from storage import series
+from storage.embedded import EmbeddedServer
+from tests.fakes_charts import Household, midnight, power_w, rolled_back
 
 DAY = date(2025, 11, 22)
 START, END = midnight(DAY), midnight(DAY + timedelta(days=1))
 TOKYO = ZoneInfo("Asia/Tokyo")
 
 
-def write_power(connection: Any, site: str, rows: list[tuple[datetime, int | None]]) -> int:
-    with connection.cursor() as cursor:
+@pytest.fixture
+def record(postgres_server: EmbeddedServer) -> Iterator[Any]:
+    """Open the empty record; what a test writes is rolled back."""
+    with rolled_back(postgres_server.url()) as connection:
+        yield connection
+
+
+def write_power(record: Any, site: str, rows: list[tuple[datetime, int | None]]) -> int:
+    with record.cursor() as cursor:
         cursor.execute("insert into site (name) values (%s) returning site_id", (site,))
         number = int(cursor.fetchone()[0])
         for measured_at, watts in rows:
@@ -29,8 +38,8 @@ def write_power(connection: Any, site: str, rows: list[tuple[datetime, int | Non
     return number
 
 
-def write_registers(connection: Any, site: int, registers: list[tuple[datetime, str | None, str | None]]) -> None:
-    with connection.cursor() as cursor:
+def write_registers(record: Any, site: int, registers: list[tuple[datetime, str | None, str | None]]) -> None:
+    with record.cursor() as cursor:
         for registered_at, used, sold in registers:
             cursor.execute(
                 "insert into energy (site_id, registered_at, import_kwh, export_kwh, source)"
@@ -57,18 +66,18 @@ def test_a_picture_has_at_most_1500_points_whatever_the_range(days: int, points:
     assert points <= series.MOST_POINTS
 
 
-def test_a_day_of_minutes_is_read_as_it_was_written(connection: Any) -> None:
-    site = Household(DAY, 1).write(connection)
-    buckets = series.power(connection, site, START, END)
+def test_a_day_of_minutes_is_read_as_it_was_written(record: Any) -> None:
+    site = Household(DAY, 1).write(record)
+    buckets = series.power(record, site, START, END)
     assert [bucket.highest_w for bucket in buckets] == [int(watts) for watts in power_w(DAY)]
     assert all(bucket.readings == 1 and bucket.mean_w == bucket.lowest_w == bucket.highest_w for bucket in buckets)
     assert buckets[0].first_at == buckets[0].last_at == START
 
 
-def test_aggregated_and_raw_agree(connection: Any) -> None:
-    site = Household(DAY - timedelta(days=6), 7, solar=True).write(connection)
+def test_aggregated_and_raw_agree(record: Any) -> None:
+    site = Household(DAY - timedelta(days=6), 7, solar=True).write(record)
     start = midnight(DAY - timedelta(days=6))
-    week = series.power(connection, site, start, END)
+    week = series.power(record, site, start, END)
     raw = [watts for offset in range(7) for watts in power_w(DAY - timedelta(days=6 - offset), solar=True)]
     assert [bucket.readings for bucket in week] == [10] * 1008
     for number, bucket in enumerate(week):
@@ -77,98 +86,96 @@ def test_aggregated_and_raw_agree(connection: Any) -> None:
         assert (bucket.lowest_w, bucket.highest_w) == (min(ten), max(ten))
 
 
-def test_the_end_is_not_part_of_the_range(connection: Any) -> None:
-    site = write_power(connection, "home", [(START, 1), (END - timedelta(seconds=1), 2), (END, 3)])
-    assert [bucket.highest_w for bucket in series.power(connection, site, START, END)] == [1, 2]
+def test_the_end_is_not_part_of_the_range(record: Any) -> None:
+    site = write_power(record, "home", [(START, 1), (END - timedelta(seconds=1), 2), (END, 3)])
+    assert [bucket.highest_w for bucket in series.power(record, site, START, END)] == [1, 2]
 
 
-def test_a_reading_without_power_is_no_point(connection: Any) -> None:
-    site = write_power(connection, "home", [(START, None), (START + timedelta(minutes=1), 5)])
-    assert [bucket.highest_w for bucket in series.power(connection, site, START, END)] == [5]
+def test_a_reading_without_power_is_no_point(record: Any) -> None:
+    site = write_power(record, "home", [(START, None), (START + timedelta(minutes=1), 5)])
+    assert [bucket.highest_w for bucket in series.power(record, site, START, END)] == [5]
 
 
-def test_other_sites_do_not_leak_in(connection: Any) -> None:
-    home = write_power(connection, "home", [(START, 100)])
-    cabin = write_power(connection, "cabin", [(START, 900), (START + timedelta(minutes=1), 901)])
-    assert series.site_id(connection, "cabin") == cabin
-    assert series.site_id(connection, "moon") is None
-    assert [bucket.highest_w for bucket in series.power(connection, home, START, END)] == [100]
-    assert series.registers_held(connection, home, START, END) is None
+def test_other_sites_do_not_leak_in(record: Any) -> None:
+    home = write_power(record, "home", [(START, 100)])
+    cabin = write_power(record, "cabin", [(START, 900), (START + timedelta(minutes=1), 901)])
+    assert series.site_id(record, "cabin") == cabin
+    assert series.site_id(record, "moon") is None
+    assert [bucket.highest_w for bucket in series.power(record, home, START, END)] == [100]
+    assert series.registers_held(record, home, START, END) is None
 
 
-def test_the_moment_of_a_peak_is_exact_within_its_bucket(connection: Any) -> None:
+def test_the_moment_of_a_peak_is_exact_within_its_bucket(record: Any) -> None:
     rows: list[tuple[datetime, int | None]] = [(START + timedelta(minutes=minute), 100) for minute in range(10)]
     rows[7] = (rows[7][0], 4321)
-    site = write_power(connection, "home", rows)
-    bucket = series.power(connection, site, START, START + timedelta(days=7))[0]
+    site = write_power(record, "home", rows)
+    bucket = series.power(record, site, START, START + timedelta(days=7))[0]
     assert bucket.highest_w == 4321
-    assert series.moment_of_power(connection, site, bucket, 4321) == START + timedelta(minutes=7)
+    assert series.moment_of_power(record, site, bucket, 4321) == START + timedelta(minutes=7)
 
 
-def test_energy_is_the_difference_of_the_registers_to_the_last_digit(connection: Any) -> None:
-    site = write_power(connection, "home", [])
+def test_energy_is_the_difference_of_the_registers_to_the_last_digit(record: Any) -> None:
+    site = write_power(record, "home", [])
     hour = START + timedelta(hours=1)
-    write_registers(connection, site, [(START, "12345.6", "0.3"), (hour, "12346.9", "0.3")])
-    assert series.energy(connection, site, [(START, hour)]) == [
-        series.Energy(START, hour, Decimal("1.3"), Decimal("0.0"))
-    ]
+    write_registers(record, site, [(START, "12345.6", "0.3"), (hour, "12346.9", "0.3")])
+    assert series.energy(record, site, [(START, hour)]) == [series.Energy(START, hour, Decimal("1.3"), Decimal("0.0"))]
 
 
-def test_energy_agrees_with_the_view_of_half_hours(connection: Any) -> None:
-    site = Household(DAY, 1, solar=True).write(connection)
+def test_energy_agrees_with_the_view_of_half_hours(record: Any) -> None:
+    site = Household(DAY, 1, solar=True).write(record)
     halves = [
         (START + number * timedelta(minutes=30), START + (number + 1) * timedelta(minutes=30)) for number in range(48)
     ]
-    with connection.cursor() as cursor:
+    with record.cursor() as cursor:
         cursor.execute(
             "select used_kwh, sold_kwh from energy_half_hour where site_id = %s order by started_at", (site,)
         )
-        assert [tuple(energy[2:]) for energy in series.energy(connection, site, halves)] == cursor.fetchall()
+        assert [tuple(energy[2:]) for energy in series.energy(record, site, halves)] == cursor.fetchall()
 
 
-def test_energy_without_a_register_is_not_known(connection: Any) -> None:
-    site = write_power(connection, "home", [])
+def test_energy_without_a_register_is_not_known(record: Any) -> None:
+    site = write_power(record, "home", [])
     half = timedelta(minutes=30)
-    write_registers(connection, site, [(START, "10", None), (START + half, "10.5", None)])
-    known, unknown = series.energy(connection, site, [(START, START + half), (START + half, START + 2 * half)])
+    write_registers(record, site, [(START, "10", None), (START + half, "10.5", None)])
+    known, unknown = series.energy(record, site, [(START, START + half), (START + half, START + 2 * half)])
     assert (known.used_kwh, known.sold_kwh) == (Decimal("0.5"), None)
     assert (unknown.used_kwh, unknown.sold_kwh) == (None, None)
 
 
-def test_energy_of_each_half_hour_of_the_day_adds_up_to_all_of_it(connection: Any) -> None:
-    site = Household(DAY - timedelta(days=2), 3).write(connection)
+def test_energy_of_each_half_hour_of_the_day_adds_up_to_all_of_it(record: Any) -> None:
+    site = Household(DAY - timedelta(days=2), 3).write(record)
     start = midnight(DAY - timedelta(days=2))
-    by_half_hour = series.energy_by_half_hour(connection, site, start, END, TOKYO)
+    by_half_hour = series.energy_by_half_hour(record, site, start, END, TOKYO)
     assert [row.half_hour for row in by_half_hour] == list(range(48))
     assert [row.known for row in by_half_hour] == [3] * 48
-    total = series.energy(connection, site, [(start, END)])[0]
+    total = series.energy(record, site, [(start, END)])[0]
     assert sum((row.used_kwh or Decimal(0) for row in by_half_hour), Decimal(0)) == total.used_kwh
 
 
-def test_what_is_usual_is_the_median_over_the_days(connection: Any) -> None:
+def test_what_is_usual_is_the_median_over_the_days(record: Any) -> None:
     # Three days at 0:00 to 0:09: 100, 200 and 900 W. One odd day does not move the median.
     rows: list[tuple[datetime, int | None]] = []
     for number, watts in enumerate((100, 900, 200)):
         rows += [(START + timedelta(days=number, minutes=minute), watts) for minute in range(10)]
-    site = write_power(connection, "home", rows)
-    usual = series.usual_power(connection, site, START, START + timedelta(days=3), TOKYO)
+    site = write_power(record, "home", rows)
+    usual = series.usual_power(record, site, START, START + timedelta(days=3), TOKYO)
     assert usual == [series.UsualPower(0, 150.0, 200.0, 550.0)]
     spans = [(START + timedelta(days=number), START + timedelta(days=number + 1)) for number in range(5)]
-    assert series.days_with_power(connection, site, spans) == 3
+    assert series.days_with_power(record, site, spans) == 3
 
 
-def test_readings_of_a_warming_sensor_are_kept_apart(connection: Any) -> None:
-    site = Household(DAY, 1, air=True).write(connection)
-    warming_up = series.co2(connection, site, START, END, warming_up=True, limit_ppm=1000)
-    settled = series.co2(connection, site, START, END, warming_up=False, limit_ppm=1000)
+def test_readings_of_a_warming_sensor_are_kept_apart(record: Any) -> None:
+    site = Household(DAY, 1, air=True).write(record)
+    warming_up = series.co2(record, site, START, END, warming_up=True, limit_ppm=1000)
+    settled = series.co2(record, site, START, END, warming_up=False, limit_ppm=1000)
     assert [bucket.mean for bucket in warming_up] == [400.0] * 4
     assert len(settled) == 1436
     assert sum(bucket.over_limit for bucket in settled) == sum(bucket.mean > 1000 for bucket in settled) > 0
 
 
-def test_room_air_comes_with_its_three_quantities(connection: Any) -> None:
-    site = write_power(connection, "home", [])
-    with connection.cursor() as cursor:
+def test_room_air_comes_with_its_three_quantities(record: Any) -> None:
+    site = write_power(record, "home", [])
+    with record.cursor() as cursor:
         for second, values in enumerate([(20.0, 40.0, 1000.0), (21.0, 50.0, 1002.0)]):
             cursor.execute(
                 "insert into bme280 (site_id, measured_at, temperature_c, humidity_pct, pressure_hpa)"
@@ -178,9 +185,9 @@ def test_room_air_comes_with_its_three_quantities(connection: Any) -> None:
         cursor.execute(
             "insert into cpu_temperature (site_id, measured_at, temperature_c) values (%s, %s, 48.5)", (site, START)
         )
-    air = series.room_air(connection, site, START, END)
+    air = series.room_air(record, site, START, END)
     assert [part[0][2:6] for part in air] == [(2, 20.5, 20.0, 21.0), (2, 45.0, 40.0, 50.0), (2, 1001.0, 1000.0, 1002.0)]
-    assert series.cpu_temperature(connection, site, START, END)[0].mean == 48.5
+    assert series.cpu_temperature(record, site, START, END)[0].mean == 48.5
 
 
 def bucket(minute: float, readings: int = 1, until: float | None = None) -> series.Bucket:

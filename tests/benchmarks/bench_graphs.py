@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+sys.path.insert(0, str(ROOT))
 
 from storage.embedded import EmbeddedServer  # noqa: E402 - the path comes first
 
@@ -79,10 +79,12 @@ def run(command: Sequence[str]) -> Cost:
 def write_household(url: str) -> None:
     """Write a year, and the month before it for what is usual."""
     import psycopg2
-    from fakes_charts import Household
+
+    from tests.fakes_charts import Household
 
     with closing(psycopg2.connect(url)) as connection:
         Household(date(2024, 12, 1), 396, air=True, cpu=True).write(connection)
+        connection.commit()
 
 
 def median(costs: Sequence[Cost]) -> Cost:

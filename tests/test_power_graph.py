@@ -1,0 +1,683 @@
+"""The picture of the electricity: its numbers are the meter's, its holes are holes, and its errors are one line."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+
+import power_graph
+from charts import output, power_draw, power_load, style, text
+from charts.axis import days_since_epoch, ticks
+from charts.energy_draw import gaps_of
+from charts.gaps import Gap
+from charts.period import Period, day_of
+from charts.text import EN, JA, Language
+from settings import Tariff, Tier
+from storage.embedded import EmbeddedServer
+from tests.fakes_charts import Household, midnight, power_w, rolled_back
+
+ROOT = Path(__file__).resolve().parent.parent
+TOKYO = ZoneInfo("Asia/Tokyo")
+DAY = date(2025, 11, 22)
+START, END = midnight(DAY), midnight(DAY + timedelta(days=1))
+LATER = datetime(2025, 12, 1, tzinfo=UTC)
+
+
+@pytest.fixture
+def record(postgres_server: EmbeddedServer) -> Iterator[Any]:
+    """Open the empty record; what a test writes is rolled back."""
+    with rolled_back(postgres_server.url()) as connection:
+        yield connection
+
+
+def load(record: Any, site: int, period: Period, *, now: datetime = LATER, tariff: Tariff | None = None) -> Any:
+    return power_load.load(record, site, period, now=now, tariff=tariff)
+
+
+def drawn(data: power_load.PowerData, language: Language = "en", **options: Any) -> Figure:
+    with style.applied(language):
+        return power_draw.draw(data, language=language, **options)
+
+
+def texts(figure: Figure, name: str | None = None) -> list[str]:
+    """Give the visible texts of the picture, or those called *name*."""
+    found: list[Any] = figure.findobj(Text)
+    return [text.get_text() for text in found if text.get_text() and name in (None, text.get_gid())]
+
+
+def named(figure: Figure, name: str) -> list[Any]:
+    return figure.findobj(lambda artist: artist.get_gid() == name)
+
+
+def overlaps(figure: Figure, language: Language) -> list[tuple[str, str]]:
+    """Give the pairs of texts that lie on each other, and the texts that leave the sheet, as laid out by Agg."""
+    with style.applied(language):
+        canvas: Any = FigureCanvasAgg(figure)
+        canvas.draw()
+        renderer = canvas.get_renderer()
+        # Ticks beyond the edge of a panel exist but are not drawn.
+        hidden = {
+            id(label)
+            for axes in figure.axes
+            for tick in axes.yaxis.get_major_ticks()
+            if not min(axes.get_ylim()) <= tick.get_loc() <= max(axes.get_ylim())
+            for label in (tick.label1, tick.label2)
+        }
+        found: list[Any] = figure.findobj(Text)
+        boxes = [
+            (text.get_text(), text.get_window_extent(renderer).padded(-1))
+            for text in found
+            if text.get_visible() and text.get_text().strip() and id(text) not in hidden
+        ]
+    sheet = figure.bbox
+    outside = [(name, "sheet") for name, box in boxes if box.x0 < sheet.x0 or box.x1 > sheet.x1 or box.y0 < sheet.y0]
+    pairs = [
+        (name, other)
+        for number, (name, box) in enumerate(boxes)
+        for other, other_box in boxes[number + 1 :]
+        if box.overlaps(other_box)
+    ]
+    return outside + pairs
+
+
+# ---- numbers
+
+
+def test_the_kwh_of_the_day_is_the_difference_of_its_registers_to_the_last_digit(record: Any) -> None:
+    site = Household(DAY, 1, solar=True).write(record)
+    with record.cursor() as cursor:
+        cursor.execute(
+            "select max(import_kwh) - min(import_kwh), max(export_kwh) - min(export_kwh) from energy"
+            " where site_id = %s",
+            (site,),
+        )
+        used, sold = cursor.fetchone()
+    figure = drawn(load(record, site, day_of(DAY, TOKYO)))
+    assert texts(figure, "value")[:2] == [f"{used} kWh", f"{sold} kWh"]
+
+
+@pytest.mark.parametrize(("registers", "shown"), [(("99.9", "105.2"), "5.3 kWh"), (("7", "9"), "2 kWh")])
+def test_kwh_have_the_digits_of_the_meter(record: Any, registers: tuple[str, str], shown: str) -> None:
+    site = registers_only(record, {START: registers[0], END: registers[1]})
+    figure = drawn(load(record, site, day_of(DAY, TOKYO)))
+    assert texts(figure, "value")[0] == shown
+
+
+def registers_only(record: Any, registers: dict[datetime, str]) -> int:
+    with record.cursor() as cursor:
+        cursor.execute("insert into site (name) values ('home') returning site_id")
+        site = int(cursor.fetchone()[0])
+        for registered_at, kwh in registers.items():
+            cursor.execute(
+                "insert into energy (site_id, registered_at, import_kwh, source) values (%s, %s, %s, 'read')",
+                (site, registered_at, kwh),
+            )
+    return site
+
+
+def test_bars_add_up_to_the_headline(record: Any) -> None:
+    site = Household(DAY - timedelta(days=40), 41, solar=True).write(record)
+    for days in (1, 3, 7, 41):
+        data = load(record, site, day_of(DAY - timedelta(days=days - 1), TOKYO, days))
+        assert sum(bar.used_kwh for bar in data.bars) == data.total.used_kwh
+        assert sum(bar.sold_kwh for bar in data.bars) == data.total.sold_kwh
+
+
+def test_bars_are_as_high_as_the_registers_rise(record: Any) -> None:
+    site = registers_only(
+        record, {START: "100.0", START + timedelta(minutes=30): "100.4", START + timedelta(hours=1): "101.5"}
+    )
+    bars = named(drawn(load(record, site, day_of(DAY, TOKYO))), "used")
+    assert [bar.get_height() for bar in bars] == pytest.approx([0.4, 1.1])
+
+
+def test_an_exchanged_meter_leaves_what_is_known(record: Any) -> None:
+    half = timedelta(minutes=30)
+    site = registers_only(
+        record, {START: "5000", START + half: "5001", START + 2 * half: "0.5", START + 3 * half: "2.5"}
+    )
+    with record.cursor() as cursor:
+        for since in (START - timedelta(days=900), START + 2 * half):
+            cursor.execute("insert into meter (site_id, since, unit_kwh) values (%s, %s, 0.1)", (site, since))
+    data = load(record, site, day_of(DAY, TOKYO))
+    assert [bar.used_kwh for bar in data.bars] == [Decimal(1), None, Decimal("2.0")]
+    assert data.total.used_kwh == Decimal("3.0")
+
+
+def test_the_peak_is_the_highest_reading_with_its_minute(record: Any) -> None:
+    site = Household(DAY, 1).write(record)
+    watts = power_w(DAY)
+    data = load(record, site, day_of(DAY, TOKYO))
+    assert data.peak == (START + timedelta(minutes=int(watts.argmax())), watts.max())
+
+
+def test_the_base_load_is_the_lowest_half_hour_mean_of_the_night(record: Any) -> None:
+    site = Household(DAY, 1).write(record)
+    halves = power_w(DAY)[: 5 * 60].reshape(10, 30).mean(axis=1)
+    data = load(record, site, day_of(DAY, TOKYO))
+    assert data.base_load_w == pytest.approx(halves.min())
+
+
+def test_a_single_reading_in_the_night_is_no_base_load(record: Any) -> None:
+    assert load(record, one_reading(record), day_of(DAY, TOKYO)).base_load_w is None
+
+
+def one_reading(record: Any, watts: int = 240) -> int:
+    with record.cursor() as cursor:
+        cursor.execute("insert into site (name) values ('home') returning site_id")
+        site = int(cursor.fetchone()[0])
+        cursor.execute(
+            "insert into power (site_id, measured_at, power_w) values (%s, %s, %s)",
+            (site, START + timedelta(hours=3), watts),
+        )
+    return site
+
+
+def test_the_day_is_compared_with_the_median_of_28_days(record: Any) -> None:
+    # 28 days of 1 to 28 kWh: the median is 14.5. Today: 20.
+    registers, kwh = {}, Decimal(0)
+    for number in range(29):
+        registers[START - timedelta(days=28 - number)] = str(kwh)
+        kwh += number + 1
+    registers[END] = str(kwh - 29 + 20)
+    data = load(record, registers_only(record, registers), day_of(DAY, TOKYO))
+    assert (data.difference.kwh, data.difference.compared_with, data.difference.days) == (Decimal("5.5"), "usual", 28)
+    figure = drawn(data)
+    assert texts(figure, "value")[1] == "+38 %"  # 5.5 / 14.5
+    assert "+5.5 from 14.5 kWh" in texts(figure, "note")
+
+
+def test_with_little_history_it_is_compared_with_the_day_before(record: Any) -> None:
+    site = registers_only(record, {START - timedelta(days=1): "1", START: "5", END: "8"})
+    difference = load(record, site, day_of(DAY, TOKYO)).difference
+    assert (difference.kwh, difference.compared_with) == (Decimal(-1), "yesterday")
+
+
+def test_without_history_it_is_compared_with_nothing(record: Any) -> None:
+    site = registers_only(record, {START: "5", END: "8"})
+    data = load(record, site, day_of(DAY, TOKYO))
+    assert (data.difference, data.usual) == (None, None)
+
+
+def test_a_running_day_is_compared_up_to_the_same_time(record: Any) -> None:
+    noon = timedelta(hours=12)
+    yesterday = START - timedelta(days=1)
+    site = registers_only(record, {yesterday: "1", yesterday + noon: "3", START: "9", START + noon: "12"})
+    data = load(record, site, day_of(DAY, TOKYO), now=START + noon + timedelta(minutes=7))
+    assert data.difference.kwh == Decimal(1)  # 3 kWh by noon, 2 kWh by yesterday's noon
+
+
+def test_a_week_is_compared_with_the_week_before(record: Any) -> None:
+    week = timedelta(days=7)
+    site = registers_only(record, {END - 2 * week: "100", END - week: "150", END: "230"})
+    data = load(record, site, day_of(DAY - timedelta(days=6), TOKYO, 7))
+    assert (data.difference.kwh, data.difference.compared_with, data.difference.days) == (Decimal(30), "before", 7)
+    assert "Against the 7 days before" in texts(drawn(data), "caption")
+
+
+TIERED = Tariff(
+    base_yen=Decimal(300),
+    tiers=(Tier(Decimal(10), Decimal(20)), Tier(None, Decimal(30))),
+    time_of_use=(),
+    export_yen_per_kwh=Decimal(8),
+    fuel_adjustment_yen_per_kwh=Decimal(-2),
+    renewable_levy_yen_per_kwh=Decimal(4),
+    billing_day=1,
+)
+
+
+def test_a_day_costs_what_its_place_in_the_month_makes_it_cost(record: Any) -> None:
+    site = registers_only(record, {midnight(date(2025, 11, 1)): "0", START: "8", END: "13"})
+    data = load(record, site, day_of(DAY, TOKYO), tariff=TIERED)
+    # 2 kWh x 20 + 3 kWh x 30, 5 kWh x (4 - 2), and a thirtieth of 300.
+    assert data.cost_yen == Decimal(40 + 90 + 10 + 10)
+
+
+def test_a_place_in_the_month_that_is_not_known_makes_no_cost(record: Any) -> None:
+    site = registers_only(record, {START: "8", END: "13"})
+    assert load(record, site, day_of(DAY, TOKYO), tariff=TIERED).cost_yen is None
+
+
+def test_the_time_of_use_decides_the_price(record: Any) -> None:
+    half = timedelta(minutes=30)
+    site = registers_only(record, {START: "0", START + half: "1", START + 2 * half: "3"})
+    prices = (Decimal(10), *[Decimal(100)] * 47)
+    tariff = Tariff(Decimal(0), (), prices, None, Decimal(0), Decimal(0), 1)
+    data = load(record, site, day_of(DAY, TOKYO), tariff=tariff)
+    assert data.cost_yen == Decimal(10 + 200)
+    assert "¥210" in texts(drawn(data), "value")
+
+
+# ---- structure
+
+
+def test_panels_say_what_they_show_and_in_which_unit(record: Any) -> None:
+    site = Household(DAY, 1).write(record)
+    data = load(record, site, day_of(DAY, TOKYO))
+    labels = {language: [axes.get_ylabel() for axes in drawn(data, language).axes] for language in text.LANGUAGES}
+    assert labels == {"en": [EN.power_panel, EN.energy_half_hour], "ja": [JA.power_panel, JA.energy_half_hour]}
+    assert all("[" in label for panel in labels.values() for label in panel)
+
+
+def test_the_picture_is_1200_pixels_wide(record: Any) -> None:
+    figure = drawn(load(record, one_reading(record), day_of(DAY, TOKYO)))
+    assert figure.get_figwidth() * figure.dpi == 1200
+
+
+def test_panels_share_their_time_and_their_edges(record: Any) -> None:
+    site = Household(DAY, 1).write(record)
+    figure = drawn(load(record, site, day_of(DAY, TOKYO)), with_current=True)
+    assert len(figure.axes) == 3
+    assert {axes.get_xlim() for axes in figure.axes} == {(float(days_since_epoch(START)), float(days_since_epoch(END)))}
+    assert len({(axes.get_position().x0, axes.get_position().x1) for axes in figure.axes}) == 1
+
+
+def test_the_line_is_the_readings(record: Any) -> None:
+    site = Household(DAY, 1).write(record)
+    (line,) = named(drawn(load(record, site, day_of(DAY, TOKYO))), "power")
+    assert line.get_ydata().tolist() == power_w(DAY).tolist()
+    assert line.get_xdata()[0] == pytest.approx(START.timestamp() / 86_400)
+
+
+def test_what_is_sold_lies_below_zero_in_its_own_colour(record: Any) -> None:
+    site = Household(DAY, 1, solar=True).write(record)
+    figure = drawn(load(record, site, day_of(DAY, TOKYO)))
+    assert {line.get_color() for line in named(figure, "power")} == {style.BOUGHT, style.SOLD}
+    assert figure.axes[0].get_ylim()[0] < power_w(DAY, solar=True).min() < 0
+    assert all(bar.get_height() <= 0 for bar in named(figure, "sold"))
+
+
+def test_a_household_without_sun_has_no_second_colour(record: Any) -> None:
+    site = Household(DAY, 1).write(record)
+    figure = drawn(load(record, site, day_of(DAY, TOKYO)))
+    assert {line.get_color() for line in named(figure, "power")} == {style.BOUGHT}
+    assert named(figure, "sold") == []
+    assert figure.axes[0].get_ylim()[0] == 0  # a scale that does not begin at zero would exaggerate
+
+
+def test_a_hole_is_hatched_with_its_length_and_no_line_crosses_it(record: Any) -> None:
+    hole = (START + timedelta(hours=9), START + timedelta(hours=15))
+    site = Household(DAY, 1, holes=(hole,), history_fills_holes=False).write(record)
+    data = load(record, site, day_of(DAY, TOKYO))
+    assert data.power_gaps == [Gap(*hole)]
+    # The register of 9:00 is lost too: no bar from 8:30 on.
+    assert gaps_of(data) == [Gap(hole[0] - timedelta(minutes=30), hole[1])]
+    figure = drawn(data)
+    assert texts(figure, "gap label") == ["no data 6 h", "no data 6 h 30 min"]
+    assert [patch.get_hatch() for patch in named(figure, "gap")] == ["////"] * 2
+    (line,) = named(figure, "power")
+    inside = [(START.timestamp() + hours * 3600) / 86_400 for hours in (9, 15)]
+    crossing = [y for x, y in zip(line.get_xdata(), line.get_ydata(), strict=True) if inside[0] <= x < inside[1]]
+    assert len(crossing) == 1
+    assert np.isnan(crossing[0])
+
+
+def test_energy_that_the_history_filled_has_no_hole(record: Any) -> None:
+    hole = (START + timedelta(hours=9), START + timedelta(hours=15))
+    site = Household(DAY, 1, holes=(hole,)).write(record)
+    data = load(record, site, day_of(DAY, TOKYO))
+    assert (len(data.power_gaps), gaps_of(data)) == (1, [])
+
+
+def test_readings_with_null_are_a_gap(record: Any) -> None:
+    site = Household(DAY, 1).write(record)
+    with record.cursor() as cursor:
+        cursor.execute(
+            "update power set power_w = null where measured_at >= %s and measured_at < %s",
+            (START + timedelta(hours=2), START + timedelta(hours=3)),
+        )
+    data = load(record, site, day_of(DAY, TOKYO))
+    assert data.power_gaps == [Gap(START + timedelta(hours=2), START + timedelta(hours=3))]
+
+
+def test_several_holes_are_counted_below_the_picture(record: Any) -> None:
+    holes = tuple((START + timedelta(hours=hour), START + timedelta(hours=hour, minutes=5)) for hour in (3, 6, 9))
+    site = Household(DAY, 1, holes=holes).write(record)
+    data = load(record, site, day_of(DAY, TOKYO))
+    assert texts(drawn(data), "footnote") == ["no data for 15 min in all (3 places)"]
+    assert texts(drawn(data, "ja"), "footnote") == ["記録なし 計 15分（3か所）"]
+
+
+def test_a_running_day_ends_at_now(record: Any) -> None:
+    now = START + timedelta(hours=14, minutes=32)
+    site = Household(DAY, 1, until=now).write(record)
+    data = load(record, site, day_of(DAY, TOKYO), now=now + timedelta(seconds=20))
+    figure = drawn(data)
+    assert data.power_gaps == gaps_of(data) == []
+    assert [line.get_xdata()[0] for line in named(figure, "now")] == pytest.approx(
+        [(now.timestamp() + 20) / 86_400] * 2
+    )
+    assert texts(figure, "title") == ["Electricity, Saturday 22 November 2025 (at 14:32)"]
+    assert "until 14:30" in texts(figure, "note")
+
+
+def test_a_single_reading_is_a_dot(record: Any) -> None:
+    figure = drawn(load(record, one_reading(record), day_of(DAY, TOKYO)))
+    (dot,) = named(figure, "alone")
+    assert (list(dot.get_ydata()), dot.get_marker()) == ([240], "o")
+
+
+def test_the_current_has_its_limit_and_both_phases(record: Any) -> None:
+    site = Household(DAY, 1).write(record)
+    data = load(record, site, day_of(DAY, TOKYO))
+    figure = drawn(data, with_current=True, contract_a=Decimal(40))
+    assert [line.get_ydata()[0] for line in named(figure, "contract")] == [40]
+    assert (len(named(figure, "current_r_a")), len(named(figure, "current_t_a"))) == (1, 1)
+    assert "contract 40 A" in texts(figure)
+    assert len(drawn(data).axes) == 2
+
+
+@pytest.mark.parametrize("days", [1, 2, 3, 7, 31, 60, 366])
+def test_a_usual_course_belongs_to_a_day_only(record: Any, days: int) -> None:
+    site = Household(DAY - timedelta(days=9), 10).write(record)
+    data = load(record, site, day_of(DAY - timedelta(days=days - 1), TOKYO, days))
+    assert (data.usual is not None) == (days == 1)
+    assert drawn(data).axes
+
+
+LAYOUTS = [
+    pytest.param(1, False, id="a day"),
+    pytest.param(1, True, id="a sunny day"),
+    pytest.param(7, True, id="a week"),
+    pytest.param(31, True, id="a month"),
+    pytest.param(100, False, id="100 days"),
+    pytest.param(366, True, id="a year"),
+    pytest.param(3653, False, id="ten years"),
+]
+
+
+@pytest.mark.parametrize(("days", "solar"), LAYOUTS)
+def test_no_text_lies_on_another_or_leaves_the_sheet(record: Any, days: int, solar: bool) -> None:
+    hole = (START + timedelta(hours=9), START + timedelta(hours=15))
+    site = Household(DAY - timedelta(days=14), 15, solar=solar, holes=(hole,)).write(record)
+    period = day_of(DAY - timedelta(days=days - 1), TOKYO, days)
+    data = load(record, site, period, now=END - timedelta(minutes=5), tariff=TIERED)
+    for language in text.LANGUAGES:
+        figure = drawn(data, language, with_current=True, contract_a=Decimal(40))
+        assert overlaps(figure, language) == []
+
+
+@pytest.mark.parametrize("language", text.LANGUAGES)
+def test_every_glyph_is_there(record: Any, language: Language, tmp_path: Path) -> None:
+    # matplotlib warns about a glyph that no font has, and a warning is an error here.
+    site = Household(DAY - timedelta(days=8), 9, solar=True).write(record)
+    with style.applied(language):
+        figure = drawn(load(record, site, day_of(DAY, TOKYO)), language, with_current=True)
+        for suffix in ("png", "svg", "pdf"):
+            output.save(figure, tmp_path / f"picture.{suffix}")
+    heads = [(tmp_path / f"picture.{suffix}").read_bytes()[:5] for suffix in ("png", "svg", "pdf")]
+    assert heads == [b"\x89PNG\r", b"<?xml", b"%PDF-"]
+
+
+def test_nobody_elses_style_is_changed(record: Any) -> None:
+    import matplotlib as mpl
+
+    before = dict(mpl.rcParams)
+    drawn(load(record, one_reading(record), day_of(DAY, TOKYO)), "ja")
+    assert dict(mpl.rcParams) == before
+
+
+# ---- time below the panels
+
+
+@pytest.mark.parametrize(
+    ("period", "first", "last"),
+    [
+        (day_of(DAY, TOKYO), "0:00", "24:00"),
+        (day_of(date(2025, 11, 16), TOKYO, 7), "Sun 16", "Sat 22"),
+        (day_of(date(2025, 10, 1), TOKYO, 31), "1\nOct", "31"),
+        (day_of(date(2025, 1, 1), TOKYO, 365), "Jan\n2025", "Dec"),
+        (day_of(date(2016, 1, 1), TOKYO, 3653), "2016", "2025"),
+    ],
+)
+def test_ticks_are_named_as_a_reader_counts(period: Period, first: str, last: str) -> None:
+    labels = ticks(period, "en").labels
+    assert (labels[0][1], labels[-1][1]) == (first, last)
+    assert len(labels) <= 31
+
+
+@pytest.mark.parametrize(("day", "hours"), [(date(2025, 3, 9), 23), (date(2025, 11, 2), 25)])
+def test_ticks_follow_the_clock_where_it_changes(day: date, hours: int) -> None:
+    new_york = ZoneInfo("America/New_York")
+    marks = dict((label, moment) for moment, label in ticks(day_of(day, new_york), "en").labels)
+    assert marks["24:00"] - marks["0:00"] == timedelta(hours=hours)
+    assert marks["12:00"] == datetime.combine(day, time(12), tzinfo=new_york)
+
+
+@pytest.mark.parametrize(
+    ("span", "japanese", "english"),
+    [
+        (timedelta(minutes=25), "25分", "25 min"),
+        (timedelta(hours=6), "6時間", "6 h"),
+        (timedelta(hours=6, minutes=30), "6時間30分", "6 h 30 min"),
+        (timedelta(days=3, hours=4, minutes=5), "3日4時間", "3 d 4 h"),
+        (timedelta(days=1), "1日", "1 d"),
+        (timedelta(hours=23, minutes=59, seconds=40), "1日", "1 d"),
+        (timedelta(seconds=10), "1分", "1 min"),
+    ],
+)
+def test_lengths_are_said_in_words(span: timedelta, japanese: str, english: str) -> None:
+    assert (text.length_of(span, "ja"), text.length_of(span, "en")) == (japanese, english)
+
+
+def test_the_language_comes_from_the_settings_or_the_locale() -> None:
+    assert text.language_of("en", {"LANG": "ja_JP.UTF-8"}) == "en"
+    assert text.language_of(None, {"LANG": "ja_JP.UTF-8"}) == "ja"
+    assert text.language_of(None, {"LC_ALL": "C", "LANG": "ja_JP.UTF-8"}) == "en"
+    assert text.language_of(None, {}) == "en"
+    with pytest.raises(ValueError, match="unknown language 'fr'"):
+        text.language_of("fr", {})
+
+
+def test_index_of_the_usual_course_lies_within_the_day(record: Any) -> None:
+    site = Household(DAY - timedelta(days=28), 29).write(record)
+    usual = load(record, site, day_of(DAY, TOKYO)).usual
+    assert usual.days == 28
+    assert len(usual.power) == 144  # ten minutes each
+    assert isinstance(usual.power.index, pd.DatetimeIndex)
+    assert START <= usual.power.index[0] < usual.power.index[-1] < END
+
+
+# ---- the file
+
+
+def test_the_file_is_named_after_the_day(tmp_path: Path) -> None:
+    assert output.path_of(None, tmp_path, "power_2025-11-22") == tmp_path / "power_2025-11-22.png"
+    assert output.path_of(str(tmp_path), Path(), "power_2025-11-22") == tmp_path / "power_2025-11-22.png"
+    assert output.path_of("a.svg", tmp_path, "x") == Path("a.svg")
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a.png.txt", "picture"])
+def test_a_suffix_we_cannot_write_is_refused(name: str, tmp_path: Path) -> None:
+    with pytest.raises(output.OutputError, match=r"\.png, \.svg, \.pdf"):
+        output.path_of(name, tmp_path, "x")
+
+
+def test_a_failing_save_leaves_the_old_picture_and_nothing_else(tmp_path: Path) -> None:
+    class Broken(Figure):
+        def savefig(self, *args: Any, **kwargs: Any) -> None:
+            args[0].write(b"half")
+            raise OSError(28, "No space left on device")
+
+    path = tmp_path / "power.png"
+    path.write_bytes(b"old")
+    with pytest.raises(OSError, match="No space left"):
+        output.save(Broken(), path)
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == {"power.png": b"old"}
+
+
+def test_a_picture_has_the_permissions_of_any_new_file(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        output.save(Figure(figsize=(1, 1)), tmp_path / "power.png")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "power.png").stat().st_mode) == 0o640
+
+
+def test_a_link_is_written_through(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "power.png").symlink_to(tmp_path / "real" / "today.png")
+    output.save(Figure(figsize=(1, 1)), tmp_path / "power.png")
+    assert (tmp_path / "power.png").is_symlink()
+    assert (tmp_path / "real" / "today.png").read_bytes().startswith(b"\x89PNG")
+
+
+# ---- the command line
+
+
+@pytest.fixture
+def config(database_url: str, tmp_path: Path) -> Path:
+    path = tmp_path / "power_consumption.ini"
+    path.write_text(f"[database]\nurl = {database_url}\n[graph]\nlanguage = en\noutput_dir = {tmp_path}\n", "utf-8")
+    return path
+
+
+def run(arguments: Sequence[str], capsys: pytest.CaptureFixture[str], now: datetime = LATER) -> tuple[int, str, str]:
+    code = power_graph.main(arguments, now=now)
+    printed = capsys.readouterr()
+    return code, printed.out, printed.err
+
+
+def test_the_path_of_the_picture_is_printed(
+    config: Path, connection: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Household(DAY, 1).write(connection)
+    path = tmp_path / "power_2025-11-22.png"
+    assert run(["--config", str(config), "-d", "2025-11-22"], capsys) == (0, f"{path}\n", "")
+    assert path.read_bytes().startswith(b"\x89PNG")
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["power_2025-11-22.png", "power_consumption.ini"]
+
+
+def test_today_is_the_day_in_the_zone_of_the_settings(
+    config: Path, connection: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Household(DAY, 1).write(connection)
+    code, out, _ = run(["--config", str(config)], capsys, now=START + timedelta(minutes=1))
+    assert (code, out) == (0, f"{tmp_path / 'power_2025-11-22.png'}\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["-d", "2025-12-25"], 2, "in the future"),
+        (["--from", "2025-11-20", "--to", "2025-11-19"], 2, "is not after"),
+        (["-d", "22/11/2025"], 2, "is no date"),
+        (["-d", "2025-11-22", "-o", "picture.gif"], 2, r"\.png, \.svg, \.pdf"),
+        (["-d", "2025-11-20"], 1, r"no data from 2025-11-20 00:00 to 2025-11-21 00:00 \(Asia/Tokyo\)"),
+        (["-d", "2025-11-22", "-o", "/nowhere/at/all.png"], 1, "/nowhere/at is no directory"),
+        (["-d", "2025-11-22", "-o", "/proc/power.png"], 1, "/proc.* cannot be written"),
+    ],
+)
+def test_bad_input_is_one_line(
+    config: Path,
+    connection: Any,
+    arguments: list[str],
+    code: int,
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    Household(DAY, 1).write(connection)
+    got, out, err = run(["--config", str(config), *arguments], capsys)
+    assert (got, out) == (code, "")
+    assert re.search(message, err)
+    assert err.count("\n") == 1
+    assert err.startswith("power_graph.py: ")
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--lang", "fr"], ["--days", "many"], ["-d", "today", "--days", "2"], ["--nonsense"]]
+)
+def test_wrong_usage_ends_with_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        power_graph.main(arguments)
+    assert caught.value.code == 2
+    assert "usage: power_graph.py" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("content", "code", "message"),
+    [
+        (None, 2, "no such file"),
+        ("[graph]\ntimezone = Asia/Edo\n", 2, "timezone"),
+        ("[graph]\nlanguage = fr\n", 2, "language"),
+        ("[graf]\n", 2, "did you mean graph"),
+        ("[storage]\ndata_dir = nowhere\n", 1, "holds no record yet"),
+        ("[database]\nurl = postgresql://someone:hunter2@127.0.0.1:1/power\n", 1, "is it running"),
+        ("[storage]\nsite = cabin\n[database]\nurl = {url}\n", 1, "no site 'cabin'"),
+    ],
+)
+def test_wrong_settings_and_a_database_that_is_away_are_one_line(
+    content: str | None,
+    code: int,
+    message: str,
+    database_url: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    path = tmp_path / "power.ini"
+    if content is not None:
+        path.write_text(content.format(url=database_url), "utf-8")
+        path.chmod(0o600)
+    got, out, err = run(["--config", str(path), "-o", str(tmp_path)], capsys)
+    assert (got, out, err.count("\n")) == (code, "", 1)
+    assert message in err
+    assert "hunter2" not in err
+
+
+def test_missing_tables_are_named_with_the_command_that_makes_them(
+    empty_database_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "power.ini"
+    path.write_text(f"[database]\nurl = {empty_database_url}\n", "utf-8")
+    code, _, err = run(["--config", str(path), "-o", str(tmp_path)], capsys)
+    assert (code, err.count("\n")) == (1, 1)
+    assert re.search(r"run: psql -1 -v ON_ERROR_STOP=1 -f \S+init\.sql ", err)
+
+
+@pytest.mark.parametrize("script", ["power_graph.py", "temp_graph.py"])
+def test_help_imports_nothing_heavy(script: str) -> None:
+    code = (
+        f"import sys, runpy; sys.argv = [{script!r}, '-h']\n"
+        "try:\n    runpy.run_path(sys.argv[0], run_name='__main__')\n"
+        "except SystemExit as end:\n    assert end.code == 0\n"
+        "heavy = {'matplotlib', 'pandas', 'numpy', 'psycopg2', 'zoneinfo', 'datetime'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "Ranges are half-open" in done.stdout
+
+
+def test_a_picture_needs_neither_a_display_nor_pyplot(config: Path, connection: Any, tmp_path: Path) -> None:
+    Household(DAY, 1).write(connection)
+    code = (
+        "import sys, power_graph\n"
+        f"assert power_graph.main(['--config', {str(config)!r}, '-d', '2025-11-22', '--lang', 'ja']) == 0\n"
+        "assert 'matplotlib.pyplot' not in sys.modules"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        cwd=ROOT,
+        env={"PATH": os.environ["PATH"], "HOME": str(tmp_path), "TZ": "America/New_York"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
