@@ -74,7 +74,11 @@ class RadioLog:
 
 
 class Poller:
-    """One household's poller. *on_alive* is called often while the loop is healthy (a watchdog)."""
+    """One household's poller.
+
+    *on_alive* is called at least every *alive_every_s* seconds between two rounds, and *on_status* is told in a line
+    how things stand after each: both for whoever supervises the process.
+    """
 
     def __init__(
         self,
@@ -89,6 +93,7 @@ class Poller:
         radio_log: RadioLog,
         should_stop: Callable[[], bool] = lambda: False,
         on_alive: Callable[[], None] = lambda: None,
+        on_status: Callable[[str], None] = lambda _text: None,
         alive_every_s: float = 60.0,
     ) -> None:
         self._session = session
@@ -101,6 +106,7 @@ class Poller:
         self._radio_log = radio_log
         self._should_stop = should_stop
         self._on_alive = on_alive
+        self._on_status = on_status
         self._alive_every_s = alive_every_s
         self._failures = 0
         self.missed_ticks = 0
@@ -141,7 +147,16 @@ class Poller:
         if power is not None:
             self._session.reading_stored()
             self.last_power = power
+        self._on_status(self._status(power))
         return power
+
+    def _status(self, power: PowerRow | None) -> str:
+        if power is None:
+            why = self.last_failure if self._session.up else self._session.link.why_silent
+            last = f"; the last at {self.last_power.measured_at:%Y-%m-%d %H:%M} UTC" if self.last_power else ""
+            return f"no reading: {why}{last}"
+        watts = "power not measured" if power.power_w is None else f"{power.power_w} W"
+        return f"{watts} at {power.measured_at:%H:%M:%S} UTC"
 
     def _wait_for(self, tick: datetime) -> bool:
         """Listen and do the duties until *tick*; False when asked to stop."""

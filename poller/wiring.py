@@ -115,6 +115,7 @@ def wired(settings: Settings, sensors: Sensors, *, stop: StopSignal, worker: boo
             radio_log=radio_log,
             should_stop=stop.requested,
             on_alive=notifier.watchdog,
+            on_status=notifier.status,
             alive_every_s=(notifier.watchdog_interval_s or 120.0) / 2,
         )
         yield Parts(poller, session, meter, store, clock)
