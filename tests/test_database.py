@@ -15,7 +15,6 @@ from typing import Any
 
 import psycopg2
 import pytest
-from fakes_storage import FIRST_AT, full_round, power_row, round_of
 
 from storage.connection import connect, masked_url
 from storage.database import Database
@@ -23,6 +22,7 @@ from storage.embedded import EmbeddedServer
 from storage.errors import DatabaseAwayError, MissingTablesError
 from storage.records import EnergyRow, MeterRow, RadioEventRow, Round
 from storage.schema import init_sql_path
+from tests.fakes_storage import FIRST_AT, full_round, power_row, round_of
 
 ODD_PASSWORD = "s3cr3t/p@ss:w%rd"  # a fake, made of what urls stumble over
 

@@ -18,7 +18,6 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from fakes_storage import full_round, round_of
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -26,6 +25,7 @@ from storage.errors import SpoolError, SpoolFullError
 from storage.records import Bme280Row, Co2Row, CpuTemperatureRow, EnergyRow, MeterRow, PowerRow, RadioEventRow, Round
 from storage.rows_json import round_from_json, round_to_json
 from storage.spool import Spool
+from tests.fakes_storage import full_round, round_of
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -247,7 +247,7 @@ def run_with_mount(mount: str, directory: Path, script: str, argument: Path) -> 
     """Run a Python script after a shell command that mounts something on $1; return what it printed."""
     ran = subprocess.run(
         [*MOUNTING, "sh", "-ec", f'{mount}; exec "$2" -c "$3" "$4"', "sh", directory, sys.executable, script, argument],
-        env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"},
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         timeout=60,
@@ -259,7 +259,7 @@ def run_with_mount(mount: str, directory: Path, script: str, argument: Path) -> 
 FILL_A_SMALL_DISK = """
     import sys
     from pathlib import Path
-    from fakes_storage import full_round, round_of
+    from tests.fakes_storage import full_round, round_of
     from storage.errors import SpoolFullError
     from storage.spool import Spool
 
@@ -315,7 +315,7 @@ def test_a_directory_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 APPEND_ONE = """
     import sys
     from pathlib import Path
-    from fakes_storage import round_of
+    from tests.fakes_storage import round_of
     from storage.errors import SpoolError, SpoolFullError
     from storage.spool import Spool
 
@@ -354,7 +354,7 @@ def test_every_round_whose_append_returned_survives_kill_9(tmp_path: Path, path:
         textwrap.dedent("""
             import sys
             from pathlib import Path
-            from fakes_storage import round_of
+            from tests.fakes_storage import round_of
             from storage.spool import Spool
 
             spool = Spool(Path(sys.argv[1]))
@@ -363,7 +363,7 @@ def test_every_round_whose_append_returned_survives_kill_9(tmp_path: Path, path:
                 print(number, flush=True)
         """)
     )
-    environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     with subprocess.Popen([sys.executable, script, path], env=environment, stdout=subprocess.PIPE, text=True) as child:
         assert child.stdout is not None
         for line in child.stdout:
