@@ -17,7 +17,17 @@ from charts import style
 from charts.gaps import Gap
 from charts.period import Period, midnight
 from charts.steps import month_starts
-from charts.text import Language, Words, clock, length_of, month_name, short_date, weekday_and_day, width_em
+from charts.text import (
+    Language,
+    Words,
+    clock,
+    length_of,
+    missing_in_words,
+    month_name,
+    short_date,
+    weekday_and_day,
+    width_em,
+)
 
 _DAY_S = 86_400.0
 _WIDTH_PT = (style.WIDTH_IN - 1.2) * 72
@@ -147,24 +157,28 @@ def gaps_in_words(gaps: Sequence[Gap], period: Period, words: Words) -> str:
     """Say how much is missing where the picture itself does not: several holes, or one too narrow for its label."""
     if not gaps or (len(gaps) == 1 and gap_label(gaps[0], period, words)):
         return ""
-    length = length_of(sum((gap.length for gap in gaps), timedelta()), words.language)
     places = words.missing_places.format(count=len(gaps)) if len(gaps) > 1 else ""
-    return words.missing_total.format(length=length) + places
+    return missing_in_words(sum((gap.length for gap in gaps), timedelta()), words) + places
 
 
-def hatch_gaps(axes: Axes, gaps: Iterable[Gap], period: Period, words: Words, *, named: Container[Gap] = ()) -> None:
+def hatch_gaps(axes: Axes, gaps: Sequence[Gap], period: Period, words: Words, *, named: Container[Gap] = ()) -> None:
     """Hatch what is missing, with its length where that fits and no panel above has *named* the same hole.
 
     The hatch hides what is usual there: that is no measurement.
     """
-    look: dict[str, Any] = {"facecolor": style.HOLE, "edgecolor": style.HOLE_HATCH, "hatch": "////", "linewidth": 0}
     for gap in gaps:
         start, end = (float(days_since_epoch(moment)) for moment in (gap.start, gap.end))
-        axes.axvspan(start, end, zorder=2.4, gid="gap", **look)
+        style.hatch(axes, start, end, zorder=2.4)
+    label_gaps(axes, [gap for gap in gaps if gap not in named], period, words)
+
+
+def label_gaps(axes: Axes, gaps: Iterable[Gap], period: Period, words: Words) -> None:
+    """Write into each hole how long it is, where that fits."""
+    for gap in gaps:
         label = gap_label(gap, period, words)
-        if label and gap not in named:
+        if label:
             axes.text(
-                (start + end) / 2,
+                float(days_since_epoch(gap.start + gap.length / 2)),
                 0.5,
                 label[0],
                 transform=axes.get_xaxis_transform(),
@@ -175,6 +189,7 @@ def hatch_gaps(axes: Axes, gaps: Iterable[Gap], period: Period, words: Words, *,
                 color=style.MUTED,
                 gid="gap label",
                 bbox={"facecolor": style.HOLE, "edgecolor": "none", "pad": 2.0},
+                zorder=2.5,
             )
 
 

@@ -31,7 +31,7 @@ def draw_energy(axes: Axes, data: PowerData, words: Words) -> None:
     }
     style.name_panel(axes, names[data.step])
     hatch_gaps(axes, gaps_of(data), data.period, words)
-    axes.axhline(0, color=style.MUTED, linewidth=0.9, zorder=2.5)
+    axes.axhline(0, color=style.MUTED, linewidth=0.9, zorder=2.3)
     axes.yaxis.set_major_formatter(lambda value, _: f"{abs(value):,.10g}")
     known = [bar for bar in data.bars if bar.used_kwh is not None or bar.sold_kwh is not None]
     labelled = False

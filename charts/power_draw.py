@@ -14,7 +14,8 @@ from charts import style
 from charts.axis import days_since_epoch, draw_line, gaps_in_words, hatch_gaps, mark_now, set_time_axis
 from charts.energy_draw import draw_energy
 from charts.power_load import Difference, PowerData
-from charts.text import WORDS, Language, Words, kwh, number, period_title, signed, when
+from charts.text import WORDS, Language, Words, kwh, missing_in_words, number, period_title, signed, when
+from charts.time_of_day import draw_time_of_day
 from storage.series import Energy
 
 _POWER_IN, _ENERGY_IN, _CURRENT_IN = 3.5, 1.75, 1.5
@@ -29,11 +30,16 @@ def draw(
     heights = [_POWER_IN, _ENERGY_IN, *([_CURRENT_IN] if has_current else [])]
     title = period_title(data.period, words.power_title, words, now=data.now)
     footnote = gaps_in_words(data.power_gaps, data.period, words)
+    if data.time_of_day is not None:  # its cells show holes that are shorter than a point
+        footnote = missing_in_words(data.time_of_day.missing, words)
     figure, panels = style.sheet(title, _key_figures(data, words), heights, footnote)
     for axes in panels:
         style.quiet(axes)
     set_time_axis(panels, data.period, language)
-    _draw_power(panels[0], data, words)
+    if data.time_of_day is not None:
+        draw_time_of_day(panels[0], data, data.time_of_day, words)
+    else:
+        _draw_power(panels[0], data, words)
     draw_energy(panels[1], data, words)
     if has_current:
         _draw_current(panels[2], data, words, contract_a)
@@ -128,7 +134,7 @@ def _draw_power(axes: Axes, data: PowerData, words: Words) -> None:
         if data.is_aggregated:
             key.append((words.mean_and_extremes, style.MUTED))
     axes.set_ylim(lowest * 1.08, highest * 1.08)
-    axes.axhline(0, color=style.MUTED, linewidth=0.9, zorder=2.5)
+    axes.axhline(0, color=style.MUTED, linewidth=0.9, zorder=2.3)
     if data.peak is not None:
         axes.plot(
             days_since_epoch(data.peak[0]), data.peak[1], "o", color=style.BOUGHT, markersize=5, zorder=4, gid="peak"

@@ -12,6 +12,7 @@ kWh are differences of the meter's registers and stay exact decimals. The other 
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -19,7 +20,9 @@ from datetime import UTC, datetime, time, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from charts import tariff as prices
 from charts.gaps import Gap, find_gaps, interval_s, to_frame
@@ -49,6 +52,24 @@ class Usual:
 
 
 @dataclass(frozen=True, slots=True)
+class TimeOfDay:
+    """When in the day power is used: mean power of each half hour (48 rows) over the days of each point (columns)."""
+
+    edges: list[datetime]  # one more than there are columns
+    mean_w: NDArray[np.float64]  # NaN where nothing was read
+
+    @property
+    def missing(self) -> timedelta:
+        """How long nothing was read, in whole half hours; of a point of several days, at most all of it."""
+        read = (~np.isnan(self.mean_w)).sum(axis=0).tolist()
+        total = timedelta()
+        for start, end, half_hours in zip(self.edges, self.edges[1:], read, strict=False):
+            whole = min((end - start) // HALF_HOUR, 48)
+            total += max(whole - half_hours, 0) / whole * (end - start) if whole else timedelta()
+        return total
+
+
+@dataclass(frozen=True, slots=True)
 class Difference:
     """How much more than usual was bought; negative: less."""
 
@@ -67,6 +88,7 @@ class PowerData:
     power: pd.DataFrame | None  # mean_w, lowest_w, highest_w, current_r_a, current_t_a; NaN in gaps
     power_gaps: list[Gap]
     is_aggregated: bool  # a point is a mean of several readings
+    time_of_day: TimeOfDay | None  # only where a point is a day or more
     usual: Usual | None
     step: Step
     bars: list[series.Energy]
@@ -103,6 +125,7 @@ def load(connection: Connection, site: int, period: Period, *, now: datetime, ta
         power=frame,
         power_gaps=gaps,
         is_aggregated=any(bucket.readings > 1 for bucket in buckets),
+        time_of_day=_time_of_day(connection, site, period, until) if buckets else None,
         usual=_usual(connection, site, period) if period.seconds <= _A_DAY_AND_A_BIT_S else None,
         step=step,
         bars=bars,
@@ -112,6 +135,18 @@ def load(connection: Connection, site: int, period: Period, *, now: datetime, ta
         difference=_difference(connection, site, period, total),
         cost_yen=_cost_yen(connection, site, period, total, tariff) if tariff else None,
     )
+
+
+def _time_of_day(connection: Connection, site: int, period: Period, until: datetime) -> TimeOfDay | None:
+    length_s = series.bucket_s(period.start, until)
+    if length_s < 86_400:
+        return None
+    count = math.ceil((until - period.start).total_seconds() / length_s)
+    mean_w = np.full((48, count), np.nan)
+    for number, half_hours, means_w in series.power_by_time_of_day(connection, site, period.start, until, period.zone):
+        mean_w[half_hours, number] = means_w
+    edges = [period.start + timedelta(seconds=length_s * number) for number in range(count)]
+    return TimeOfDay([*edges, until], mean_w)
 
 
 def _energy(

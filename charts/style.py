@@ -169,3 +169,10 @@ def quiet(axes: Axes) -> None:
     axes.tick_params(axis="y", length=0, labelsize=9.5)
     axes.tick_params(axis="x", labelsize=9.5, color=MUTED)
     axes.ticklabel_format(axis="y", style="plain", useOffset=False)
+
+
+def hatch(axes: Axes, left: float, right: float, *, zorder: float) -> None:
+    """Fill the height of the panel with the sign for "nothing was measured"."""
+    axes.axvspan(
+        left, right, facecolor=HOLE, edgecolor=HOLE_HATCH, hatch="////", linewidth=0, zorder=zorder, gid="gap"
+    )  # fmt: skip

@@ -31,6 +31,7 @@ class Words:
     air_title: str
     # panels: what, and its unit
     power_panel: str
+    time_of_day_panel: str
     energy_half_hour: str
     energy_hour: str
     energy_day: str
@@ -92,6 +93,7 @@ JA = Words(
     power_title="{when}の電気",
     air_title="{when}の空気",
     power_panel="電力 [W]",
+    time_of_day_panel="時刻ごとの電力 [W]",
     energy_half_hour="30分ごとの電力量 [kWh]",
     energy_hour="1時間ごとの電力量 [kWh]",
     energy_day="1日ごとの電力量 [kWh]",
@@ -150,6 +152,7 @@ EN = Words(
     power_title="Electricity, {when}",
     air_title="Air in the room, {when}",
     power_panel="Power [W]",
+    time_of_day_panel="Power by time of day [W]",
     energy_half_hour="Energy per half hour [kWh]",
     energy_hour="Energy per hour [kWh]",
     energy_day="Energy per day [kWh]",
@@ -266,6 +269,11 @@ def length_of(span: timedelta, language: Language) -> str:
     amounts = (days, hours, minutes_left if days == 0 else 0)
     parts = [f"{amount}{name}" for amount, name in zip(amounts, names, strict=True) if amount]
     return ("" if language == "ja" else " ").join(parts)
+
+
+def missing_in_words(length: timedelta, words: Words) -> str:
+    """Say how much is missing in all; nothing where nothing is."""
+    return words.missing_total.format(length=length_of(length, words.language)) if length else ""
 
 
 def width_em(text: str) -> float:

@@ -59,6 +59,27 @@ group by 1
 order by 1
 """
 
+# Half hours first: only those are turned into local time, not each reading. An array a column keeps a year small.
+_POWER_BY_TIME_OF_DAY = """
+with half_hours as (
+    select floor(date_part('epoch', measured_at) / 1800) * 1800 as half_hour_s,
+           sum(power_w)::float8 as sum_w, count(*) as readings
+    from power
+    where site_id = %(site_id)s and measured_at >= %(start)s and measured_at < %(end)s and power_w is not null
+    group by 1
+), local_time as (
+    select greatest(floor((half_hour_s - %(origin_s)s) / %(bucket_s)s), 0)::integer as number,
+           to_timestamp(half_hour_s) at time zone %(zone)s as local_at, sum_w, readings
+    from half_hours
+), cells as (
+    select number, (date_part('hour', local_at) * 2 + floor(date_part('minute', local_at) / 30))::integer as half_hour,
+           sum(sum_w) / sum(readings) as mean_w
+    from local_time
+    group by 1, 2
+)
+select number, array_agg(half_hour) as half_hours, array_agg(mean_w) as means_w from cells group by 1 order by 1
+"""
+
 _DAYS_WITH_POWER = """
 select count(*) from unnest(%(starts)s::timestamptz[], %(ends)s::timestamptz[]) as day(start_at, end_at)
 where exists (
@@ -162,6 +183,14 @@ class UsualPower(NamedTuple):
     high_w: float
 
 
+class PowerColumn(NamedTuple):
+    """The mean power of each half hour of the day (0 to 47, where there are readings) over the days of one point."""
+
+    number: int  # of the point, from 0
+    half_hours: list[int]
+    means_w: list[float]
+
+
 class Energy(NamedTuple):
     """kWh between two registers, exact; None where a register is missing or the meter was exchanged."""
 
@@ -206,6 +235,14 @@ def site_id(connection: Connection, name: str) -> int | None:
 def power(connection: Connection, site: int, start: datetime, end: datetime) -> list[PowerBucket]:
     """Read the power, a bucket a point; readings without power are left out, so that they show as gaps."""
     return [PowerBucket(*row) for row in _fetch(connection, _POWER, **_range(site, start, end))]
+
+
+def power_by_time_of_day(
+    connection: Connection, site: int, start: datetime, end: datetime, zone: ZoneInfo
+) -> list[PowerColumn]:
+    """Read when in the day power is used, a column a point; for ranges whose points are days."""
+    values = _range(site, start, end)
+    return [PowerColumn(*row) for row in _fetch(connection, _POWER_BY_TIME_OF_DAY, **values, zone=zone.key)]
 
 
 def moment_of_power(connection: Connection, site: int, bucket: PowerBucket, power_w: int) -> datetime:

@@ -391,6 +391,35 @@ def test_a_usual_course_belongs_to_a_day_only(record: Any, days: int) -> None:
     assert drawn(data).axes
 
 
+def test_a_year_shows_when_in_the_day_power_is_used(record: Any) -> None:
+    first = DAY - timedelta(days=59)
+    hole = (START + timedelta(hours=9), START + timedelta(hours=15))
+    site = Household(first, 60, solar=True, holes=(hole,)).write(record)
+    data = load(record, site, day_of(first, TOKYO, 60))
+    cells = data.time_of_day.mean_w
+    assert cells.shape == (48, 60)
+    means = [power_w(first + timedelta(days=number), solar=True).reshape(48, 30).mean(axis=1) for number in range(60)]
+    means[-1][18:30] = np.nan  # 9:00 to 15:00 of the last day
+    np.testing.assert_allclose(cells, np.array(means).T)
+    figure = drawn(data)
+    assert texts(figure, "footnote") == ["no data for 6 h in all"]
+    (mesh,) = named(figure, "time of day")
+    assert mesh.get_array().mask.sum() == 12
+    assert figure.axes[0].get_ylabel() == EN.time_of_day_panel
+
+
+def test_columns_follow_the_clock_where_it_changes(record: Any) -> None:
+    # New York, 2025: clocks go back on 2 November; 12:00 is 16:00 UTC before and 17:00 UTC after.
+    noons = [datetime(2025, 10, 20, 16, tzinfo=UTC), datetime(2025, 11, 20, 17, tzinfo=UTC)]
+    with record.cursor() as cursor:
+        cursor.execute("insert into site (name) values ('home') returning site_id")
+        site = int(cursor.fetchone()[0])
+        for noon in noons:
+            cursor.execute("insert into power (site_id, measured_at, power_w) values (%s, %s, 700)", (site, noon))
+    data = load(record, site, day_of(date(2025, 10, 1), ZoneInfo("America/New_York"), 61))
+    assert np.argwhere(~np.isnan(data.time_of_day.mean_w)).tolist() == [[24, 19], [24, 50]]
+
+
 LAYOUTS = [
     pytest.param(1, False, id="a day"),
     pytest.param(1, True, id="a sunny day"),
