@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv6Address
 
 from skstack.lines import MAX_PAYLOAD_BYTES
@@ -215,6 +216,7 @@ def send_udp(dialect: Dialect, address: IPv6Address, payload: bytes, port: int =
     return Command("SKSENDTO", args, payload)
 
 
+@lru_cache(maxsize=16)
 def _expanded(address: IPv6Address) -> str:
     """Eight groups of four upper-case digits: the only form that every module accepts (ER06 otherwise)."""
     return address.exploded.upper()

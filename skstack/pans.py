@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, field
+from functools import lru_cache
 from ipaddress import IPv6Address
 
 from skstack.values import Line, PanField
@@ -16,6 +17,7 @@ def signal_dbm(lqi: int) -> float:
     return 0.275 * lqi - 104.27
 
 
+@lru_cache(maxsize=16)
 def link_local(mac: bytes) -> IPv6Address:
     """Return FE80::/64 and the MAC of 8 bytes with the universal/local bit flipped, as SKLL64 does.
 
