@@ -93,7 +93,7 @@ class HalfHourRecord:
         if abs(at - self._meter_clock.now()) > _OUT_OF_STEP:
             logger.warning("a register is dropped: its time %s is not that of the meter's clock", at)
             return
-        if source == "read" and at <= self._latest:
-            return  # still the half hour before: ask again
+        if at == self._latest or (source == "read" and at < self._latest):
+            return  # told twice, or asked for too early: still the half hour before
         self._latest = max(self._latest, at)
         self._rows.append(EnergyRow(at, half_hour.import_kwh, half_hour.export_kwh, source))

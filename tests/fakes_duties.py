@@ -121,10 +121,18 @@ class Home:
             self,
             clock=self.clock,
             interval_s=self._interval_s,
-            duties=self.duties,
+            duties=self,
             radio_log=self.radio_log,
             should_stop=lambda: self.clock.monotonic() >= self._stop_at,
         )
+
+    def work(self, until: float) -> float:
+        """Be the duties: do them, but wake up in time to stop."""
+        return min(self.duties.work(until), self._stop_at)
+
+    def rows(self) -> Sequence[Row]:
+        """Be the duties."""
+        return self.duties.rows()
 
     def write(self, stored: Round, /) -> None:
         """Be the store: keep the round, and put it into the database."""
@@ -138,8 +146,8 @@ class Home:
         self.poller.run()
 
     def run_until(self, time: datetime) -> None:
-        """Let it be *time*, truly."""
-        self.run(time - self.true_now())
+        """Let it be one second to *time*, truly: a tick at *time* is still to come."""
+        self.run(time - self.true_now() - timedelta(seconds=1))
 
     def silence_export(self) -> None:
         """Let the meter list its export properties, with no data in any of them."""

@@ -1,0 +1,149 @@
+"""What is done between two polls: the half-hour record and the clocks, beside a real database.
+
+The household draws 600 W, 0.3 kWh a half hour; at noon 151.2 kWh are counted (see test_meter).
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from decimal import Decimal
+
+import pytest
+
+from skstack.echonet import Frame, Property
+from storage.records import EnergyRow, PowerRow
+from tests.fakes_duties import HALF_HOUR, MINUTE, NOON, Home
+
+AT_NOON_KWH = Decimal("151.2")
+
+
+def home_at(url: str, **options: object) -> Home:
+    """Return a home whose record is complete up to now, so that there is no history to be read."""
+    home = Home(url, days_before=10, **{"start_import_kwh": 0, "start_export_kwh": 0, **options})  # type: ignore[arg-type]  # by name
+    home.execute(
+        f"insert into site (name) values ('home'); insert into energy (site_id, registered_at, source) "
+        f"select site_id, generate_series('{NOON}'::timestamptz - interval '101 days', '{NOON - HALF_HOUR}', "
+        f"interval '30 minutes'), 'history' from site"
+    )
+    return home
+
+
+def energy(home: Home) -> list[EnergyRow]:
+    return [row for row in home.of(EnergyRow) if row.registered_at >= NOON]
+
+
+def polls(home: Home) -> list[PowerRow]:
+    return [row for row in home.of(PowerRow) if row.power_w is not None]
+
+
+def test_a_notification_is_kept_at_the_meters_own_time(database_url: str) -> None:
+    home = home_at(database_url)
+    home.run_until(NOON + timedelta(hours=1, minutes=1))
+    assert energy(home) == [
+        EnergyRow(NOON, AT_NOON_KWH, Decimal("0.0"), "notified"),
+        EnergyRow(NOON + HALF_HOUR, AT_NOON_KWH + Decimal("0.3"), Decimal("0.0"), "notified"),
+        EnergyRow(NOON + 2 * HALF_HOUR, AT_NOON_KWH + Decimal("0.6"), Decimal("0.0"), "notified"),
+    ]
+    assert home.asked(0xEA) == []
+
+
+def test_a_register_that_was_not_told_is_asked_for_from_minute_five(database_url: str) -> None:
+    home = home_at(database_url, notification_delay_s=1700.0)
+    home.run_until(NOON + timedelta(minutes=20))
+    assert energy(home) == [EnergyRow(NOON, AT_NOON_KWH, Decimal("0.0"), "read")]
+    assert [at for at, _ in home.asked(0xEA)] == [pytest.approx(NOON + 5 * MINUTE, abs=timedelta(seconds=2))]
+
+
+def test_what_is_told_after_it_was_read_changes_nothing(database_url: str) -> None:
+    home = home_at(database_url, notification_delay_s=600.0)
+    home.run_until(NOON + timedelta(minutes=20))
+    assert home.execute(f"select source from energy where registered_at = '{NOON}'") == [("read",)]
+
+
+def test_a_register_is_asked_for_a_few_times_and_not_for_ever(database_url: str) -> None:
+    home = home_at(database_url, notification_delay_s=1750.0)
+    home.tamper(lambda request, answer: None if 0xEA in {each.epc for each in request.properties} else answer)
+    home.run_until(NOON + timedelta(minutes=29))
+    assert energy(home) == []
+    times = sorted({at.replace(second=0, microsecond=0) for at, _ in home.asked(0xEA)})
+    assert times[0] == NOON + 5 * MINUTE
+    assert times[-1] < NOON + 15 * MINUTE
+    assert len(polls(home)) == 29  # 12:00 to 12:28: every one of them on its tick
+    assert home.poller.missed_ticks == 0
+
+
+def test_only_the_direction_that_is_measured_is_kept(database_url: str) -> None:
+    home = home_at(database_url, measures_export=False)
+    home.run_until(NOON + MINUTE)
+    assert energy(home) == [EnergyRow(NOON, AT_NOON_KWH, None, "notified")]
+
+
+def test_a_row_without_one_of_its_directions_is_not_written(database_url: str) -> None:
+    def without_export(request: Frame, answer: Frame | None) -> Frame | None:
+        """Let EB carry no data, though the register of now (E3) has some."""
+        if answer is None or request.properties[0].epc != 0xEA:
+            return answer
+        imported, exported = answer.properties
+        return request.answer(answer.esv, (imported, Property(0xEB, exported.edt[:-4] + b"\xff\xff\xff\xfe")))
+
+    home = home_at(database_url, notification_delay_s=1700.0)
+    home.tamper(without_export)
+    home.run_until(NOON + timedelta(minutes=20))
+    assert len(home.asked(0xEB)) > 1
+    assert energy(home) == []
+
+
+def test_the_clocks_are_compared_once_a_session(database_url: str) -> None:
+    home = home_at(database_url)
+    home.run_until(NOON + timedelta(minutes=5))
+    home.module.emit_event(0x26, home.clock.time_s)
+    home.run_until(NOON + timedelta(minutes=10))
+    assert [row.duration_s for row in home.events("clock_difference")] == [0.0, 0.0]
+    assert len(home.asked(0x97)) == 2
+
+
+def test_the_difference_of_the_clocks_is_told_with_its_direction(database_url: str) -> None:
+    home = home_at(database_url, machine_ahead=timedelta(minutes=20))
+    home.run_until(NOON + timedelta(minutes=1))
+    (event,) = home.events("clock_difference")
+    # read at 12:00 and some moments by the meter, whose minute ends at 12:01: the machine has 12:20 and some moments
+    assert event.duration_s == pytest.approx(19 * 60, abs=5)
+    assert event.detail == "the meter's clock is behind"
+
+
+def test_a_clock_that_is_set_is_compared_again(database_url: str) -> None:
+    home = home_at(database_url, machine_ahead=timedelta(minutes=-20))
+    home.run_until(NOON + timedelta(minutes=2))
+    home.machine_ahead = timedelta(0)
+    home.run_until(NOON + timedelta(minutes=4))
+    assert [row.detail for row in home.events("clock_difference")] == [
+        "the meter's clock is ahead",
+        "the meter's clock is the same",
+    ]
+
+
+def test_half_hours_are_right_whatever_the_machines_clock_says(database_url: str) -> None:
+    home = home_at(database_url, machine_ahead=timedelta(hours=-5, minutes=-13), notification_delay_s=1700.0)
+    home.run_until(NOON + timedelta(minutes=40))
+    assert [(row.registered_at, row.import_kwh) for row in energy(home)] == [
+        (NOON, AT_NOON_KWH),
+        (NOON + HALF_HOUR, AT_NOON_KWH + Decimal("0.3")),
+    ]
+
+
+def test_a_meter_whose_clock_is_out_of_reach_is_asked_three_times(database_url: str) -> None:
+    home = home_at(database_url)
+    home.tamper(lambda request, answer: None if 0x97 in {each.epc for each in request.properties} else answer)
+    home.run_until(NOON + timedelta(minutes=20))
+    assert home.events("clock_difference") == []
+    assert len({at.replace(second=0, microsecond=0) for at, _ in home.asked(0x97)}) <= 6  # 3 tries of up to 20 s
+    assert [row.registered_at for row in energy(home)] == [NOON]  # which does not wait for it for ever
+
+
+def test_nothing_is_asked_while_the_link_is_down(database_url: str) -> None:
+    home = home_at(database_url)
+    home.run_until(NOON + 2 * MINUTE)
+    home.module.emit_event(0x32, home.clock.time_s)
+    home.run_until(NOON + timedelta(minutes=20))
+    assert home.module.violations == []
+    assert home.asked(0xEA) == []
