@@ -1,0 +1,163 @@
+"""--check: tries every part in order and reports, with what to do about a failure.
+
+It does what the poller does at its start, and takes one reading that it does not store. Whatever happens, the session
+is ended and the port closed. Where a poller is running, the radio and the sensors are left to that one.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import stat
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack, closing
+from functools import partial
+from pathlib import Path
+from typing import TextIO
+
+from poller.checks_radio import RadioCheck, RadioTimings
+from poller.checks_record import DatabaseCheck, check_data_dir, secrets_of
+from poller.checks_report import CheckFailedError, Report, StoppedError
+from poller.clock import Clock, SystemClock
+from poller.sensing import Source
+from poller.stop import StopSignal
+from poller.version import VERSION
+from poller.wiring import Sensors, StartError, only_poller, sources
+from settings import Settings
+from storage.records import Bme280Row, Co2Row, CpuTemperatureRow, Row
+
+_FREE = "running poller"
+
+
+def run_check(
+    settings: Settings,
+    sensors: Sensors,
+    *,
+    file: Path | None = None,
+    out: TextIO | None = None,
+    stop: StopSignal | None = None,
+    timings: RadioTimings | None = None,
+) -> int:
+    """Try every part and report to *out* (default: stdout); return 0, or 1 if a part failed or Ctrl-C ended it.
+
+    *file*: where the settings come from, to be named and looked at. Nothing secret is printed.
+    """
+    if stop is None:
+        stop = StopSignal()
+        stop.install()
+    clock = SystemClock(stop.sleep)
+    secrets = (settings.route_b.id, settings.route_b.id[-8:], settings.route_b.password)
+    report = Report(
+        out or sys.stdout,
+        secrets=(*secrets, *secrets_of(settings.database.url)),
+        should_stop=stop.requested,
+        monotonic=clock.monotonic,
+    )
+    try:
+        with report.gathered_log(), ExitStack() as stack:
+            _try_all(settings, sensors, report, stack, file=file, clock=clock, stop=stop, timings=timings)
+    except StoppedError:
+        report.say("stopped: what is not listed was not tried")
+        return 1
+    report.say(_verdict(report))
+    return 1 if report.crosses else 0
+
+
+def _try_all(
+    settings: Settings,
+    sensors: Sensors,
+    report: Report,
+    stack: ExitStack,
+    *,
+    file: Path | None,
+    clock: Clock,
+    stop: StopSignal,
+    timings: RadioTimings | None,
+) -> None:
+    """Try every part in order; *stack* takes what is to be closed at the end."""
+    report.say(f"power_consumption.py {VERSION} --check at {clock.now().astimezone():%Y-%m-%d %H:%M:%S %z}")
+    report.say(f"Python {platform.python_version()}, {platform.system()} {platform.release()} {platform.machine()}")
+    report.part("settings", lambda: _settings(settings, file, report), advice="see power_consumption.ini-sample")
+    report.part(
+        _FREE,
+        lambda: _lock(settings, stack),
+        advice="stop it first",
+        stands_for="the running poller uses it",
+    )
+    report.part("data directory", lambda: check_data_dir(settings, report), advice="let this user write there")
+    with closing(RadioCheck(settings, report, clock=clock, stop=stop, timings=timings or RadioTimings())) as radio:
+        radio.run(needs=(_FREE,))
+    _try_sensors(sources(settings, sensors), report, clock)
+    with closing(DatabaseCheck(settings, report, clock=clock)) as database:
+        database.run()
+
+
+def _settings(settings: Settings, file: Path | None, report: Report) -> str:
+    """Describe what the rest of the report is about. That the values are right was seen when they were loaded."""
+    if file is not None and _shows_secret(file, settings):
+        report.remark(f"others on this machine can read the password: run chmod 600 {file}")
+    where = "" if file is None else f"{file}: "
+    return f"{where}a reading every {settings.route_b.interval_s} s, for site {settings.storage.site!r}"
+
+
+def _shows_secret(file: Path, settings: Settings) -> bool:
+    """Tell whether others can read *file*, and a password is in it."""
+    try:
+        readable = os.stat(file).st_mode & (stat.S_IRGRP | stat.S_IROTH)
+        content = file.read_text("utf-8", "replace")
+    except OSError:  # it was read a moment ago: whatever has happened since, it is not open to others
+        return False
+    passwords = (settings.route_b.password, *secrets_of(settings.database.url))
+    return bool(readable) and any(password in content for password in passwords)
+
+
+def _lock(settings: Settings, stack: ExitStack) -> str:
+    """Keep other pollers away while we try the radio."""
+    try:
+        stack.enter_context(only_poller(settings.storage.data_dir))
+    except StartError as error:
+        raise CheckFailedError(
+            "another poller is running, so the radio and the sensors are left to it",
+            "to try them too, stop it first (as a service: sudo systemctl stop power-consumption), then check again",
+        ) from error
+    return "none with this data directory"
+
+
+def _try_sensors(wanted: Sequence[Source], report: Report, clock: Clock) -> None:
+    if not wanted:
+        report.skip("sensors", "none asked for: -t, -c and -b add them")
+    for source in wanted:
+        is_shared = source.name == "CPU temperature"
+        try:
+            report.part(
+                source.name,
+                partial(_read, source, clock),
+                needs=() if is_shared else (_FREE,),
+                advice="check its wiring",
+            )
+        finally:
+            source.close()
+
+
+def _read(source: Source, clock: Clock) -> str:
+    return _shown(source.read(clock.now()))
+
+
+def _shown(row: Row) -> str:
+    match row:
+        case CpuTemperatureRow(temperature_c=temperature_c):
+            return f"{temperature_c:.1f} C"
+        case Co2Row(co2_ppm=co2_ppm, temperature_c=temperature_c, warming_up=warming_up):
+            inside = "" if temperature_c is None else f", {temperature_c} C inside of it"
+            return f"{co2_ppm} ppm{inside}{' (still warming up)' if warming_up else ''}"
+        case Bme280Row(temperature_c=temperature_c, humidity_pct=humidity_pct, pressure_hpa=pressure_hpa):
+            return f"{temperature_c:.1f} C, {humidity_pct:.0f} %, {pressure_hpa:.1f} hPa"
+    return "read"
+
+
+def _verdict(report: Report) -> str:
+    if report.crosses:
+        count = "one part" if len(report.crosses) == 1 else f"{len(report.crosses)} parts"
+        return f"{count} failed: {', '.join(report.crosses)}"
+    return f"all {report.ticks} parts are fine"

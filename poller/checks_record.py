@@ -1,0 +1,213 @@
+"""What --check finds out about the record: the data directory on this machine, and the database."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Sequence
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psycopg2
+from psycopg2.extensions import parse_dsn
+
+from poller.checks_report import CheckFailedError, Report, split_advice
+from poller.clock import Clock
+from poller.wiring import Records
+from settings import Settings
+from storage.connection import masked_url, one_line
+from storage.errors import DatabaseAwayError, EmbeddedServerError, MissingTablesError, StorageError
+from storage.spool import FILE_NAME, Spool
+
+if TYPE_CHECKING:
+    from psycopg2.extensions import connection as Connection  # noqa: N812 - the driver's own name is lower-case
+
+OLDEST_SERVER = 13
+LEAST_DISK_BYTES = 100_000_000  # a week of rounds in the spool, and what PostgreSQL needs to stay alive
+
+_FORBIDDEN = """
+select name
+from unnest(array['site', 'meter', 'power', 'energy', 'cpu_temperature', 'co2', 'bme280', 'radio_event']) as name
+where not (has_table_privilege(name, 'select') and has_table_privilege(name, 'insert'))
+"""
+_IS_READ_ONLY = "select current_setting('transaction_read_only') = 'on'"
+_SIZE = "select pg_database_size(current_database())"
+_LAST_READING = """
+select measured_at, power_w from power join site using (site_id)
+where name = %s order by measured_at desc limit 1
+"""
+_READINGS_A_DAY = """
+select count(*) from power join site using (site_id) where name = %s and measured_at > %s - interval '1 day'
+"""
+
+# What PostgreSQL and libpq say in English, and what helps. In another language the last advice must do.
+_CONNECT_ADVICE = (
+    ("authentication failed", "put the right user and password into [database] url"),
+    ("no password supplied", "put the user's password into [database] url"),
+    ("no pg_hba.conf entry", "let this user and machine in: add a line to pg_hba.conf of the server and reload it"),
+    (r'role ".*" does not exist', "make the user: createuser NAME (as the PostgreSQL administrator)"),
+    (
+        r'database ".*" does not exist',
+        "make the database: createdb NAME (as the PostgreSQL administrator), then apply init.sql",
+    ),
+    ("could not translate host name", "correct the host in [database] url"),
+    ("cannot be read", "write it as postgresql://user:password@host:5432/database"),
+)
+
+
+def check_data_dir(settings: Settings, report: Report) -> str:
+    """Look whether the data directory can be written, how much room it has, and what waits in it."""
+    data_dir = settings.storage.data_dir
+    try:
+        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=data_dir) as file:
+            file.write(b"\0" * 4096)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise CheckFailedError(
+            f"{data_dir} cannot be written: {error.strerror}", _write_advice(error, data_dir)
+        ) from error
+    free = shutil.disk_usage(data_dir).free
+    if free < LEAST_DISK_BYTES:
+        raise CheckFailedError(f"{data_dir}: only {_size(free)} left on the disk", "make room on this disk")
+    if os.geteuid() == 0 and data_dir.stat().st_uid != 0:
+        report.remark("you are root, and the directory is another user's: check as that user, who may do less than you")
+    return f"{data_dir} can be written, {_size(free)} left; {_spooled(data_dir / FILE_NAME)}"
+
+
+class DatabaseCheck:
+    """Tries the database that the settings name, or the embedded one. close() leaves it."""
+
+    def __init__(self, settings: Settings, report: Report, *, clock: Clock) -> None:
+        self._url = settings.database.url
+        self._site = settings.storage.site
+        self._settings = settings
+        self._report = report
+        self._clock = clock
+        self._records: Records | None = None
+        self._connection: Connection | None = None
+        self._shown = masked_url(self._url) if self._url else "the embedded PostgreSQL"
+
+    def run(self) -> None:
+        """Try every part in order."""
+        part = self._report.part
+        needs = () if self._url else ("data directory",)  # the embedded server lives there
+        takes = "up to 10 s" if self._url else "up to 1 min"
+        part("database", self._server, needs=needs, takes=takes, advice=self._advice(""))
+        part("tables", self._tables, needs=("database",), advice=self._advice(""))
+        part("record", self._record, needs=("tables",), advice=self._advice(""))
+
+    def close(self) -> None:
+        """Close the connection; leave the embedded server, and stop it if nobody else uses it."""
+        if self._connection is not None:
+            self._connection.close()
+        if self._records is not None:
+            self._records.close()
+
+    def _server(self) -> str:
+        try:
+            self._records = Records(self._settings)
+        except EmbeddedServerError as error:
+            raise split_advice(str(error), self._advice("")) from error
+        try:
+            self._connection = self._records.connect()
+        except DatabaseAwayError as error:
+            raise CheckFailedError(str(error), self._advice(str(error))) from error
+        self._connection.autocommit = True
+        version = self._connection.info.server_version
+        where = f"at {self._shown}" if self._url else f"embedded, in {self._settings.storage.data_dir / 'postgresql'}"
+        found = f"PostgreSQL {version // 10_000}.{version % 10_000} {where}"
+        if version < OLDEST_SERVER * 10_000:
+            raise CheckFailedError(found, f"upgrade the server: PostgreSQL {OLDEST_SERVER} or newer is needed")
+        return found
+
+    def _tables(self) -> str:
+        if self._records is None:
+            raise StorageError("the database was not opened")
+        try:
+            with closing(self._records.database()) as database:
+                database.check()
+        except MissingTablesError as error:
+            found, _, advice = str(error).partition("; ")
+            raise CheckFailedError(found, advice) from error
+        if self._ask(_IS_READ_ONLY)[0][0]:
+            raise CheckFailedError(
+                "the server takes no data: it is read-only",
+                "name the primary server in [database] url, not a standby; or set default_transaction_read_only off",
+            )
+        forbidden = [str(row[0]) for row in self._ask(_FORBIDDEN)]
+        if forbidden:
+            raise CheckFailedError(
+                f"this user may not read and add rows in: {', '.join(forbidden)}",
+                "as the owner of the tables: grant select, insert on " + ", ".join(forbidden) + " to THE_USER",
+            )
+        return "all there; this user may read and add rows"
+
+    def _record(self) -> str:
+        size = _size(self._ask(_SIZE)[0][0])
+        now = self._clock.now()
+        latest = self._ask(_LAST_READING, self._site)
+        if not latest:
+            return f"no reading of site {self._site!r} yet; the database takes {size}"
+        measured_at, power_w = latest[0]
+        readings = self._ask(_READINGS_A_DAY, self._site, now)[0][0]
+        power = "no power" if power_w is None else f"{power_w} W"
+        at = f"{measured_at.astimezone():%Y-%m-%d %H:%M:%S}"
+        return (
+            f"last reading of site {self._site!r} at {at}, {power}; {readings} in the last 24 hours; "
+            f"the database takes {size}"
+        )
+
+    def _ask(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
+        if self._connection is None:
+            raise StorageError("the database was not opened")
+        try:
+            with self._connection.cursor() as cursor:
+                cursor.execute(statement, values)
+                return cursor.fetchall()
+        except psycopg2.Error as error:
+            raise CheckFailedError(f"{self._shown}: {one_line(error)}", self._advice(one_line(error))) from error
+
+    def _advice(self, reason: str) -> str:
+        if not self._url:
+            log = self._settings.storage.data_dir / "postgresql" / "server.log"
+            return f"look at the end of {log}, or name a server of your own in [database] url"
+        unreachable = f"see that PostgreSQL runs there and takes connections; try: psql '{self._shown}'"
+        return next((advice for words, advice in _CONNECT_ADVICE if re.search(words, reason)), unreachable)
+
+
+def secrets_of(url: str | None) -> Sequence[str]:
+    """Return the password in a database *url*, if it has one."""
+    with suppress(psycopg2.ProgrammingError):  # not a url: the database's own part says so
+        return [value for key, value in parse_dsn(url or "").items() if key == "password"]
+    return []
+
+
+def _spooled(path: Path) -> str:
+    """Tell what waits in the spool, without making one."""
+    if not path.exists():
+        return "nothing waits for the database"
+    with closing(Spool(path)) as spool:
+        waiting, refused = spool.count(), spool.count_set_aside()
+    found = f"{waiting} rounds wait for the database" if waiting else "nothing waits for the database"
+    return f"{found}; {refused} rows that it refused are set aside" if refused else found
+
+
+def _write_advice(error: OSError, data_dir: Path) -> str:
+    if error.errno == errno.EROFS:
+        return "the disk is mounted read-only, as it is after a fault: look at dmesg, then restart the machine"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "make room on this disk"
+    return f"let this user write there (sudo chown -R $USER {data_dir}), or set [storage] data_dir to another directory"
+
+
+def _size(count: int) -> str:
+    for unit, bytes_each in (("GB", 10**9), ("MB", 10**6)):
+        if count >= bytes_each:
+            return f"{count / bytes_each:.1f} {unit}"
+    return f"{count / 1000:.0f} kB"

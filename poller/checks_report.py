@@ -1,0 +1,212 @@
+"""The report of --check: one line for each part, with what was found; under a cross, one line that says what to do."""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TextIO
+
+from poller.wiring import StartError
+from sensors.errors import SensorError
+from skstack.errors import SkStackError
+from storage.errors import StorageError
+
+logger = logging.getLogger(__name__)
+
+_NAME_WIDTH = 15
+_INDENT = " " * 5
+_SHORTEST_SECRET = 6  # a shorter text would be masked inside of innocent words; nothing prints secrets anyway
+_MASK = "****"
+# The meter's link-local address is made of its MAC, and an error may name a command with it.
+_ADDRESS = re.compile(r"\bFE80:[0-9A-F:]+|\b[0-9A-F]{16}\b", re.IGNORECASE)
+
+
+class CheckFailedError(Exception):
+    """A part does not work: what was found, and what the household can do about it."""
+
+    def __init__(self, found: str, advice: str) -> None:
+        """Keep both; each is one line for people."""
+        super().__init__(found)
+        self.found = found
+        self.advice = advice
+
+
+class StoppedError(Exception):
+    """Ctrl-C, or SIGTERM."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Marks:
+    """What stands at the beginning of a line."""
+
+    tick: str
+    cross: str
+    remark: str
+    skip: str
+
+
+_SIGNS = _Marks("✓", "✗", "!", "-")
+_WORDS = _Marks("ok", "FAIL", "!", "-")  # where the terminal has no such signs
+
+
+class Report:
+    """Tries one part after the other and prints how each went to *out*, with the *secrets* masked.
+
+    A part that needs one that failed is not tried. *should_stop* ends the check between two parts, and after a part
+    that it broke off.
+    """
+
+    def __init__(
+        self,
+        out: TextIO,
+        *,
+        secrets: Sequence[str] = (),
+        should_stop: Callable[[], bool] = lambda: False,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._out = out
+        self._encoding = out.encoding or "utf-8"
+        self._marks = _SIGNS if _can_show("".join((_SIGNS.tick, _SIGNS.cross)), self._encoding) else _WORDS
+        self._secrets = [
+            re.compile(re.escape(secret), re.IGNORECASE) for secret in secrets if len(secret) >= _SHORTEST_SECRET
+        ]
+        self._should_stop = should_stop
+        self._monotonic = monotonic
+        self._reasons: dict[str, str] = {}  # why those that need a part are not tried
+        self._remarks: list[str] = []
+        self.ticks = 0
+        self.crosses: list[str] = []
+
+    def part(
+        self,
+        name: str,
+        attempt: Callable[[], str],
+        *,
+        advice: str,
+        needs: Sequence[str] = (),
+        stands_for: str | None = None,
+        takes: str = "",
+    ) -> None:
+        """Try a part: *attempt* returns what was found, or raises.
+
+        *needs*: the parts without which this one is not tried. *stands_for*: what those that need this one then lack.
+        *advice*: what to do about an error that does not say it itself. *takes*: how long it may take, if it is long.
+        """
+        lacking = next((self._reasons[need] for need in needs if need in self._reasons), None)
+        if lacking is not None:
+            self._reasons[name] = lacking
+            self.skip(name, f"not tried: {lacking}")
+            return
+        self._announce(name, takes)
+        started = self._monotonic()
+        failure = None
+        found = ""
+        try:
+            found = attempt()
+        except StoppedError:
+            self._wipe()
+            raise
+        except CheckFailedError as error:
+            failure = error
+        except ImportError as error:
+            failure = CheckFailedError(f"the library {error.name} is not installed", "run: pip install '.[poller]'")
+        except (SkStackError, StorageError, SensorError, StartError) as error:
+            failure = split_advice(str(error), advice)
+        except Exception as error:  # a fault of the program in one part must not hide what the others find
+            logger.exception("--check: %s", name)
+            failure = CheckFailedError(f"a fault of the program ({type(error).__name__}: {error})", advice)
+        self._wipe()
+        if self._should_stop():
+            raise StoppedError
+        took = f" ({self._monotonic() - started:.1f} s)"
+        if failure is None:
+            self.ticks += 1
+            self._line(self._marks.tick, name, found + took)
+            for remark in self._remarks:
+                self._write(f"{_INDENT}{self._marks.remark} {remark}")
+        else:
+            self.crosses.append(name)
+            self._reasons[name] = stands_for or f"needs the {name}"
+            # A sensor's error begins with its name, which stands in the line already.
+            self._line(self._marks.cross, name, failure.found.removeprefix(f"{name.split()[0]}: ") + took)
+            self._write(f"{_INDENT}-> {failure.advice}")
+        self._remarks.clear()
+
+    def skip(self, name: str, why: str) -> None:
+        """Print a part that is not tried, which is no failure."""
+        self._line(self._marks.skip, name, why)
+
+    def say(self, text: str) -> None:
+        """Print a line that belongs to no part."""
+        self._write(text)
+
+    def remark(self, text: str) -> None:
+        """Print *text* under the line of the part that is being tried, if it gets its tick."""
+        self._remarks.append(text)
+
+    @contextmanager
+    def gathered_log(self) -> Iterator[None]:
+        """Take what the program would log meanwhile: warnings become remarks. With -v the log stays as it is."""
+        root = logging.getLogger()
+        if root.isEnabledFor(logging.DEBUG):
+            yield
+            return
+        handlers, root.handlers = root.handlers, [_Gatherer(self.remark)]
+        try:
+            yield
+        finally:
+            root.handlers = handlers
+
+    def _line(self, mark: str, name: str, text: str) -> None:
+        self._write(f"{mark:<{len(self._marks.cross)}} {name:<{_NAME_WIDTH}} {text}")
+
+    def _write(self, text: str) -> None:
+        for secret in self._secrets:
+            text = secret.sub(_MASK, text)
+        text = _ADDRESS.sub(_MASK, text)
+        self._out.write(text.encode(self._encoding, "backslashreplace").decode(self._encoding) + "\n")
+        self._out.flush()
+
+    def _announce(self, name: str, takes: str) -> None:
+        """Show on a terminal what is being tried, in a line that the result replaces."""
+        if self._out.isatty():
+            self._out.write(f"... {name}{takes and f' ({takes})'}")
+            self._out.flush()
+
+    def _wipe(self) -> None:
+        if self._out.isatty():
+            self._out.write("\r\x1b[K")  # to the line's beginning, erase to its end
+
+
+class _Gatherer(logging.Handler):
+    """Hands on each warning, as one line."""
+
+    def __init__(self, take: Callable[[str], None]) -> None:
+        super().__init__(logging.WARNING)
+        self._take = take
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Hand on the message, without a traceback."""
+        self._take(record.getMessage())
+
+
+def split_advice(text: str, advice: str) -> CheckFailedError:
+    """Take an error's text apart: most of ours read "what is wrong: what to do"; *advice* is for the others."""
+    depth = 0
+    for place in range(len(text) - 1, 0, -1):  # the last colon that stands in no brackets
+        depth += {")": 1, "(": -1}.get(text[place], 0)
+        if not depth and text.startswith(": ", place):
+            return CheckFailedError(text[:place], text[place + 2 :])
+    return CheckFailedError(text, advice)
+
+
+def _can_show(text: str, encoding: str) -> bool:
+    try:
+        text.encode(encoding)
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True

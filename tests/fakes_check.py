@@ -1,0 +1,144 @@
+"""Stand-ins for the tests of --check: a household whose device is a simulated module, and what was printed about it."""
+
+from __future__ import annotations
+
+import io
+import os
+import pty
+import threading
+import time
+import tty
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from poller.check import run_check
+from poller.checks_radio import RadioTimings
+from poller.stop import StopSignal
+from poller.wiring import Sensors
+from settings import Settings, load
+from skstack.household import Household
+from skstack.port import FACTORY_BAUD_RATE
+from skstack.simulated_lines import Beacon
+from skstack.simulated_meter import MeterOptions, SimulatedMeter
+from skstack.simulated_models import INSTANT, MODELS, Timing
+from skstack.simulator import SimulatedModule
+from skstack.simulator_pty import pseudo_terminal, serve
+from tests.fakes_simulator import METER_MAC, PASSWORD, ROUTE_B_ID
+
+NO_SENSORS = Sensors(temperature=False, co2=False, bme280=False)
+ALL_SENSORS = Sensors(temperature=True, co2=True, bme280=True)
+QUICK = RadioTimings(baud_rates=(FACTORY_BAUD_RATE,))
+DATABASE_PASSWORD = "pg-secret-5739"
+SECRETS = (ROUTE_B_ID, ROUTE_B_ID[-8:], PASSWORD, DATABASE_PASSWORD, METER_MAC, "021C:6400")
+REPOSITORY = Path(__file__).parent.parent
+FOREVER = 4e9  # Unix seconds
+
+
+class Checked:
+    """What --check printed, and its exit code."""
+
+    def __init__(self, code: int, text: str) -> None:
+        self.code = code
+        self.text = text
+        for secret in SECRETS:
+            assert secret.lower() not in text.lower()
+
+    def line(self, part: str) -> str:
+        """Return the line of *part*: mark, name, what was found."""
+        (found,) = (line for line in self.text.splitlines() if line[2:18].rstrip() == part)
+        return found
+
+    def advice(self, part: str) -> str:
+        """Return what the line under the cross of *part* says."""
+        assert self.line(part).startswith("✗")
+        lines = self.text.splitlines()
+        said = lines[lines.index(self.line(part)) + 1].strip()
+        assert said.startswith("-> ")
+        return said
+
+    @property
+    def crosses(self) -> list[str]:
+        """The parts with a cross, in order."""
+        return [line[2:18].rstrip() for line in self.text.splitlines() if line.startswith("✗")]
+
+    @property
+    def skipped(self) -> list[str]:
+        """The parts that were not tried, in order."""
+        return [line[2:18].rstrip() for line in self.text.splitlines() if " not tried: " in line]
+
+
+RADIO_PARTS = ["serial port", "module", "scan", "join", "meter", "reading", "meter clock"]
+
+
+def check(settings: Settings, wanted: Sensors = NO_SENSORS, **options: Any) -> Checked:
+    out = io.StringIO()
+    code = run_check(settings, wanted, **{"out": out, "stop": StopSignal(), "timings": QUICK, **options})
+    return Checked(code, out.getvalue())
+
+
+def written(directory: Path, device: Path, url: str = "", **route_b: str) -> Path:
+    """Write a settings file that only its owner can read."""
+    keys = {"device": str(device), "id": ROUTE_B_ID, "password": PASSWORD, "timeout": "1", **route_b}
+    section = "".join(f"{key} = {value}\n" for key, value in keys.items())
+    file = directory / "power_consumption.ini"
+    file.write_text(f"[routeB]\n{section}[database]\nurl = {url}\n[storage]\ndata_dir = {directory / 'data'}\n")
+    file.chmod(0o600)
+    return file
+
+
+def at_home(tmp_path: Path, url: str, **route_b: str) -> Settings:
+    """Load settings whose device is where simulated() serves."""
+    return load(written(tmp_path, tmp_path / "tty", url, **route_b))
+
+
+def without_radio(tmp_path: Path, url: str) -> Settings:
+    """Load settings of a household whose stick is unplugged: their check takes no time."""
+    return load(written(tmp_path, tmp_path / "unplugged", url))
+
+
+@contextmanager
+def simulated(
+    link: Path,
+    *,
+    model: str = "BP35C2",
+    timing: Timing = INSTANT,
+    hex_payload: bool = True,
+    ahead_s: float = 0.0,
+    lqi: int = 0xA7,
+    neighbours: tuple[Beacon, ...] = (),
+) -> Iterator[SimulatedModule]:
+    """Serve a module, and a meter whose clock is *ahead_s* of ours, at *link* in a thread."""
+    start = time.time() + ahead_s
+    meter = SimulatedMeter(Household(lambda _day: [600] * 1440, since=start - 86_400), MeterOptions(lqi=lqi))
+    module = SimulatedModule(meter, model=MODELS[model], timing=timing, hex_payload=hex_payload, neighbours=neighbours)
+    stop_fd, told_fd = os.pipe()
+    begun = time.monotonic()
+    with pseudo_terminal(link) as master_fd:
+        thread = threading.Thread(
+            target=serve,
+            args=(module, master_fd),
+            kwargs={"stop_fd": stop_fd, "now": lambda: start + time.monotonic() - begun},
+        )
+        thread.start()
+        try:
+            yield module
+        finally:
+            os.write(told_fd, b"q")
+            thread.join(timeout=10)
+    os.close(stop_fd)
+    os.close(told_fd)
+
+
+@contextmanager
+def bare_terminal(link: Path) -> Iterator[int]:
+    """Make a pseudo terminal with nobody behind it; yield the other end."""
+    master_fd, slave_fd = pty.openpty()
+    tty.setraw(slave_fd)
+    link.symlink_to(os.ttyname(slave_fd))
+    try:
+        yield master_fd
+    finally:
+        os.close(master_fd)
+        os.close(slave_fd)

@@ -1,0 +1,566 @@
+"""--check against the simulated module on a pseudo terminal and a real PostgreSQL, with each part broken in turn."""
+
+from __future__ import annotations
+
+import errno
+import io
+import logging
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, NoReturn
+
+import psycopg2
+import pytest
+import serial
+
+import sensors.bme280
+import sensors.cpu
+import sensors.mhz19
+from poller.check import run_check
+from poller.checks_radio import RadioTimings, signal_word
+from poller.checks_report import CheckFailedError, Report, split_advice
+from poller.stop import StopSignal
+from poller.wiring import only_poller
+from sensors.errors import SensorNotFoundError
+from sensors.simulated_bme280 import SimulatedBme280
+from sensors.simulated_mhz19 import SimulatedMhz19
+from sensors.simulated_mhz19 import SimulatedPort as Mhz19Port
+from settings import load
+from skstack.simulated_lines import Beacon
+from skstack.simulated_models import REALISTIC
+from storage.connection import connect
+from storage.database import Database
+from storage.records import Round
+from storage.spool import Spool
+from tests.fakes_check import (
+    ALL_SENSORS,
+    DATABASE_PASSWORD,
+    FOREVER,
+    NO_SENSORS,
+    RADIO_PARTS,
+    REPOSITORY,
+    at_home,
+    bare_terminal,
+    check,
+    simulated,
+    without_radio,
+    written,
+)
+from tests.fakes_simulator import ROUTE_B_ID
+from tests.fakes_storage import FIRST_AT, power_row, round_of
+
+
+@pytest.fixture
+def sensors_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put simulated chips behind the real drivers."""
+    chip = SimulatedBme280(time.monotonic)
+    chip.temperature_c, chip.humidity_pct, chip.pressure_hpa = 21.5, 47.0, 1013.2
+    air = SimulatedMhz19(powered_at=time.monotonic() - 3600.0)
+    air.co2_ppm = 612
+    port = Mhz19Port(air, monotonic=time.monotonic, sleep=time.sleep)
+    monkeypatch.setattr(sensors.bme280, "open_i2c_bus", lambda _bus: chip)
+    monkeypatch.setattr(sensors.mhz19, "open_serial_port", lambda _device: port)
+    monkeypatch.setattr(sensors.cpu, "read_cpu_temperature_c", lambda: 46.25)
+
+
+# --- all good
+
+
+@pytest.mark.usefixtures("sensors_there")
+def test_a_household_in_order_gets_a_tick_for_each_part(tmp_path: Path, database_url: str) -> None:
+    with simulated(tmp_path / "tty") as module:
+        checked = check(at_home(tmp_path, database_url), ALL_SENSORS, file=tmp_path / "power_consumption.ini")
+        assert not module.has_session
+        assert module.violations == []
+        assert module.flash_writes == 0
+    assert checked.code == 0
+    assert checked.crosses == []
+    assert "power_consumption.ini: a reading every 60 s, for site 'home'" in checked.line("settings")
+    assert "can be written" in checked.line("data directory")
+    assert "nothing waits" in checked.line("data directory")
+    assert "opens" in checked.line("serial port")
+    assert "BP35C2" in checked.line("module")
+    assert "firmware 1.5.2, dual dialect, payload in hex, 115200 baud" in checked.line("module")
+    # 0.275 x 0xA7 - 104.27 = -58.3
+    assert "channel 0x39, PAN 0x8CF5, signal -58 dBm (excellent); no other meter heard" in checked.line("scan")
+    assert "accepts the ID and the password" in checked.line("join")
+    assert "maker 000016, serial number SIM0000001, release F" in checked.line("meter")
+    assert "coefficient 1, unit 0.1 kWh, 6 digits; measures what is sold: yes" in checked.line("meter")
+    assert "600 W, 3.6 A (R), 2.4 A (T), " in checked.line("reading")
+    assert "678.0 kWh sold" in checked.line("reading")
+    # The register begins at 12,345 kWh; 600 W for one to two days add 14.4 to 28.8 kWh.
+    used = re.search(r"([\d.]+) kWh used", checked.line("reading"))
+    assert used is not None
+    assert 12_359.4 <= float(used[1]) <= 12_373.8
+    assert "agrees with this machine" in checked.line("meter clock")
+    assert "46.2 C" in checked.line("CPU temperature")
+    assert "612 ppm" in checked.line("MH-Z19")
+    assert "21.5 C, 47 %, 1013.2 hPa" in checked.line("BME280")
+    assert re.search(r"PostgreSQL \d\d\.\d+ at postgresql://postgres@", checked.line("database"))
+    assert "all there" in checked.line("tables")
+    assert "no reading of site 'home' yet; the database takes" in checked.line("record")
+    assert len(re.findall(r"\(\d+\.\d s\)$", checked.text, re.MULTILINE)) == 16
+    assert checked.text.endswith("all 16 parts are fine\n")
+
+
+@pytest.mark.parametrize(
+    ("model", "hex_payload", "shown"),
+    [
+        ("BP35A1", False, "ROHM BP35A1, firmware 1.2.10, single dialect, payload in binary"),
+        ("RL7023 Stick-D/IPS", True, "RL7023 Stick-D/IPS, firmware 1.3.0, single dialect, payload always in hex"),
+    ],
+)
+def test_other_modules_are_told_apart(
+    model: str, hex_payload: bool, shown: str, tmp_path: Path, database_url: str
+) -> None:
+    with simulated(tmp_path / "tty", model=model, hex_payload=hex_payload):
+        checked = check(at_home(tmp_path, database_url))
+    assert checked.code == 0
+    assert shown in checked.line("module")
+
+
+def test_the_reading_is_not_stored_and_the_site_not_made(tmp_path: Path, database_url: str, connection: Any) -> None:
+    with simulated(tmp_path / "tty"):
+        assert check(at_home(tmp_path, database_url)).code == 0
+    with connection.cursor() as cursor:
+        cursor.execute("select (select count(*) from site) + (select count(*) from power)")
+        assert cursor.fetchone() == (0,)
+
+
+def test_what_the_record_holds_is_told(tmp_path: Path, database_url: str) -> None:
+    with closing(Database.from_url(database_url, site="home")) as database:
+        database.write([round_of(0), Round((power_row(1, -250),))])
+    checked = check(without_radio(tmp_path, database_url))
+    last = (FIRST_AT + timedelta(minutes=1)).astimezone()
+    assert f"last reading of site 'home' at {last:%Y-%m-%d %H:%M:%S}, -250 W; 0 in" in checked.line("record")
+
+
+# --- the radio, broken
+
+
+def test_a_missing_stick_skips_only_the_radio(tmp_path: Path, database_url: str) -> None:
+    checked = check(without_radio(tmp_path, database_url))
+    assert checked.code == 1
+    assert checked.crosses == ["serial port"]
+    assert checked.skipped == RADIO_PARTS[1:]
+    assert "not tried: needs the serial port" in checked.line("reading")
+    assert "unplugged is not there" in checked.line("serial port")
+    assert "plug the stick in, or check the path" in checked.advice("serial port")
+    assert "USB serial devices on this machine:" in checked.advice("serial port")
+    assert checked.text.endswith("one part failed: serial port\n")
+
+
+def test_a_port_that_may_not_be_opened_names_the_group(
+    tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_arguments: object, **_options: object) -> NoReturn:  # root may open everything, so it is played
+        raise serial.SerialException(errno.EACCES, "could not open port: Permission denied")
+
+    monkeypatch.setattr(serial, "Serial", refuse)
+    with simulated(tmp_path / "tty"):
+        checked = check(at_home(tmp_path, database_url))
+    assert checked.code == 1
+    assert checked.crosses == ["serial port"]
+    assert "usermod -aG dialout $USER" in checked.text
+
+
+def test_a_busy_port_says_so(tmp_path: Path, database_url: str) -> None:
+    with simulated(tmp_path / "tty"), serial.Serial(str(tmp_path / "tty"), exclusive=True):
+        checked = check(at_home(tmp_path, database_url))
+    assert checked.code == 1
+    assert "is in use" in checked.line("serial port")
+    assert "stop the other program" in checked.advice("serial port")
+
+
+def test_a_silent_device_may_be_another_one(tmp_path: Path, database_url: str) -> None:
+    with bare_terminal(tmp_path / "tty"):
+        checked = check(at_home(tmp_path, database_url))
+    assert checked.code == 1
+    assert checked.crosses == ["module"]
+    assert "nothing answers" in checked.line("module")
+    assert "[routeB] device" in checked.advice("module")
+    assert "not tried: needs the module" in checked.line("scan")
+    assert checked.line("record").startswith("✓")
+
+
+def test_a_j11_module_is_named_as_not_supported(tmp_path: Path, database_url: str) -> None:
+    with bare_terminal(tmp_path / "tty") as master_fd:
+
+        def answer() -> None:
+            typed = b""
+            while bytes.fromhex("D0EA83FC") not in typed:
+                typed += os.read(master_fd, 4096)
+            os.write(master_fd, bytes.fromhex("D0F9EE5D 206B 0004 0000 0000"))
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        checked = check(at_home(tmp_path, database_url))
+        thread.join(timeout=5)
+    assert checked.code == 1
+    assert "J11" in checked.line("module")
+    assert "use a module with SK firmware" in checked.advice("module")
+
+
+def test_a_meter_that_is_not_heard_asks_for_the_id_and_a_better_place(tmp_path: Path, database_url: str) -> None:
+    with simulated(tmp_path / "tty"):
+        checked = check(at_home(tmp_path, database_url, id="00112233445566778899AABB12345678"))
+    assert checked.code == 1
+    assert checked.crosses == ["scan"]
+    assert checked.skipped == RADIO_PARTS[3:]
+    assert "check the Route-B ID, bring the stick nearer" in checked.advice("scan")
+    assert "12345678" not in checked.text
+
+
+def test_a_wrong_password_sends_one_to_the_letter(tmp_path: Path, database_url: str) -> None:
+    with simulated(tmp_path / "tty") as module:
+        checked = check(at_home(tmp_path, database_url, password="WRONGPASSWORD"))
+        assert not module.has_session
+    assert checked.code == 1
+    assert checked.crosses == ["join"]
+    assert "refused twice" in checked.line("join")
+    assert "compare [routeB] id and password" in checked.advice("join")
+    assert "nearer" not in checked.advice("join")  # the signal is excellent
+    assert "WRONGPASSWORD" not in checked.text
+    assert checked.line("tables").startswith("✓")
+
+
+def test_one_refusal_is_not_held_against_the_password(tmp_path: Path, database_url: str) -> None:
+    with simulated(tmp_path / "tty") as module:
+        module.faults.fail_joins()
+        assert check(at_home(tmp_path, database_url)).code == 0
+
+
+def test_an_error_that_names_the_meters_address_is_printed_without_it(tmp_path: Path, database_url: str) -> None:
+    with simulated(tmp_path / "tty") as module:
+        module.faults.refuse_next("ER10", "SKJOIN")
+        checked = check(at_home(tmp_path, database_url), timings=RadioTimings(join_patience_s=1.0))
+    assert "SKJOIN **** was answered FAIL ER10" in checked.line("join")
+
+
+def test_a_weak_signal_and_another_meter_are_told(tmp_path: Path, database_url: str) -> None:
+    neighbour = Beacon(0x21, 0x1234, "001C640000000001", 0x30, ROUTE_B_ID[-8:])
+    with simulated(tmp_path / "tty", lqi=0x40, neighbours=(neighbour,)):
+        checked = check(at_home(tmp_path, database_url))
+    assert checked.code == 0
+    # 0.275 x 0x40 - 104.27 = -86.7
+    assert "signal -87 dBm (weak); one other meter heard" in checked.line("scan")
+    assert "! readings will be lost now and then: bring the stick nearer" in checked.text
+
+
+@pytest.mark.parametrize(
+    ("dbm", "word"),
+    [
+        (-30, "excellent"),
+        (-60, "excellent"),
+        (-60.1, "good"),
+        (-75, "good"),
+        (-75.1, "fair"),
+        (-85, "fair"),
+        (-85.1, "weak"),
+    ],
+)
+def test_a_signal_has_a_word(dbm: float, word: str) -> None:
+    assert signal_word(dbm) == word
+
+
+def test_a_meter_that_does_not_answer_is_asked_to_the_end_of_patience(tmp_path: Path, database_url: str) -> None:
+    with simulated(tmp_path / "tty") as module:
+        module.faults.mute_meter(FOREVER)
+        checked = check(at_home(tmp_path, database_url))
+    assert checked.code == 1
+    assert checked.crosses == ["meter", "reading", "meter clock"]
+    assert "no answer from the meter" in checked.line("meter")
+    assert "bring the stick nearer" in checked.advice("meter")
+
+
+def test_a_clock_ten_minutes_off_is_a_failure(tmp_path: Path, database_url: str) -> None:
+    with simulated(tmp_path / "tty", ahead_s=660.0):
+        checked = check(at_home(tmp_path, database_url))
+    assert checked.crosses == ["meter clock"]
+    # The meter shows whole minutes: 11 minutes ahead are 10 to 11.
+    assert re.search(r"1[01]\.\d min ahead of this machine", checked.line("meter clock"))
+    assert "timedatectl" in checked.advice("meter clock")
+
+
+def test_ctrl_c_ends_the_check_within_the_scan(tmp_path: Path, database_url: str) -> None:
+    file = written(tmp_path, tmp_path / "tty", database_url)
+    command = [sys.executable, "power_consumption.py", "--config", str(file), "--check"]
+    with simulated(tmp_path / "tty", timing=REALISTIC):
+        with subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            lines: list[str] = []
+            while not lines or " module " not in lines[-1]:  # after it, the scan takes 9 s
+                lines.append(process.stdout.readline())
+            process.send_signal(signal.SIGINT)
+            rest = process.communicate(timeout=5)[0]
+        assert process.returncode == 1
+    assert lines[-1].startswith("✓")
+    assert rest == "stopped: what is not listed was not tried\n"
+
+
+def test_a_running_poller_keeps_its_radio_and_its_sensors(
+    tmp_path: Path, database_url: str, sensors_there: None
+) -> None:
+    settings = at_home(tmp_path, database_url)
+    with bare_terminal(tmp_path / "tty") as master_fd, only_poller(settings.storage.data_dir):
+        checked = check(settings, ALL_SENSORS)
+        os.set_blocking(master_fd, False)
+        with pytest.raises(BlockingIOError):
+            os.read(master_fd, 1)
+    assert checked.code == 1
+    assert checked.crosses == ["running poller"]
+    assert "stop it first" in checked.advice("running poller")
+    assert checked.skipped == [*RADIO_PARTS, "MH-Z19", "BME280"]
+    assert checked.line("scan").endswith("not tried: the running poller uses it")
+    assert checked.line("CPU temperature").startswith("✓")
+    assert checked.line("record").startswith("✓")
+
+
+# --- the settings, the data directory and the sensors
+
+
+def test_a_settings_file_that_others_can_read_is_remarked(tmp_path: Path, database_url: str) -> None:
+    settings = without_radio(tmp_path, database_url)
+    file = tmp_path / "power_consumption.ini"
+    assert "chmod" not in check(settings, file=file).text
+    file.chmod(0o640)
+    assert f"others on this machine can read the password: run chmod 600 {file}" in check(settings, file=file).text
+
+
+@pytest.mark.parametrize(
+    ("number", "advice"), [(errno.EROFS, "dmesg"), (errno.EACCES, "chown"), (errno.ENOSPC, "make room")]
+)
+def test_a_data_directory_that_takes_nothing_is_a_failure(
+    number: int, advice: str, tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(**_options: object) -> NoReturn:  # root may write everywhere, so it is played
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
+    checked = check(without_radio(tmp_path, database_url))
+    assert checked.code == 1
+    assert "cannot be written" in checked.line("data directory")
+    assert advice in checked.advice("data directory")
+    assert checked.line("record").startswith("✓")
+
+
+def test_a_data_directory_that_cannot_be_made_is_a_failure(tmp_path: Path, database_url: str) -> None:
+    (tmp_path / "data").write_text("a file stands in its place")
+    checked = check(without_radio(tmp_path, database_url))
+    assert checked.crosses == ["data directory", "serial port"]
+    assert "another directory" in checked.advice("data directory")
+
+
+def test_a_full_disk_is_a_failure(tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.disk_usage", lambda _path: type("Usage", (), {"free": 99_999_999}))
+    checked = check(without_radio(tmp_path, database_url))
+    assert "only 100.0 MB left" in checked.line("data directory")
+    assert "make room" in checked.advice("data directory")
+
+
+def test_what_waits_in_the_spool_is_counted_and_left(tmp_path: Path, database_url: str) -> None:
+    settings = without_radio(tmp_path, database_url)
+    with closing(Spool(settings.storage.data_dir / "spool.sqlite3")) as spool:
+        spool.append(round_of(0), round_of(1))
+        spool.set_aside(round_of(2), "out of range")
+        checked = check(settings)
+        assert spool.count() == 2
+    assert "2 rounds wait for the database; 1 rows that it refused are set aside" in checked.line("data directory")
+
+
+def test_an_unused_spool_is_not_made(tmp_path: Path, database_url: str) -> None:
+    settings = without_radio(tmp_path, database_url)
+    check(settings)
+    assert not (settings.storage.data_dir / "spool.sqlite3").exists()
+
+
+def test_missing_sensors_each_say_what_to_do(
+    tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_zone() -> NoReturn:
+        raise SensorNotFoundError(
+            "CPU: no temperature sensor: no thermal zone (usual in a container): run without --temp"
+        )
+
+    def no_bus(_bus: int) -> NoReturn:
+        raise FileNotFoundError(errno.ENOENT, "No such file or directory", "/dev/i2c-1")
+
+    monkeypatch.setattr(sensors.cpu, "read_cpu_temperature_c", no_zone)
+    monkeypatch.setattr(sensors.bme280, "open_i2c_bus", no_bus)
+    file = written(tmp_path, tmp_path / "unplugged", database_url)
+    with file.open("a") as settings:
+        settings.write(f"[co2]\ndevice = {tmp_path / 'serial0'}\n")
+    checked = check(load(file), ALL_SENSORS)
+    assert checked.code == 1
+    assert "no temperature sensor: no thermal zone" in checked.line("CPU temperature")
+    assert checked.advice("CPU temperature") == "-> run without --temp"
+    assert "serial0 is not there" in checked.line("MH-Z19")
+    assert "raspi-config" in checked.advice("MH-Z19")
+    assert "no such I2C bus" in checked.line("BME280")
+    assert "switch I2C on" in checked.advice("BME280")
+    assert checked.line("record").startswith("✓")
+
+
+# --- the database, broken
+
+
+def test_a_database_that_is_away_is_named_without_its_password(tmp_path: Path) -> None:
+    url = f"postgresql://me:{DATABASE_PASSWORD}@127.0.0.1:1/power"  # nobody listens on port 1
+    checked = check(without_radio(tmp_path, url))
+    assert checked.code == 1
+    assert "cannot connect to postgresql://me@127.0.0.1:1/power" in checked.line("database")
+    assert "see that PostgreSQL runs there" in checked.advice("database")
+    assert "not tried: needs the database" in checked.line("tables")
+
+
+def test_a_database_that_does_not_exist_is_to_be_made(tmp_path: Path, postgres_url: str) -> None:
+    checked = check(without_radio(tmp_path, postgres_url.replace("/postgres?", "/nowhere?")))
+    assert 'database "nowhere" does not exist' in checked.line("database")
+    assert "createdb" in checked.advice("database")
+
+
+def test_missing_tables_come_with_the_command_that_makes_them(tmp_path: Path, empty_database_url: str) -> None:
+    checked = check(without_radio(tmp_path, empty_database_url))
+    assert checked.code == 1
+    assert checked.line("database").startswith("✓")
+    assert "tables are missing (site, meter, power" in checked.line("tables")
+    assert re.search(r"run: psql -1 -v ON_ERROR_STOP=1 -f \S*init.sql 'postgresql://", checked.advice("tables"))
+    assert "not tried: needs the tables" in checked.line("record")
+
+
+@pytest.fixture
+def reader(connection: Any) -> Iterator[str]:
+    """Make a role that may read all our tables, and add rows to all but two."""
+    with connection.cursor() as cursor:
+        cursor.execute("create role check_reader login")
+        cursor.execute("grant select on all tables in schema public to check_reader")
+        cursor.execute("grant insert on site, meter, power, energy, cpu_temperature, radio_event to check_reader")
+        yield "check_reader"
+        cursor.execute("drop owned by check_reader")
+        cursor.execute("drop role check_reader")
+
+
+def test_a_user_without_the_right_to_add_rows_is_told_which_to_get(
+    tmp_path: Path, database_url: str, reader: str
+) -> None:
+    checked = check(without_radio(tmp_path, database_url.replace("postgres@", f"{reader}@")))
+    assert checked.code == 1
+    assert "may not read and add rows in: co2, bme280" in checked.line("tables")
+    assert "grant select, insert on co2, bme280 to" in checked.advice("tables")
+
+
+def test_a_read_only_database_is_a_failure(tmp_path: Path, database_url: str, connection: Any) -> None:
+    with connection.cursor() as cursor:
+        name = psycopg2.extensions.quote_ident(connection.info.dbname, cursor)
+        cursor.execute(f"alter database {name} set default_transaction_read_only = on")
+    checked = check(without_radio(tmp_path, database_url))
+    assert "read-only" in checked.line("tables")
+    assert "primary" in checked.advice("tables")
+
+
+def test_the_embedded_database_is_started_and_stopped_again(tmp_path: Path) -> None:
+    checked = check(without_radio(tmp_path, ""))
+    assert re.search(r"PostgreSQL \d+\.\d+ embedded, in \S*/data/postgresql", checked.line("database"))
+    assert checked.line("record").startswith("✓")
+    assert not (tmp_path / "data" / "postgresql" / "data" / "postmaster.pid").exists()
+
+
+def test_no_database_at_all_says_how_to_get_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)  # as where the wheel is not installed
+    checked = check(without_radio(tmp_path, ""))
+    assert "the embedded PostgreSQL is not installed" in checked.line("database")
+    assert "pip install" in checked.advice("database")
+
+
+# --- the report
+
+
+def test_a_terminal_without_the_signs_gets_words(tmp_path: Path, database_url: str) -> None:
+    raw = io.BytesIO()
+    out = io.TextIOWrapper(raw, encoding="ascii")
+    assert run_check(without_radio(tmp_path, database_url), NO_SENSORS, out=out, stop=StopSignal()) == 1
+    text = raw.getvalue().decode("ascii")
+    assert "\nok   database" in text
+    assert "\nFAIL serial port" in text
+
+
+def test_a_fault_of_the_program_in_one_part_does_not_hide_the_others() -> None:
+    out = io.StringIO()
+    report = Report(out)
+    report.part("first", lambda: str(1 // 0), advice="tell us")
+    report.part("second", lambda: "found", advice="")
+    assert report.crosses == ["first"]
+    assert "✗ first           a fault of the program (ZeroDivisionError:" in out.getvalue()
+    assert "     -> tell us\n✓ second          found (0.0 s)\n" in out.getvalue()
+
+
+def test_a_library_that_is_missing_is_named_with_the_command() -> None:
+    def attempt() -> NoReturn:
+        raise ModuleNotFoundError("No module named 'serial'", name="serial")
+
+    out = io.StringIO()
+    Report(out).part("serial port", attempt, advice="")
+    assert "the library serial is not installed" in out.getvalue()
+    assert "pip install '.[poller]'" in out.getvalue()
+
+
+def test_warnings_of_the_log_stand_under_a_tick_and_secrets_are_masked() -> None:
+    def attempt() -> str:
+        logging.getLogger("skstack.meter").warning("EPC %02X is broken near %s", 0x8D, "sEcret-word")
+        return "found"
+
+    out = io.StringIO()
+    report = Report(out, secrets=("Secret-Word",))
+    with report.gathered_log():
+        report.part("meter", attempt, advice="")
+    assert out.getvalue().endswith("found (0.0 s)\n     ! EPC 8D is broken near ****\n")
+
+
+def test_the_verbose_log_is_left_alone() -> None:
+    root = logging.getLogger()
+    handlers, level = root.handlers, root.level
+    root.setLevel(logging.DEBUG)
+    try:
+        with Report(io.StringIO()).gathered_log():
+            assert root.handlers is handlers
+    finally:
+        root.setLevel(level)
+
+
+@pytest.mark.parametrize(
+    ("text", "found", "advice"),
+    [
+        ("/dev/a:1 is not there: plug it in (see: the list)", "/dev/a:1 is not there", "plug it in (see: the list)"),
+        ("the port failed (read: no data)", "the port failed (read: no data)", "try again"),
+        ("CPU: nothing there: run without it", "CPU: nothing there", "run without it"),
+    ],
+)
+def test_an_errors_text_is_taken_apart_at_its_last_colon(text: str, found: str, advice: str) -> None:
+    failure = split_advice(text, "try again")
+    assert isinstance(failure, CheckFailedError)
+    assert (failure.found, failure.advice) == (found, advice)
+
+
+def test_the_open_connections_are_closed(tmp_path: Path, database_url: str) -> None:
+    check(without_radio(tmp_path, database_url))
+    deadline = time.monotonic() + 5.0  # the server notices a closed connection a moment later
+    with closing(connect(database_url)) as other, other.cursor() as cursor:
+        others = 1
+        while others and time.monotonic() < deadline:
+            cursor.execute(
+                "select count(*) from pg_stat_activity "
+                "where datname = current_database() and backend_type = 'client backend' and pid <> pg_backend_pid()"
+            )
+            ((others,),) = cursor.fetchall()
+            time.sleep(0.01)
+    assert others == 0
