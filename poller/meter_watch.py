@@ -95,14 +95,14 @@ class MeterWatch:
         if self._current is None:
             self._see(row, "")
         elif reason := _difference(self._current, row):
-            self._see(replace(row, since=self._last_seen_at(row)), reason)
+            self._see(replace(row, since=self._since(row)), reason)
         if poll is not self._poll:
             self._poll = poll
             self._look_at_registers(row, identity.scale, poll)
 
-    def _last_seen_at(self, row: MeterRow) -> datetime:
-        """Return the last moment of the meter before: every register after it is the new one's."""
-        return self._registers.known_at if self._registers is not None else row.since
+    def _since(self, row: MeterRow) -> datetime:
+        """Return the moment after the last poll of the meter before: every register from then on is the new one's."""
+        return self._registers.known_at + _MOMENT if self._registers is not None else row.since
 
     def _look_at_registers(self, row: MeterRow, scale: EnergyScale, poll: Poll) -> None:
         seen = LastRegisters(row.since, poll.reading.import_kwh, poll.reading.export_kwh)
@@ -113,7 +113,7 @@ class MeterWatch:
             if not self._has_fallen:  # once may be a slip of the meter; twice is another meter
                 self._has_fallen = True
                 return
-            self._see(replace(row, since=before.known_at), _fall(before, seen))
+            self._see(replace(row, since=self._since(row)), _fall(before, seen))
         self._has_fallen = False
         self._first_registers = self._first_registers or seen
         self._registers = seen

@@ -1,0 +1,229 @@
+"""Which meter hangs there: what is written at the first sight, and what when it was exchanged."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+from skstack.echonet import Frame
+from storage.records import MeterRow, PowerRow
+from tests.fakes_duties import HALF_HOUR, MINUTE, NOON, Home
+
+OLD, NEW = "SIM0000001", "SIM0000002"
+
+
+def home_at(url: str, **options: object) -> Home:
+    return Home(url, **{"days_before": 3, **options})  # type: ignore[arg-type]  # by name
+
+
+def exchange(home: Home, serial_number: str) -> None:
+    """Hang a new meter there now, counting from zero; it knows nothing of our session."""
+    home.simulated.exchange(home.clock.time_s, serial_number=serial_number)
+    home.module.emit_event(0x26, home.clock.time_s)
+
+
+def meters(home: Home) -> list[tuple[datetime, str]]:
+    found = home.execute("select since, serial_number from meter order by since")
+    return [(since, serial_number) for since, serial_number in found]
+
+
+def test_the_meter_is_written_when_it_is_first_seen(database_url: str) -> None:
+    home = home_at(database_url)
+    home.run_until(NOON + 5 * MINUTE)
+    (row,) = home.of(MeterRow)
+    assert row.since - NOON < timedelta(seconds=5)
+    assert (row.manufacturer, row.serial_number, row.release) == ("000016", OLD, "F")
+    assert (row.coefficient, row.unit_kwh, row.digits) == (1, Decimal("0.1"), 6)
+    assert home.events("meter_changed") == []
+
+
+def test_the_same_meter_is_never_written_twice(database_url: str) -> None:
+    home = home_at(database_url)
+    for minutes in (5, 10, 15):
+        home.run_until(NOON + minutes * MINUTE)
+        home.restart()
+    home.run_until(NOON + 20 * MINUTE)
+    home.module.emit_event(0x26, home.clock.time_s)
+    home.run_until(NOON + 25 * MINUTE)
+    assert len(home.of(MeterRow)) == 1
+    assert home.events("meter_changed") == []
+
+
+def test_a_meter_without_a_serial_number_is_the_same_each_time(database_url: str) -> None:
+    home = home_at(database_url)
+    home.tamper(_without_serial_number)
+    home.run_until(NOON + 5 * MINUTE)
+    home.restart()
+    home.run_until(NOON + 10 * MINUTE)
+    (row,) = home.of(MeterRow)
+    assert row.serial_number is None
+
+
+def test_what_one_answer_left_out_does_not_make_another_meter(database_url: str) -> None:
+    home = home_at(database_url)
+    home.run_until(NOON + 5 * MINUTE)
+    home.tamper(_without_serial_number)
+    home.module.emit_event(0x26, home.clock.time_s)
+    home.run_until(NOON + 10 * MINUTE)
+    assert len(home.of(MeterRow)) == 1
+
+
+def test_while_the_record_is_away_the_first_sight_is_kept_with_its_time(database_url: str) -> None:
+    home = home_at(database_url)
+    home.queries.leave()
+    home.run_until(NOON + 30 * MINUTE)
+    assert home.of(MeterRow) == []
+    home.queries.is_away = False
+    home.run_until(NOON + 35 * MINUTE)
+    (row,) = home.of(MeterRow)
+    assert row.since - NOON < timedelta(seconds=5)
+
+
+def test_an_exchanged_meter_is_a_new_row_and_an_event(database_url: str) -> None:
+    home = home_at(database_url)
+    home.run_until(NOON + 40 * MINUTE)
+    exchange(home, NEW)
+    home.run_until(NOON + 100 * MINUTE)
+    (_, first), (since, second) = meters(home)
+    assert (first, second) == (OLD, NEW)
+    assert NOON + 39 * MINUTE < since < NOON + 40 * MINUTE  # after the last poll of the old one
+    (event,) = home.events("meter_changed")
+    assert event.detail == f"its serial number was {OLD} and is {NEW}"
+
+
+def test_no_half_hour_spans_two_meters(database_url: str) -> None:
+    home = home_at(database_url)
+    home.run_until(NOON + 40 * MINUTE)
+    exchange(home, NEW)
+    home.run_until(NOON + 3 * 60 * MINUTE)
+    used = dict(home.execute(f"select started_at, used_kwh from energy_half_hour where started_at >= '{NOON}'"))
+    assert used[NOON] == Decimal("0.3")
+    assert used[NOON + HALF_HOUR] is None  # the half hour of the exchange
+    assert [used[NOON + number * HALF_HOUR] for number in (2, 3, 4)] == [Decimal("0.3")] * 3
+
+
+def test_an_exchange_while_the_poller_was_off_is_seen_at_the_next_start(database_url: str) -> None:
+    home = home_at(database_url)
+    home.run_until(NOON + 40 * MINUTE)
+    home.session.close()
+    home.clock.sleep(90 * 60)
+    exchange(home, NEW)
+    home.clock.sleep(90 * 60)
+    home.begin()
+    home.run_until(NOON + 5 * 60 * MINUTE)
+    (_, _), (since, serial_number) = meters(home)
+    assert serial_number == NEW
+    last_of_the_old = max(row.measured_at for row in home.of(PowerRow) if row.measured_at < NOON + 60 * MINUTE)
+    assert since == last_of_the_old + timedelta(seconds=1)
+    # Its memory begins at 14:10, and is read; what the old meter knew (13:00 to 14:00) is lost with it.
+    energies = home.half_hours()
+    assert NOON + 2 * HALF_HOUR not in energies
+    assert energies[NOON + 5 * HALF_HOUR] == (Decimal("0.2"), Decimal("0.0"))  # 20 minutes x 0.6 kW
+    used = dict(home.execute(f"select started_at, used_kwh from energy_half_hour where started_at >= '{NOON}'"))
+    assert used[NOON + 5 * HALF_HOUR] == Decimal("0.3")
+
+
+def test_the_memory_of_a_new_meter_fills_no_hole_of_the_old_ones_time(database_url: str) -> None:
+    home = home_at(database_url)
+    home.run_until(NOON + 40 * MINUTE)
+    home.execute(f"delete from energy where registered_at = '{NOON - 5 * HALF_HOUR}'")
+    used_before = home.clock.time_s - 86_400  # as one that hung elsewhere until today, and remembers that
+    home.simulated.exchange(used_before, serial_number=NEW)
+    home.module.emit_event(0x26, home.clock.time_s)
+    home.run_until(NOON + 120 * MINUTE)
+    assert [serial_number for _, serial_number in meters(home)] == [OLD, NEW]
+    assert NOON - 5 * HALF_HOUR not in home.half_hours()
+    home.restart()
+    home.run_until(NOON + 140 * MINUTE)
+    assert NOON - 5 * HALF_HOUR not in home.half_hours()
+
+
+def test_registers_that_fall_are_another_meter_even_under_the_same_number(database_url: str) -> None:
+    home = home_at(database_url)
+    home.run_until(NOON + 40 * MINUTE)
+    exchange(home, OLD)
+    home.run_until(NOON + 60 * MINUTE)
+    assert len(meters(home)) == 2
+    (event,) = home.events("meter_changed")
+    assert event.detail is not None
+    assert event.detail.startswith("its registers went from 12395.7 ")  # 12345 + 84.65 h x 0.6 kW
+    home.restart()
+    home.run_until(NOON + 65 * MINUTE)
+    assert len(meters(home)) == 2
+
+
+def test_registers_that_fell_while_the_poller_was_off_are_another_meter(database_url: str) -> None:
+    home = home_at(database_url)
+    home.run_until(NOON + 40 * MINUTE)
+    home.session.close()
+    exchange(home, OLD)
+    home.clock.sleep(600)
+    home.begin()
+    home.run_until(NOON + 60 * MINUTE)
+    assert len(meters(home)) == 2
+    assert len(home.events("meter_changed")) == 1
+
+
+def test_one_low_register_alone_is_no_other_meter(database_url: str) -> None:
+    home = home_at(database_url)
+    slips = [0]
+
+    def slip(request: Frame, answer: Frame | None) -> Frame | None:
+        """Let the meter tell 1.0 kWh once, at 12:10."""
+        if answer is None or request.properties[0].epc != 0xE7:
+            return answer
+        slips[0] += 1
+        if slips[0] != 11:
+            return answer
+        low = [type(each)(0xE0, b"\x00\x00\x00\x0a") if each.epc == 0xE0 else each for each in answer.properties]
+        return request.answer(answer.esv, tuple(low))
+
+    home.tamper(slip)
+    home.run_until(NOON + 20 * MINUTE)
+    assert min(row.import_kwh for row in home.of(PowerRow)) == Decimal("1.0")
+    assert len(meters(home)) == 1
+
+
+def test_a_wrap_is_no_exchange(database_url: str) -> None:
+    # 36 kW are 18 kWh a half hour. From 990.0 kWh at the midnight three days before, the four digits of 0.1 kWh (1000.0
+    # kWh) wrap every 27.8 h; from noon, 990 + 84 h x 36 = 4014.0, so 14.0 kWh: the next wrap is 27.4 h later.
+    home = home_at(database_url, watts=36_000, digits=4, start_import_kwh=990, interval_s=600)
+    home.run_until(NOON + timedelta(hours=30))
+    imports = [row.import_kwh for row in home.of(PowerRow)]
+    assert imports[0] == Decimal("14.0")
+    assert max(imports) > Decimal("990")
+    assert imports[-1] < Decimal("100")
+    assert len(meters(home)) == 1
+    assert home.events("meter_changed") == []
+    used = home.execute("select distinct used_kwh from energy_half_hour")
+    assert used == [(Decimal("18.0"),)]
+
+
+def test_a_second_exchange_is_a_third_row(database_url: str) -> None:
+    home = home_at(database_url)
+    home.run_until(NOON + 20 * MINUTE)
+    exchange(home, NEW)
+    home.run_until(NOON + 40 * MINUTE)
+    exchange(home, "SIM0000003")
+    home.run_until(NOON + 60 * MINUTE)
+    assert [serial_number for _, serial_number in meters(home)] == [OLD, NEW, "SIM0000003"]
+
+
+def test_an_exchange_while_the_record_is_away_is_written_in_order(database_url: str) -> None:
+    home = home_at(database_url)
+    home.queries.leave()
+    home.run_until(NOON + 20 * MINUTE)
+    exchange(home, NEW)
+    home.run_until(NOON + 40 * MINUTE)
+    home.queries.is_away = False
+    home.run_until(NOON + 45 * MINUTE)
+    assert [serial_number for _, serial_number in meters(home)] == [OLD, NEW]
+    assert NOON + 19 * MINUTE < meters(home)[1][0] < NOON + 20 * MINUTE  # after the last poll of the old one
+
+
+def _without_serial_number(request: Frame, answer: Frame | None) -> Frame | None:
+    if answer is None or request.properties[0].epc != 0xD3:
+        return answer
+    return request.answer(
+        answer.esv, tuple(type(each)(each.epc) if each.epc == 0x8D else each for each in answer.properties)
+    )
