@@ -44,6 +44,12 @@ def database_url(postgres_server: EmbeddedServer) -> Iterator[str]:
     yield from _own_database(postgres_server, "create database %s template power_consumption")
 
 
+@pytest.fixture(scope="module")
+def module_database_url(postgres_server: EmbeddedServer) -> Iterator[str]:
+    """Make a database with init.sql applied for a whole module, whose tests roll back what they do."""
+    yield from _own_database(postgres_server, "create database %s template power_consumption")
+
+
 def _own_database(server: EmbeddedServer, statement: str) -> Iterator[str]:
     name = f"test_{next(_numbers)}"
     _administer(server, statement % name)

@@ -24,11 +24,23 @@ JST_MIDNIGHT = datetime(2024, 2, 28, 15, 0, tzinfo=UTC)  # 2024-02-29 00:00 in J
 HALF_HOUR = timedelta(minutes=30)
 
 
-@pytest.fixture
-def cursor(connection: Any) -> Iterator[Any]:
-    with connection.cursor() as opened:
-        opened.execute("insert into site (name) values ('home')")
+HOME = "insert into site (site_id, name) overriding system value values (1, 'home')"
+
+
+@pytest.fixture(scope="module")
+def shared_connection(module_database_url: str) -> Iterator[Any]:
+    """Connect to a database that no test of this module changes for good."""
+    with closing(psycopg2.connect(module_database_url)) as opened:
         yield opened
+
+
+@pytest.fixture
+def cursor(shared_connection: Any) -> Iterator[Any]:
+    """Open a transaction in which site 1 is there; it is rolled back."""
+    with shared_connection.cursor() as opened:
+        opened.execute(HOME)
+        yield opened
+    shared_connection.rollback()
 
 
 def put_meter(cursor: Any, since: datetime, *, unit: str = "0.1", coefficient: int = 1, digits: int | None = 6) -> None:
@@ -176,7 +188,9 @@ def test_a_power_row_and_its_index_take_at_most_120_bytes(cursor: Any) -> None:
     assert cursor.fetchone()[0] <= 120
 
 
-def test_a_role_that_may_only_select_and_insert_can_do_nothing_else(cursor: Any, database_url: str) -> None:
+def test_a_role_that_may_only_select_and_insert_can_do_nothing_else(connection: Any) -> None:
+    cursor = connection.cursor()
+    cursor.execute(HOME)
     text = init_sql_path().read_text("utf-8")
     documented = re.findall(r"^-- +((?:create role|grant) .*;)$", text, re.MULTILINE)
     assert len(documented) == 4
@@ -322,7 +336,7 @@ def test_a_day_with_an_exchange_of_the_meter_is_null(cursor: Any) -> None:
 
 
 def test_sites_do_not_mix(cursor: Any) -> None:
-    cursor.execute("insert into site (name) values ('shed')")
+    cursor.execute("insert into site (site_id, name) overriding system value values (2, 'shed')")
     put_registers(cursor, JST_MIDNIGHT, ("1.0", "0.0"), ("1.5", "0.0"))
     cursor.execute(
         "insert into energy (site_id, registered_at, import_kwh, source) "
