@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
-from skstack.echonet import METER
+from skstack.echonet import METER, Frame
 from skstack.errors import FrameError
 from skstack.history import ScheduledEnergy, decode_scheduled_energy
 from skstack.properties import Epc, MeterIdentity, MeterReading, decode_clock, decode_identity, decode_reading
@@ -29,6 +29,7 @@ _IDENTIFYING = (
     Epc.SERIAL_NUMBER,
     Epc.STANDARD_VERSION,
 )
+_SHORTEST_S = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,11 +109,20 @@ class Meter:
         self.last_poll = Poll(reading, self._monotonic())
         return self.last_poll
 
+    def ask_aside(self, request: Frame, *, until: float, timeout_s: float | None = None) -> Frame:
+        """Ask something less urgent than a poll: at *until* it is given up, and the next question need not wait for it.
+
+        It leaves the link alone where it stays unanswered. *timeout_s*: as Session.ask, which tells what is raised.
+        """
+        patience_s = timeout_s or self._session.timings.answer_timeout_s
+        remaining_s = max(until - self._monotonic(), _SHORTEST_S)
+        return self._session.ask(request, until=until, timeout_s=min(patience_s, remaining_s), vital=False)
+
     def read_clock(self, *, until: float) -> datetime | None:
         """Return the meter's own time (97, 98), to the minute; None: it has no clock. Raises: as Session.ask."""
         if not (self.offers(Epc.CLOCK_TIME) and self.offers(Epc.CLOCK_DATE)):
             return None
-        values = self._session.get((Epc.CLOCK_TIME, Epc.CLOCK_DATE), until=until, vital=False)
+        values = self.ask_aside(Frame.get(0, (Epc.CLOCK_TIME, Epc.CLOCK_DATE)), until=until).edt_by_epc()
         try:
             return decode_clock(values[Epc.CLOCK_TIME], values[Epc.CLOCK_DATE])
         except (KeyError, FrameError):
@@ -121,8 +131,7 @@ class Meter:
     def read_half_hour(self, *, until: float) -> HalfHour | None:
         """Ask for the registers of the last :00 or :30 (EA, EB). Raises: as Session.ask."""
         asked = [epc for epc in (Epc.SCHEDULED_IMPORT, Epc.SCHEDULED_EXPORT) if self.offers(epc)]
-        values = self._session.get(asked, until=until, vital=False)
-        return self._half_hour(values)
+        return self._half_hour(self.ask_aside(Frame.get(0, asked), until=until).edt_by_epc())
 
     def take_half_hours(self) -> list[HalfHour]:
         """Return what the meter has told unasked since the last call. It is kept until the meter is identified."""

@@ -115,11 +115,11 @@ class MeterHistory:
         return identity is not None and identity.get_map.issuperset(epcs)
 
     def _choose(self, epc: Epc, edt: bytes, until: float) -> bool:
-        return self._session.ask(Frame.set_c(0, epc, edt), until=until, vital=False).esv is Esv.SET_RES
+        return self._meter.ask_aside(Frame.set_c(0, epc, edt), until=until).esv is Esv.SET_RES
 
     def _read(self, epc: Epc, decode: Callable[[bytes], T], until: float) -> T | None:
         timeout_s = HISTORY_PATIENCE * self._session.timings.answer_timeout_s
-        answer = self._session.ask(Frame.get(0, (epc,)), until=until, timeout_s=timeout_s, vital=False)
+        answer = self._meter.ask_aside(Frame.get(0, (epc,)), until=until, timeout_s=timeout_s)
         try:
             edt = answer.edt_by_epc().get(epc)
             return None if edt is None else decode(edt)

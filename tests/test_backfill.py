@@ -45,7 +45,11 @@ def history_days(home: Home) -> list[int]:
 def assert_polls_on_every_tick(home: Home, interval_s: int) -> None:
     times = [row.measured_at for row in home.of(PowerRow) if row.power_w is not None]
     assert times == [times[0] + number * timedelta(seconds=interval_s) for number in range(len(times))]
+    assert home.true_now() - times[-1] <= timedelta(seconds=interval_s)
     assert home.poller.missed_ticks == 0
+
+
+def assert_one_question_at_a_time(home: Home) -> None:
     assert home.module.violations == []
 
 
@@ -56,6 +60,7 @@ def test_a_fresh_database_fills_with_today_and_99_days(database_url: str) -> Non
     assert min(home.half_hours()) == MIDNIGHT - 99 * DAY
     assert history_days(home) == list(range(100))  # newest first, each once
     assert_polls_on_every_tick(home, 60)
+    assert_one_question_at_a_time(home)
 
 
 def test_99_days_arrive_within_an_hour_at_the_pace_of_a_real_meter(database_url: str) -> None:
@@ -68,6 +73,7 @@ def test_99_days_arrive_within_an_hour_at_the_pace_of_a_real_meter(database_url:
     pauses = [later - earlier for (earlier, _), (later, _) in itertools.pairwise(asked)]
     assert min(pauses) >= timedelta(seconds=9.7)  # after a poll its own pause of 0.2 s comes on top
     assert_polls_on_every_tick(home, 60)
+    assert_one_question_at_a_time(home)
 
 
 def test_polls_every_second_stay_on_their_seconds(database_url: str) -> None:
@@ -75,6 +81,7 @@ def test_polls_every_second_stay_on_their_seconds(database_url: str) -> None:
     home.run_until(NOON + timedelta(minutes=6))
     assert_filled(home, slots(MIDNIGHT - 99 * DAY, NOON - HALF_HOUR))
     assert_polls_on_every_tick(home, 1)
+    assert_one_question_at_a_time(home)
 
 
 @pytest.mark.parametrize(
@@ -230,8 +237,7 @@ def test_a_history_that_is_never_answered_disturbs_no_poll(database_url: str, ca
     home.tamper(lambda request, answer: None if request.properties[0].epc == 0xE2 else answer)
     home.run_until(NOON + timedelta(minutes=60))
     assert home.session.link.sessions == 1
-    assert len([row for row in home.of(PowerRow) if row.power_w is not None]) == 60
-    assert home.poller.missed_ticks == 0
+    assert_polls_on_every_tick(home, 60)
     assert len(home.asked(0xE2)) == 9  # three tries on each of three days
     assert caplog.text.count("does not answer when asked for its history") == 1
 
@@ -244,7 +250,7 @@ def test_lost_answers_are_asked_for_again(database_url: str) -> None:
     )
     home.run_until(NOON + timedelta(hours=3))
     assert_filled(home, slots(MIDNIGHT - 10 * DAY, NOON))
-    assert len([row for row in home.of(PowerRow) if row.power_w is not None]) == 180
+    assert_polls_on_every_tick(home, 60)
 
 
 def test_a_slow_history_is_begun_only_where_it_fits_before_the_tick(database_url: str) -> None:
@@ -252,6 +258,7 @@ def test_a_slow_history_is_begun_only_where_it_fits_before_the_tick(database_url
     home.run_until(NOON + timedelta(minutes=30))
     assert_filled(home, slots(MIDNIGHT - 10 * DAY, NOON))
     assert_polls_on_every_tick(home, 10)
+    assert_one_question_at_a_time(home)
 
 
 def test_a_session_that_ends_half_way_does_not_end_the_history(database_url: str) -> None:
@@ -273,6 +280,7 @@ def test_while_the_record_is_away_polls_go_on_and_later_it_is_filled(database_ur
     home.run_until(NOON + timedelta(minutes=50))
     assert_filled(home, slots(MIDNIGHT - 3 * DAY, NOON))
     assert_polls_on_every_tick(home, 60)
+    assert_one_question_at_a_time(home)
 
 
 def test_registers_that_wrap_are_kept_as_they_are(database_url: str) -> None:
