@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from charts.gaps import Gap
 from charts.period import Period
 from charts.text import WORDS, Language, Words, clock, length_of, number, period_title, short_date, signed
 
+_EDGE = 0.05  # of the panel's width: a label nearer to an edge, a hole or now is moved away from it
 _LABEL_ROOM = 0.24  # of the panel's range, above and below, for the labels of the extremes
 
 
@@ -54,7 +56,7 @@ def draw(data: AirData, *, language: Language) -> Figure:
     set_time_axis(panels, data.period, language)
     named: set[Gap] = set()
     for axes, content in zip(panels, contents, strict=True):
-        _draw_panel(axes, content, data.period, words, named)
+        _draw_panel(axes, content, data, words, named)
         named.update(content.gaps)
     if data.now is not None:
         mark_now(panels, data.now)
@@ -130,10 +132,12 @@ def _co2_figure(co2_ppm: Quantity, words: Words) -> style.KeyFigure:
     return style.KeyFigure(words.mean_co2, f"{mean} ppm", words.never_over_limit.format(limit=limit))
 
 
-def _draw_panel(axes: Axes, panel: _Panel, period: Period, words: Words, named: set[Gap]) -> None:
+def _draw_panel(axes: Axes, panel: _Panel, data: AirData, words: Words, named: set[Gap]) -> None:
     bottom, top = _limits(panel)
     axes.set_ylim(bottom, top)
     key: list[tuple[str, str]] = []
+    if axes is axes.figure.axes[0] and panel.quantity and panel.quantity.is_aggregated:
+        key.append((words.mean_and_extremes, style.MUTED))
     if panel.comfort:
         low, high = panel.comfort
         axes.axhspan(max(low, bottom), min(high, top), color=style.GOOD, linewidth=0, zorder=0.4, gid="comfort")
@@ -144,13 +148,14 @@ def _draw_panel(axes: Axes, panel: _Panel, period: Period, words: Words, named: 
     if panel.limit is not None:
         axes.axhline(panel.limit, color=style.BAD, linewidth=0.9, gid="limit", zorder=2.6)
         key.append((words.limit.format(limit=number(panel.limit)), style.BAD))
-    hatch_gaps(axes, panel.gaps, period, words, named=named)
+    hatch_gaps(axes, panel.gaps, data.period, words, named=named)
     if panel.quantity:
         _draw_quantity(axes, panel.quantity, panel.limit)
         extremes = [(panel.quantity.highest, 1), (panel.quantity.lowest, -1)]
         for extreme, direction in extremes[: 1 if panel.quantity.highest == panel.quantity.lowest else 2]:
-            value, moment = number(extreme.value, panel.places), _moment(extreme, period, words)
-            _label(axes, extreme, direction, words.extreme.format(value=value, when=moment))
+            free = _free_time(extreme.moment, panel.gaps, data)
+            value, moment = number(extreme.value, panel.places), _moment(extreme, data.period, words)
+            _label(axes, extreme, direction, words.extreme.format(value=value, when=moment), free)
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.10g}")
     axes.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
     style.name_panel(axes, panel.name, key)
@@ -191,17 +196,24 @@ def _moment(extreme: Extreme, period: Period, words: Words) -> str:
     return short_date(extreme.moment.astimezone(period.zone).date(), words.language)
 
 
-def _label(axes: Axes, extreme: Extreme, direction: int, text: str) -> None:
-    x = float(days_since_epoch(extreme.moment))
+def _free_time(moment: datetime, gaps: Sequence[Gap], data: AirData) -> tuple[datetime, datetime]:
+    """Return from when to when around *moment* a label disturbs nothing: no hole, no edge, no line for now."""
+    start = max([data.period.start, *(gap.end for gap in gaps if gap.end <= moment)])
+    end = min([data.now or data.period.end, *(gap.start for gap in gaps if gap.start >= moment)])
+    return start, end
+
+
+def _label(axes: Axes, extreme: Extreme, direction: int, text: str, free: tuple[datetime, datetime]) -> None:
+    x, start, end = (float(days_since_epoch(moment)) for moment in (extreme.moment, *free))
     left, right = axes.get_xlim()
-    place = (x - left) / (right - left)
+    after, before = (x - start) / (right - left), (end - x) / (right - left)
     axes.plot(x, extreme.value, "o", color=style.BOUGHT, markersize=3.5, zorder=4, gid="extreme")
     axes.annotate(
         text,
         (x, extreme.value),
-        xytext=(0, 4 * direction),
+        xytext=(-3 if before < _EDGE else 0, 4 * direction),
         textcoords="offset points",
-        ha="left" if place < 0.05 else "right" if place > 0.95 else "center",
+        ha="left" if after < _EDGE else "right" if before < _EDGE else "center",
         va="bottom" if direction > 0 else "top",
         fontsize=9.5,
         color=style.INK,

@@ -173,7 +173,7 @@ def test_good_air_is_said_to_be_good(record: Any) -> None:
 def test_the_share_of_comfortable_time_is_in_the_headline(record: Any) -> None:
     site = new_site(record)
     write_room(record, site, [(0, 17.0), (1, 18.0), (2, 28.0), (3, 28.5)])
-    assert texts(drawn(load(record, site)), "note")[0] == "18–28 °C 50 % of the time"
+    assert texts(drawn(load(record, site)), "note")[0] == "50 % of the time 18–28 °C"
 
 
 def test_comfort_is_a_band(record: Any) -> None:
@@ -228,6 +228,15 @@ def test_a_week_shows_the_dates_of_its_extremes(record: Any) -> None:
     data = load(record, site, day_of(first, TOKYO, 7))
     assert data.room_c.is_aggregated
     assert all("Nov)" in label for label in texts(drawn(data), "extreme label"))
+
+
+def test_a_label_beside_a_hole_does_not_lie_on_its_label(record: Any) -> None:
+    # The day is warmest at 15:41, one minute after a hole that is just wide enough for its own words.
+    hole = (START + timedelta(hours=14, minutes=10), START + timedelta(hours=15, minutes=40))
+    site = Household(DAY, 1, holes=(hole,), air=True).write(record)
+    figure = drawn(load(record, site))
+    assert texts(figure, "gap label") == ["no data 1 h 30 min"]
+    assert overlaps(figure, "en") == []
 
 
 @pytest.mark.parametrize("days", [1, 7, 60, 366])
