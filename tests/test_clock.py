@@ -22,7 +22,9 @@ def test_the_next_tick_is_the_next_multiple_of_the_interval(now: datetime, inter
     assert next_tick(now, interval_s) == expected
 
 
-_MOMENTS = st.integers(0, 2_500_000_000_000_000).map(lambda us: datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=us))
+_MOMENTS = st.integers(0, 2_500_000_000_000_000).map(
+    lambda us: datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=us)
+)
 
 
 @given(_MOMENTS, st.integers(1, 3600))

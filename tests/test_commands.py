@@ -7,7 +7,6 @@ from collections.abc import Callable
 from ipaddress import IPv6Address
 
 import pytest
-from fakes_lines import TRANSCRIPTS
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,6 +14,7 @@ from skstack import commands
 from skstack.commands import Command
 from skstack.events import Dialect, Echo, parse_line
 from skstack.lines import LineBuffer
+from tests.fakes_lines import TRANSCRIPTS
 
 METER = IPv6Address("fe80::21c:6400:1:6393")
 A = b"FE80:0000:0000:0000:021C:6400:0001:6393"

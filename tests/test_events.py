@@ -9,7 +9,6 @@ from decimal import Decimal
 from ipaddress import IPv6Address
 
 import pytest
-from fakes_lines import BY_NUMBER, TRANSCRIPTS, Transcript
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -47,6 +46,7 @@ from skstack.events import (
 from skstack.history import decode_scheduled_energy
 from skstack.properties import DECODERS, decode_current_a, decode_power_w
 from skstack.registers import decode_coefficient, decode_register, decode_unit_kwh
+from tests.fakes_lines import BY_NUMBER, TRANSCRIPTS, Transcript
 
 A = "FE80:0000:0000:0000:021C:6400:0001:6393"
 B = "FE80:0000:0000:0000:021D:1200:0001:5678"

@@ -1,7 +1,11 @@
 from __future__ import annotations
 
 import pytest
-from fakes_simulator import (
+
+from skstack.echonet import Frame
+from skstack.simulated_lines import link_local
+from skstack.simulated_models import MODELS
+from tests.fakes_simulator import (
     METER_ADDRESS,
     METER_MAC,
     ROUTE_B_ID,
@@ -12,10 +16,6 @@ from fakes_simulator import (
     power_up,
     shapes,
 )
-
-from skstack.echonet import Frame
-from skstack.simulated_lines import link_local
-from skstack.simulated_models import MODELS
 
 DIALECTS = ["single", "dual"]
 GET_POWER = Frame.get(1, [0xE7])

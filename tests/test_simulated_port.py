@@ -3,14 +3,14 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import pytest
-from fakes_simulator import (
-    NOON,
-    make_meter,
-)
 
 from skstack.errors import PortLostError
 from skstack.simulated_port import SimulatedPort, VirtualClock
 from skstack.simulator import SimulatedModule
+from tests.fakes_simulator import (
+    NOON,
+    make_meter,
+)
 
 # --- the virtual port
 

@@ -3,7 +3,11 @@ from __future__ import annotations
 import re
 
 import pytest
-from fakes_simulator import (
+
+from skstack.echonet import Esv, Frame, Property
+from skstack.simulated_lines import Beacon, Datagram
+from skstack.simulated_models import INSTANT, MODELS, Credentials
+from tests.fakes_simulator import (
     METER_ADDRESS,
     PASSWORD,
     ROUTE_B_ID,
@@ -13,10 +17,6 @@ from fakes_simulator import (
     power_up,
     shapes,
 )
-
-from skstack.echonet import Esv, Frame, Property
-from skstack.simulated_lines import Beacon, Datagram
-from skstack.simulated_models import INSTANT, MODELS, Credentials
 
 GET_POWER = Frame.get(1, [0xE7])
 

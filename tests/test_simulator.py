@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import pytest
-from fakes_lines import BY_NUMBER
-from fakes_simulator import (
+
+from skstack.echonet import CONTROLLER, NODE_PROFILE, Esv, Frame, Property
+from skstack.simulated_models import Credentials
+from tests.fakes_lines import BY_NUMBER
+from tests.fakes_simulator import (
     METER_ADDRESS,
     METER_MAC,
     PASSWORD,
@@ -12,9 +15,6 @@ from fakes_simulator import (
     shape,
     shapes,
 )
-
-from skstack.echonet import CONTROLLER, NODE_PROFILE, Esv, Frame, Property
-from skstack.simulated_models import Credentials
 
 DIALECTS = ["single", "dual"]
 GET_POWER = Frame.get(1, [0xE7])

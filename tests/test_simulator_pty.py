@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 import serial
-from fakes_simulator import NOON, make_meter
 
 from skstack.simulated_meter import SimulatedMeter
 from skstack.simulated_models import INSTANT, MODELS
 from skstack.simulator import SimulatedModule
 from skstack.simulator_pty import build_module, build_parser, main, pseudo_terminal, serve
+from tests.fakes_simulator import NOON, make_meter
 
 
 @contextmanager
