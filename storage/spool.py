@@ -7,8 +7,9 @@ import logging
 import os
 import sqlite3
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
@@ -26,7 +27,8 @@ BUSY_TIMEOUT_S = 1.0  # another process on the same file (--once from cron) hold
 LOG_MAX_PAGES = 100  # of 4 KB: the usual 1,000 would take more of a nearly full disk than a day of rounds
 FORMAT = 1  # of the file: pragma user_version
 
-# boot_id and monotonic_s are to date a round that was read before the clock was right; null: the clock was right.
+# boot_id and monotonic_s: when a round was held that cannot be dated yet, its times counting from the start of that
+# boot; null: an ordinary round.
 _SCHEMA = """
 begin immediate;
 create table if not exists round (
@@ -45,9 +47,11 @@ pragma user_version = 1;
 commit;
 """
 _APPEND = "insert into round (body) values (?)"
-_PEEK = "select round_id, body from round where round_id > ? order by round_id limit ?"
-_REMOVE_UP_TO = "delete from round where round_id <= ?"
-_COUNT = "select count(*) from round where round_id > ?"
+_PEEK = "select round_id, body from round where boot_id is null and round_id > ? order by round_id limit ?"
+_REMOVE_UP_TO = "delete from round where boot_id is null and round_id <= ?"
+_COUNT = "select count(*) from round where boot_id is null and round_id > ?"
+_HOLD = "insert into round (body, boot_id, monotonic_s) values (?, ?, ?)"
+_HELD = "select round_id, body, boot_id from round where boot_id is not null order by round_id limit ?"
 _SET_ASIDE = "insert into refused (refused_at, reason, body) values (?, ?, ?)"
 _COUNT_SET_ASIDE = "select count(*) from refused"
 _REMOVE = "delete from round where round_id = ?"
@@ -57,6 +61,15 @@ _BROKEN = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR) 
 
 def _utc_now() -> datetime:
     return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class HeldRound:
+    """A round that cannot be dated yet: its number in the file, and in which boot of the machine it was read."""
+
+    round_id: int
+    stored: Round
+    boot_id: str
 
 
 class Spool:
@@ -106,6 +119,29 @@ class Spool:
     def count(self) -> int:
         """Count the rounds that wait."""
         return self._transaction(lambda connection: _number(connection, _COUNT, self._removed_up_to))
+
+    def hold(self, stored: Round, *, boot_id: str, monotonic_s: float) -> None:
+        """Keep a round that cannot be dated yet, apart from those that are to be delivered."""
+        values = (round_to_json(stored), boot_id, monotonic_s)
+        self._transaction(lambda connection: connection.execute(_HOLD, values))
+
+    def held(self, limit: int) -> list[HeldRound]:
+        """Give the oldest rounds that are held, at most *limit*. One that cannot be read is set aside."""
+        rounds: list[HeldRound] = []
+        for round_id, body, boot_id in self._transaction(
+            lambda connection: connection.execute(_HELD, (limit,)).fetchall()
+        ):
+            try:
+                rounds.append(HeldRound(round_id, round_from_json(body), boot_id))
+            except ValueError as err:
+                logger.error("held round %d of the spool cannot be read and is set aside: %s", round_id, err)
+                self._set_unreadable_aside(round_id, body, str(err))
+        return rounds
+
+    def let_go(self, rounds: Sequence[HeldRound]) -> None:
+        """Take out held rounds: they were dated and kept elsewhere."""
+        numbers = [(each.round_id,) for each in rounds]
+        self._transaction(lambda connection: connection.executemany(_REMOVE, numbers))
 
     def set_aside(self, refused: Round, reason: str) -> None:
         """Keep *refused* rows with the reason, apart from the rounds that wait."""
