@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any
+from datetime import datetime, timedelta
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -153,9 +154,9 @@ def _draw_panel(axes: Axes, panel: _Panel, data: AirData, words: Words, named: s
         _draw_quantity(axes, panel.quantity, panel.limit)
         extremes = [(panel.quantity.highest, 1), (panel.quantity.lowest, -1)]
         for extreme, direction in extremes[: 1 if panel.quantity.highest == panel.quantity.lowest else 2]:
-            free = _free_time(extreme.moment, panel.gaps, data)
+            alignment = _alignment(extreme.moment, panel.gaps, data)
             value, moment = number(extreme.value, panel.places), _moment(extreme, data.period, words)
-            _label(axes, extreme, direction, words.extreme.format(value=value, when=moment), free)
+            _label(axes, extreme, direction, words.extreme.format(value=value, when=moment), alignment)
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.10g}")
     axes.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
     style.name_panel(axes, panel.name, key)
@@ -193,27 +194,33 @@ def _moment(extreme: Extreme, period: Period, words: Words) -> str:
     """Return the clock within a day; over several days the date, which is what a point stands for there."""
     if period.days == 1:
         return clock(extreme.moment, period.zone)
-    return short_date(extreme.moment.astimezone(period.zone).date(), words.language)
+    day = extreme.moment.astimezone(period.zone).date()
+    return short_date(day, words.language, with_year=period.days > 366)
 
 
-def _free_time(moment: datetime, gaps: Sequence[Gap], data: AirData) -> tuple[datetime, datetime]:
-    """Return from when to when around *moment* a label disturbs nothing: no hole, no edge, no line for now."""
-    start = max([data.period.start, *(gap.end for gap in gaps if gap.end <= moment)])
-    end = min([data.now or data.period.end, *(gap.start for gap in gaps if gap.start >= moment)])
-    return start, end
+def _alignment(moment: datetime, gaps: Sequence[Gap], data: AirData) -> Literal["left", "center", "right"]:
+    """Return the side of a label that stands at *moment*: away from an edge, from now, and from a hole."""
+    near = timedelta(seconds=data.period.seconds * _EDGE)
+    if moment - data.period.start < near:
+        return "left"
+    if (data.now or data.period.end) - moment < near:
+        return "right"
+    if any(timedelta() <= moment - gap.end < near for gap in gaps):
+        return "left"
+    return "right" if any(timedelta() <= gap.start - moment < near for gap in gaps) else "center"
 
 
-def _label(axes: Axes, extreme: Extreme, direction: int, text: str, free: tuple[datetime, datetime]) -> None:
-    x, start, end = (float(days_since_epoch(moment)) for moment in (extreme.moment, *free))
-    left, right = axes.get_xlim()
-    after, before = (x - start) / (right - left), (end - x) / (right - left)
+def _label(
+    axes: Axes, extreme: Extreme, direction: int, text: str, alignment: Literal["left", "center", "right"]
+) -> None:
+    x = float(days_since_epoch(extreme.moment))
     axes.plot(x, extreme.value, "o", color=style.BOUGHT, markersize=3.5, zorder=4, gid="extreme")
     axes.annotate(
         text,
         (x, extreme.value),
-        xytext=(-3 if before < _EDGE else 0, 4 * direction),
+        xytext=(-3 if alignment == "right" else 0, 4 * direction),
         textcoords="offset points",
-        ha="left" if after < _EDGE else "right" if before < _EDGE else "center",
+        ha=alignment,
         va="bottom" if direction > 0 else "top",
         fontsize=9.5,
         color=style.INK,

@@ -56,7 +56,7 @@ def _sells(data: PowerData) -> bool:
 def _key_figures(data: PowerData, words: Words) -> list[style.KeyFigure]:
     figures = []
     several_days = data.period.days > 1
-    total, zone = data.total, data.period.zone
+    total = data.total
     if total is not None and total.used_kwh is not None:
         caption = words.bought_total if _sells(data) else words.used_total
         figures.append(
@@ -71,7 +71,7 @@ def _key_figures(data: PowerData, words: Words) -> list[style.KeyFigure]:
         figures.append(style.KeyFigure(words.per_day, f"{number(total.used_kwh / elapsed_days, 1)} kWh"))
     if data.peak is not None:
         moment, peak_w = data.peak
-        at = when(moment, zone, words.language, with_date=several_days)
+        at = when(moment, data.period, words.language)
         figures.append(style.KeyFigure(words.peak, f"{number(peak_w)} W", at))
     if data.base_load_w is not None:
         figures.append(style.KeyFigure(words.base_load, f"{number(data.base_load_w)} W", words.base_load_note))
@@ -82,9 +82,7 @@ def _key_figures(data: PowerData, words: Words) -> list[style.KeyFigure]:
 
 def _covered(data: PowerData, total: Energy, words: Words) -> str:
     """Say which part of the period the registers cover, unless it is all of it."""
-    several_days, zone = data.period.days > 1, data.period.zone
-    start = when(total.started_at, zone, words.language, with_date=several_days)
-    end = when(total.ended_at, zone, words.language, with_date=several_days)
+    start, end = (when(moment, data.period, words.language) for moment in (total.started_at, total.ended_at))
     late = (total.started_at - data.period.start).total_seconds() >= 1800
     early = (data.period.end - total.ended_at).total_seconds() >= 1800
     if late and early:

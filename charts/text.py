@@ -230,9 +230,11 @@ def long_date(day: date, language: Language) -> str:
     return f"{_WEEKDAYS[day.weekday()]} {day.day} {_MONTHS[day.month - 1]} {day.year}"
 
 
-def short_date(day: date, language: Language) -> str:
-    """11/22 or 22 Nov: the year is known from elsewhere."""
-    return f"{day.month}/{day.day}" if language == "ja" else f"{day.day} {_MONTHS[day.month - 1][:3]}"
+def short_date(day: date, language: Language, *, with_year: bool = False) -> str:
+    """11/22 or 22 Nov; the year only where the picture shows several."""
+    if language == "ja":
+        return f"{day.year}/{day.month}/{day.day}" if with_year else f"{day.month}/{day.day}"
+    return f"{day.day} {_MONTHS[day.month - 1][:3]}{f' {day.year}' if with_year else ''}"
 
 
 def weekday_and_day(day: date, language: Language) -> str:
@@ -253,11 +255,12 @@ def clock(moment: datetime, zone: ZoneInfo) -> str:
     return f"{local.hour}:{local.minute:02d}"
 
 
-def when(moment: datetime, zone: ZoneInfo, language: Language, *, with_date: bool) -> str:
-    """Say the clock, with the date in front where the picture shows more than one."""
-    if not with_date:
-        return clock(moment, zone)
-    return f"{short_date(moment.astimezone(zone).date(), language)} {clock(moment, zone)}"
+def when(moment: datetime, period: Period, language: Language) -> str:
+    """Say the clock, with the date in front where *period* has more than one, and the year where it has several."""
+    if period.days == 1:
+        return clock(moment, period.zone)
+    day = moment.astimezone(period.zone).date()
+    return f"{short_date(day, language, with_year=period.days > 366)} {clock(moment, period.zone)}"
 
 
 def length_of(span: timedelta, language: Language) -> str:
