@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+_EARLIEST = datetime(1900, 1, 1, tzinfo=UTC)  # also keeps what is compared, weeks before, inside the calendar
 LONGEST_DAYS = 36_600  # a century: beyond it a date on the command line is a slip
 
 
@@ -109,6 +110,8 @@ def resolve(
             period = day_of(_date("today" if date_text is None else date_text, today=today), zone)
     except OverflowError as err:
         raise PeriodError("that is outside the calendar") from err
+    if period.start < _EARLIEST:
+        raise PeriodError(f"{period.first_date} is before any record: {_EARLIEST:%Y} or later was expected")
     if period.start > now:
         begins = period.start.astimezone(zone)
         raise PeriodError(f"{begins:%Y-%m-%d %H:%M} is in the future")

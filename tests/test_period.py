@@ -121,6 +121,8 @@ def test_a_day_whose_midnight_comes_twice_begins_with_the_first() -> None:
         ({"days": 10**9}, "from 1 to"),
         ({"start_text": "1800-01-01", "end_text": "2025-01-01"}, "at most"),
         ({"date_text": "0001-01-01"}, "outside the calendar"),
+        ({"date_text": "0001-01-20"}, "before any record"),
+        ({"start_text": "1899-12-31", "end_text": "1900-02-01"}, "before any record"),
         ({"start_text": "9999-12-31T23:00-12:00"}, "outside the calendar"),
     ],
 )

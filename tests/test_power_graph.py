@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import re
-import stat
-import subprocess
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -21,7 +16,6 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-import power_graph
 from charts import output, power_draw, power_load, style, text
 from charts.axis import days_since_epoch, ticks
 from charts.energy_draw import gaps_of
@@ -32,7 +26,6 @@ from settings import Tariff, Tier
 from storage.embedded import EmbeddedServer
 from tests.fakes_charts import Household, midnight, power_w, rolled_back
 
-ROOT = Path(__file__).resolve().parent.parent
 TOKYO = ZoneInfo("Asia/Tokyo")
 DAY = date(2025, 11, 22)
 START, END = midnight(DAY), midnight(DAY + timedelta(days=1))
@@ -521,192 +514,3 @@ def test_index_of_the_usual_course_lies_within_the_day(record: Any) -> None:
     assert len(usual.power) == 144  # ten minutes each
     assert isinstance(usual.power.index, pd.DatetimeIndex)
     assert START <= usual.power.index[0] < usual.power.index[-1] < END
-
-
-# ---- the file
-
-
-def test_the_file_is_named_after_the_day(tmp_path: Path) -> None:
-    assert output.path_of(None, tmp_path, "power_2025-11-22") == tmp_path / "power_2025-11-22.png"
-    assert output.path_of(str(tmp_path), Path(), "power_2025-11-22") == tmp_path / "power_2025-11-22.png"
-    assert output.path_of("a.svg", tmp_path, "x") == Path("a.svg")
-
-
-@pytest.mark.parametrize("name", ["a.jpg", "a.png.txt", "picture"])
-def test_a_suffix_we_cannot_write_is_refused(name: str, tmp_path: Path) -> None:
-    with pytest.raises(output.OutputError, match=r"\.png, \.svg, \.pdf"):
-        output.path_of(name, tmp_path, "x")
-
-
-def test_a_failing_save_leaves_the_old_picture_and_nothing_else(tmp_path: Path) -> None:
-    class Broken(Figure):
-        def savefig(self, *args: Any, **kwargs: Any) -> None:
-            args[0].write(b"half")
-            raise OSError(28, "No space left on device")
-
-    path = tmp_path / "power.png"
-    path.write_bytes(b"old")
-    with pytest.raises(OSError, match="No space left"):
-        output.save(Broken(), path)
-    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == {"power.png": b"old"}
-
-
-def test_a_picture_has_the_permissions_of_any_new_file(tmp_path: Path) -> None:
-    before = os.umask(0o027)
-    try:
-        output.save(Figure(figsize=(1, 1)), tmp_path / "power.png")
-    finally:
-        os.umask(before)
-    assert stat.S_IMODE((tmp_path / "power.png").stat().st_mode) == 0o640
-
-
-def test_a_link_is_written_through(tmp_path: Path) -> None:
-    (tmp_path / "real").mkdir()
-    (tmp_path / "power.png").symlink_to(tmp_path / "real" / "today.png")
-    output.save(Figure(figsize=(1, 1)), tmp_path / "power.png")
-    assert (tmp_path / "power.png").is_symlink()
-    assert (tmp_path / "real" / "today.png").read_bytes().startswith(b"\x89PNG")
-
-
-# ---- the command line
-
-
-@pytest.fixture
-def config(database_url: str, tmp_path: Path) -> Path:
-    path = tmp_path / "power_consumption.ini"
-    path.write_text(f"[database]\nurl = {database_url}\n[graph]\nlanguage = en\noutput_dir = {tmp_path}\n", "utf-8")
-    return path
-
-
-def run(arguments: Sequence[str], capsys: pytest.CaptureFixture[str], now: datetime = LATER) -> tuple[int, str, str]:
-    code = power_graph.main(arguments, now=now)
-    printed = capsys.readouterr()
-    return code, printed.out, printed.err
-
-
-def test_the_path_of_the_picture_is_printed(
-    config: Path, connection: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    Household(DAY, 1).write(connection)
-    path = tmp_path / "power_2025-11-22.png"
-    assert run(["--config", str(config), "-d", "2025-11-22"], capsys) == (0, f"{path}\n", "")
-    assert path.read_bytes().startswith(b"\x89PNG")
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["power_2025-11-22.png", "power_consumption.ini"]
-
-
-def test_today_is_the_day_in_the_zone_of_the_settings(
-    config: Path, connection: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    Household(DAY, 1).write(connection)
-    code, out, _ = run(["--config", str(config)], capsys, now=START + timedelta(minutes=1))
-    assert (code, out) == (0, f"{tmp_path / 'power_2025-11-22.png'}\n")
-
-
-@pytest.mark.parametrize(
-    ("arguments", "code", "message"),
-    [
-        (["-d", "2025-12-25"], 2, "in the future"),
-        (["--from", "2025-11-20", "--to", "2025-11-19"], 2, "is not after"),
-        (["-d", "22/11/2025"], 2, "is no date"),
-        (["-d", "2025-11-22", "-o", "picture.gif"], 2, r"\.png, \.svg, \.pdf"),
-        (["-d", "2025-11-20"], 1, r"no data from 2025-11-20 00:00 to 2025-11-21 00:00 \(Asia/Tokyo\)"),
-        (["-d", "2025-11-22", "-o", "/nowhere/at/all.png"], 1, "/nowhere/at is no directory"),
-        (["-d", "2025-11-22", "-o", "/proc/power.png"], 1, "/proc.* cannot be written"),
-    ],
-)
-def test_bad_input_is_one_line(
-    config: Path,
-    connection: Any,
-    arguments: list[str],
-    code: int,
-    message: str,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    Household(DAY, 1).write(connection)
-    got, out, err = run(["--config", str(config), *arguments], capsys)
-    assert (got, out) == (code, "")
-    assert re.search(message, err)
-    assert err.count("\n") == 1
-    assert err.startswith("power_graph.py: ")
-
-
-@pytest.mark.parametrize(
-    "arguments", [["--lang", "fr"], ["--days", "many"], ["-d", "today", "--days", "2"], ["--nonsense"]]
-)
-def test_wrong_usage_ends_with_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as caught:
-        power_graph.main(arguments)
-    assert caught.value.code == 2
-    assert "usage: power_graph.py" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("content", "code", "message"),
-    [
-        (None, 2, "no such file"),
-        ("[graph]\ntimezone = Asia/Edo\n", 2, "timezone"),
-        ("[graph]\nlanguage = fr\n", 2, "language"),
-        ("[graf]\n", 2, "did you mean graph"),
-        ("[storage]\ndata_dir = nowhere\n", 1, "holds no record yet"),
-        ("[database]\nurl = postgresql://someone:hunter2@127.0.0.1:1/power\n", 1, "is it running"),
-        ("[storage]\nsite = cabin\n[database]\nurl = {url}\n", 1, "no site 'cabin'"),
-    ],
-)
-def test_wrong_settings_and_a_database_that_is_away_are_one_line(
-    content: str | None,
-    code: int,
-    message: str,
-    database_url: str,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    path = tmp_path / "power.ini"
-    if content is not None:
-        path.write_text(content.format(url=database_url), "utf-8")
-        path.chmod(0o600)
-    got, out, err = run(["--config", str(path), "-o", str(tmp_path)], capsys)
-    assert (got, out, err.count("\n")) == (code, "", 1)
-    assert message in err
-    assert "hunter2" not in err
-
-
-def test_missing_tables_are_named_with_the_command_that_makes_them(
-    empty_database_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    path = tmp_path / "power.ini"
-    path.write_text(f"[database]\nurl = {empty_database_url}\n", "utf-8")
-    code, _, err = run(["--config", str(path), "-o", str(tmp_path)], capsys)
-    assert (code, err.count("\n")) == (1, 1)
-    assert re.search(r"run: psql -1 -v ON_ERROR_STOP=1 -f \S+init\.sql ", err)
-
-
-@pytest.mark.parametrize("script", ["power_graph.py", "temp_graph.py"])
-def test_help_imports_nothing_heavy(script: str) -> None:
-    code = (
-        f"import sys, runpy; sys.argv = [{script!r}, '-h']\n"
-        "try:\n    runpy.run_path(sys.argv[0], run_name='__main__')\n"
-        "except SystemExit as end:\n    assert end.code == 0\n"
-        "heavy = {'matplotlib', 'pandas', 'numpy', 'psycopg2', 'zoneinfo', 'datetime'} & set(sys.modules)\n"
-        "assert not heavy, heavy"
-    )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert "Ranges are half-open" in done.stdout
-
-
-def test_a_picture_needs_neither_a_display_nor_pyplot(config: Path, connection: Any, tmp_path: Path) -> None:
-    Household(DAY, 1).write(connection)
-    code = (
-        "import sys, power_graph\n"
-        f"assert power_graph.main(['--config', {str(config)!r}, '-d', '2025-11-22', '--lang', 'ja']) == 0\n"
-        "assert 'matplotlib.pyplot' not in sys.modules"
-    )
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code],
-        cwd=ROOT,
-        env={"PATH": os.environ["PATH"], "HOME": str(tmp_path), "TZ": "America/New_York"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert (done.returncode, done.stderr) == (0, "")
