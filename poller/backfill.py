@@ -234,7 +234,10 @@ class Backfill:
         if self._tally.silent_days < GIVE_UP_AFTER_DAYS:
             self._finish(unit, {}, "not answered", answered=False)
             return
-        logger.warning("the meter does not answer when asked for its history: it is asked again tomorrow")
+        logger.warning(
+            "the meter does not answer when asked for its history, or not before the next poll is due: "
+            "it is asked again tomorrow"
+        )
         self._tally.planned.clear()
         self._finish(unit, {}, "not answered", answered=False)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -12,7 +13,7 @@ from typing import Any
 import psycopg2
 
 from poller.duties import MeterDuties
-from poller.inquiry import ask_inline
+from poller.inquiry import Ask, ask_inline
 from poller.loop import Poller, RadioLog
 from skstack.bringup import Credentials
 from skstack.echonet import Frame
@@ -41,13 +42,20 @@ class Queries:
     def __init__(self, url: str) -> None:
         self.is_away = False
         self.asked = 0
+        self._released: threading.Event | None = None
         self.database = Database(lambda: self._connect(url), site=SITE)
 
     def _connect(self, url: str) -> Any:
         self.asked += 1
-        if self.is_away:
+        if self._released is not None and not self._released.wait(60.0):
+            raise AssertionError("nobody let the database answer")
+        if self.is_away or self._released:
             raise DatabaseAwayError("connection refused")
         return connect(url)
+
+    def hang_until(self, released: threading.Event) -> None:
+        """Let the database accept no connection before that."""
+        self._released = released
 
     def leave(self) -> None:
         self.database.close()
@@ -69,6 +77,8 @@ class Home:
         history_pause_s: float = 0.0,
         installed_at: datetime | None = None,
         machine_ahead: timedelta = timedelta(0),
+        ask: Ask = ask_inline,
+        is_drained: Callable[[], bool] = lambda: True,
         **options: Any,
     ) -> None:
         self.clock = VirtualClock(start - timedelta(seconds=3))
@@ -87,6 +97,8 @@ class Home:
         self.writer = Database(lambda: connect(url), site=SITE)
         self.rounds: list[Round] = []
         self._url = url
+        self._ask = ask
+        self._is_drained = is_drained
         self._interval_s = interval_s
         self._history_pause_s = history_pause_s
         self._stop_at = 0.0
@@ -112,7 +124,9 @@ class Home:
             interval_s=self._interval_s,
             timeout_s=self.session.timings.answer_timeout_s,
             history_pause_s=self._history_pause_s,
-            ask=ask_inline,
+            ask=self._ask,
+            is_drained=self._is_drained,
+            on_compared=self.compared,
         )
         self.poller = Poller(
             self.session,
@@ -133,6 +147,9 @@ class Home:
     def rows(self) -> Sequence[Row]:
         """Be the duties."""
         return self.duties.rows()
+
+    def compared(self, ahead: timedelta | None) -> None:
+        """Hear how far the meter's clock is ahead."""
 
     def write(self, stored: Round, /) -> None:
         """Be the store: keep the round, and put it into the database."""

@@ -5,14 +5,16 @@ The household draws 600 W, 0.3 kWh a half hour; at noon 151.2 kWh are counted (s
 
 from __future__ import annotations
 
+import threading
 from datetime import timedelta
 from decimal import Decimal
 
 import pytest
 
+from poller.inquiry import AskAside
 from skstack.echonet import Frame, Property
-from storage.records import EnergyRow, PowerRow
-from tests.fakes_duties import HALF_HOUR, MINUTE, NOON, Home
+from storage.records import EnergyRow, MeterRow, PowerRow
+from tests.fakes_duties import HALF_HOUR, MINUTE, NOON, NOWHERE, Home
 
 AT_NOON_KWH = Decimal("151.2")
 
@@ -147,3 +149,27 @@ def test_nothing_is_asked_while_the_link_is_down(database_url: str) -> None:
     home.run_until(NOON + timedelta(minutes=20))
     assert home.module.violations == []
     assert home.asked(0xEA) == []
+
+
+def test_a_database_that_hangs_delays_no_poll() -> None:
+    released = threading.Event()
+    home = Home(NOWHERE, days_before=1, ask=AskAside())
+    home.write = lambda _stored: None  # type: ignore[method-assign]  # nobody looks
+    home.queries.hang_until(released)
+    home.run_until(NOON + timedelta(minutes=10))
+    assert home.poller.missed_ticks == 0
+    assert home.poller.last_power is not None
+    assert home.poller.last_power.measured_at == NOON + 9 * MINUTE
+    assert home.queries.asked == 1  # and nobody asks again while it has not answered
+    released.set()
+
+
+def test_the_record_is_not_asked_while_rounds_are_on_their_way_to_it(database_url: str) -> None:
+    waiting = [True]
+    home = Home(database_url, days_before=1, is_drained=lambda: not waiting[0])
+    home.run_until(NOON + timedelta(minutes=10))
+    assert home.queries.asked == 0
+    assert home.of(MeterRow) == []
+    waiting[0] = False
+    home.run_until(NOON + timedelta(minutes=20))
+    assert len(home.of(MeterRow)) == 1
