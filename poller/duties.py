@@ -43,7 +43,7 @@ class MeterDuties:
     *queries* is a Database with a connection of its own: it is asked aside, through *ask* (default: in a thread; with
     a virtual clock, or for a single round, hand in ask_inline). *write* keeps a round; *is_drained* says whether all
     that was kept has reached the record, before which it is not asked. *on_compared* is told how far the meter's clock
-    is ahead of ours. Times in seconds.
+    is ahead of ours, or None where that cannot be known. Times in seconds.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class MeterDuties:
         history_pause_s: float,
         ask: Ask | None = None,
         is_drained: Callable[[], bool] = lambda: True,
-        on_compared: Callable[[timedelta], None] = lambda _ahead: None,
+        on_compared: Callable[[timedelta | None], None] = lambda _ahead: None,
     ) -> None:
         self._clock = clock
         margin_s = 2 * session.timings.request_pause_s  # before the request, and between its answer and the poll

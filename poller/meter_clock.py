@@ -24,7 +24,10 @@ _STEP_S = 60.0  # a jump of the machine's clock that calls for another look
 
 
 class MeterClock:
-    """Tells the time as the meter has it. *on_compared* is told by how much the meter is ahead (negative: behind)."""
+    """Tells the time as the meter has it.
+
+    *on_compared* is told by how much the meter is ahead (negative: behind); None: the clocks cannot be compared.
+    """
 
     def __init__(
         self,
@@ -33,7 +36,7 @@ class MeterClock:
         *,
         clock: Clock,
         room: Room,
-        on_compared: Callable[[timedelta], None] = lambda _ahead: None,
+        on_compared: Callable[[timedelta | None], None] = lambda _ahead: None,
     ) -> None:
         self._session = session
         self._meter = meter
@@ -80,9 +83,13 @@ class MeterClock:
         except SkStackError as error:
             logger.debug("the meter's clock was not read: %s", error)
             self._not_before = self._clock.monotonic() + RETRY_S
+            if not self._tries_left:
+                self._on_compared(None)
             return True
         self._tries_left = 0
-        if shown is not None:
+        if shown is None:
+            self._on_compared(None)
+        else:
             self._compare(shown)
         return True
 
