@@ -84,9 +84,12 @@ class ClockGuard:
 
     def compared(self, ahead: timedelta | None) -> None:
         """Take note by how much the meter's clock is *ahead* (negative: behind); None: it cannot be compared."""
+        if ahead is None:
+            self._is_right = True if self._is_right is None else self._is_right
+            return
         was_right = self._is_right
-        self._is_right = ahead is None or abs(ahead) <= TOO_FAR
-        if not self._is_right and ahead is not None and was_right is not False:
+        self._is_right = abs(ahead) <= TOO_FAR
+        if not self._is_right and was_right is not False:
             logger.error(
                 "the machine's clock is %.1f days from the meter's: readings are held in the spool until it is set",
                 abs(ahead) / timedelta(days=1),

@@ -107,6 +107,13 @@ def test_a_meter_without_a_clock_holds_nothing_up(machine: Machine) -> None:
     assert len(machine.rows) == 1
 
 
+def test_a_meter_that_falls_silent_does_not_make_a_wrong_clock_right(machine: Machine) -> None:
+    machine.guard.compared(OFF)
+    machine.guard.compared(None)
+    machine.read(100)
+    assert machine.rows == []
+
+
 @pytest.mark.parametrize("hours", [-25, 25])
 def test_more_than_a_day_off_is_too_far(machine: Machine, hours: int) -> None:
     machine.guard.compared(timedelta(hours=hours))
