@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import sys
+from gettext import gettext as _
 
 from charts import arguments
+from poller import translation
 
 TYPE_CHECKING = False  # as in typing, which takes longer to import than argparse
 if TYPE_CHECKING:
@@ -32,11 +34,12 @@ def picture(connection: Connection, site: int, request: Request) -> Figure | Non
 
 def main(argv: Sequence[str] | None = None, *, now: datetime | None = None) -> int:
     """Write the picture, print its path and return the exit code; *now* (aware) is the clock's unless given."""
+    translation.install()
     parser = arguments.parser(
         "power_graph.py",
-        "Draw the electricity of a day, or of any other period: its power, its energy, and what is missing.",
+        _("Draw the electricity of a day, or of any other period: its power, its energy, and what is missing."),
     )
-    parser.add_argument("--current", action="store_true", help="also draw the current of each phase")
+    parser.add_argument("--current", action="store_true", help=_("also draw the current of each phase"))
     options = parser.parse_args(argv)
 
     from charts import command  # after the arguments: -h does not wait for it

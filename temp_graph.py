@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import sys
+from gettext import gettext as _
 
 from charts import arguments
+from poller import translation
 
 TYPE_CHECKING = False  # as in typing, which takes longer to import than argparse
 if TYPE_CHECKING:
@@ -28,8 +30,10 @@ def picture(connection: Connection, site: int, request: Request) -> Figure | Non
 
 def main(argv: Sequence[str] | None = None, *, now: datetime | None = None) -> int:
     """Write the picture, print its path and return the exit code; *now* (aware) is the clock's unless given."""
+    translation.install()
     parser = arguments.parser(
-        "temp_graph.py", "Draw temperature, humidity, pressure and CO2 of a room over a day, or over any other period."
+        "temp_graph.py",
+        _("Draw temperature, humidity, pressure and CO2 of a room over a day, or over any other period."),
     )
     options = parser.parse_args(argv)
 

@@ -71,7 +71,7 @@ def run(arguments: argparse.Namespace, name: str, picture: Picture, *, now: date
         with _connected(config) as connection:
             return write(picture, connection, config.storage.site, request, path)
     except ImportError as err:
-        raise GraphError(f"{err}: pip install 'power-consumption[graph,embedded]'") from err
+        raise GraphError(f"{err}: pip install '.[graph,embedded]'") from err
 
 
 def write(picture: Picture, connection: Connection, site: str, request: Request, path: Path) -> Path:

@@ -244,7 +244,7 @@ def open_i2c_bus(bus: int) -> I2cBus:
     try:
         from smbus2 import SMBus  # only a poller with this sensor needs it
     except ModuleNotFoundError as error:
-        raise SensorError("BME280: smbus2 is not installed: pip install 'power-consumption[poller]'") from error
+        raise SensorError("BME280: smbus2 is not installed: pip install '.[poller]'") from error
     opened: I2cBus = SMBus(bus)
     return opened
 

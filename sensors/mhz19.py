@@ -169,7 +169,7 @@ def open_serial_port(device: str) -> SerialLike:
     try:
         import serial  # only a poller with this sensor needs it
     except ModuleNotFoundError as error:
-        raise SensorError("MH-Z19: pyserial is not installed: pip install 'power-consumption[poller]'") from error
+        raise SensorError("MH-Z19: pyserial is not installed: pip install '.[poller]'") from error
     try:
         return serial.Serial(device, 9600, timeout=READ_SLICE_S, write_timeout=_WRITE_TIMEOUT_S, exclusive=True)
     except (OSError, ValueError, termios.error) as error:

