@@ -32,7 +32,7 @@ _LineT = TypeVar("_LineT", bound=Line)
 
 
 class ModuleNotAnsweringError(SkStackError):
-    """Nothing at all came back at any baud rate. Check that the device is the Wi-SUN module."""
+    """Nothing came back at any baud rate, or nothing that a module says. Check that the device is the Wi-SUN module."""
 
 
 class ModuleUnsupportedError(SkStackError):
@@ -111,7 +111,7 @@ def set_up(stack: SkStack, credentials: Credentials, *, baud_rate: int = FACTORY
     firmware = _first(stack.execute(commands.stack_version()), StackVersion)
     info = _first(stack.execute(commands.module_info()), ModuleInfo)
     if info is None:
-        raise SkStackTimeoutError("EINFO line", 0.0)
+        raise ModuleNotAnsweringError("the module answered SKINFO without its EINFO line")
     if info.dialect is None:
         logger.warning("the module does not tell its dialect (EINFO): taken for a dual-stack one")
     dialect = info.dialect or Dialect.DUAL

@@ -81,7 +81,10 @@ class LinkKeeper:
     def lose(self, first: Rung, reason: str) -> None:
         """Give the session up for *reason* and start to climb, from the rung *first*, in the next slice."""
         self._ladder.report(f"the link is lost: {reason}")
-        self._link.doubt(reason)
+        if first is Rung.REOPEN:
+            self._link.detach(reason)  # a port that is gone must not be listened to: every wait would end at once
+        else:
+            self._link.doubt(reason)
         self._on_event(RadioEvent("port_lost" if first is Rung.REOPEN else "lost", detail=reason))
         self._start_climb(first)
 

@@ -120,6 +120,8 @@ class Ladder:
                     self._last_rung = rung
                     yield from self._attempt(rung)
             except SkStackError as error:
+                if isinstance(error, PortLostError):
+                    self._link.detach(str(error))  # or every wait on it would end at once
                 self._report(rung, error)
                 rung = self._next_rung(rung, error)
             else:
@@ -166,8 +168,9 @@ class Ladder:
         module = self._link.module
         if module is None:
             raise PortLostError("the port is closed")
+        started = self._monotonic()
         if not wake(module.stack):
-            raise SkStackTimeoutError("answer from the module", 0.0)
+            raise SkStackTimeoutError("answer to SKVER", self._monotonic() - started)
         self._link.attach(set_up(module.stack, self._credentials, baud_rate=module.baud_rate))
         self._on_event(RadioEvent("reset"))
         yield from self._find_and_join()

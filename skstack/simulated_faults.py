@@ -20,6 +20,10 @@ class Faults:
 
     def __init__(self) -> None:
         """Start with nothing wrong."""
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget every fault that still waits or lasts."""
         self._lost = self._duplicated = self._mistaken = 0
         self._delays_s: list[float] = []
         self._silent_until = self._mute_until = 0.0

@@ -5,6 +5,7 @@ It plans everything on the module's agenda and prints through the module's UART.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -23,7 +24,7 @@ _RENEWAL_SHARE = 0.8  # of the lifetime; command reference 4.5
 _AIRTIME_S_A_BYTE = 8 / 100_000  # 100 kbit/s
 _HEADERS_BYTES = 60  # MAC, IPv6 and UDP around a payload
 
-Say = Callable[[bytes, float], float]  # prints at a time; returns when the line will have left
+Say = Callable[[bytes, float], float]  # prints at a time; returns when the line will have left (inf: it never will)
 
 
 @dataclass(slots=True)
@@ -295,7 +296,8 @@ class Radio:
     def _deliver(self, datagram: Datagram) -> Callable[[float], None]:
         def deliver(at: float) -> None:
             left_at = self.print_datagram(datagram, at)
-            self._agenda.plan(left_at, lambda _: self.manners.answered(), self._boot)
+            if math.isfinite(left_at):
+                self._agenda.plan(left_at, lambda _: self.manners.answered(), self._boot)
 
         return deliver
 

@@ -6,6 +6,7 @@ It has no clock and does no I/O; `python -m skstack.simulator` puts it on a pseu
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 from skstack.simulated_commands import PRODUCT_COMMANDS, Answer, Commands
@@ -82,7 +83,8 @@ class SimulatedModule:
         return min(times, default=None)
 
     def _say(self, text: bytes, at: float) -> float:
-        return at if at < self._hung_until else self._outlet.put(text, at)
+        """Print *text* and return when it will have left; while the module hangs: never."""
+        return math.inf if at < self._hung_until else self._outlet.put(text, at)
 
     def _interpret(self, at: float) -> None:
         """Work through what was typed, up to the first command that keeps the module busy."""

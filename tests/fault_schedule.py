@@ -1,0 +1,258 @@
+"""What can go wrong with the radio, and when: every kind of fault by name, and schedules of them from a seed.
+
+A fault begins at a time and lasts; when it ends nothing of it is left (counts that were not used up are dropped), so
+that one can say of any moment whether the link ought to be healthy.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from skstack.echonet import CONTROLLER, METER, Esv, Frame, Property
+from skstack.simulated_lines import Datagram, link_local
+from tests.fakes_radio import Radio
+
+HOUR_S = 3600.0
+STRANGE_POWER_W = (
+    31_415  # what nobody's household draws here: seen in a row, it came from a frame that is not the meter's
+)
+
+
+@dataclass(frozen=True, order=True)
+class Fault:
+    """One thing that goes wrong. *at_s* and *lasts_s* in seconds; *amount* is how often or how much, by its kind."""
+
+    at_s: float
+    kind: str
+    lasts_s: float
+    amount: int = 1
+
+    @property
+    def ends_s(self) -> float:
+        """When nothing of it is left."""
+        return self.at_s + self.lasts_s
+
+    def __call__(self, radio: Radio) -> None:
+        KINDS[self.kind].begin(radio, self)
+
+
+@dataclass(frozen=True)
+class End:
+    """The end of a fault: of several at a time the last one cleans up."""
+
+    fault: Fault
+    is_last: bool
+
+    @property
+    def at_s(self) -> float:
+        return self.fault.ends_s
+
+    def __call__(self, radio: Radio) -> None:
+        if self.is_last:
+            radio.module.faults.clear()
+            radio.wire.spoilers.clear()
+            radio.wire.losses.clear()
+            radio.wire.wake_ups = 0
+            radio.cut_writes = 0
+
+
+Action = Callable[[Radio, Fault], object]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of fault: how it begins, how long it may last, and the most of its amount."""
+
+    begin: Action
+    lasts_s: tuple[float, float] = (60.0, 300.0)
+    most: int = 3
+
+
+def happenings(faults: Sequence[Fault]) -> list[Fault | End]:
+    """Return what a Radio has to be told: every fault, and its end."""
+    return [*faults, *(End(fault, _ends_last(fault, faults)) for fault in faults)]
+
+
+def _ends_last(fault: Fault, faults: Sequence[Fault]) -> bool:
+    return not any(other.at_s <= fault.ends_s < other.ends_s for other in faults)
+
+
+def busy_spans(faults: Sequence[Fault]) -> list[tuple[float, float]]:
+    """Return the times in which something is wrong, as (begin, end), in order and without overlap."""
+    spans: list[tuple[float, float]] = []
+    for fault in sorted(faults):
+        if spans and fault.at_s <= spans[-1][1]:
+            spans[-1] = (spans[-1][0], max(spans[-1][1], fault.ends_s))
+        else:
+            spans.append((fault.at_s, fault.ends_s))
+    return spans
+
+
+def schedule(seed: int, *, days: float, count: int) -> list[Fault]:
+    """Return *count* faults spread over *days*, each kind as often as the others, and quiet at both ends."""
+    rng = random.Random(f"faults/{seed}")
+    names = [name for _ in range(-(-count // len(KINDS))) for name in KINDS]
+    rng.shuffle(names)
+    return sorted(
+        make_fault(name, rng.uniform(0.25 * HOUR_S, (days * 24 - 5) * HOUR_S), rng.random(), rng.random())
+        for name in names[:count]
+    )
+
+
+def make_fault(kind: str, at_s: float, length: float, severity: float) -> Fault:
+    """Return a fault of *kind* at *at_s*; *length* and *severity*, 0 to 1, choose within what the kind allows."""
+    shortest_s, longest_s = KINDS[kind].lasts_s
+    amount = 1 + min(int(severity * KINDS[kind].most), KINDS[kind].most - 1)
+    return Fault(round(at_s, 1), kind, round(shortest_s + length**3 * (longest_s - shortest_s), 1), amount)
+
+
+# --- the kinds
+
+
+def _event(number: int) -> Action:
+    return lambda radio, _fault: radio.module.emit_event(number, radio.time_s)
+
+
+def _spoil(how: str) -> Action:
+    return lambda radio, fault: radio.wire.spoilers.extend([how] * fault.amount)
+
+
+def _lose_line(start: bytes) -> Action:
+    return lambda radio, fault: radio.wire.losses.extend([start] * fault.amount)
+
+
+def _refuse(code: str, command: str | None) -> Action:
+    def begin(radio: Radio, fault: Fault) -> None:
+        for _ in range(fault.amount):
+            radio.module.faults.refuse_next(code, command)
+
+    return begin
+
+
+def _join_again(number: int, *also: Action) -> Action:
+    """Let the session end with EVENT *number*, and *also* something go wrong on the way back."""
+
+    def begin(radio: Radio, fault: Fault) -> None:
+        for action in also:
+            action(radio, fault)
+        radio.module.emit_event(number, radio.time_s)
+
+    return begin
+
+
+def _fail_joins(radio: Radio, fault: Fault) -> None:
+    radio.module.faults.fail_joins(fault.amount)
+
+
+def _fail_one_join(radio: Radio, _fault: Fault) -> None:
+    radio.module.faults.fail_joins(2)  # SKREJOIN and SKJOIN: what follows is a scan
+
+
+def _miss_scans(radio: Radio, fault: Fault) -> None:
+    radio.module.faults.miss_scans(fault.amount)
+
+
+def _describe_late(radio: Radio, _fault: Fault) -> None:
+    radio.module.faults.describe_late(1)
+
+
+def _limit(radio: Radio, fault: Fault) -> None:
+    radio.module.emit_event(0x32, radio.time_s)
+    radio.module.emit_event(0x33, radio.time_s + fault.lasts_s - 1.0)
+
+
+def _limit_unheard(radio: Radio, fault: Fault) -> None:
+    radio.wire.losses.append(b"EVENT 33")
+    _limit(radio, fault)
+
+
+def _expire_unheard(radio: Radio, fault: Fault) -> None:
+    radio.wire.losses.append(b"EVENT 25")
+    radio.module.emit_event(0x29, radio.time_s)
+
+
+def _cut_writes(radio: Radio, fault: Fault) -> None:
+    radio.cut_writes += fault.amount
+
+
+def _wake(radio: Radio, fault: Fault) -> None:
+    radio.wire.wake_ups += 10 * fault.amount
+
+
+def _strangers(radio: Radio, _fault: Fault) -> None:
+    """Let frames come that look like the answer to the next poll, but for one thing each, while it is awaited."""
+    sends = radio.module.sends
+    tid = int.from_bytes(sends[-1].payload[2:4], "big") if sends else 0
+    poll_at = radio.time_s // 60 * 60 + 60
+    ours, meter = link_local(radio.module.model.mac), radio.module.meter.options.mac
+    for guess in range(tid + 1, tid + 5):
+        answer = _answer(guess & 0xFFFF)
+        for datagram in (
+            Datagram("001C640003337777", answer, ours),  # another sender
+            Datagram(meter, answer, ours, secured=False),
+            Datagram(meter, answer, ours, port=0x0E1B),
+            Datagram(meter, answer[:-1], ours),  # cut short in the air
+            Datagram(meter, answer[:4] + b"\x0e\xf0\x01" + answer[7:], ours),  # of the node profile
+            Datagram(meter, answer[:7] + b"\x05\xff\x02" + answer[10:], ours),  # to another controller
+            Datagram(meter, answer[:10] + b"\x71" + answer[11:], ours),  # the answer to a SetC
+            Datagram(meter, _answer(guess & 0xFFFF, 0xE7), ours),  # to a question of one property only
+        ):
+            radio.module.inject(datagram, poll_at + 0.5)
+
+
+def _answer(tid: int, *epcs: int) -> bytes:
+    power = STRANGE_POWER_W.to_bytes(4, "big")
+    edts = {0xE7: power, 0xE8: power[2:] * 2, 0xE0: power, 0xE3: power}
+    told = tuple(Property(epc, edts[epc]) for epc in epcs or edts)
+    return Frame(tid, METER, CONTROLLER, Esv.GET_RES, told).to_bytes()
+
+
+KINDS: dict[str, Kind] = {
+    # the meter
+    "lost replies": Kind(lambda radio, fault: radio.module.faults.lose_replies(fault.amount), most=4),
+    "late replies": Kind(lambda radio, fault: radio.module.faults.delay_replies(9.0 * fault.amount, 2), most=7),
+    "duplicate replies": Kind(lambda radio, fault: radio.module.faults.duplicate_replies(fault.amount)),
+    "replies of another TID": Kind(lambda radio, fault: radio.module.faults.mistake_tids(fault.amount)),
+    "strangers' frames": Kind(_strangers),
+    "notification out of turn": Kind(lambda radio, _fault: radio.module.announce(radio.time_s)),
+    "meter out of reach": Kind(
+        lambda radio, fault: radio.module.faults.silence_meter(radio.time_s + fault.lasts_s), (60.0, 4 * HOUR_S)
+    ),
+    "meter mute": Kind(
+        lambda radio, fault: radio.module.faults.mute_meter(radio.time_s + fault.lasts_s), (60.0, 2 * HOUR_S)
+    ),
+    # the line
+    "corrupted lines": Kind(_spoil("corrupt"), most=6),
+    "truncated lines": Kind(_spoil("truncate"), most=6),
+    "garbage bursts": Kind(_spoil("garbage"), most=6),
+    "split chunks": Kind(_spoil("split"), most=20),
+    "merged chunks": Kind(_spoil("merge"), most=20),
+    "lost OK": Kind(_lose_line(b"OK")),
+    "lost EVENT 21": Kind(_lose_line(b"EVENT 21")),
+    "lost ERXUDP": Kind(_lose_line(b"ERXUDP")),
+    "cut commands": Kind(_cut_writes),
+    "waits broken off": Kind(_wake),
+    # the module
+    "EVENT 21 01": Kind(lambda radio, fault: radio.module.faults.fail_sends(1, fault.amount), most=4),
+    "EVENT 21 02": Kind(lambda radio, fault: radio.module.faults.fail_sends(2, fault.amount)),
+    "FAIL ER09": Kind(_refuse("ER09", None)),
+    "FAIL ER10 on a send": Kind(_refuse("ER10", "SKSENDTO")),
+    "FAIL ER04 on a send": Kind(_refuse("ER04", "SKSENDTO"), most=1),
+    "EVENT 24": Kind(_event(0x24)),
+    "EVENT 26": Kind(_event(0x26)),
+    "EVENT 29": Kind(_event(0x29)),
+    "EVENT 29, then 24": Kind(_join_again(0x29, _fail_joins)),
+    "EVENT 29, and 25 unheard": Kind(_expire_unheard),
+    "EVENT 32": Kind(_limit, (60.0, 0.9 * HOUR_S)),
+    "EVENT 32, and 33 unheard": Kind(_limit_unheard, (60.0, 0.9 * HOUR_S)),
+    "join fails": Kind(_join_again(0x26, _fail_joins), (60.0, 900.0), most=6),
+    "EVENT 25 unheard in a join": Kind(_join_again(0x26, _lose_line(b"EVENT 25")), (60.0, 600.0), most=2),
+    "scan misses": Kind(_join_again(0x26, _fail_one_join, _miss_scans), (60.0, 900.0), most=6),
+    "EPANDESC after EVENT 22": Kind(_join_again(0x26, _fail_one_join, _describe_late)),
+    "module hangs": Kind(lambda radio, fault: radio.module.hang(radio.time_s + fault.lasts_s), (2.0, 0.5 * HOUR_S)),
+    "module restarts": Kind(lambda radio, _fault: radio.module.restart(radio.time_s)),
+    "port disappears": Kind(lambda radio, fault: radio.unplug(fault.ends_s), (1.0, 2 * HOUR_S)),
+}
+"""Every kind of fault by its name; docs/faults.md lists the same names."""

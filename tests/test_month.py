@@ -1,0 +1,155 @@
+"""Months of polling in virtual time: the real loop, session and driver over the simulator, with faults from a seed.
+
+A failure prints its seed; MONTH_SEED=seed pytest tests/test_month.py replays it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import gc
+import logging
+import os
+from collections.abc import Iterable
+
+import pytest
+from hypothesis import HealthCheck, find, given, settings
+from hypothesis import strategies as st
+
+from skstack.echonet import Frame
+from skstack.link import Link
+from skstack.values import Line, UdpReceived
+from tests.fakes_home import DAY_S, Home, run
+from tests.fault_schedule import KINDS, Fault, make_fault, schedule
+
+MONTH_DAYS = 30.0
+MONTH_FAULTS = 520  # each of the kinds some 13 times
+SEED = int(os.environ.get("MONTH_SEED", "1"))
+
+
+def check(seed: int, *, days: float, count: int) -> Home:
+    """Poll for *days* with *count* faults and say how to see it again if anything was wrong."""
+    home = run(seed, schedule(seed, days=days, count=count), days=days)
+    problems = "\n".join(home.checker.problems[:20])
+    assert not problems, f"seed {seed}; replay with: MONTH_SEED={seed} pytest tests/test_month.py\n{problems}"
+    return home
+
+
+@pytest.fixture(autouse=True)
+def _short_log(caplog: pytest.LogCaptureFixture) -> None:
+    """Keep the log of a month short: what would be a fault of the program, and little else."""
+    caplog.set_level(logging.ERROR)
+
+
+def test_a_month_with_five_hundred_faults(caplog: pytest.LogCaptureFixture) -> None:
+    home = check(SEED, days=MONTH_DAYS, count=MONTH_FAULTS)
+    assert len(home.checker.readings) > 0.9 * MONTH_DAYS * 1440
+    assert "a fault of the program" not in caplog.text
+
+
+def test_without_faults_no_minute_is_missed() -> None:
+    home = check(2, days=2.0, count=0)
+    assert len(home.checker.readings) == 2 * 1440 - 1  # the link comes up during the first minute
+    assert home.checker.half_hours == 2 * 48  # the first midnight's, told after the start, to the second 23:30's
+
+
+def test_memory_does_not_grow() -> None:
+    faults = schedule(3, days=8.0, count=140)
+    home = Home(3, faults, days=8.0)
+    objects = []
+    for day in (2.0, 8.0):
+        home.end_s = day * DAY_S
+        home.poller.run()
+        gc.collect()
+        objects.append(len(gc.get_objects()))
+    assert objects[1] - objects[0] < 1000  # six days of polls would be 8640
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_a_year() -> None:
+    check(SEED, days=365.0, count=365 * MONTH_FAULTS // 30)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(1, 101))
+def test_a_hundred_seeds(seed: int) -> None:
+    check(seed, days=MONTH_DAYS, count=MONTH_FAULTS)
+
+
+# --- one kind at a time, and any few together
+
+QUIET_S = 1000.0  # at the end, for the link to come back
+
+
+def fault_lists(hours: float, kinds: Iterable[str] = KINDS, most: int = 12) -> st.SearchStrategy[list[Fault]]:
+    """Draw up to *most* faults of *kinds* within *hours*, the last of them over in good time."""
+    end_s = hours * 3600 - QUIET_S
+    fault = st.builds(
+        make_fault,
+        st.sampled_from(sorted(kinds)),
+        st.integers(0, int(end_s) // 10).map(lambda tens: 10.0 * tens),
+        st.sampled_from((0.0, 0.3, 0.6)),
+        st.sampled_from((0.0, 0.5, 0.99)),
+    )
+    return st.lists(fault.filter(lambda fault: fault.ends_s <= end_s), max_size=most)
+
+
+def problems(faults: list[Fault], *, seed: int = 1, hours: float = 6.0) -> list[str]:
+    """Return what goes wrong in a few hours with *faults*."""
+    return run(seed, faults, days=hours / 24).checker.problems
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("severity", [0.0, 0.99])
+def test_from_every_kind_of_fault_the_link_comes_back(kind: str, severity: float) -> None:
+    faults = [make_fault(kind, 1800.0, 0.3, severity), make_fault(kind, 7200.0 + 58.0, 0.6, severity)]
+    assert problems(faults) == []
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(fault_lists(6.0), st.integers(1, 30))
+def test_from_any_faults_the_link_comes_back(faults: list[Fault], seed: int) -> None:
+    assert problems(faults, seed=seed) == []
+
+
+# --- the checks have teeth
+
+
+def test_a_driver_that_takes_any_answer_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Frame, "matches", lambda _frame, _request: True)
+    found = problems([Fault(1810.0, "strangers' frames", 120.0)])
+    assert any(problem.startswith("wrong at") for problem in found)
+
+
+def test_a_driver_that_trusts_unsecured_frames_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    note = Link.note
+
+    def trust(link: Link, line: Line) -> None:
+        note(link, dataclasses.replace(line, secured=True) if isinstance(line, UdpReceived) else line)
+
+    monkeypatch.setattr(Link, "note", trust)
+    found = problems([Fault(1810.0, "strangers' frames", 120.0)])
+    assert any(problem.startswith("wrong at") for problem in found)
+
+
+def test_a_driver_that_sends_into_the_silence_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Link, "up", property(lambda link: link.joined))
+    found = problems([Fault(1790.0, "EVENT 32", 300.0)])
+    assert any("after EVENT 32" in problem for problem in found)
+
+
+def test_a_driver_that_never_gives_a_question_its_time_is_caught() -> None:
+    home = Home(1, [Fault(1790.0, "lost replies", 300.0, 3)], days=0.1)
+    home.session.timings = dataclasses.replace(home.session.timings, answer_timeout_s=5.0)
+    home.poller.run()
+    assert any("a question still unanswered" in violation for violation in home.module.violations)
+
+
+def test_the_smallest_schedule_that_fails_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Link, "up", property(lambda link: link.joined))
+    smallest = find(
+        fault_lists(0.5, ("EVENT 26", "EVENT 32", "lost replies"), most=4),
+        lambda faults: any("after EVENT 32" in problem for problem in problems(faults, hours=0.5)),
+        settings=settings(max_examples=200),
+    )
+    assert [fault.kind.split(",")[0] for fault in smallest] == ["EVENT 32"]
