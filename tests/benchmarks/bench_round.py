@@ -1,0 +1,238 @@
+"""What a whole round costs the processor: one Get of the meter, three sensors, five rows in one committed transaction.
+
+The poller is wired as in its users' processes: a thread for each sensor, one for the delivery. The module is simulated
+in another process; the sensors answer at once, and what they answer was simulated beforehand, so that only the work of
+their drivers is in the figure. The reference is the same five rows, inserted one by one and committed, by bare
+psycopg2.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from functools import partial
+from pathlib import Path
+
+import psycopg2
+
+from poller.loop import Poller, RadioLog
+from poller.sensing import Source, ThreadSensing
+from sensors.bme280 import Bme280
+from sensors.cpu import read_cpu_temperature_c
+from sensors.mhz19 import READ_COMMAND, Mhz19
+from sensors.simulated_bme280 import SimulatedBme280
+from sensors.simulated_mhz19 import SimulatedMhz19
+from skstack.meter import Meter
+from skstack.simulated_port import VirtualClock
+from storage.database import Database
+from storage.records import Bme280Row, Co2Row, CpuTemperatureRow, EnergyRow, Row
+from storage.spool import Spool
+from storage.store import Store
+from tests.benchmarks import household, servers
+from tests.benchmarks.figure import Figure
+from tests.benchmarks.measuring import Deed, counted, cpu_s_in_turns
+
+MOST = 2.0
+HALF_HOUR = timedelta(minutes=30)  # from round to round, so that each has its row of "energy"
+START = datetime(2026, 6, 1, tzinfo=UTC)
+
+
+def figures(effort: float) -> list[Figure]:
+    """Measure rounds and bare inserts in turns."""
+    with servers.embedded_url() as url:
+        cpu_s = cpu_s_in_turns(
+            {"round": partial(rounds, url), "inserts": partial(bare_inserts, url)},
+            times={"round": 10, "inserts": 10},
+            blocks=counted(30, effort),
+        )
+    return [
+        Figure(
+            "CPU of one round",
+            f"{cpu_s['round'] * 1e6:.0f} us",
+            f"five inserts, bare psycopg2: {cpu_s['inserts'] * 1e6:.0f} us",
+            cpu_s["round"] / cpu_s["inserts"],
+            MOST,
+        )
+    ]
+
+
+class RoundClock:
+    """The clock of the round under way: the real one for waits, and the tick for what is stored."""
+
+    def __init__(self) -> None:
+        self.tick = START
+
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+    def now(self) -> datetime:
+        return self.tick
+
+    def sleep(self, seconds: float) -> None:
+        time.sleep(seconds)
+
+
+class HalfHours:
+    """The duties, of which only the row of a half hour is left."""
+
+    def __init__(self, clock: RoundClock) -> None:
+        self._clock = clock
+
+    def work(self, until: float) -> float:
+        return until
+
+    def rows(self) -> Sequence[Row]:
+        return (EnergyRow(self._clock.tick, Decimal("12345.6"), Decimal("678.0"), "notified"),)
+
+
+@contextmanager
+def rounds(url: str) -> Iterator[Deed]:
+    """Take one round after the other."""
+    with ExitStack() as stack:
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        clock = RoundClock()
+        store = Store(Database.from_url(url, site="round"), Spool(directory / "spool.sqlite3"))
+        stack.callback(store.close)
+        store.start()
+        session = household.new_session(stack.enter_context(household.simulated_module()))
+        stack.callback(session.close)
+        sensing = [ThreadSensing(source) for source in sensors(directory)]
+        poller = Poller(
+            session,
+            Meter(session),
+            sensing,
+            store,
+            clock=clock,
+            interval_s=60,
+            duties=HalfHours(clock),
+            radio_log=RadioLog(clock.now),
+        )
+        household.bring_up(session)
+
+        def take_round() -> None:
+            clock.tick += HALF_HOUR
+            if poller.take_round(clock.tick) is None:
+                raise RuntimeError(f"no reading: {poller.last_failure}")
+
+        yield take_round
+        for sensor in sensing:
+            sensor.close()
+
+
+def sensors(directory: Path) -> list[Source]:
+    """Put the three drivers before a kernel's file, a sensor on a serial port and a chip on a bus."""
+    zone = directory / "thermal_zone0"
+    zone.mkdir()
+    (zone / "type").write_text("cpu-thermal\n", "ascii")
+    (zone / "temp").write_text("48312\n", "ascii")
+    bme280 = Bme280(RememberingBus, sleep=no_sleep)
+
+    def read_cpu(tick: datetime) -> Row:
+        return CpuTemperatureRow(tick, read_cpu_temperature_c(thermal_root=directory))
+
+    def read_bme280(tick: datetime) -> Row:
+        reading = bme280.read()
+        return Bme280Row(tick, reading.temperature_c, reading.humidity_pct, reading.pressure_hpa)
+
+    mhz19 = Mhz19(AnsweringPort, warm_up_s=0.0, sleep=no_sleep)
+
+    def read_mhz19(tick: datetime) -> Row:
+        reading = mhz19.read()
+        return Co2Row(tick, reading.co2_ppm, reading.temperature_c, reading.warming_up)
+
+    return [
+        Source("CPU temperature", read_cpu),
+        Source("BME280", read_bme280),
+        Source("MH-Z19", read_mhz19),
+    ]
+
+
+def no_sleep(_seconds: float) -> None:
+    """Wait for nothing: the simulated sensors answer at once."""
+
+
+class RememberingBus:
+    """A simulated BME280 whose first measurement is its answer for ever: the simulation costs nothing from then on."""
+
+    def __init__(self) -> None:
+        clock = VirtualClock(START)
+        chip = SimulatedBme280(clock.monotonic)
+        self._answers: dict[tuple[int, int], list[int]] = {}
+        self._chip: SimulatedBme280 | None = chip
+        Bme280(lambda: self, sleep=clock.sleep).read()
+        self._chip = None
+
+    def read_i2c_block_data(self, i2c_addr: int, register: int, length: int, /) -> list[int]:
+        if self._chip is not None:
+            self._answers[register, length] = self._chip.read_i2c_block_data(i2c_addr, register, length)
+        return self._answers[register, length]
+
+    def write_byte_data(self, i2c_addr: int, register: int, value: int, /) -> None:
+        if self._chip is not None:
+            self._chip.write_byte_data(i2c_addr, register, value)
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+class AnsweringPort:
+    """A serial port with an MH-Z19 that answers each command at once, and the same."""
+
+    def __init__(self) -> None:
+        sensor = SimulatedMhz19()
+        sensor.receive(READ_COMMAND, at=0.0)
+        self._answer = sensor.take_output(at=1.0)
+        self._waiting = b""
+
+    def read(self, size: int, /) -> bytes:
+        taken, self._waiting = self._waiting[:size], self._waiting[size:]
+        return taken
+
+    def write(self, data: bytes, /) -> int:
+        self._waiting += self._answer
+        return len(data)
+
+    def reset_input_buffer(self) -> None:
+        self._waiting = b""
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+_BARE_INSERTS = (
+    "insert into power (site_id, measured_at, power_w, current_r_a, current_t_a, import_kwh, export_kwh)"
+    " values (%s, %s, %s, %s, %s, %s, %s)",
+    "insert into cpu_temperature (site_id, measured_at, temperature_c) values (%s, %s, %s)",
+    "insert into co2 (site_id, measured_at, co2_ppm, temperature_c, warming_up) values (%s, %s, %s, %s, %s)",
+    "insert into bme280 (site_id, measured_at, temperature_c, humidity_pct, pressure_hpa) values (%s, %s, %s, %s, %s)",
+    "insert into energy (site_id, registered_at, import_kwh, export_kwh, source) values (%s, %s, %s, %s, %s)",
+)
+_BARE_VALUES = (
+    (600, Decimal("4.0"), Decimal("2.0"), Decimal("12345.6"), Decimal("678.0")),
+    (48.312,),
+    (620, 25, False),
+    (21.0, 50.0, 1008.0),
+    (Decimal("12345.6"), Decimal("678.0"), "notified"),
+)
+
+
+@contextmanager
+def bare_inserts(url: str) -> Iterator[Deed]:
+    """Insert the same rows, with nothing around it."""
+    with closing(psycopg2.connect(url)) as connection, connection.cursor() as cursor:
+        cursor.execute("insert into site (name) values ('bare') returning site_id")
+        [site] = cursor.fetchone() or [0]
+        at = START
+
+        def insert() -> None:
+            nonlocal at
+            at += HALF_HOUR
+            for sql, values in zip(_BARE_INSERTS, _BARE_VALUES, strict=True):
+                cursor.execute(sql, (site, at, *values))
+            connection.commit()
+
+        yield insert
