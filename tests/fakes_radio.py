@@ -120,6 +120,8 @@ class Radio:
         self.cut_writes = 0  # so many of the next writes lose their end
         self.unplugged = 0  # how often
         self.missing_until = 0.0
+        self.typed: list[tuple[float, bytes]] | None = None  # what the host writes and when, where a test wants it
+        self._port: FaultyPort | None = None
         self._agenda: deque[Happening] = deque()
 
     def plan(self, happenings: Sequence[Happening]) -> None:
@@ -154,7 +156,13 @@ class Radio:
         self.catch_up()
         if self.clock.monotonic() < self.missing_until:
             raise PortLostError("the simulated stick is not there")
-        return FaultyPort(self)
+        self._port = FaultyPort(self)
+        return self._port
+
+    def say(self, line: bytes) -> None:
+        """Let the host receive *line*, whatever the module thinks."""
+        if self._port is not None:
+            self._port.arrive([(self.clock.monotonic(), line + b"\r\n")])
 
     def sleep(self, seconds: float) -> None:
         """Let time pass, and happen what is due."""
@@ -188,12 +196,14 @@ class FaultyPort:
             until = min(deadline, radio.next_at, self._arriving[0][0] if self._arriving else deadline)
             chunk = self._port.read(until - clock.monotonic())
             if chunk:
-                self._arrive(radio.wire.carry(chunk, clock.monotonic()))
+                self.arrive(radio.wire.carry(chunk, clock.monotonic()))
             elif clock.monotonic() >= deadline and not (self._arriving and self._arriving[0][0] <= deadline):
                 return b""
 
     def write(self, data: bytes) -> None:
         self._check()
+        if self._radio.typed is not None:
+            self._radio.typed.append((self._radio.clock.monotonic(), data))
         if self._radio.cut_writes and len(data) > 2:
             self._radio.cut_writes -= 1
             data = data[: self._radio.rng.randrange(1, len(data))]
@@ -202,7 +212,7 @@ class FaultyPort:
     def close(self) -> None:
         self._port.close()
 
-    def _arrive(self, pieces: list[tuple[float, bytes]]) -> None:
+    def arrive(self, pieces: list[tuple[float, bytes]]) -> None:
         """Queue *pieces*: none overtakes another."""
         for at, piece in pieces:
             if piece:

@@ -1,0 +1,297 @@
+from __future__ import annotations
+
+import itertools
+import logging
+from collections.abc import Callable
+from ipaddress import IPv6Address
+
+import pytest
+
+from skstack import commands
+from skstack.driver import SkStack
+from skstack.errors import CommandFailedError, PortLostError, SkStackTimeoutError
+from skstack.events import (
+    AddressLine,
+    Dialect,
+    Event,
+    EventCode,
+    ModuleInfo,
+    RegisterValue,
+    StackVersion,
+    StatusOk,
+    UdpReceived,
+)
+from tests.fakes import Expect, FakeClock, FakePort, Reply, Silence, Step, Unplug, Wake
+
+METER = "FE80:0000:0000:0000:021C:6400:0A0B:8CF5"
+SKVER = Expect(b"SKVER\r\n")
+
+
+def driver(*script: Step) -> tuple[SkStack, FakePort, FakeClock]:
+    clock = FakeClock()
+    port = FakePort(clock, list(script))
+    return SkStack(port, monotonic=clock.monotonic), port, clock
+
+
+# --- one command, one answer
+
+
+def test_the_answer_is_the_lines_before_ok() -> None:
+    stack, port, _ = driver(SKVER, Reply(b"EVER 1.2.10\r\nOK\r\n"))
+    assert stack.execute(commands.stack_version()) == [StackVersion("1.2.10")]
+    port.assert_done()
+
+
+def test_an_ok_with_a_value_is_part_of_the_answer() -> None:
+    stack, port, _ = driver(Expect(b"ROPT\r"), Reply(b"OK 01\r"))  # product commands end with CR alone
+    assert stack.execute(commands.payload_mode()) == [StatusOk("01")]
+    port.assert_done()
+
+
+def test_the_answer_to_skll64_is_an_address_without_ok() -> None:
+    stack, port, _ = driver(Expect(b"SKLL64 001C64000A0B8CF5\r\n"), Reply(METER.encode() + b"\r\n"))
+    assert stack.execute(commands.link_local_address(bytes.fromhex("001C64000A0B8CF5"))) == [
+        AddressLine(IPv6Address(METER))
+    ]
+    port.assert_done()
+
+
+def test_a_reply_in_pieces_with_a_long_gap_is_one_reply() -> None:
+    stack, port, clock = driver(
+        SKVER, Reply(b"EVER 1.2"), Silence(1.3), Reply(b".10\r\nO"), Silence(0.4), Reply(b"K\r\n")
+    )
+    assert stack.execute(commands.stack_version()) == [StackVersion("1.2.10")]
+    assert clock.monotonic() == pytest.approx(1.7)
+    port.assert_done()
+
+
+def test_a_refusal_names_the_command_and_the_code() -> None:
+    stack, _, _ = driver(Expect(b"SKTERM\r\n"), Reply(b"FAIL ER10\r\n"))
+    with pytest.raises(CommandFailedError, match="SKTERM was answered FAIL ER10") as caught:
+        stack.execute(commands.terminate())
+    assert caught.value.code == "ER10"
+
+
+@pytest.mark.parametrize("code", ["ER04", "ER05", "ER06", "ER09", "ER10"])
+def test_every_code_of_a_refusal_is_told(code: str) -> None:
+    stack, _, _ = driver(SKVER, Reply(f"FAIL {code}\r\n".encode()))
+    with pytest.raises(CommandFailedError) as caught:
+        stack.execute(commands.stack_version())
+    assert caught.value.code == code
+
+
+def test_a_refusal_does_not_show_the_password() -> None:
+    stack, _, _ = driver(Expect(b"SKSETPWD C 0123456789AB\r\n"), Reply(b"FAIL ER06\r\n"))
+    with pytest.raises(CommandFailedError) as caught:
+        stack.execute(commands.set_password("0123456789AB"))
+    assert "0123456789AB" not in str(caught.value)
+
+
+# --- lines that are nobody's answer
+
+
+def test_what_comes_between_a_command_and_its_ok_is_kept_in_order() -> None:
+    stack, port, _ = driver(
+        SKVER,
+        Reply(f"EVENT 21 {METER} 00\r\nEVER 1.2.10\r\nEVENT 29 {METER}\r\nOK\r\nEVENT 25 {METER}\r\n".encode()),
+    )
+    assert stack.execute(commands.stack_version()) == [StackVersion("1.2.10")]
+    seen = [stack.next_line(0.0) for _ in range(3)]
+    assert [line.code for line in seen if isinstance(line, Event)] == [
+        EventCode.UDP_SENT,
+        EventCode.PANA_EXPIRED,
+        EventCode.PANA_CONNECTED,
+    ]
+    assert stack.next_line(0.0) is None
+    port.assert_done()
+
+
+def test_what_came_before_a_command_never_answers_it() -> None:
+    stack, port, _ = driver(Reply(b"OK\r\nEVER 9.9.9\r\nOK\r\n"), SKVER, Reply(b"EVER 1.2.10\r\nOK\r\n"))
+    assert stack.execute(commands.stack_version()) == [StackVersion("1.2.10")]
+    port.assert_done()
+
+
+def test_lines_from_before_a_command_come_before_those_from_during_it() -> None:
+    stack, _, _ = driver(
+        Reply(f"EVENT 29 {METER}\r\n".encode()), SKVER, Reply(f"EVENT 25 {METER}\r\nEVER 1.2.10\r\nOK\r\n".encode())
+    )
+    stack.execute(commands.stack_version())
+    codes = [line.code for line in iter(lambda: stack.next_line(0.0), None) if isinstance(line, Event)]
+    assert codes == [EventCode.PANA_EXPIRED, EventCode.PANA_CONNECTED]
+
+
+def test_a_datagram_within_an_answer_is_left_for_next_line() -> None:
+    payload = b"\x10\x81\r\n\x00"  # binary, with a line end in it
+    datagram = f"ERXUDP {METER} {METER} 0E1A 0E1A 001C64000A0B8CF5 1 0 0005 ".encode() + payload + b"\r\n"
+    stack, _, _ = driver(Expect(b"SKSREG SFB\r\n"), Reply(datagram + b"ESREG 0\r\nOK\r\n"))
+    assert stack.execute(commands.read_register("SFB")) == [RegisterValue("0")]
+    received = stack.next_line(0.0)
+    assert isinstance(received, UdpReceived)
+    assert received.payload == payload
+
+
+# --- every wait ends
+
+
+def test_silence_ends_with_the_timeout() -> None:
+    stack, _, clock = driver(SKVER)
+    with pytest.raises(SkStackTimeoutError, match=r"no answer to SKVER within 3\.0 s"):
+        stack.execute(commands.stack_version(), timeout_s=3.0)
+    assert clock.monotonic() == 3.0
+
+
+class BabblingPort:
+    """Never stops talking: the same chunk again and again, one each 10 ms."""
+
+    def __init__(self, clock: FakeClock, chunk: bytes) -> None:
+        self._clock = clock
+        self._chunk = chunk
+
+    def read(self, timeout_s: float) -> bytes:
+        self._clock.sleep(0.01)
+        return self._chunk
+
+    def write(self, data: bytes) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize("chunk", [f"EVENT 21 {METER} 00\r\n".encode(), b"\xff\x00garbage", b"ERXUDP ", b"\r\n"])
+def test_chatter_does_not_extend_the_deadline(chunk: bytes) -> None:
+    clock = FakeClock()
+    stack = SkStack(BabblingPort(clock, chunk), monotonic=clock.monotonic)
+    with pytest.raises(SkStackTimeoutError):
+        stack.execute(commands.stack_version(), timeout_s=3.0)
+    assert clock.monotonic() < 4.0  # and what was collected before the command took its part
+
+
+@pytest.mark.parametrize("chunk", [f"EVENT 21 {METER} 00\r\n".encode(), b"\xff\x00garbage"])
+def test_a_babbling_device_cannot_hold_any_wait(chunk: bytes) -> None:
+    clock = FakeClock()
+    stack = SkStack(BabblingPort(clock, chunk), monotonic=clock.monotonic)
+    stack.synchronise(limit_s=2.0)
+    assert clock.monotonic() < 2.1
+    stack.collect()
+    stack.ask_raw(b"?", timeout_s=1.0)
+    stack.next_line(1.0)
+    assert clock.monotonic() < 6.0
+
+
+def test_a_wait_that_a_signal_ends_is_no_timeout() -> None:
+    stack, port, clock = driver(SKVER, Silence(0.5), Wake(), Wake(), Silence(0.5), Reply(b"EVER 1.2.10\r\nOK\r\n"))
+    assert stack.execute(commands.stack_version()) == [StackVersion("1.2.10")]
+    assert clock.monotonic() == 1.0
+    port.assert_done()
+
+
+def test_next_line_waits_no_longer_than_told() -> None:
+    stack, _, clock = driver(Silence(10.0), Reply(b"OK\r\n"))
+    assert stack.next_line(4.0) is None
+    assert clock.monotonic() == 4.0
+
+
+def test_next_line_returns_at_once_when_woken() -> None:
+    stack, _, clock = driver(Silence(1.0), Wake())
+    assert stack.next_line(4.0) is None
+    assert clock.monotonic() == 1.0
+
+
+def test_an_answer_swallowed_by_a_payload_that_declared_too_much_is_found_in_the_end() -> None:
+    header = f"ERXUDP {METER} {METER} 0E1A 0E1A 001C64000A0B8CF5 1 0 0400 \x10\x81".encode("latin-1")
+    stack, _, clock = driver(SKVER, Reply(header + b"\r\nEVER 1.2"), Silence(0.1), Reply(b".10\rOK\r"))
+    assert stack.execute(commands.stack_version(), timeout_s=3.0) == [StackVersion("1.2.10")]
+    assert clock.monotonic() <= 3.0
+
+
+# --- echoes and broken lines
+
+
+def test_the_echo_of_a_command_is_no_answer_and_is_counted() -> None:
+    stack, _, _ = driver(SKVER, Reply(b"SKVER\r\nEVER 1.2.10\r\nOK\r\n"))
+    assert stack.execute(commands.stack_version()) == [StackVersion("1.2.10")]
+    assert stack.echoes == 1
+
+
+def test_the_echo_of_a_password_reaches_no_log(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    stack, _, _ = driver(Expect(b"SKSETPWD C 0123456789AB\r\n"), Reply(b"SKSETPWD C 0123456789AB\r\nOK\r\n"))
+    stack.execute(commands.set_password("0123456789AB"))
+    assert "SKSETPWD" in caplog.text
+    assert "0123456789AB" not in caplog.text
+
+
+def test_broken_lines_are_counted_and_the_first_one_is_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    stack, _, _ = driver(SKVER, Reply(b"EVENT XX\r\nEVENT \xff\xff\r\nEVER 1.2.10\r\nOK\r\n"))
+    stack.execute(commands.stack_version())
+    assert stack.malformed_lines == 2
+    assert [record.levelname for record in caplog.records if "broken line" in record.message] == ["WARNING", "DEBUG"]
+
+
+# --- waking a module up
+
+
+def test_synchronise_ends_half_a_command_and_drops_what_is_said() -> None:
+    stack, port, clock = driver(
+        Expect(b"\r\n"),
+        Reply(b"FAIL ER04\r\n"),
+        Silence(0.1),
+        Reply(b"EVENT 2"),
+        SKVER,
+        Reply(b"EVER 1.2.10\r\nOK\r\n"),
+    )
+    stack.synchronise()
+    assert clock.monotonic() == pytest.approx(0.3)  # 0.2 s of silence after the last of it
+    assert stack.execute(commands.stack_version()) == [StackVersion("1.2.10")]
+    assert stack.malformed_lines == 0
+    port.assert_done()
+
+
+def test_as_many_bytes_are_filled_in_as_any_payload_can_want() -> None:
+    stack, port, _ = driver(Expect(b"\r\n" * 616))  # 1232 bytes; command reference 4.7
+    stack.fill_data_entry()
+    port.assert_done()
+
+
+def test_a_raw_question_gets_what_comes_before_it_is_quiet() -> None:
+    stack, _, _ = driver(Expect(b"\xd0"), Silence(0.5), Reply(b"\xd0\xf9"), Silence(0.1), Reply(b"\xee"), Silence(9.0))
+    assert stack.ask_raw(b"\xd0", timeout_s=1.0) == b"\xd0\xf9\xee"
+
+
+# --- the port
+
+
+_CALLS: list[Callable[[SkStack], object]] = [
+    lambda stack: stack.execute(commands.stack_version()),
+    lambda stack: stack.next_line(1.0),
+    lambda stack: stack.collect(),
+    lambda stack: stack.synchronise(),
+    lambda stack: stack.fill_data_entry(),
+    lambda stack: stack.ask_raw(b"?", timeout_s=1.0),
+]
+
+
+@pytest.mark.parametrize("call", _CALLS)
+def test_a_port_that_is_gone_is_told_by_every_call(call: Callable[[SkStack], object]) -> None:
+    stack, _, _ = driver(Unplug())
+    with pytest.raises(PortLostError):
+        call(stack)
+
+
+def test_close_closes_the_port() -> None:
+    stack, port, _ = driver()
+    stack.close()
+    assert port.is_closed
+
+
+@pytest.mark.parametrize("cuts", list(itertools.combinations(range(1, 60, 7), 2)))
+def test_the_answer_does_not_depend_on_how_it_was_cut(cuts: tuple[int, int]) -> None:
+    whole = b"EINFO FE80:0000:0000:0000:021D:1290:1234:5678 001D129012345678 21 8888 FFFE\r\nOK\r\n"
+    pieces = [whole[a:b] for a, b in itertools.pairwise((0, *cuts, len(whole)))]
+    stack, _, _ = driver(Expect(b"SKINFO\r\n"), *(Reply(piece) for piece in pieces))
+    [info] = stack.execute(commands.module_info())
+    assert isinstance(info, ModuleInfo)
+    assert (info.channel, info.pan_id, info.dialect) == (0x21, 0x8888, Dialect.SINGLE)
