@@ -54,7 +54,7 @@ python power_consumption.py --demo
 SECOND_BLOCK = """\
 python3 -m venv .venv
 . .venv/bin/activate
-pip install -e '.[test]'
+pip install -e '.[poller,graph,embedded,test]'
 python -m pytest
 """
 
