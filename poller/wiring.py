@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from poller.clock import Clock, SystemClock
+from poller.clock_guard import ClockGuard
 from poller.duties import MeterDuties
-from poller.loop import Poller, RadioLog
+from poller.inquiry import ask_inline
+from poller.loop import Poller, RadioLog, RoundStore
 from poller.notify import Notifier
 from poller.sensing import Source, ThreadSensing
 from poller.stop import StopSignal
@@ -72,7 +74,8 @@ class Parts:
 def wired(settings: Settings, sensors: Sensors, *, stop: StopSignal, worker: bool = True) -> Iterator[Parts]:
     """Make the parts, and take them apart again in order: session, sensors, storage.
 
-    *worker*: deliver to PostgreSQL in a thread of its own, for the loop; without it, within each write.
+    *worker*: for the loop, deliver to PostgreSQL in a thread of its own, and nothing before the clock is trusted;
+    without it, within each write.
     Raises: StartError: another poller uses this data directory, or the embedded PostgreSQL is not installed.
     """
     with ExitStack() as stack:
@@ -81,7 +84,10 @@ def wired(settings: Settings, sensors: Sensors, *, stop: StopSignal, worker: boo
         radio_log = RadioLog(clock.now)
         records = Records(settings)
         stack.callback(records.close)
-        store = Store(records.database(), Spool(settings.storage.data_dir / "spool.sqlite3"))
+        spool = Spool(settings.storage.data_dir / "spool.sqlite3")
+        store = Store(records.database(), spool)
+        guard = ClockGuard(store, spool, clock=clock) if worker else None  # a single round compares no clocks
+        keeper: RoundStore = guard or store
         stack.callback(store.close, STORE_CLOSE_S)
         if worker:
             store.start()
@@ -98,19 +104,21 @@ def wired(settings: Settings, sensors: Sensors, *, stop: StopSignal, worker: boo
             session,
             meter,
             sensing,
-            store,
+            keeper,
             clock=clock,
             interval_s=settings.route_b.interval_s,
             duties=MeterDuties(
                 session,
                 meter,
                 queries,
-                store.write,
+                keeper.write,
                 clock=clock,
                 interval_s=settings.route_b.interval_s,
                 timeout_s=settings.route_b.timeout_s,
                 history_pause_s=settings.route_b.history_pause_s,
+                ask=None if worker else ask_inline,
                 is_drained=lambda: not store.status().waiting_rounds,
+                on_compared=guard.compared if guard else lambda _ahead: None,
             ),
             radio_log=radio_log,
             should_stop=stop.requested,
@@ -174,11 +182,7 @@ class Records:
             return connect(self._url)
         if self._server is None:
             raise DatabaseAwayError("no database is set")
-        try:
-            self._server.start()  # finds the one that runs, or starts it again
-            return connect(self._server.url())
-        except EmbeddedServerError as error:
-            raise DatabaseAwayError(str(error)) from error
+        return self._server.connect()
 
 
 def port_opener(settings: Settings, stop: StopSignal) -> PortOpener:

@@ -21,6 +21,7 @@ import logging
 import os
 import shutil
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from contextlib import closing, suppress
@@ -45,6 +46,7 @@ logger = logging.getLogger(__name__)
 DATABASE = "power_consumption"
 START_TIMEOUT_S = 60.0  # after a power cut max_wal_size of log is replayed: seconds, also from an SD card
 STOP_TIMEOUT_S = 30.0  # a fast shutdown ends with a checkpoint of at most shared_buffers
+CLOSE_TIMEOUT_S = 2.0  # of the 10 s in which a signal ends the poller
 SOCKET_NAME = ".s.PGSQL.5432"
 SOCKET_PATH_MAX = 107  # bytes of sockaddr_un.sun_path less its closing zero, unix(7)
 LOG_MAX_BYTES = 1_000_000
@@ -97,6 +99,7 @@ class EmbeddedServer:
         self._sleep = sleep
         self._starting = FileLock(self._home / "start.lock")
         self._using = FileLock(self._home / "users.lock")
+        self._turn = threading.RLock()  # the file locks tell processes apart, not the threads of one
         self._programs: ServerPrograms | None = None
         self._socket_directory: Path | None = None
 
@@ -114,6 +117,10 @@ class EmbeddedServer:
 
         Raises: EmbeddedServerError: with what to do about it.
         """
+        with self._turn:
+            self._start()
+
+    def _start(self) -> None:
         try:
             self._home.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._lock(self._starting)
@@ -132,9 +139,20 @@ class EmbeddedServer:
             raise EmbeddedServerError(f"the embedded PostgreSQL in {self._home} refused: {err}") from err
 
     def close(self) -> None:
-        """Stop using the server, and stop it where nobody else uses it. Harmless where it was not started."""
-        if self._socket_directory is None:
+        """Stop using the server, and stop it where nobody else uses it. Harmless where it was not started.
+
+        A start that is under way in another thread is not waited for long: the next user finds that server.
+        """
+        if not self._turn.acquire(timeout=CLOSE_TIMEOUT_S):
+            logger.warning("the embedded PostgreSQL is still starting, and is left to its next user")
             return
+        try:
+            if self._socket_directory is not None:
+                self._close()
+        finally:
+            self._turn.release()
+
+    def _close(self) -> None:
         try:
             self._lock(self._starting)
             if self._using.acquire() and self._server_is_alive():  # exclusive: we are the last
@@ -157,11 +175,14 @@ class EmbeddedServer:
         return f"postgresql://postgres@/{quote(database, safe='')}?host={host}&port=5432"
 
     def connect(self) -> Connection:
-        """Connect to our database; where the server died, start it again. What a Database is given.
+        """Connect to our database; start the server first, or again where it died. What a Database is given.
 
         Raises: DatabaseAwayError.
         """
         try:
+            with self._turn:
+                if self._socket_directory is None:
+                    self._start()
             try:
                 return connect(self.url())
             except DatabaseAwayError as err:

@@ -11,6 +11,7 @@ import stat
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
@@ -426,3 +427,44 @@ def test_where_root_may_not_become_anybody_else_the_error_says_what_to_do(
     monkeypatch.setenv("PATH", str(nowhere))
     with pytest.raises(EmbeddedServerError, match="run as an ordinary user, or name a server of your own"):
         EmbeddedServer(data_dir, fsync=False).start()
+
+
+def test_two_threads_that_connect_at_once_start_one_server(tmp_path: Path) -> None:
+    server = EmbeddedServer(tmp_path, fsync=False)
+    opened: list[Any] = []
+    begin = threading.Barrier(4)
+
+    def open_one() -> None:
+        begin.wait()
+        opened.append(server.connect())
+
+    threads = [threading.Thread(target=open_one) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    try:
+        assert len(opened) == 4
+    finally:
+        for connection in opened:
+            connection.close()
+        server.close()
+
+
+def test_closing_does_not_wait_for_a_start_that_is_under_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("storage.embedded.CLOSE_TIMEOUT_S", 0.0)
+    server = EmbeddedServer(tmp_path)
+    begun, go_on = threading.Event(), threading.Event()
+
+    def hang() -> None:
+        begun.set()
+        go_on.wait(60)
+
+    monkeypatch.setattr(server, "_start", hang)
+    thread = threading.Thread(target=server.start)
+    thread.start()
+    assert begun.wait(60)
+    server.close()  # returns, instead of waiting for the other thread
+    go_on.set()
+    thread.join(60)
+    assert not thread.is_alive()
