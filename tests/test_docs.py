@@ -146,6 +146,16 @@ def test_every_option_in_an_example_exists(document: Path) -> None:
                     assert used <= real_flags(main), line
 
 
+def test_every_module_and_script_in_an_example_is_there() -> None:
+    for document in DOCUMENTS:
+        text = document.read_text(encoding="utf-8")
+        for module in re.findall(r"python -m ((?:skstack|tests)[\w.]*)", text):
+            path = ROOT / module.replace(".", "/")
+            assert path.with_suffix(".py").exists() or (path / "__main__.py").exists(), module
+        for script in re.findall(r"python ([\w/]+\.py)", text):
+            assert (ROOT / script).exists(), script
+
+
 # --- settings
 
 
