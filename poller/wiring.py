@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import secrets
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -160,6 +161,8 @@ class Records:
         self._url = settings.database.url
         self._site = settings.storage.site
         self._server = None if self._url else EmbeddedServer(settings.storage.data_dir)
+        self._turn = threading.Lock()  # the delivery and the questions connect from threads of their own
+        self._is_started = False
         if self._server:
             try:
                 installed_programs()
@@ -182,6 +185,13 @@ class Records:
             return connect(self._url)
         if self._server is None:
             raise DatabaseAwayError("no database is set")
+        try:
+            with self._turn:
+                if not self._is_started:
+                    self._server.start()
+                    self._is_started = True
+        except EmbeddedServerError as error:
+            raise DatabaseAwayError(str(error)) from error
         return self._server.connect()
 
 

@@ -175,14 +175,11 @@ class EmbeddedServer:
         return f"postgresql://postgres@/{quote(database, safe='')}?host={host}&port=5432"
 
     def connect(self) -> Connection:
-        """Connect to our database; start the server first, or again where it died. What a Database is given.
+        """Connect to our database; where the server died, start it again. What a Database is given.
 
         Raises: DatabaseAwayError.
         """
         try:
-            with self._turn:
-                if self._socket_directory is None:
-                    self._start()
             try:
                 return connect(self.url())
             except DatabaseAwayError as err:

@@ -429,16 +429,17 @@ def test_where_root_may_not_become_anybody_else_the_error_says_what_to_do(
         EmbeddedServer(data_dir, fsync=False).start()
 
 
-def test_two_threads_that_connect_at_once_start_one_server(tmp_path: Path) -> None:
+def test_threads_that_start_it_at_once_share_one_server(tmp_path: Path) -> None:
     server = EmbeddedServer(tmp_path, fsync=False)
     opened: list[Any] = []
     begin = threading.Barrier(4)
 
-    def open_one() -> None:
+    def start_and_open_one() -> None:
         begin.wait()
+        server.start()
         opened.append(server.connect())
 
-    threads = [threading.Thread(target=open_one) for _ in range(4)]
+    threads = [threading.Thread(target=start_and_open_one) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
