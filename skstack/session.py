@@ -195,7 +195,8 @@ class Session:
         Raises: SessionLostError: the session ends meanwhile. PortLostError.
         """
         self._listen_until(
-            min(self._not_before, until), lambda: question.answer is not None or self.link.pana is Pana.CLOSED
+            lambda: min(self._not_before, until),  # the answer to an earlier question may lower it
+            lambda: question.answer is not None or self.link.pana is Pana.CLOSED,
         )
         if question.answer is None and self.link.pana is Pana.CLOSED:
             raise SessionLostError(self.link.ending)
@@ -211,7 +212,7 @@ class Session:
         sending, confirmed = self._send(question)
         self._not_before = sent_at + timeout_s  # so long it counts as on its way, even if *until* comes first
         self._listen_until(
-            min(until, self._not_before),
+            lambda: min(self._not_before, until),
             lambda: question.answer is not None or sending.failed or self.link.pana is Pana.CLOSED,
         )
         if question.answer is not None:
@@ -258,9 +259,9 @@ class Session:
         self._keeper.lose(first, reason)
         raise SessionLostError(reason)
 
-    def _listen_until(self, until: float, done: Callable[[], bool]) -> None:
-        while not done() and self._monotonic() < until and not self._should_stop():
-            self._keeper.listen(until)
+    def _listen_until(self, deadline: Callable[[], float], done: Callable[[], bool]) -> None:
+        while not done() and self._monotonic() < deadline() and not self._should_stop():
+            self._keeper.listen(deadline())
             self._pay_debts()
 
     def _no_answer(self, question: _Question, started: float) -> SkStackError:
@@ -316,7 +317,8 @@ class Session:
         if question is not None and question.is_answered_by(frame):
             question.answer = question.answer or frame
             return
-        if last is not None and last.is_answered_by(frame):  # too late to be used, but nothing is on its way any more
+        waiting_for_last = question is None or not question.tries
+        if last is not None and waiting_for_last and last.is_answered_by(frame):  # too late, but now it is our turn
             self._not_before = min(self._not_before, self._monotonic() + self.timings.request_pause_s)
         self._drop("an answer to no question of ours, or a late one")
 

@@ -1,0 +1,616 @@
+from __future__ import annotations
+
+import dataclasses
+import logging
+
+import pytest
+
+from skstack.bringup import Credentials
+from skstack.echonet import METER, NODE_PROFILE, Esv, Frame, Property
+from skstack.errors import (
+    SendFailedError,
+    SendUnconfirmedError,
+    SessionLostError,
+    SkStackError,
+    SkStackTimeoutError,
+)
+from skstack.link import Link
+from skstack.session import Session, SessionTimings
+from skstack.simulated_models import INSTANT, MODELS, TEST_PASSWORD, TEST_ROUTE_B_ID
+from tests.fakes_link import POWER, WATTS, Lab, MemoryCache
+
+JOINED = ["SKSREG S2", "SKSREG S3", "SKJOIN"]
+
+
+# --- a question and its answer
+
+
+def test_a_question_is_answered() -> None:
+    lab = Lab().join()
+    assert lab.ask() == WATTS
+    assert lab.module.violations == []
+
+
+def test_a_property_that_the_meter_has_not_is_left_out() -> None:
+    lab = Lab(coefficient=None).join()
+    assert set(lab.session.get([0xD3, 0xE1], until=lab.now + 59)) == {0xE1}
+
+
+def test_a_lost_answer_is_asked_for_again_after_the_timeout_with_another_tid() -> None:
+    lab = Lab().join()
+    lab.module.faults.lose_replies(1)
+    assert lab.ask() == WATTS
+    first, second = (sent.payload[2:4] for sent in lab.module.sends[-2:])
+    assert first != second
+    times = lab.typed_at("SKSENDTO")
+    assert times[1] - times[0] == pytest.approx(20.0)
+
+
+def test_a_late_answer_to_the_first_try_answers_the_second() -> None:
+    lab = Lab().join()
+    lab.module.faults.delay_replies(22.0, 2)  # the second try is made after 20 s
+    began = lab.now
+    assert lab.ask() == WATTS
+    assert lab.now - began == pytest.approx(22.5, abs=0.1)
+    assert len(lab.typed_at("SKSENDTO")) == 2
+
+
+def test_the_late_answer_to_a_question_before_does_not_end_the_wait_for_this_one() -> None:
+    lab = Lab().join()
+    lab.module.faults.delay_replies(25.0)
+    with pytest.raises(SkStackTimeoutError):
+        lab.ask(19.0)
+    lab.module.faults.delay_replies(15.0)
+    assert lab.ask() == WATTS
+    assert len(lab.typed_at("SKSENDTO")) == 2
+    assert lab.module.violations == []
+
+
+def test_a_duplicate_answer_is_dropped() -> None:
+    lab = Lab().join()
+    lab.module.faults.duplicate_replies(1)
+    dropped = lab.session.dropped_datagrams
+    assert lab.ask() == WATTS
+    lab.run(1.0)
+    assert lab.session.dropped_datagrams == dropped + 1
+    assert lab.ask() == WATTS
+
+
+def test_an_answer_with_another_tid_is_not_taken() -> None:
+    lab = Lab().join()
+    lab.module.faults.mistake_tids(1)
+    assert lab.ask() == WATTS
+    assert len(lab.typed_at("SKSENDTO")) == 2
+
+
+FORGERIES = {
+    "another sender": {"sender": "001C640003337777"},
+    "not secured": {"secured": False},
+    "another port": {"port": 0x0E1B},
+}
+
+
+@pytest.mark.parametrize("how", FORGERIES)
+def test_a_datagram_that_may_be_anybodys_is_not_taken(how: str) -> None:
+    lab = Lab().join()
+    lab.module.faults.lose_replies(1)
+    lab.later((1.0, lambda _: lab.inject(lab.answer(lab.last_tid), **FORGERIES[how])))  # type: ignore[arg-type]
+    assert lab.ask() == WATTS
+
+
+@pytest.mark.parametrize(
+    ("name", "spoil"),
+    [
+        ("SEOJ", lambda frame: frame[:4] + NODE_PROFILE.to_bytes() + frame[7:]),
+        ("DEOJ", lambda frame: frame[:7] + b"\x05\xff\x02" + frame[10:]),
+        ("ESV", lambda frame: frame[:10] + b"\x71" + frame[11:]),
+        ("TID", lambda frame: frame[:2] + b"\x7f\x7f" + frame[4:]),
+        ("EPC", lambda frame: frame[:12] + b"\xe0" + frame[13:]),
+        ("one EPC more", lambda frame: frame[:11] + b"\x02" + frame[12:] + b"\xe0\x00"),
+        ("length", lambda frame: frame + b"\x00"),
+        ("EHD", lambda frame: b"\x10\x82" + frame[2:]),
+    ],
+)
+def test_a_frame_that_does_not_answer_the_question_is_not_taken(name: str, spoil: object) -> None:
+    assert callable(spoil)
+    lab = Lab().join()
+    lab.module.faults.lose_replies(1)
+    lab.later((1.0, lambda _: lab.inject(spoil(lab.answer(lab.last_tid)))))
+    assert lab.ask() == WATTS, name
+
+
+def test_the_genuine_frame_is_taken() -> None:
+    lab = Lab().join()  # so that the tests above refuse for the reason they name
+    lab.module.faults.lose_replies(1)
+    lab.later((1.0, lambda _: lab.inject(lab.answer(lab.last_tid))))
+    assert lab.ask() == 9999
+
+
+def test_a_frame_of_the_han_side_is_not_taken() -> None:
+    lab = Lab().join()
+    lab.module.faults.lose_replies(1)
+    frame = "FE80:0000:0000:0000:021C:6400:0A0B:8CF5 FF02:0:0:0:0:0:0:1 0E1A 0E1A 001C64000A0B8CF5 A7 1 1"
+    lab.later((1.0, lambda radio: radio.say(f"ERXUDP {frame} 0012 {lab.answer(lab.last_tid).hex()}".encode())))
+    assert lab.ask() == WATTS
+
+
+# --- one question at a time
+
+
+def test_an_unanswered_question_keeps_the_next_one_back_until_its_time_is_up() -> None:
+    lab = Lab().join()
+    lab.module.faults.lose_replies(1)
+    with pytest.raises(SkStackTimeoutError):
+        lab.ask(5.0)
+    assert lab.ask() == WATTS
+    first, second = lab.typed_at("SKSENDTO")
+    assert second - first == pytest.approx(20.0)
+    assert lab.module.violations == []
+
+
+def test_the_late_answer_to_the_last_question_lets_the_next_one_go() -> None:
+    lab = Lab().join()
+    lab.module.faults.delay_replies(8.0)
+    with pytest.raises(SkStackTimeoutError):
+        lab.ask(5.0)
+    assert lab.ask() == WATTS
+    first, second = lab.typed_at("SKSENDTO")
+    assert 8.0 < second - first < 9.0
+    assert lab.module.violations == []
+
+
+def test_a_question_whose_time_is_up_is_not_sent() -> None:
+    lab = Lab().join()
+    with pytest.raises(SkStackTimeoutError):
+        lab.ask(0.0)
+    with pytest.raises(SkStackTimeoutError):
+        lab.ask(-5.0)
+    assert lab.typed_at("SKSENDTO") == []
+
+
+def test_there_is_a_pause_between_an_answer_and_the_next_question() -> None:
+    lab = Lab().join()
+    lab.ask()
+    answered_at = lab.now
+    lab.ask()
+    assert lab.typed_at("SKSENDTO")[1] - answered_at == pytest.approx(0.2)
+
+
+def test_an_answer_that_comes_while_the_next_try_waits_is_not_asked_for_again() -> None:
+    lab = Lab().join()
+    lab.module.faults.fail_sends(1)  # EVENT 21 01: its acknowledgement was lost, not the question
+    lab.later((2.0, lambda _: lab.inject(lab.answer(lab.last_tid))))
+    assert lab.ask() == 9999
+    assert len(lab.typed_at("SKSENDTO")) == 1
+
+
+def test_tids_keep_clear_of_line_ends_and_blanks() -> None:
+    lab = Lab().join()
+    session = Session(lambda _: lab.radio.open_port(0), Credentials(TEST_ROUTE_B_ID, TEST_PASSWORD), first_tid=0x0C0C)
+    tids = [session._next_tid() for _ in range(0x1400)]
+    assert not {byte for tid in tids for byte in tid.to_bytes(2, "big")} & set(b"\r\n \0")
+    assert len(set(tids)) == len(tids)
+
+
+# --- EVENT 21
+
+
+def test_a_send_that_failed_is_tried_again_after_five_seconds() -> None:
+    lab = Lab().join()
+    lab.module.faults.fail_sends(1)
+    assert lab.ask() == WATTS
+    first, second = lab.typed_at("SKSENDTO")
+    assert second - first == pytest.approx(5.1, abs=0.1)  # EVENT 21 comes after 0.13 s
+
+
+def test_sends_that_fail_to_the_end_are_told_as_such() -> None:
+    lab = Lab().join()
+    lab.module.faults.fail_sends(1, 2)
+    with pytest.raises(SendFailedError):
+        lab.ask(9.0)
+
+
+def test_a_send_that_the_module_is_still_trying_is_waited_for() -> None:
+    lab = Lab().join()
+    lab.module.faults.fail_sends(2)  # EVENT 21 02: the neighbour is looked for, the datagram follows by itself
+    assert lab.ask() == WATTS
+    assert len(lab.typed_at("SKSENDTO")) == 1
+
+
+def test_a_send_of_which_nothing_is_heard_is_unconfirmed() -> None:
+    lab = Lab().join()
+    lab.radio.wire.losses.append(b"EVENT 21")
+    lab.module.faults.lose_replies(1)
+    with pytest.raises(SendUnconfirmedError):
+        lab.ask(19.0)
+
+
+def test_an_answer_confirms_a_send() -> None:
+    lab = Lab().join()
+    lab.radio.wire.losses.append(b"EVENT 21")
+    assert lab.ask() == WATTS
+
+
+def test_event_21_of_the_modules_own_datagrams_is_not_taken_for_ours() -> None:
+    lab = Lab().join()
+    lab.module.faults.delay_replies(5.0)
+    lab.later((1.0, lab.event(0x21, "01")))  # our own came after 0.13 s; this one is of a PANA message
+    assert lab.ask() == WATTS
+    assert len(lab.typed_at("SKSENDTO")) == 1
+
+
+def test_the_receipt_of_a_notification_does_not_pass_for_the_question() -> None:
+    lab = Lab(confirmed_notifications=True).join()
+    lab.module.faults.delay_replies(10.0)
+    lab.later(
+        (1.0, lambda radio: lab.module.announce(radio.time_s)),
+        (1.05, lambda _: lab.module.faults.fail_sends(1)),  # of the receipt
+    )
+    assert lab.ask() == WATTS
+    assert len(lab.typed_at("SKSENDTO")) == 2  # one question and one receipt
+    assert lab.module.violations == []
+
+
+def test_a_failed_send_asks_whether_the_limit_is_reached() -> None:
+    lab = Lab().join()
+    lab.module.hang(lab.radio.time_s + 1.0)
+    lab.module.emit_event(0x32, lab.radio.time_s + 0.5)  # unheard: only register SFB tells
+    lab.run(2.0)
+    with pytest.raises(SessionLostError, match="EVENT 32"):
+        lab.ask()
+    assert lab.typed == ["SKSENDTO", "SKSREG SFB"]
+    lab.run(300.0)
+    assert lab.typed.count("SKSENDTO") == 1
+
+
+# --- what the module fails to say
+
+
+def test_a_lost_ok_costs_no_answer() -> None:
+    lab = Lab().join()
+    lab.radio.wire.losses.append(b"OK")
+    began = lab.now
+    assert lab.ask() == WATTS
+    assert lab.now - began == pytest.approx(3.0, abs=0.1)
+    assert len(lab.typed_at("SKSENDTO")) == 1
+
+
+def test_a_module_that_says_nothing_at_all_is_reset() -> None:
+    lab = Lab().join()
+    lab.module.hang(lab.radio.time_s + 25.0)
+    with pytest.raises(SessionLostError, match="no longer answers"):
+        lab.ask()
+    lab.run_until_up(60.0)
+    assert "SKRESET" in lab.typed
+    assert lab.ask() == WATTS
+
+
+def test_a_garbled_send_is_repeated_at_once() -> None:
+    lab = Lab().join()
+    lab.module.faults.refuse_next("ER09", "SKSENDTO")
+    began = lab.now
+    assert lab.ask() == WATTS
+    assert lab.now - began < 2.0
+
+
+@pytest.mark.parametrize(("code", "rung"), [("ER10", "REJOIN"), ("ER04", "RESET"), ("ER06", "RESET")])
+def test_a_refused_send_ends_the_session(code: str, rung: str) -> None:
+    lab = Lab().join()
+    lab.module.faults.refuse_next(code, "SKSENDTO")
+    with pytest.raises(SessionLostError, match=code):
+        lab.ask()
+    lab.run_until_up(60.0)
+    assert ("SKRESET" in lab.typed) == (rung == "RESET")
+    assert lab.ask() == WATTS
+
+
+def test_er05_is_answered_with_the_other_dialect() -> None:
+    lab = Lab(model="BP35A1").join()
+    lab.session.link.dialect = lab.session.link.dialect.DUAL
+    lab.module.faults.refuse_next("ER05", "SKSCAN")
+    lab.module.faults.fail_joins(1)
+    lab.module.emit_event(0x24, lab.radio.time_s)
+    lab.run(1.0)
+    lab.run_until_up(120.0)
+    assert lab.ask() == WATTS
+    scans = [words for words in lab.typed if words.startswith("SKSCAN")]
+    assert len({len(words.split()) for words in scans}) == 1  # four words shown of each
+
+
+def test_er05_on_a_command_without_dialects_changes_no_dialect() -> None:
+    lab = Lab().join()
+    lab.module.faults.refuse_next("ER05", "SKSREG")
+    dialect = lab.session.link.dialect
+    assert lab.session.link.read_register("S3") == "8CF5"
+    assert lab.session.link.dialect is dialect
+
+
+# --- notifications
+
+
+@pytest.mark.parametrize("confirmed", [False, True])
+def test_a_notification_is_kept_and_an_infc_answered(confirmed: bool) -> None:
+    lab = Lab(confirmed_notifications=confirmed).join()
+    lab.session.notifications.clear()
+    lab.module.announce(lab.radio.time_s)
+    lab.run(2.0)
+    [notification] = lab.session.notifications
+    assert notification.frame.seoj == METER
+    assert {prop.epc for prop in notification.frame.properties} == {0xEA, 0xEB}
+    assert lab.meter.confirmed_tids == ([notification.frame.tid] if confirmed else [])
+
+
+@pytest.mark.parametrize("confirmed", [False, True])
+def test_a_notification_between_a_question_and_its_answer_is_kept(confirmed: bool) -> None:
+    lab = Lab(confirmed_notifications=confirmed).join()
+    lab.session.notifications.clear()
+    lab.later((0.3, lambda radio: lab.module.announce(radio.time_s)))
+    assert lab.ask() == WATTS
+    lab.run(1.0)
+    assert len(lab.session.notifications) == 1
+    assert len(lab.meter.confirmed_tids) == confirmed
+
+
+@pytest.mark.parametrize("esv", [Esv.INF, Esv.INFC])
+def test_a_notification_with_our_tid_is_no_answer(esv: Esv) -> None:
+    lab = Lab().join()
+    lab.session.notifications.clear()
+    lab.later((0.3, lambda _: lab.inject(lab.answer(lab.last_tid)[:10] + bytes((esv,)) + lab.answer(1)[11:])))
+    assert lab.ask() == WATTS
+    assert [told.frame.esv for told in lab.session.notifications] == [esv]
+
+
+def test_the_instance_list_of_the_node_profile_is_kept() -> None:
+    lab = Lab()
+    lab.run_until_up(60.0)
+    lab.run(5.0)
+    assert [told.frame.seoj for told in lab.session.notifications] == [NODE_PROFILE]
+
+
+def test_a_notification_of_another_object_is_dropped() -> None:
+    lab = Lab().join()
+    lab.session.notifications.clear()
+    lab.inject(lab.answer(1, seoj=b"\x01\x30\x01")[:10] + bytes((Esv.INF,)) + lab.answer(1)[11:])
+    lab.run(1.0)
+    assert not lab.session.notifications
+
+
+def test_notifications_that_nobody_takes_do_not_pile_up() -> None:
+    lab = Lab().join()
+    for _ in range(1100):
+        lab.module.announce(lab.radio.time_s)
+    lab.run(60.0)
+    assert len(lab.session.notifications) == 1000
+
+
+def test_receipts_that_the_module_does_not_take_hold_us_up_once() -> None:
+    lab = Lab(confirmed_notifications=True).join()
+    for _ in range(10):
+        lab.module.announce(lab.radio.time_s)
+    lab.radio.wire.losses.extend([b"OK"] * 10)
+    began = lab.now
+    lab.run(0.5)
+    assert lab.now - began < 4.0
+
+
+# --- the session goes while we ask
+
+
+@pytest.mark.parametrize("number", [0x24, 0x26, 0x27, 0x28])
+def test_an_end_of_the_session_ends_the_question_at_once(number: int) -> None:
+    lab = Lab().join()
+    lab.module.faults.lose_replies(1)
+    lab.later((5.0, lab.event(number)))
+    began = lab.now
+    with pytest.raises(SessionLostError, match=f"EVENT {number:X}"):
+        lab.ask()
+    assert lab.now - began == pytest.approx(5.0, abs=0.1)
+
+
+def test_after_event_29_the_answer_still_counts_and_the_next_question_waits_for_event_25() -> None:
+    lab = Lab().join()
+    lab.module.faults.delay_replies(1.0)
+    lab.later((0.5, lab.event(0x29)))
+    assert lab.ask() == WATTS
+    with pytest.raises(SessionLostError, match="EVENT 29"):
+        lab.ask()
+    lab.radio.say(b"EVENT 25 FE80:0000:0000:0000:021C:6400:0A0B:8CF5 0")
+    lab.run(0.1)
+    assert lab.ask() == WATTS
+
+
+def test_an_event_29_that_waits_to_be_read_keeps_the_question_back() -> None:
+    lab = Lab().join()
+    lab.module.emit_event(0x29, lab.radio.time_s)
+    lab.clock.sleep(0.2)  # it has arrived, and nobody has looked yet
+    with pytest.raises(SessionLostError, match="EVENT 29"):
+        lab.ask()
+    assert lab.typed_at("SKSENDTO") == []
+    assert lab.module.violations == []
+
+
+@pytest.mark.parametrize("number", [0x29, 0x32])
+def test_silence_is_kept_when_it_begins_between_two_tries(number: int) -> None:
+    lab = Lab().join()
+    lab.module.faults.lose_replies(5)
+    lab.later((19.99, lambda radio: lab.module.emit_event(number, radio.time_s)))
+    with pytest.raises(SessionLostError, match=f"EVENT {number:X}"):
+        lab.ask()
+    assert lab.module.violations == []
+
+
+def test_three_unanswered_tries_put_the_link_in_doubt() -> None:
+    lab = Lab().join()
+    lab.module.faults.lose_replies(3)
+    with pytest.raises(SkStackTimeoutError):
+        lab.ask(100.0)
+    assert not lab.session.up
+    assert lab.kinds == ["lost"]
+    lab.run_until_up(60.0)
+    assert lab.typed[-1] == "SKREJOIN"  # the module still believes in its session
+    lab.module.faults.lose_replies(1)
+    assert lab.ask() == WATTS  # counted from zero again
+
+
+def test_questions_that_are_not_vital_put_nothing_in_doubt() -> None:
+    lab = Lab().join()
+    lab.module.faults.lose_replies(5)
+    with pytest.raises(SkStackTimeoutError):
+        lab.ask(100.0, vital=False)
+    assert lab.session.up
+
+
+def test_a_port_that_goes_while_we_ask_is_opened_again() -> None:
+    lab = Lab().join()
+    lab.later((0.3, lambda radio: radio.unplug(lab.now + 5.0)))
+    with pytest.raises(SessionLostError):
+        lab.ask()
+    assert lab.kinds == ["port_lost"]
+    lab.run_until_up(60.0)
+    assert lab.ask() == WATTS
+
+
+def test_questions_while_the_link_is_down_do_not_disturb_the_climb() -> None:
+    lab = Lab().join()
+    lab.radio.unplug(lab.now + 100.0)
+    for _ in range(9):
+        lab.run(1.0)
+        with pytest.raises(SessionLostError):
+            lab.ask()
+    assert lab.kinds.count("port_lost") == 1
+    assert len(lab.baud_rates) == 2  # one at the start, one at once; the next comes after a pause
+
+
+# --- the end
+
+
+def test_closing_ends_the_session_with_the_meter() -> None:
+    lab = Lab().join()
+    lab.session.close()
+    assert lab.typed == ["SKTERM"]
+    assert not lab.module.has_session
+    assert lab.session.link.module is None
+
+
+@pytest.mark.parametrize("trouble", ["module hangs", "meter away", "port gone", "no session", "climbing", "doubted"])
+def test_closing_takes_at_most_five_seconds(trouble: str) -> None:
+    lab = Lab().join()
+    match trouble:
+        case "module hangs":
+            lab.module.hang(lab.radio.time_s + 3600.0)
+        case "meter away":
+            lab.module.faults.silence_meter(lab.radio.time_s + 3600.0)
+        case "port gone":
+            lab.radio.unplug(lab.now + 3600.0)
+        case "no session":
+            lab.module.restart(lab.radio.time_s)
+        case "climbing":
+            lab.module.faults.fail_joins(9)
+            lab.module.emit_event(0x26, lab.radio.time_s)
+            lab.run(4.0)
+        case "doubted":
+            lab.module.faults.lose_replies(3)
+            with pytest.raises(SkStackTimeoutError):
+                lab.ask(100.0)
+    lab.forget()
+    began = lab.now
+    lab.session.close()
+    lab.session.close()
+    assert lab.now - began <= 5.0
+    assert lab.session.link.module is None
+    assert trouble in ("port gone",) or lab.typed == ["SKTERM"]
+
+
+def test_closing_before_the_first_run_does_nothing() -> None:
+    lab = Lab()
+    lab.session.close()
+    assert lab.typed == []
+
+
+@pytest.mark.parametrize("what", ["run", "ask", "climb"])
+def test_a_stop_ends_every_wait(what: str) -> None:
+    lab = Lab().join()
+    lab.module.faults.lose_replies(9)
+    if what == "climb":
+        lab.module.faults.miss_scans(99)
+        lab.module.faults.fail_joins(99)
+        lab.module.emit_event(0x26, lab.radio.time_s)
+
+    def stop(radio: object) -> None:
+        lab.stopped = True
+        lab.radio.wire.wake_ups = 1  # as the signal does
+
+    lab.later((7.0, stop))
+    began = lab.now
+    if what == "ask":
+        with pytest.raises(SkStackError):
+            lab.ask()
+    else:
+        lab.run(3600.0)
+    assert lab.now - began <= 7.5
+
+
+def test_a_wait_broken_off_by_a_signal_loses_no_answer() -> None:
+    lab = Lab().join()
+    lab.radio.wire.wake_ups = 20
+    assert lab.ask() == WATTS
+    assert len(lab.typed_at("SKSENDTO")) == 1
+
+
+# --- secrets
+
+
+@pytest.mark.parametrize("model", sorted(MODELS))
+@pytest.mark.parametrize("hex_payload", [True, False])
+def test_no_secret_is_in_the_log_of_a_whole_session(
+    model: str, hex_payload: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    lab = Lab(model=model, hex_payload=hex_payload, confirmed_notifications=True)
+    lab.run_until_up(120.0)
+    lab.ask()
+    lab.module.restart(lab.radio.time_s)  # the echo is on again
+    with pytest.raises(SkStackError):
+        lab.ask()
+    lab.run_until_up(120.0)
+    for spoiler in ("corrupt", "truncate", "garbage", "split", "merge") * 6:
+        lab.radio.wire.spoilers.append(spoiler)
+        lab.module.emit_event(0x26, lab.radio.time_s)  # a handshake shows the ID
+        lab.run(90.0)
+    lab.session.close()
+    assert lab.radio.wire.spoilers == lab.radio.wire.spoilers.__class__()
+    pairing_id = TEST_ROUTE_B_ID[-8:]
+    secrets = [TEST_ROUTE_B_ID, TEST_PASSWORD, pairing_id, pairing_id.encode().hex(), TEST_ROUTE_B_ID[:12]]
+    text = caplog.text.upper() + "".join(str(record.args) for record in caplog.records).upper()
+    assert "SKSETRBID" in text
+    assert [secret for secret in secrets if secret.upper() in text] == []
+    assert TEST_ROUTE_B_ID[:8].encode().hex().upper() not in text
+
+
+# --- the figures
+
+
+def test_the_first_reading_comes_within_two_seconds_where_the_pan_is_known() -> None:
+    cache = MemoryCache()
+    Lab(cache=cache).join().session.close()
+    lab = Lab(cache=cache, timing=INSTANT)
+    assert lab.run_until_up() + 1.0 < 2.0  # and at interval = 1 the next tick comes within a second
+    assert lab.ask() == WATTS
+    assert lab.now < 2.0
+    assert not [words for words in lab.typed if words.startswith("SKSCAN")]
+
+
+def test_timings_can_be_chosen() -> None:
+    lab = Lab(timings=dataclasses.replace(SessionTimings(), answer_timeout_s=7.0)).join()
+    lab.module.faults.lose_replies(1)
+    lab.module.set_answer_timer(7.0)
+    assert lab.session.get([POWER], until=lab.now + 59)
+    first, second = lab.typed_at("SKSENDTO")
+    assert second - first == pytest.approx(7.0)
+
+
+def test_the_link_knows_no_session_before_it_has_one() -> None:
+    lab = Lab()
+    assert isinstance(lab.session.link, Link)
+    with pytest.raises(SessionLostError, match="not joined yet"):
+        lab.session.ask(Frame(1, METER, METER, Esv.GET, (Property(POWER),)), until=99.0)
