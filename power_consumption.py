@@ -47,7 +47,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     translation.install()
     parser = make_parser()
     arguments = parser.parse_args(argv)
-    _log(verbose=arguments.verbose)
+    from poller import logs  # here and below: after the arguments, so that -h does not wait for it
+
+    logs.configure(verbose=arguments.verbose)
     try:
         return _demo() if arguments.demo else _run(arguments)
     except ImportError as error:
@@ -56,16 +58,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         return 130  # as a shell reports a program that Ctrl-C has ended
-
-
-def _log(*, verbose: bool) -> None:
-    import logging  # here and below: after the arguments, so that -h does not wait for it
-
-    logging.basicConfig(
-        level=logging.DEBUG if verbose else logging.INFO,
-        format="%(asctime)s %(levelname)s %(message)s",
-        stream=sys.stderr,
-    )
 
 
 def _demo() -> int:

@@ -1,0 +1,37 @@
+from __future__ import annotations
+
+import io
+import logging
+import re
+from collections.abc import Iterator
+
+import pytest
+
+from poller.logs import configure
+
+
+@pytest.fixture
+def root() -> Iterator[logging.Logger]:
+    logger = logging.getLogger()
+    handlers, level = list(logger.handlers), logger.level
+    yield logger
+    logger.handlers[:] = handlers
+    logger.setLevel(level)
+
+
+def test_a_person_is_told_time_level_and_message(root: logging.Logger) -> None:
+    stream = io.StringIO()
+    configure(verbose=False, stream=stream, environ={})
+    root.warning("the link is lost")
+    root.debug("not shown")
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} WARNING the link is lost\n", stream.getvalue())
+
+
+def test_the_journal_is_told_the_priority_of_each_line(root: logging.Logger) -> None:
+    stream = io.StringIO()
+    configure(verbose=True, stream=stream, environ={"JOURNAL_STREAM": "8:12345"})
+    root.debug("a")
+    root.info("b")
+    root.warning("c")
+    root.error("d\ne")
+    assert stream.getvalue() == "<7>a\n<6>b\n<4>c\n<3>d\n<3>e\n"  # syslog: debug 7, info 6, warning 4, error 3
