@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import select
+import termios
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
@@ -68,14 +69,18 @@ class SerialPort:
         self._serial = _open(device, baud_rate)
         self._fd: int = self._serial.fileno()
         self._wake_fd = wake_fd
-        self._poll = select.poll()
-        self._poll.register(self._fd, select.POLLIN)
+        self._readable = select.poll()
+        self._readable.register(self._fd, select.POLLIN)
         if wake_fd is not None:
-            self._poll.register(wake_fd, select.POLLIN)
+            self._readable.register(wake_fd, select.POLLIN)
+        self._writable = select.poll()
+        self._writable.register(self._fd, select.POLLOUT)
 
     def read(self, timeout_s: float) -> bytes:
         """Return a chunk; see Port.read."""
-        ready = self._poll.poll(max(0.0, timeout_s) * 1000)
+        if self._fd < 0:
+            raise PortLostError(f"{self._device} is closed")
+        ready = self._readable.poll(max(0.0, timeout_s) * 1000)
         if not ready:
             return b""
         if len(ready) == 1 and ready[0][0] == self._wake_fd:
@@ -100,13 +105,14 @@ class SerialPort:
                 rest = rest[os.write(self._fd, rest) :]
             except BlockingIOError:
                 remaining_s = deadline - time.monotonic()
-                if remaining_s <= 0 or not select.select([], [self._fd], [], remaining_s)[1]:
+                if remaining_s <= 0 or not self._writable.poll(remaining_s * 1000):
                     raise PortLostError(f"{self._device} took no data for {_WRITE_TIMEOUT_S} s") from None
             except OSError as error:
                 raise self._lost(error) from error
 
     def close(self) -> None:
         """Close the port and give up the lock on it."""
+        self._fd = -1  # another file may get the number
         try:
             self._serial.close()
         except OSError:  # the device has vanished; nothing is left to close
@@ -121,7 +127,12 @@ def _open(device: str, baud_rate: int) -> serial.Serial:
 
     try:
         return serial.Serial(device, baud_rate, timeout=0, exclusive=True)
-    except (OSError, ValueError) as error:
-        number = getattr(error, "errno", None)
-        remedy = _REMEDIES.get(number or 0, f"cannot be opened ({error})")
+    except (OSError, ValueError, termios.error) as error:  # the last where the device goes while it is being opened
+        remedy = _REMEDIES.get(_number(error), f"cannot be opened ({error})")
         raise PortLostError(f"{device} {remedy}") from error
+
+
+def _number(error: BaseException) -> int:
+    """Return the errno of *error*, or of what pyserial wrapped in it; 0 where there is none."""
+    numbers = (cause.args[0] for cause in (error, error.__context__) if cause is not None and cause.args)
+    return next((number for number in numbers if isinstance(number, int)), 0)

@@ -1,0 +1,263 @@
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from skstack.bringup import (
+    BAUD_RATES,
+    Credentials,
+    ModuleNotAnsweringError,
+    ModuleUnsupportedError,
+    open_at,
+    set_up,
+    wake,
+)
+from skstack.driver import SkStack
+from skstack.errors import CommandFailedError, PortLostError, SkStackTimeoutError
+from skstack.events import Dialect
+from skstack.port import FACTORY_BAUD_RATE
+from tests.fakes import Expect, FakeClock, FakePort, Reply, Silence, Step, Unplug
+
+CREDENTIALS = Credentials("00112233445566778899AABBCCDDEEFF", "0123456789AB")
+QUIET = Silence(0.2)
+OK = Reply(b"OK\r\n")
+SKVER = Expect(b"SKVER\r\n")
+EVER = Reply(b"EVER 1.2.10\r\nOK\r\n")
+EINFO_SINGLE = Reply(b"EINFO FE80:0000:0000:0000:021D:1290:1234:5678 001D129012345678 21 FFFF FFFE\r\nOK\r\n")
+EINFO_DUAL = Reply(b"EINFO FE80:0000:0000:0000:021D:1290:1234:5678 001D129012345678 21 FFFF 0\r\nOK\r\n")
+AWAKE: list[Step] = [Expect(b"\r\n"), QUIET, SKVER, EVER]
+SET_PASSWORD = Expect(b"SKSETPWD C 0123456789AB\r\n")
+SET_ID = Expect(b"SKSETRBID 00112233445566778899AABBCCDDEEFF\r\n")
+
+
+def set_up_script(info: Reply, *between: Step) -> list[Step]:
+    """Return the conversation from SKRESET to the credentials; *between* comes after SKINFO."""
+    reset: list[Step] = [Expect(b"SKRESET\r\n"), Silence(0.6), Reply(b"SKRESET\r\nOK\r\n")]
+    echo_off: list[Step] = [Expect(b"SKSREG SFE 0\r\n"), Reply(b"SKSREG SFE 0\r\nOK\r\n")]
+    asked: list[Step] = [SKVER, EVER, Expect(b"SKINFO\r\n"), info]
+    return [*reset, *echo_off, *asked, *between, SET_PASSWORD, OK, SET_ID, OK]
+
+
+class Opener:
+    """Opens scripted ports one after the other."""
+
+    def __init__(self, *scripts: list[Step]) -> None:
+        self.clock = FakeClock()
+        self._scripts = list(scripts)
+        self.ports: list[FakePort] = []
+        self.rates: list[int] = []
+
+    def __call__(self, baud_rate: int) -> FakePort:
+        self.rates.append(baud_rate)
+        self.ports.append(FakePort(self.clock, self._scripts.pop(0)))
+        return self.ports[-1]
+
+
+# --- the whole conversation
+
+
+def test_a_single_hop_module_is_set_up() -> None:
+    opener = Opener([*AWAKE, *set_up_script(EINFO_SINGLE)])
+    module = open_at(FACTORY_BAUD_RATE, opener, CREDENTIALS, monotonic=opener.clock.monotonic)
+    assert module is not None
+    assert (module.dialect, module.firmware, module.baud_rate) == (Dialect.SINGLE, "1.2.10", 115_200)
+    assert module.mac == bytes.fromhex("001D129012345678")
+    opener.ports[0].assert_done()
+    assert not opener.ports[0].is_closed
+
+
+@pytest.mark.parametrize("answer", [b"OK\r\n", b"FAIL ER06\r\n"])
+def test_a_dual_stack_module_is_asked_for_the_signal_of_datagrams_whether_it_has_it_or_not(answer: bytes) -> None:
+    signal: list[Step] = [Expect(b"SKSREG SA2 1\r\n"), Reply(answer)]
+    opener = Opener([*AWAKE, *set_up_script(EINFO_DUAL, *signal)])
+    module = open_at(FACTORY_BAUD_RATE, opener, CREDENTIALS, monotonic=opener.clock.monotonic)
+    assert module is not None
+    assert module.dialect is Dialect.DUAL
+    opener.ports[0].assert_done()
+
+
+def test_a_module_that_does_not_tell_its_dialect_is_taken_for_dual_stack(caplog: pytest.LogCaptureFixture) -> None:
+    strange = Reply(b"EINFO FE80:0000:0000:0000:021D:1290:1234:5678 001D129012345678 21 FFFF 7\r\nOK\r\n")
+    signal: list[Step] = [Expect(b"SKSREG SA2 1\r\n"), OK]
+    opener = Opener([*AWAKE, *set_up_script(strange, *signal)])
+    module = open_at(FACTORY_BAUD_RATE, opener, CREDENTIALS, monotonic=opener.clock.monotonic)
+    assert module is not None
+    assert module.dialect is Dialect.DUAL
+    assert "does not tell its dialect" in caplog.text
+
+
+def test_a_healthy_module_is_ready_in_well_under_two_seconds() -> None:
+    opener = Opener([*AWAKE, *set_up_script(EINFO_SINGLE)])
+    open_at(FACTORY_BAUD_RATE, opener, CREDENTIALS, monotonic=opener.clock.monotonic)
+    assert opener.clock.monotonic() == pytest.approx(0.8)  # 0.2 s of quiet and 0.6 s of SKRESET
+
+
+# --- waking up
+
+
+def woken(*script: Step) -> tuple[bool, FakePort, FakeClock]:
+    clock = FakeClock()
+    port = FakePort(clock, list(script))
+    return wake(SkStack(port, monotonic=clock.monotonic)), port, clock
+
+
+def test_a_first_skver_that_fails_is_asked_again() -> None:
+    awake, port, _ = woken(Expect(b"\r\n"), QUIET, SKVER, Reply(b"FAIL ER04\r\n"), SKVER, EVER)  # seen after power-up
+    assert awake
+    port.assert_done()
+
+
+def test_a_module_that_only_ever_refuses_is_awake() -> None:
+    awake, port, _ = woken(Expect(b"\r\n"), QUIET, SKVER, Reply(b"FAIL ER04\r\n"), SKVER, Reply(b"FAIL ER04\r\n"))
+    assert awake
+    port.assert_done()
+
+
+def test_a_module_that_waits_for_a_payload_gets_as_much_as_it_can_want() -> None:
+    awake, port, _ = woken(
+        Expect(b"\r\n"),
+        QUIET,
+        SKVER,
+        Silence(1.0),
+        Expect(b"\r\n" * 616),
+        Expect(b"\r\n"),
+        Reply(b"OK\r\nFAIL ER04\r\n"),
+        QUIET,
+        SKVER,
+        EVER,
+    )
+    assert awake
+    port.assert_done()
+
+
+def test_a_silent_module_is_given_up_after_two_and_a_half_seconds() -> None:
+    awake, port, clock = woken(
+        Expect(b"\r\n"), QUIET, SKVER, Silence(1.0), Expect(b"\r\n" * 616), Expect(b"\r\n"), QUIET, SKVER
+    )
+    assert not awake
+    assert clock.monotonic() == pytest.approx(2.4)
+    port.assert_done()
+
+
+# --- what does not answer as it should
+
+SILENT: list[Step] = [
+    Expect(b"\r\n"),
+    QUIET,
+    SKVER,
+    Silence(1.0),
+    Expect(b"\r\n" * 616),
+    Expect(b"\r\n"),
+    QUIET,
+    SKVER,
+    Silence(1.0),
+]
+# "Get version", ROHM BP35Cx-J11 UART interface: code D0EA83FC, command 006B, length 4, sums of header and data.
+J11_QUESTION = bytes.fromhex("D0EA83FC 006B 0004 03A8 0000".replace(" ", ""))
+
+
+def test_a_device_that_is_silent_at_a_rate_is_closed() -> None:
+    opener = Opener(SILENT)
+    assert open_at(9_600, opener, CREDENTIALS, monotonic=opener.clock.monotonic) is None
+    assert opener.ports[0].is_closed
+    opener.ports[0].assert_done()
+
+
+def test_a_silent_device_is_asked_in_the_other_protocol_too_at_the_factory_rate() -> None:
+    opener = Opener([*SILENT, Expect(J11_QUESTION), Silence(1.2)])
+    assert open_at(FACTORY_BAUD_RATE, opener, CREDENTIALS, monotonic=opener.clock.monotonic) is None
+    assert opener.ports[0].is_closed
+
+
+def test_a_module_with_j11_firmware_is_named() -> None:
+    answer = bytes.fromhex("D0F9EE5D206B00140452")
+    opener = Opener([*SILENT, Expect(J11_QUESTION), Silence(0.05), Reply(answer)])
+    with pytest.raises(ModuleUnsupportedError, match="J11"):
+        open_at(FACTORY_BAUD_RATE, opener, CREDENTIALS, monotonic=opener.clock.monotonic)
+    assert opener.ports[0].is_closed
+
+
+def test_a_module_that_stops_answering_during_the_setup_is_closed() -> None:
+    opener = Opener([*AWAKE, Expect(b"SKRESET\r\n")])
+    with pytest.raises(SkStackTimeoutError, match="SKRESET"):
+        open_at(FACTORY_BAUD_RATE, opener, CREDENTIALS, monotonic=opener.clock.monotonic)
+    assert opener.ports[0].is_closed
+
+
+def test_a_module_that_refuses_the_setup_is_closed() -> None:
+    opener = Opener([*AWAKE, Expect(b"SKRESET\r\n"), Reply(b"FAIL ER10\r\n")])
+    with pytest.raises(CommandFailedError):
+        open_at(FACTORY_BAUD_RATE, opener, CREDENTIALS, monotonic=opener.clock.monotonic)
+    assert opener.ports[0].is_closed
+
+
+def test_a_port_that_goes_during_the_setup_is_closed() -> None:
+    opener = Opener([*AWAKE, Expect(b"SKRESET\r\n"), Silence(0.3), Unplug()])
+    with pytest.raises(PortLostError):
+        open_at(FACTORY_BAUD_RATE, opener, CREDENTIALS, monotonic=opener.clock.monotonic)
+    assert opener.ports[0].is_closed
+
+
+def test_a_module_without_a_readable_einfo_is_not_guessed_about() -> None:
+    clock = FakeClock()
+    script = set_up_script(Reply(b"EINFO FE80 \xff\r\nOK\r\n"))[:9]
+    with pytest.raises(ModuleNotAnsweringError, match="EINFO"):
+        set_up(SkStack(FakePort(clock, script), monotonic=clock.monotonic), CREDENTIALS)
+
+
+class BabblingPort:
+    """Says the same for ever, whatever is written."""
+
+    def __init__(self, clock: FakeClock, chunk: bytes) -> None:
+        self._clock = clock
+        self._chunk = chunk
+        self.is_closed = False
+
+    def read(self, timeout_s: float) -> bytes:
+        self._clock.sleep(0.01)
+        return self._chunk
+
+    def write(self, data: bytes) -> None:
+        pass
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
+@pytest.mark.parametrize("chunk", [b"\xff\x9f\x80", b"temperature 21.5\r\n", b"FAIL ER04\r\n", b"OK\r\n"])
+def test_a_device_that_babbles_costs_a_few_seconds(chunk: bytes) -> None:
+    clock = FakeClock()
+    port = BabblingPort(clock, chunk)
+    try:
+        assert open_at(FACTORY_BAUD_RATE, lambda _: port, CREDENTIALS, monotonic=clock.monotonic) is None
+    except (CommandFailedError, ModuleNotAnsweringError):
+        assert chunk.startswith((b"OK", b"FAIL"))  # it does answer, if never as a module would
+    assert port.is_closed
+    assert clock.monotonic() < 20.0
+
+
+# --- credentials
+
+
+def test_credentials_are_never_shown() -> None:
+    shown = f"{CREDENTIALS!r} {CREDENTIALS}"
+    assert CREDENTIALS.route_b_id not in shown
+    assert CREDENTIALS.password not in shown
+
+
+def test_the_pairing_id_is_the_end_of_the_route_b_id() -> None:
+    assert Credentials("0" * 24 + "abcdef12", "x").pairing_id == "ABCDEF12"  # command reference 4.20
+
+
+def test_a_setup_shows_no_secret(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    opener = Opener([*AWAKE, *set_up_script(EINFO_SINGLE)])
+    open_at(FACTORY_BAUD_RATE, opener, CREDENTIALS, monotonic=opener.clock.monotonic)
+    assert "SKSETRBID" in caplog.text
+    assert CREDENTIALS.password not in caplog.text
+    assert CREDENTIALS.route_b_id not in caplog.text
+
+
+def test_the_factory_rate_is_tried_first() -> None:
+    assert BAUD_RATES == (115_200, 57_600, 38_400, 19_200, 9_600, 4_800, 2_400)  # command reference 4.36

@@ -1,0 +1,662 @@
+from __future__ import annotations
+
+import itertools
+import logging
+
+import pytest
+
+from skstack.bringup import BAUD_RATES, Credentials
+from skstack.errors import PortLostError, SendFailedError, SessionLostError
+from skstack.port import Port
+from skstack.session import Session
+from skstack.simulated_lines import Beacon
+from skstack.simulated_models import TEST_PASSWORD, TEST_ROUTE_B_ID
+from tests.fakes import FakeClock
+from tests.fakes_link import METER_ADDRESS, METER_MAC, WATTS, Lab, MemoryCache
+
+BRING_UP = ["SKVER", "SKRESET", "SKSREG SFE", "SKVER", "SKINFO", "SKSREG SA2", "SKSETPWD", "SKSETRBID"]
+JOIN = ["SKSREG S2", "SKSREG S3", "SKJOIN"]
+FULL_SCANS = [f"SKSCAN 2 FFFFFFFF {duration}" for duration in (5, 6, 7, 8)]
+KNOWN_CHANNEL = "SKSCAN 2 01000000 6"  # channel 39: bit 24
+ENDED = 0x26
+
+
+def lose(lab: Lab, number: int = ENDED) -> None:
+    """Let the session end with an EVENT."""
+    lab.module.emit_event(number, lab.radio.time_s)
+    lab.run(0.1)
+    assert not lab.session.up
+
+
+# --- the way up
+
+
+def test_the_first_start_sets_the_module_up_scans_and_joins() -> None:
+    lab = Lab()
+    lab.run_until_up(60.0)
+    assert lab.typed == [*BRING_UP, FULL_SCANS[0], *JOIN]
+    assert lab.kinds == ["scan", "join", "recovered"]
+    scan, join = lab.events[:2]
+    assert (scan.channel, scan.pan_id) == (0x39, 0x8CF5)
+    assert scan.signal_dbm == pytest.approx(-58.345)  # 0.275 x 0xA7 - 104.27
+    assert scan.duration_s == pytest.approx(28 * (0.0096 * 33 + 0.02) + 0.5, abs=0.1)  # 28 channels, D = 5
+    assert join.duration_s == pytest.approx(3.3, abs=0.1)  # six steps of 0.55 s
+
+
+def test_a_single_hop_module_is_not_asked_for_the_signal_of_datagrams() -> None:
+    lab = Lab(model="BP35A1")
+    lab.run_until_up(60.0)
+    assert "SKSREG SA2" not in lab.typed
+
+
+def test_no_command_ever_writes_flash_memory() -> None:
+    lab = Lab().join()
+    lose(lab)
+    lab.run_until_up(60.0)
+    lab.session.close()
+    assert lab.module.flash_writes == 0
+
+
+def test_a_restart_joins_without_a_scan() -> None:
+    cache = MemoryCache()
+    Lab(cache=cache).join().session.close()
+    lab = Lab(cache=cache)
+    lab.run_until_up(60.0)
+    assert lab.typed == [*BRING_UP, *JOIN]
+
+
+def test_a_failed_join_on_a_remembered_pan_forgets_it_and_scans() -> None:
+    cache = MemoryCache()
+    Lab(cache=cache).join().session.close()
+    lab = Lab(cache=cache, pan_id=0x1234)  # the meter has moved meanwhile
+    lab.run_until_up(120.0)
+    assert lab.typed == [*BRING_UP, *JOIN, "SKSREG S3", FULL_SCANS[0], *JOIN]
+    assert [pan.pan_id for pan in cache.pans.values()] == [0x1234]
+
+
+# --- rung by rung
+
+
+def test_the_first_rung_joins_again_at_once() -> None:
+    lab = Lab().join()
+    lose(lab)
+    lab.run(1.0)
+    assert lab.typed == ["SKSREG S3", *JOIN]
+    lab.run_until_up(10.0)
+    assert lab.kinds == ["lost", "join", "recovered"]
+    assert lab.events[-1].detail == "rejoin"
+
+
+def test_the_second_rung_scans_the_channel_where_the_meter_was_first() -> None:
+    lab = Lab().join()
+    lab.module.faults.fail_joins(1)
+    lose(lab)
+    lab.run_until_up(60.0)
+    assert lab.typed == ["SKSREG S3", *JOIN, "SKSREG S3", KNOWN_CHANNEL, *JOIN]
+    assert lab.events[-1].detail == "rescan"
+
+
+def test_the_third_rung_resets_the_module_and_gives_it_the_credentials_again() -> None:
+    lab = Lab().join()
+    lab.module.faults.fail_joins(2)
+    lose(lab)
+    lab.run_until_up(120.0)
+    assert lab.typed == ["SKSREG S3", *JOIN, "SKSREG S3", KNOWN_CHANNEL, *JOIN, *BRING_UP, *JOIN]
+    assert lab.kinds == ["lost", "join_failed", "scan", "join_failed", "reset", "join", "recovered"]
+
+
+def test_the_fourth_rung_opens_the_port_again() -> None:
+    lab = Lab().join()
+    lab.module.faults.fail_joins(3)
+    lose(lab)
+    lab.run_until_up(120.0)
+    assert lab.baud_rates == [BAUD_RATES[0]] * 2
+    assert lab.events[-1].detail == "reopen"
+
+
+def test_after_the_last_rung_it_begins_with_a_scan_again() -> None:
+    lab = Lab().join()
+    lab.module.faults.fail_joins(4)
+    lose(lab)
+    lab.run_until_up(240.0)
+    assert lab.events[-1].detail == "rescan"
+
+
+def test_the_first_try_of_each_rung_comes_within_a_second_of_the_failure_before() -> None:
+    lab = Lab().join()
+    lab.module.faults.fail_joins(3)
+    lost_at = lab.now
+    lose(lab)
+    lab.run_until_up(120.0)
+    joins = lab.typed_at("SKJOIN")
+    refused_after_s = 9.0  # the simulated meter's EVENT 24
+    assert joins[0] - lost_at < 1.0
+    scan_s, reset_s = 0.6 + 0.02 + 0.5, 0.2 + 0.6  # one channel at D = 6; quiet and SKRESET
+    for gap, work_s in zip([b - a for a, b in itertools.pairwise(joins)], (scan_s, reset_s, reset_s), strict=True):
+        assert gap - refused_after_s - work_s < 1.0
+
+
+def test_pauses_double_from_the_second_try_of_a_rung_and_have_an_end() -> None:
+    lab = Lab().join()
+    lab.module.faults.fail_joins(1000)
+    lose(lab)
+    lab.run(4 * 3600.0)
+    scans = [event.detail for event in lab.events if event.kind == "scan"]
+    assert len(scans) > 50  # it never gives up
+    rescans = [at for at, data in lab.radio.typed or [] if data.startswith(b"SKSCAN 2 01000000")]
+    gaps = [b - a for a, b in itertools.pairwise(rescans)]
+    assert max(gaps) < 360.0
+    joins = lab.typed_at("SKJOIN")
+    assert max(b - a for a, b in itertools.pairwise(joins)) < 150.0
+
+
+def test_a_stored_reading_ends_the_back_off() -> None:
+    lab = Lab().join()
+    lab.module.faults.fail_joins(30)
+    lose(lab)
+    lab.run(3600.0)
+    lab.module.faults.clear()
+    lab.run_until_up(600.0)
+    lab.session.reading_stored()
+    lab.run(10.0)
+    lab.forget()
+    lose(lab)
+    assert lab.run_until_up(60.0) < 5.0
+    assert lab.typed == ["SKSREG S3", *JOIN]
+
+
+def test_without_a_stored_reading_the_climb_goes_on_where_it_ended() -> None:
+    lab = Lab().join()
+    lose(lab)
+    lab.run_until_up(60.0)  # by REJOIN, but nothing was read
+    lab.forget()
+    lose(lab)
+    lab.run_until_up(60.0)
+    assert lab.events[-1].detail == "rescan"
+
+
+def test_a_stick_that_is_away_for_days_is_looked_for_every_half_minute() -> None:
+    lab = Lab().join()
+    lab.radio.unplug(lab.now + 5 * 86_400.0)
+    lab.run(5 * 86_400.0)
+    tries = len(lab.baud_rates) - 1
+    assert 5 * 86_400 / 30 - 2 <= tries <= 5 * 86_400 / 30 + 5
+    lab.run_until_up(120.0)
+    assert lab.ask() == WATTS
+
+
+def test_a_stick_that_is_back_is_found_within_half_a_minute() -> None:
+    lab = Lab().join()
+    lab.radio.unplug(lab.now + 600.0)
+    lab.run(600.0)
+    assert lab.run_until_up(120.0) < 30.0 + 10.0
+
+
+class DeadPort:
+    """Opens, and is gone at the first read."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        self.reads = 0
+        self._clock = clock
+
+    def read(self, timeout_s: float) -> bytes:
+        self.reads += 1
+        raise PortLostError("the fake stick was unplugged")
+
+    def write(self, data: bytes) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+def test_a_port_that_dies_whenever_it_is_opened_does_not_make_the_climb_spin() -> None:
+    clock = FakeClock()
+    port = DeadPort(clock)
+    session = Session(
+        lambda _: port,
+        Credentials(TEST_ROUTE_B_ID, TEST_PASSWORD),
+        monotonic=clock.monotonic,
+        sleep=clock.sleep,
+    )
+    session.run(3600.0)
+    assert clock.monotonic() == 3600.0
+    assert port.reads < 150
+
+
+def test_a_stick_pulled_during_a_pause_is_noticed_once() -> None:
+    lab = Lab().join()
+    lab.module.faults.fail_joins(1000)
+    lose(lab)
+    lab.run(300.0)  # pauses between the tries by now
+    lab.forget()
+    lab.radio.unplug(lab.now + 600.0)
+    lab.run(590.0)
+    assert lab.typed == []
+    assert len(lab.baud_rates) < 40
+
+
+# --- a module that forgot everything
+
+
+def test_a_module_that_restarted_is_set_up_and_joined_without_a_scan() -> None:
+    lab = Lab().join()
+    lab.module.restart(lab.radio.time_s)
+    with pytest.raises(SessionLostError, match="ER10"):
+        lab.ask()
+    lab.run_until_up(30.0)
+    assert lab.typed == ["SKSENDTO", "SKSREG S3", *BRING_UP, *JOIN]
+    assert lab.ask() == WATTS
+
+
+def test_a_module_that_restarted_during_a_join_is_set_up_again() -> None:
+    lab = Lab().join()
+    lose(lab)
+    lab.run(1.0)
+    lab.module.restart(lab.radio.time_s)
+    lab.run_until_up(180.0)
+    assert "SKSETRBID" in lab.typed
+    assert lab.ask() == WATTS
+
+
+def test_a_module_stuck_in_a_half_sent_datagram_is_freed() -> None:
+    lab = Lab().join()
+    lab.radio.cut_writes = 1
+    with pytest.raises(SessionLostError):
+        lab.ask()
+    lab.run_until_up(60.0)
+    assert lab.ask() == WATTS
+
+
+def test_a_module_found_in_the_middle_of_a_datagram_is_set_up_all_the_same() -> None:
+    lab = Lab()
+    lab.module.receive(f"SKSENDTO 1 {METER_ADDRESS} 0E1A 1 0 04D0 ".encode(), lab.radio.time_s)
+    lab.run_until_up(60.0)
+    assert lab.ask() == WATTS
+
+
+@pytest.mark.parametrize("command", ["SKRESET", "SKINFO", "SKSETPWD", "SKSETRBID", "SKSREG", "SKSCAN", "SKJOIN"])
+@pytest.mark.parametrize("code", ["ER04", "ER06", "ER09", "ER10"])
+def test_a_refusal_on_the_way_up_costs_a_pause_at_most(command: str, code: str) -> None:
+    lab = Lab()
+    lab.module.faults.refuse_next(code, command)
+    lab.run_until_up(90.0)
+    assert lab.ask() == WATTS
+
+
+@pytest.mark.parametrize("position", range(12))
+def test_an_ok_lost_anywhere_on_the_way_up_costs_little(position: int) -> None:
+    lab = Lab()
+    writes = 0
+    typed = lab.radio.typed
+    assert typed is not None
+    while len(lab.typed) <= position and writes < 100_000:
+        lab.run(0.01)
+        writes += 1
+    lab.radio.wire.losses.append(b"OK")
+    lab.run_until_up(180.0)
+    assert lab.ask() == WATTS
+
+
+@pytest.mark.parametrize("line", ["EVENT 25", "EVENT 22", "EVENT 24", "EINFO", "EVER"])
+def test_a_line_lost_on_the_way_up_costs_a_minute_or_two(line: str) -> None:
+    lab = Lab()
+    lab.radio.wire.losses.append(line.encode())
+    lab.run_until_up(180.0)
+    assert lab.ask() == WATTS
+
+
+# --- scans
+
+
+def test_scans_become_longer_until_the_meter_is_heard() -> None:
+    lab = Lab()
+    lab.module.faults.miss_scans(3)
+    lab.run_until_up(180.0)
+    assert [words for words in lab.typed if "SKSCAN" in words] == FULL_SCANS
+
+
+def test_a_description_after_the_end_of_the_scan_counts() -> None:
+    lab = Lab(neighbours=())
+    lab.module.faults.describe_late(1)
+    lab.run_until_up(60.0)
+    assert [words for words in lab.typed if "SKSCAN" in words] == FULL_SCANS[:1]
+
+
+def test_a_description_that_comes_only_after_the_end_of_the_scan_is_enough() -> None:
+    lab = Lab()
+    lab.module.faults.miss_scans(1)
+    description = [
+        b"EPANDESC",
+        b"  Channel:39",
+        b"  Channel Page:09",
+        b"  Pan ID:8CF5",
+        b"  Addr:001C64000A0B8CF5",
+        b"  LQI:A7",
+        b"  Side:0",
+        b"  PairID:CCDDEEFF",
+    ]
+    while not lab.typed_at("SKSCAN"):
+        lab.run(0.01)
+    scan_s = 28 * (0.0096 * 33 + 0.02)
+    lab.later(*((scan_s + 0.3, lambda radio, line=line: radio.say(line)) for line in description))
+    lab.run_until_up(30.0)
+    assert [words for words in lab.typed if "SKSCAN" in words] == FULL_SCANS[:1]
+
+
+def neighbour(pairing_id: str, lqi: int = 0xFF) -> Beacon:
+    return Beacon(0x3A, 0x1111, "001C640003337777", lqi, pairing_id)
+
+
+def test_a_louder_meter_of_a_neighbour_is_not_joined() -> None:
+    lab = Lab(neighbours=(neighbour("12345678"),))
+    lab.run_until_up(60.0)
+    assert lab.session.link.peer is not None
+    assert lab.session.link.peer.mac.hex().upper() == METER_MAC
+
+
+def test_a_foreign_description_that_the_module_prints_anyway_is_not_joined() -> None:
+    lab = Lab()
+    while not lab.typed_at("SKSCAN"):
+        lab.run(0.01)
+    for line in (
+        b"EPANDESC",
+        b"  Channel:3A",
+        b"  Pan ID:1111",
+        b"  Addr:001C640003337777",
+        b"  LQI:FF",
+        b"  PairID:12345678",
+    ):
+        lab.radio.say(line)
+    lab.run_until_up(60.0)
+    assert lab.session.link.peer is not None
+    assert lab.session.link.peer.pan_id == 0x8CF5
+
+
+@pytest.mark.parametrize("channel", ["FF", "20", "3D"])
+def test_a_description_of_a_channel_that_does_not_exist_is_passed_over(channel: str) -> None:
+    lab = Lab()
+    while not lab.typed_at("SKSCAN"):
+        lab.run(0.01)
+    for line in (
+        "EPANDESC",
+        f"  Channel:{channel}",
+        "  Pan ID:1111",
+        f"  Addr:{METER_MAC}",
+        "  LQI:FF",
+        "  PairID:CCDDEEFF",
+    ):
+        lab.radio.say(line.encode())
+    lab.run_until_up(60.0)
+    assert lab.session.link.peer is not None
+    assert lab.session.link.peer.channel == 0x39
+
+
+def test_a_description_without_its_pairid_line_is_a_last_resort() -> None:
+    lab = Lab()
+    lab.radio.wire.losses.append(b"  PairID")
+    lab.run_until_up(60.0)
+    assert lab.ask() == WATTS
+
+
+# --- EVENT 29 and 25, 32 and 33
+
+
+def test_a_renewal_by_the_module_is_no_loss() -> None:
+    lab = Lab().join()
+    lab.module.emit_event(0x29, lab.radio.time_s)
+    lab.run(60.0)
+    assert lab.typed == []
+    assert lab.kinds == ["expired", "renewed"]
+    assert lab.events[1].duration_s == pytest.approx(1.65, abs=0.1)
+
+
+def test_an_event_25_unasked_is_noted() -> None:
+    lab = Lab(session_lifetime_s=3600).join()
+    lab.run(3000.0)  # renewed at four fifths of the lifetime, without EVENT 29
+    assert lab.kinds == ["renewed"]
+    assert lab.session.up
+
+
+def test_a_renewal_that_is_not_heard_of_ends_in_a_join_after_a_minute() -> None:
+    lab = Lab().join()
+    lab.radio.wire.losses.append(b"EVENT 25")
+    lab.module.emit_event(0x29, lab.radio.time_s)
+    lab.run(59.0)
+    assert lab.typed == []
+    assert not lab.session.up
+    lab.run(2.0)
+    assert lab.typed == ["SKSREG S3", *JOIN]
+    lab.run_until_up(30.0)
+
+
+def test_a_renewal_that_fails_is_joined_again() -> None:
+    lab = Lab().join()
+    lab.module.faults.fail_joins(1)
+    lab.module.emit_event(0x29, lab.radio.time_s)
+    lab.run(1.0)
+    lab.run_until_up(60.0)
+    assert lab.typed == ["SKSREG S3", *JOIN]
+
+
+def test_over_the_limit_nothing_is_sent_until_event_33() -> None:
+    lab = Lab(confirmed_notifications=True).join()
+    lab.module.emit_event(0x32, lab.radio.time_s)
+    lab.later((50.0, lambda radio: lab.module.announce(radio.time_s)))
+    lab.run(100.0)
+    assert not lab.session.up
+    assert lab.typed == []
+    lab.module.emit_event(0x33, lab.radio.time_s)
+    lab.run(1.0)
+    assert lab.kinds == ["limited", "unlimited"]
+    assert lab.events[1].duration_s == pytest.approx(100.0, abs=0.1)
+    assert lab.ask() == WATTS
+    assert lab.module.violations == []
+
+
+def test_a_lost_event_33_is_found_out_by_register_sfb() -> None:
+    lab = Lab().join()
+    lab.radio.wire.losses.append(b"EVENT 33")
+    lab.module.emit_event(0x32, lab.radio.time_s)
+    lab.module.emit_event(0x33, lab.radio.time_s + 130.0)
+    lab.run(200.0)
+    assert not lab.session.up
+    assert lab.typed == ["SKSREG SFB"]
+    lab.run(60.0)
+    assert lab.session.up
+
+
+def test_a_session_that_ends_over_the_limit_is_joined_after_it() -> None:
+    lab = Lab().join()
+    lab.module.emit_event(0x32, lab.radio.time_s)
+    lab.module.emit_event(0x26, lab.radio.time_s + 10.0)
+    lab.module.emit_event(0x33, lab.radio.time_s + 500.0)
+    lab.run(490.0)
+    assert "SKJOIN" not in lab.typed
+    lab.run_until_up(60.0)
+    assert lab.ask() == WATTS
+
+
+def test_events_of_the_han_side_change_nothing() -> None:
+    lab = Lab().join()
+    for number in (0x24, 0x26, 0x29, 0x32):
+        lab.radio.say(f"EVENT {number:02X} {METER_ADDRESS} 1".encode())
+    lab.run(1.0)
+    assert lab.session.up
+
+
+@pytest.mark.parametrize("number", ["01", "02", "05", "1F", "20", "22", "C0", "40", "57", "99"])
+def test_events_that_say_nothing_of_the_session_change_nothing(number: str) -> None:
+    lab = Lab().join()
+    lab.radio.say(b"EVENT C0" if number == "C0" else f"EVENT {number} {METER_ADDRESS} 0".encode())
+    lab.run(1.0)
+    assert lab.session.up
+    assert lab.ask() == WATTS
+
+
+@pytest.mark.parametrize("number", [0x26, 0x27, 0x28])
+def test_the_end_of_an_older_session_does_not_end_a_join(number: int) -> None:
+    lab = Lab()
+    while not lab.typed_at("SKJOIN"):
+        lab.run(0.01)
+    lab.event(number)(lab.radio)
+    lab.run_until_up(10.0)
+    assert lab.kinds == ["scan", "join", "recovered"]
+
+
+# --- EVENT 25 at odd times
+
+
+def test_a_session_that_comes_back_during_a_pause_ends_the_climb() -> None:
+    lab = Lab().join()
+    lab.module.faults.fail_joins(5)
+    lose(lab)
+    while lab.kinds.count("join_failed") < 5:
+        lab.run(1.0)
+    lab.run(2.0)
+    assert lab.session.link.peer is not None
+    lab.forget()
+    lab.event(0x25)(lab.radio)
+    lab.run(0.5)
+    assert lab.session.up
+    assert lab.typed == []
+
+
+def test_a_session_with_nobody_knows_whom_does_not_end_the_climb() -> None:
+    lab = Lab().join()
+    lab.module.faults.fail_joins(1)
+    lab.module.faults.miss_scans(12)
+    lose(lab)
+    while lab.session.link.peer is not None:
+        lab.run(1.0)
+    for _ in range(30):
+        lab.event(0x25)(lab.radio)
+        lab.run(10.0)
+    lab.run_until_up(600.0)
+    assert lab.ask() == WATTS
+
+
+def test_a_join_without_an_answer_is_given_up_after_a_minute() -> None:
+    lab = Lab().join()
+    lab.radio.wire.losses.append(b"EVENT 25")
+    lose(lab)
+    lab.run(59.0)
+    assert lab.kinds == ["lost"]
+    lab.run(2.0)
+    assert lab.kinds[:2] == ["lost", "join_failed"]
+    assert lab.events[1].detail == "the meter did not answer within 60 s"
+    lab.run_until_up(60.0)
+
+
+# --- what is told
+
+
+def test_the_transmit_time_is_read_every_hour() -> None:
+    lab = Lab().join()
+    lab.ask()
+    lab.run(2 * 3600.0)
+    assert lab.kinds.count("transmit_time") == 2
+    assert next(event.duration_s for event in lab.events if event.kind == "transmit_time") == pytest.approx(
+        0.006, abs=0.01
+    )
+
+
+def test_a_transmit_time_that_is_not_answered_is_no_loss() -> None:
+    lab = Lab().join()
+    lab.radio.wire.losses.append(b"OK")
+    lab.run(3700.0)
+    assert lab.session.up
+    assert lab.kinds == []
+
+
+def test_each_reason_is_logged_once_until_a_reading_is_stored(caplog: pytest.LogCaptureFixture) -> None:
+    lab = Lab().join()
+    lab.module.faults.fail_joins(1000)
+    lose(lab)
+    caplog.clear()
+    lab.run(3600.0)
+    warnings = [record.message for record in caplog.records if record.levelno >= logging.WARNING]
+    assert len(warnings) == len(set(warnings))
+    assert len(warnings) <= 6
+
+
+def test_a_wrong_password_is_named_once_and_never_ends_the_climb(caplog: pytest.LogCaptureFixture) -> None:
+    lab = Lab(credentials=Credentials(TEST_ROUTE_B_ID, "BA9876543210"))
+    lab.run(3600.0)
+    errors = [record.message for record in caplog.records if record.levelno == logging.ERROR]
+    assert errors == ["the meter was heard but opens no session: check the Route-B ID and the password"]
+    assert str(lab.session.ladder.last_error) == "PANA authentication failed (EVENT 24)"
+    assert len(lab.typed_at("SKJOIN")) > 20
+
+
+def test_a_meter_that_is_silent_for_hours_is_joined_within_minutes_of_its_return() -> None:
+    lab = Lab().join()
+    lab.module.faults.silence_meter(lab.radio.time_s + 6 * 3600.0)
+    with pytest.raises(SendFailedError):
+        lab.ask(100.0)
+    lab.run(6 * 3600.0 - (lab.now % 3600))
+    assert lab.run_until_up(600.0) < 600.0
+    assert lab.ask() == WATTS
+
+
+# --- other rates, other firmware
+
+
+class SilentAt:
+    """Opens the lab's port at one rate only; at all others nothing is heard."""
+
+    def __init__(self, lab: Lab, rate: int) -> None:
+        self._lab = lab
+        self._rate = rate
+        self.rates: list[int] = []
+
+    def __call__(self, baud_rate: int) -> Port:
+        self.rates.append(baud_rate)
+        if baud_rate == self._rate:
+            return self._lab.radio.open_port(baud_rate)
+        return QuietPort(self._lab)
+
+
+class QuietPort:
+    """Takes everything and says nothing."""
+
+    def __init__(self, lab: Lab) -> None:
+        self._lab = lab
+
+    def read(self, timeout_s: float) -> bytes:
+        self._lab.radio.sleep(timeout_s)
+        return b""
+
+    def write(self, data: bytes) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+def session_over(lab: Lab, opener: SilentAt) -> Session:
+    return Session(
+        opener,
+        Credentials(TEST_ROUTE_B_ID, TEST_PASSWORD),
+        monotonic=lab.clock.monotonic,
+        sleep=lab.radio.sleep,
+    )
+
+
+@pytest.mark.parametrize("rate", BAUD_RATES)
+def test_a_module_at_any_rate_is_found(rate: int) -> None:
+    lab = Lab()
+    opener = SilentAt(lab, rate)
+    session = session_over(lab, opener)
+    assert session.run_until_up(120.0)
+    assert opener.rates == list(BAUD_RATES[: BAUD_RATES.index(rate) + 1])
+
+
+def test_a_device_that_says_nothing_at_any_rate_is_tried_again_and_again() -> None:
+    lab = Lab()
+    opener = SilentAt(lab, 0)
+    session = session_over(lab, opener)
+    session.run(600.0)
+    assert opener.rates[:8] == [*BAUD_RATES, BAUD_RATES[0]]
+    assert "is this device the Wi-SUN module?" in str(session.ladder.last_error)
+    assert lab.now < 610.0
