@@ -21,7 +21,6 @@ MAX_SCAN_DURATION = 14
 B_ROUTE_SIDE = "0"
 
 _MASK = "****"
-_PRINTABLE = re.compile(r"[\x20-\x7E]*")
 _REGISTER = re.compile(r"S[0-9A-F]{1,2}")
 
 
@@ -41,10 +40,10 @@ class Command:
 
     def __post_init__(self) -> None:
         """Refuse what would not stay one line. The text of the error does not contain the value."""
-        if not self.name or not _PRINTABLE.fullmatch(self.name):
+        if not self.name or not _is_printable(self.name):
             raise ValueError("the name of a command must be printable ASCII")
         for position, arg in enumerate(self.args):
-            if not _PRINTABLE.fullmatch(arg):
+            if not _is_printable(arg):
                 raise ValueError(f"argument {position + 1} of {self.name} must be printable ASCII (0x20 to 0x7E)")
 
     def to_bytes(self) -> bytes:
@@ -60,6 +59,10 @@ class Command:
 
     def __repr__(self) -> str:
         return f"<Command {self}>"
+
+
+def _is_printable(text: str) -> bool:
+    return text.isascii() and text.isprintable()
 
 
 def reset() -> Command:

@@ -164,7 +164,7 @@ class Session:
         self._question = question = _Question(request)
         started = self._monotonic()
         try:
-            while self._turn_comes(question, until):
+            while question.answer is None and self._turn_comes(question, until):
                 self._try(question, until, timeout_s or self.timings.answer_timeout_s)
                 if vital and self._is_link_dead(question):
                     break
