@@ -42,9 +42,9 @@ class Command:
         """Refuse what would not stay one line. The text of the error does not contain the value."""
         if not self.name or not _is_printable(self.name):
             raise ValueError("the name of a command must be printable ASCII")
-        for position, arg in enumerate(self.args):
-            if not _is_printable(arg):
-                raise ValueError(f"argument {position + 1} of {self.name} must be printable ASCII (0x20 to 0x7E)")
+        if not _is_printable("".join(self.args)):
+            position = next(number for number, arg in enumerate(self.args, 1) if not _is_printable(arg))
+            raise ValueError(f"argument {position} of {self.name} must be printable ASCII (0x20 to 0x7E)")
 
     def to_bytes(self) -> bytes:
         """Return what goes over the wire. After a payload nothing follows: a line end would be an empty command."""

@@ -82,7 +82,7 @@ class LineBuffer:
                     line = held[start:end]
                 lines.append(self._cut(line))
                 self._given_up = False
-            start = end + 1
+            start = end + 2 if held.startswith(b"\n", end + 1) else end + 1
         self._held = held[start:]
         if len(self._held) > self._max_line_bytes:
             lines.append(self._cut(self._held))
