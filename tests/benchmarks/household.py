@@ -16,7 +16,7 @@ from skstack.pan_cache import PanCache
 from skstack.port import PortOpener, SerialPort
 from skstack.session import Session, SessionTimings
 from skstack.simulated_models import TEST_PASSWORD, TEST_ROUTE_B_ID
-from tests.benchmarks.measuring import ROOT
+from tests.benchmarks.measuring import ROOT, other_processors
 
 UP_WITHIN_S = 30.0
 CREDENTIALS = Credentials(TEST_ROUTE_B_ID, TEST_PASSWORD)
@@ -34,7 +34,9 @@ def simulated_module() -> Iterator[Path]:
 @contextmanager
 def child(command: list[str]) -> Iterator[subprocess.Popen[str]]:
     """Run a program that prints a line when it is ready; end it afterwards."""
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+    with other_processors():
+        started = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    with started as process:
         try:
             if process.stdout is None or not process.stdout.readline():
                 raise RuntimeError(f"it did not start: {' '.join(command)}")
