@@ -15,11 +15,12 @@ from tests.fakes_lines import BY_NUMBER, TRANSCRIPTS
 SERIAL_BYTES_S = 115_200 / 10  # eight bits, start and stop bit
 CHUNK_BYTES = 64  # what a USB serial converter delivers at once, or less
 LEAST = 1000.0
+TRIES = 40
 
 
 def figures(effort: float) -> list[Figure]:
     """Read thirteen minutes of polling, and all the published conversations."""
-    repeat = counted(200, effort)
+    repeat = counted(40, effort)
     return [
         _figure("parsing 13 minutes of polling, captured", BY_NUMBER["13"].wire * repeat),
         _figure("parsing all captured conversations", b"".join(each.wire for each in TRANSCRIPTS) * repeat),
@@ -28,7 +29,7 @@ def figures(effort: float) -> list[Figure]:
 
 def _figure(what: str, stream: bytes) -> Figure:
     # The reference is a constant, so the best of several is taken: what others do to the machine is not in it.
-    bytes_s = max(len(stream) / _cpu_s(stream) for _ in range(9))
+    bytes_s = max(len(stream) / _cpu_s(stream) for _ in range(TRIES))
     return Figure(
         what,
         f"{bytes_s / 1e6:.1f} MB/s",
