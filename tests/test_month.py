@@ -9,7 +9,9 @@ import dataclasses
 import gc
 import logging
 import os
+import re
 from collections.abc import Iterable
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, find, given, settings
@@ -153,3 +155,18 @@ def test_the_smallest_schedule_that_fails_is_found(monkeypatch: pytest.MonkeyPat
         settings=settings(max_examples=200),
     )
     assert [fault.kind.split(",")[0] for fault in smallest] == ["EVENT 32"]
+
+
+# --- the documentation
+
+
+def test_every_kind_of_fault_is_documented_with_a_test_that_exists() -> None:
+    tests = Path(__file__).parent
+    text = (tests.parent / "docs" / "faults.md").read_text("utf-8")
+    rows = [line.split(" | ") for line in text.splitlines() if line.startswith("| ")]
+    assert {row[0].removeprefix("| ") for row in rows} >= set(KINDS)
+    for row in rows:
+        module = ""
+        for named in re.findall(r"`(test_\w+\.py)?(?:::(test_\w+))?`", row[-1]):
+            module = named[0] or module
+            assert f"def {named[1]}(" in (tests / module).read_text("utf-8") if named[1] else (tests / module).exists()
