@@ -207,9 +207,7 @@ class Frame:
         """Tell whether this frame answers *request*: ESV, TID, both objects, and the same set of properties."""
         return (
             self.is_answer_to(request.esv)
-            and self.tid == request.tid
-            and self.seoj == request.deoj
-            and self.deoj == request.seoj
+            and (self.tid, self.seoj, self.deoj) == (request.tid, request.deoj, request.seoj)
             and {answered.epc for answered in self.properties} == {asked.epc for asked in request.properties}
             and {answered.epc for answered in self.get_properties} == {asked.epc for asked in request.get_properties}
         )
