@@ -194,10 +194,7 @@ class Session:
 
         Raises: SessionLostError: the session ends meanwhile. PortLostError.
         """
-        self._listen_until(
-            lambda: min(self._not_before, until),  # the answer to an earlier question may lower it
-            lambda: question.answer is not None or self.link.pana is Pana.CLOSED,
-        )
+        self._listen_until(until, lambda: question.answer is not None or self.link.pana is Pana.CLOSED)
         if question.answer is None and self.link.pana is Pana.CLOSED:
             raise SessionLostError(self.link.ending)
         return question.answer is None and self._monotonic() < until and not self._should_stop()
@@ -212,8 +209,7 @@ class Session:
         sending, confirmed = self._send(question)
         self._not_before = sent_at + timeout_s  # so long it counts as on its way, even if *until* comes first
         self._listen_until(
-            lambda: min(self._not_before, until),
-            lambda: question.answer is not None or sending.failed or self.link.pana is Pana.CLOSED,
+            until, lambda: question.answer is not None or sending.failed or self.link.pana is Pana.CLOSED
         )
         if question.answer is not None:
             return
@@ -259,9 +255,10 @@ class Session:
         self._keeper.lose(first, reason)
         raise SessionLostError(reason)
 
-    def _listen_until(self, deadline: Callable[[], float], done: Callable[[], bool]) -> None:
-        while not done() and self._monotonic() < deadline() and not self._should_stop():
-            self._keeper.listen(deadline())
+    def _listen_until(self, until: float, done: Callable[[], bool]) -> None:
+        """Listen until it is *done*, until *until*, or until another question may be sent: a late answer frees it."""
+        while not done() and self._monotonic() < min(until, self._not_before) and not self._should_stop():
+            self._keeper.listen(min(until, self._not_before))
             self._pay_debts()
 
     def _no_answer(self, question: _Question, started: float) -> SkStackError:
