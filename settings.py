@@ -2,7 +2,8 @@
 
 An error is one line that names file, section and key, what was expected and what came; the ID, the password and the
 database URL are never shown. An empty value counts as not given. Comments stand on lines of their own, since a
-password or a URL may hold any printable character. power_consumption.ini-sample documents every key.
+password or a URL may hold any printable character. power_consumption.ini-sample documents every key; the file itself
+is read by poller/ini_file.py.
 
 Importing this module is light: configparser, zoneinfo and platformdirs are imported only when a file is read.
 """
@@ -12,15 +13,18 @@ from __future__ import annotations
 import logging
 import os
 import re
-import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
+
+from poller.ini_file import IniFile, Section, SettingsError, Texts, shown, to_decimal
 
 if TYPE_CHECKING:
     from decimal import Decimal
     from zoneinfo import ZoneInfo
+
+__all__ = ["GraphSettings", "Settings", "SettingsError", "load", "load_for_graphs"]
 
 logger = logging.getLogger(__name__)
 
@@ -47,15 +51,8 @@ KEYS: Mapping[str, tuple[str, ...]] = {
     ),
 }
 
-_CONTROL = re.compile(r"[\x00-\x1F\x7F]")
-_NUMBER = re.compile(r"[+-]?[0-9]{1,9}(\.[0-9]{1,9})?")
-_COMMENT_BEHIND = re.compile(r"\s[;#]")
 _PASSWORD_IN_URL = re.compile(r"://[^/@]*:[^/@]+@|password\s*=")
 _CLOCK_RANGE = re.compile(r"([0-9]{1,2}):(00|30)-([0-9]{1,2}):(00|30)\s+(\S+)")
-
-
-class SettingsError(ValueError):
-    """The settings cannot be used. The text is one line for the person who edits the file, without any secret."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +157,7 @@ def load(path: Path | None = None, *, environ: Mapping[str, str] = os.environ) -
     Warns (logging) about an interval below 10 s and about a file others can read while it holds a password.
     Raises: SettingsError: the file is missing, unreadable or malformed, or a value is wrong.
     """
-    file = _File(path or DEFAULT_FILE)
+    file = IniFile(path or DEFAULT_FILE, KEYS, holds_secret=_holds_secret)
     return Settings(
         database=_database(file.section("database")),
         storage=_storage(file.section("storage")),
@@ -178,7 +175,7 @@ def load_for_graphs(path: Path | None = None) -> GraphSettings:
     Without *path* and without that file every value is the default. The values of [routeB] are not looked at.
     Raises: SettingsError: *path* is missing, the file is unreadable or malformed, or a value is wrong.
     """
-    file = _File(path or DEFAULT_FILE, required=path is not None)
+    file = IniFile(path or DEFAULT_FILE, KEYS, required=path is not None, holds_secret=_holds_secret)
     return GraphSettings(
         database=_database(file.section("database")),
         storage=_storage(file.section("storage")),
@@ -187,187 +184,13 @@ def load_for_graphs(path: Path | None = None) -> GraphSettings:
     )
 
 
-class _Section:
-    """The texts of one section, handed out by key and checked on the way."""
-
-    def __init__(self, path: Path, name: str, texts: Mapping[str, str]) -> None:
-        self.path = path
-        self.name = name
-        self._texts = texts
-
-    def error(self, key: str, expected: str, got: str) -> SettingsError:
-        """Say what is wrong with *key*; *got* is quoted by the caller, or describes a secret without showing it."""
-        return SettingsError(f"{self.path}: [{self.name}] {key}: expected {expected}, got {got}")
-
-    def text(self, key: str) -> str:
-        """Return the value, "" where it is not given."""
-        text = self._texts.get(key, "")
-        if "\n" in text:
-            raise self.error(key, "one line", "more: is the line below it indented?")
-        if _CONTROL.search(text):
-            raise self.error(key, "printable characters", "a control character")
-        return text
-
-    def plain(self, key: str, expected: str, default: str) -> str:
-        """Return a text in which a comment behind the value would be taken for a part of it."""
-        text = self.text(key) or default
-        if _COMMENT_BEHIND.search(text):
-            raise self.error(key, expected, f"{_shown(text)}: a comment stands on a line of its own")
-        return text
-
-    def decimal(self, key: str, what: str, low: int, high: int) -> Decimal | None:
-        """Return a number from *low* to *high*, None where it is not given. *what* is its unit, for the error."""
-        text = self.text(key)
-        if not text:
-            return None
-        value = _to_decimal(text)
-        if value is None or not low <= value <= high:
-            raise self.error(key, f"{what}, {low} to {high}", _shown(text))
-        return value
-
-    def whole(self, key: str, what: str, low: int, high: int, default: int) -> int:
-        """Return a whole number from *low* to *high*."""
-        value = self.decimal(key, what, low, high)
-        if value is None:
-            return default
-        if value != int(value):
-            raise self.error(key, f"{what}, {low} to {high}", _shown(self.text(key)))
-        return int(value)
-
-    def seconds(self, key: str, low: int, high: int, default: float) -> float:
-        """Return a time in seconds from *low* to *high*."""
-        value = self.decimal(key, "seconds", low, high)
-        return default if value is None else float(value)
-
-    def directory(self, key: str, default: str) -> Path:
-        """Return a path with ~ resolved."""
-        text = self.plain(key, "a directory", default)
-        try:
-            return Path(text).expanduser()
-        except RuntimeError:
-            raise self.error(key, "a directory", f"{_shown(text)}, whose home directory is unknown") from None
-
-    def secret(self, key: str, environ: Mapping[str, str]) -> str:
-        """Return a secret from *key* or from the file that <key>_file names."""
-        text, file_name = self.text(key), self.text(f"{key}_file")
-        if text and file_name:
-            raise self.error(key, f"either {key} or {key}_file", "both")
-        if not file_name:
-            return text
-        # A name of letters and digits alone may be the secret itself, written behind the wrong key.
-        # The causes below are dropped (from None), since they carry that name or the file's bytes.
-        shown_name = "of that name" if file_name.isalnum() else file_name
-        expected = f"one line of printable ASCII in the file {shown_name}"
-        try:
-            content = self._read_secret(file_name, environ)
-        except OSError as err:
-            raise self.error(f"{key}_file", expected, f"{err.strerror}") from None
-        try:
-            secret = content.decode("ascii")
-        except UnicodeDecodeError:
-            raise self.error(f"{key}_file", expected, "other bytes") from None
-        if _CONTROL.search(secret):
-            raise self.error(f"{key}_file", expected, "a control character")
-        return secret
-
-    def _read_secret(self, file_name: str, environ: Mapping[str, str]) -> bytes:
-        path = self.path.parent / file_name
-        # Source: systemd.exec(5), LoadCredential= and $CREDENTIALS_DIRECTORY.
-        credentials = environ.get("CREDENTIALS_DIRECTORY")
-        if credentials and (credential := Path(credentials, file_name)).exists():
-            path = credential
-        with path.open("rb") as file:
-            _warn_if_readable_by_others(file, path)
-            return re.sub(rb"\r?\n\Z", b"", file.read(4096))
+def _holds_secret(texts: Texts) -> bool:
+    password = texts.get("routeB", {}).get("password", "")
+    url = texts.get("database", {}).get("url", "")
+    return password not in ("", PLACEHOLDER_PASSWORD) or bool(_PASSWORD_IN_URL.search(url))
 
 
-class _File:
-    """The whole file, with nothing in it that KEYS does not name."""
-
-    def __init__(self, path: Path, *, required: bool = True) -> None:
-        self._path = path
-        try:
-            with path.open("rb") as file:
-                content = file.read()
-                self._texts = _parse(path, content)
-                if self._holds_password():
-                    _warn_if_readable_by_others(file, path)
-        except FileNotFoundError as err:
-            if required:
-                remedy = "copy power_consumption.ini-sample to it and fill in [routeB]"
-                raise SettingsError(f"{path}: no such file; {remedy}") from err
-            self._texts = {}
-        except OSError as err:
-            raise SettingsError(f"{path}: cannot be read: {err.strerror}") from err
-
-    def section(self, name: str) -> _Section:
-        return _Section(self._path, name, self._texts.get(name, {}))
-
-    def _holds_password(self) -> bool:
-        password = self._texts.get("routeB", {}).get("password", "")
-        url = self._texts.get("database", {}).get("url", "")
-        return password not in ("", PLACEHOLDER_PASSWORD) or bool(_PASSWORD_IN_URL.search(url))
-
-
-def _parse(path: Path, content: bytes) -> dict[str, dict[str, str]]:
-    import configparser
-
-    # A section header is never empty, so with default_section="" no section lends its keys to the others.
-    parser = configparser.ConfigParser(interpolation=None, default_section="", empty_lines_in_values=False)
-    # The causes are dropped (from None): they quote the line or the bytes, which may hold a secret.
-    try:
-        parser.read_string(content.decode("utf-8-sig"))
-    except UnicodeDecodeError as err:
-        line = content.count(b"\n", 0, err.start) + 1
-        raise SettingsError(f"{path}: line {line}: expected UTF-8 text, got other bytes") from None
-    except configparser.MissingSectionHeaderError as err:
-        raise SettingsError(f"{path}: line {err.lineno}: expected a section such as [routeB] first") from None
-    except configparser.DuplicateSectionError as err:
-        raise SettingsError(f"{path}: line {err.lineno}: the {_named('section', err.section)} is there twice") from None
-    except configparser.DuplicateOptionError as err:
-        key = _named("key", err.option)
-        raise SettingsError(f"{path}: line {err.lineno}: the {key} is there twice in its section") from None
-    except configparser.ParsingError as err:
-        raise SettingsError(f"{path}: line {err.errors[0][0]}: expected key = value or [section]") from None
-    for section in parser.sections():
-        if section not in KEYS:
-            raise SettingsError(f"{path}: unknown {_named('section', section)}; {_nearest(section, KEYS)}")
-        for key in parser[section]:
-            if key not in KEYS[section]:
-                nearest = _nearest(key, KEYS[section])
-                raise SettingsError(f"{path}: [{section}] unknown {_named('key', key)}; {nearest}")
-    return {section: dict(parser[section]) for section in parser.sections()}
-
-
-def _named(what: str, name: str) -> str:
-    """Show a name only if it is a plain word: a slip of the hand can make a name of a secret."""
-    return f"{what} {name!r}" if re.fullmatch(r"[A-Za-z_]{1,24}", name) else what
-
-
-def _nearest(name: str, choices: Iterable[str]) -> str:
-    import difflib
-
-    by_lower = {choice.lower(): choice for choice in choices}
-    close = difflib.get_close_matches(name.lower(), by_lower, n=1)
-    return f"did you mean {by_lower[close[0]]}?" if close else f"there are {', '.join(by_lower.values())}"
-
-
-def _shown(text: str) -> str:
-    return repr(text if len(text) <= 60 else f"{text[:60]}...")
-
-
-def _warn_if_readable_by_others(file: IO[bytes], path: Path) -> None:
-    if os.fstat(file.fileno()).st_mode & (stat.S_IRGRP | stat.S_IROTH):
-        logger.warning("%s holds a secret and others can read it: chmod 600 %s", path, path)
-
-
-def _to_decimal(text: str) -> Decimal | None:
-    from decimal import Decimal
-
-    return Decimal(text) if _NUMBER.fullmatch(text) else None
-
-
-def _route_b(section: _Section, environ: Mapping[str, str]) -> RouteB:
+def _route_b(section: Section, environ: Mapping[str, str]) -> RouteB:
     interval_s = section.whole("interval", "whole seconds", 1, 3600, 60)
     if interval_s < 10:
         logger.warning("%s: [routeB] interval: %d s is short: a poll alone can take longer", section.path, interval_s)
@@ -381,7 +204,7 @@ def _route_b(section: _Section, environ: Mapping[str, str]) -> RouteB:
     )
 
 
-def _route_b_id(section: _Section, environ: Mapping[str, str]) -> str:
+def _route_b_id(section: Section, environ: Mapping[str, str]) -> str:
     route_b_id = section.secret("id", environ)
     expected = "the 32 hex digits your grid company sent (or id_file)"
     if not route_b_id:
@@ -395,7 +218,7 @@ def _route_b_id(section: _Section, environ: Mapping[str, str]) -> str:
     return route_b_id.upper()
 
 
-def _route_b_password(section: _Section, environ: Mapping[str, str]) -> str:
+def _route_b_password(section: Section, environ: Mapping[str, str]) -> str:
     password = section.secret("password", environ)
     expected = "the password your grid company sent, 1 to 32 printable ASCII characters (or password_file)"
     if not password:
@@ -409,14 +232,14 @@ def _route_b_password(section: _Section, environ: Mapping[str, str]) -> str:
     return password
 
 
-def _database(section: _Section) -> Database:
+def _database(section: Section) -> Database:
     url = section.text("url")
     if url and not re.match(r"postgres(ql)?://|[a-z_]+\s*=", url):
         raise section.error("url", "postgresql://user@host/database", "something else (not shown)")
     return Database(url=url or None)
 
 
-def _storage(section: _Section) -> Storage:
+def _storage(section: Section) -> Storage:
     from platformdirs import user_data_path
 
     data_dir = section.directory("data_dir", "") if section.text("data_dir") else user_data_path("power-consumption")
@@ -427,25 +250,25 @@ def _storage(section: _Section) -> Storage:
     return Storage(data_dir=(section.path.absolute().parent / data_dir), site=site)
 
 
-def _co2(section: _Section) -> Co2:
+def _co2(section: Section) -> Co2:
     return Co2(
         device=section.plain("device", "a device", "/dev/serial0"),
         warm_up_s=section.seconds("warm_up", 0, 3600, 180.0),
     )
 
 
-def _bme280(section: _Section) -> Bme280:
+def _bme280(section: Section) -> Bme280:
     addresses = {"": 0x76, "0x76": 0x76, "0x77": 0x77, "118": 0x76, "119": 0x77}
     address = section.text("address").lower()
     if address not in addresses:
-        raise section.error("address", "0x76 or 0x77", _shown(address))
+        raise section.error("address", "0x76 or 0x77", shown(address))
     return Bme280(bus=section.whole("bus", "the number of an I2C bus", 0, 255, 1), address=addresses[address])
 
 
-def _graph(section: _Section) -> Graph:
+def _graph(section: Section) -> Graph:
     language = section.text("language")
     if language not in ("", "ja", "en"):
-        raise section.error("language", "ja or en, or nothing for the locale's", _shown(language))
+        raise section.error("language", "ja or en, or nothing for the locale's", shown(language))
     return Graph(
         language=language or None,
         output_dir=section.directory("output_dir", "."),
@@ -454,17 +277,17 @@ def _graph(section: _Section) -> Graph:
     )
 
 
-def _timezone(section: _Section) -> ZoneInfo:
+def _timezone(section: Section) -> ZoneInfo:
     from zoneinfo import ZoneInfo
 
     name = section.text("timezone") or "Asia/Tokyo"
     try:
         return ZoneInfo(name)
     except (KeyError, ValueError, OSError) as err:  # unknown; not a name at all; a directory such as "Asia"
-        raise section.error("timezone", "a time zone such as Asia/Tokyo", _shown(name)) from err
+        raise section.error("timezone", "a time zone such as Asia/Tokyo", shown(name)) from err
 
 
-def _tariff(section: _Section) -> Tariff | None:
+def _tariff(section: Section) -> Tariff | None:
     from decimal import Decimal
 
     if not any(section.text(key) for key in KEYS["tariff"]):
@@ -485,17 +308,17 @@ def _tariff(section: _Section) -> Tariff | None:
 
 
 def _price(text: str) -> Decimal | None:
-    price = _to_decimal(text)
+    price = to_decimal(text)
     return price if price is not None and 0 <= price <= 1000 else None
 
 
-def _tiers(section: _Section) -> tuple[Tier, ...]:
+def _tiers(section: Section) -> tuple[Tier, ...]:
     text = section.text("tiers")
     tiers: list[Tier] = []
-    below = _to_decimal("0")
+    below = to_decimal("0")
     for item in text.split(",") if text else ():
         bound_text, _, price_text = (part.strip() for part in item.partition(":"))
-        bound, price = _to_decimal(bound_text), _price(price_text)
+        bound, price = to_decimal(bound_text), _price(price_text)
         rising = below is not None and (not bound_text or (bound is not None and bound > below))
         if price is None or not rising:
             break
@@ -503,11 +326,11 @@ def _tiers(section: _Section) -> tuple[Tier, ...]:
         below = bound
     if text and (len(tiers) != text.count(",") + 1 or tiers[-1].up_to_kwh is not None):
         expected = "rising kWh:yen steps, the last without a bound, such as 120:29.80, 300:36.40, :40.49"
-        raise section.error("tiers", expected, _shown(text))
+        raise section.error("tiers", expected, shown(text))
     return tuple(tiers)
 
 
-def _time_of_use(section: _Section) -> tuple[Decimal, ...]:
+def _time_of_use(section: Section) -> tuple[Decimal, ...]:
     text = section.text("time_of_use")
     if not text:
         return ()
@@ -517,14 +340,14 @@ def _time_of_use(section: _Section) -> tuple[Decimal, ...]:
         match = _CLOCK_RANGE.fullmatch(item.strip())
         price = _price(match[5]) if match else None
         if match is None or price is None:
-            raise section.error("time_of_use", expected, _shown(text))
+            raise section.error("time_of_use", expected, shown(text))
         start, end = (2 * int(match[hour]) + (match[hour + 1] == "30") for hour in (1, 3))
         if start >= HALF_HOURS_A_DAY or end > HALF_HOURS_A_DAY:
-            raise section.error("time_of_use", expected, _shown(text))
+            raise section.error("time_of_use", expected, shown(text))
         for half_hour in range(start, end if end > start else end + HALF_HOURS_A_DAY):
             if half_hour % HALF_HOURS_A_DAY in prices:
-                raise section.error("time_of_use", expected, f"{_shown(text)}, where times overlap")
+                raise section.error("time_of_use", expected, f"{shown(text)}, where times overlap")
             prices[half_hour % HALF_HOURS_A_DAY] = price
     if len(prices) != HALF_HOURS_A_DAY:
-        raise section.error("time_of_use", expected, f"{_shown(text)}, which leaves a part of the day out")
+        raise section.error("time_of_use", expected, f"{shown(text)}, which leaves a part of the day out")
     return tuple(prices[half_hour] for half_hour in range(HALF_HOURS_A_DAY))

@@ -1,0 +1,218 @@
+"""The ini file as sections of checked texts. What the keys mean is in settings.py.
+
+An error is one line that names file, section and key, what was expected and what came; a secret is never shown.
+Importing this module is light: configparser and decimal are imported only when a file is read.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import stat
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from decimal import Decimal
+
+logger = logging.getLogger(__name__)
+
+Texts = dict[str, dict[str, str]]  # by section and key
+
+_CONTROL = re.compile(r"[\x00-\x1F\x7F]")
+_NUMBER = re.compile(r"[+-]?[0-9]{1,9}(\.[0-9]{1,9})?")
+_COMMENT_BEHIND = re.compile(r"\s[;#]")
+
+
+class SettingsError(ValueError):
+    """The settings cannot be used. The text is one line for the person who edits the file, without any secret."""
+
+
+class Section:
+    """The texts of one section, handed out by key and checked on the way."""
+
+    def __init__(self, path: Path, name: str, texts: Mapping[str, str]) -> None:
+        self.path = path
+        self.name = name
+        self._texts = texts
+
+    def error(self, key: str, expected: str, got: str) -> SettingsError:
+        """Say what is wrong with *key*; *got* is quoted by the caller, or describes a secret without showing it."""
+        return SettingsError(f"{self.path}: [{self.name}] {key}: expected {expected}, got {got}")
+
+    def text(self, key: str) -> str:
+        """Return the value, "" where it is not given."""
+        text = self._texts.get(key, "")
+        if "\n" in text:
+            raise self.error(key, "one line", "more: is the line below it indented?")
+        if _CONTROL.search(text):
+            raise self.error(key, "printable characters", "a control character")
+        return text
+
+    def plain(self, key: str, expected: str, default: str) -> str:
+        """Return a text in which a comment behind the value would be taken for a part of it."""
+        text = self.text(key) or default
+        if _COMMENT_BEHIND.search(text):
+            raise self.error(key, expected, f"{shown(text)}: a comment stands on a line of its own")
+        return text
+
+    def decimal(self, key: str, what: str, low: int, high: int) -> Decimal | None:
+        """Return a number from *low* to *high*, None where it is not given. *what* is its unit, for the error."""
+        text = self.text(key)
+        if not text:
+            return None
+        value = to_decimal(text)
+        if value is None or not low <= value <= high:
+            raise self.error(key, f"{what}, {low} to {high}", shown(text))
+        return value
+
+    def whole(self, key: str, what: str, low: int, high: int, default: int) -> int:
+        """Return a whole number from *low* to *high*."""
+        value = self.decimal(key, what, low, high)
+        if value is None:
+            return default
+        if value != int(value):
+            raise self.error(key, f"{what}, {low} to {high}", shown(self.text(key)))
+        return int(value)
+
+    def seconds(self, key: str, low: int, high: int, default: float) -> float:
+        """Return a time in seconds from *low* to *high*."""
+        value = self.decimal(key, "seconds", low, high)
+        return default if value is None else float(value)
+
+    def directory(self, key: str, default: str) -> Path:
+        """Return a path with ~ resolved."""
+        text = self.plain(key, "a directory", default)
+        try:
+            return Path(text).expanduser()
+        except RuntimeError:
+            raise self.error(key, "a directory", f"{shown(text)}, whose home directory is unknown") from None
+
+    def secret(self, key: str, environ: Mapping[str, str]) -> str:
+        """Return a secret from *key* or from the file that <key>_file names."""
+        text, file_name = self.text(key), self.text(f"{key}_file")
+        if text and file_name:
+            raise self.error(key, f"either {key} or {key}_file", "both")
+        if not file_name:
+            return text
+        # A name of letters and digits alone may be the secret itself, written behind the wrong key.
+        # The causes below are dropped (from None), since they carry that name or the file's bytes.
+        shown_name = "of that name" if file_name.isalnum() else file_name
+        expected = f"one line of printable ASCII in the file {shown_name}"
+        try:
+            content = self._read_secret(file_name, environ)
+        except OSError as err:
+            raise self.error(f"{key}_file", expected, f"{err.strerror}") from None
+        try:
+            secret = content.decode("ascii")
+        except UnicodeDecodeError:
+            raise self.error(f"{key}_file", expected, "other bytes") from None
+        if _CONTROL.search(secret):
+            raise self.error(f"{key}_file", expected, "a control character")
+        return secret
+
+    def _read_secret(self, file_name: str, environ: Mapping[str, str]) -> bytes:
+        path = self.path.parent / file_name
+        # Source: systemd.exec(5), LoadCredential= and $CREDENTIALS_DIRECTORY.
+        credentials = environ.get("CREDENTIALS_DIRECTORY")
+        if credentials and (credential := Path(credentials, file_name)).exists():
+            path = credential
+        with path.open("rb") as file:
+            _warn_if_readable_by_others(file, path)
+            return re.sub(rb"\r?\n\Z", b"", file.read(4096))
+
+
+class IniFile:
+    """The whole file, with nothing in it that *keys*, by section, does not name.
+
+    *holds_secret* is asked with the texts by section and key: then others must not be able to read the file.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        keys: Mapping[str, tuple[str, ...]],
+        *,
+        required: bool = True,
+        holds_secret: Callable[[Texts], bool],
+    ) -> None:
+        self._path = path
+        try:
+            with path.open("rb") as file:
+                content = file.read()
+                self._texts = _parse(path, content, keys)
+                if holds_secret(self._texts):
+                    _warn_if_readable_by_others(file, path)
+        except FileNotFoundError as err:
+            if required:
+                remedy = "copy power_consumption.ini-sample to it and fill in [routeB]"
+                raise SettingsError(f"{path}: no such file; {remedy}") from err
+            self._texts = {}
+        except OSError as err:
+            raise SettingsError(f"{path}: cannot be read: {err.strerror}") from err
+
+    def section(self, name: str) -> Section:
+        """Return a section; one that is not there is empty."""
+        return Section(self._path, name, self._texts.get(name, {}))
+
+
+def _parse(path: Path, content: bytes, keys: Mapping[str, tuple[str, ...]]) -> Texts:
+    import configparser
+
+    # A section header is never empty, so with default_section="" no section lends its keys to the others.
+    parser = configparser.ConfigParser(interpolation=None, default_section="", empty_lines_in_values=False)
+    # The causes are dropped (from None): they quote the line or the bytes, which may hold a secret.
+    try:
+        parser.read_string(content.decode("utf-8-sig"))
+    except UnicodeDecodeError as err:
+        line = content.count(b"\n", 0, err.start) + 1
+        raise SettingsError(f"{path}: line {line}: expected UTF-8 text, got other bytes") from None
+    except configparser.MissingSectionHeaderError as err:
+        raise SettingsError(f"{path}: line {err.lineno}: expected a section such as [routeB] first") from None
+    except configparser.DuplicateSectionError as err:
+        raise SettingsError(f"{path}: line {err.lineno}: the {_named('section', err.section)} is there twice") from None
+    except configparser.DuplicateOptionError as err:
+        key = _named("key", err.option)
+        raise SettingsError(f"{path}: line {err.lineno}: the {key} is there twice in its section") from None
+    except configparser.ParsingError as err:
+        raise SettingsError(f"{path}: line {err.errors[0][0]}: expected key = value or [section]") from None
+    for section in parser.sections():
+        if section not in keys:
+            raise SettingsError(f"{path}: unknown {_named('section', section)}; {_nearest(section, keys)}")
+        for key in parser[section]:
+            if key not in keys[section]:
+                nearest = _nearest(key, keys[section])
+                raise SettingsError(f"{path}: [{section}] unknown {_named('key', key)}; {nearest}")
+    return {section: dict(parser[section]) for section in parser.sections()}
+
+
+def _named(what: str, name: str) -> str:
+    """Show a name only if it is a plain word: a slip of the hand can make a name of a secret."""
+    return f"{what} {name!r}" if re.fullmatch(r"[A-Za-z_]{1,24}", name) else what
+
+
+def _nearest(name: str, choices: Iterable[str]) -> str:
+    import difflib
+
+    by_lower = {choice.lower(): choice for choice in choices}
+    close = difflib.get_close_matches(name.lower(), by_lower, n=1)
+    return f"did you mean {by_lower[close[0]]}?" if close else f"there are {', '.join(by_lower.values())}"
+
+
+def shown(text: str) -> str:
+    """Quote a value, not more of it than fits into a line."""
+    return repr(text if len(text) <= 60 else f"{text[:60]}...")
+
+
+def _warn_if_readable_by_others(file: IO[bytes], path: Path) -> None:
+    if os.fstat(file.fileno()).st_mode & (stat.S_IRGRP | stat.S_IROTH):
+        logger.warning("%s holds a secret and others can read it: chmod 600 %s", path, path)
+
+
+def to_decimal(text: str) -> Decimal | None:
+    """Return a plain decimal number, None for anything else."""
+    from decimal import Decimal
+
+    return Decimal(text) if _NUMBER.fullmatch(text) else None
