@@ -57,19 +57,28 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"{parser.prog}: {error.name} is missing: run pip install '.[{extra}]'", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        return 130  # as a shell reports a program that Ctrl-C has ended
+        print(f"{parser.prog}: interrupted", file=sys.stderr)
+        return 1
 
 
 def _demo() -> int:
+    import signal
+
     import power_graph
     import temp_graph
     from poller.demo import run_demo
 
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: nothing of the demo stays behind
     return run_demo({"power": power_graph.picture, "temp": temp_graph.picture})
 
 
 def _run(arguments: argparse.Namespace) -> int:
     from pathlib import Path
+
+    from poller.stop import StopSignal
+
+    stop = StopSignal()
+    stop.install()  # before the heavy imports: a signal during the start ends it as well
 
     from poller.running import run_loop, run_once
     from poller.wiring import Sensors, StartError
@@ -82,14 +91,15 @@ def _run(arguments: argparse.Namespace) -> int:
         if arguments.check:
             from poller.check import run_check
 
-            return run_check(settings, sensors, file=file)
-        return run_once(settings, sensors) if arguments.once else run_loop(settings, sensors)
+            return run_check(settings, sensors, file=file, stop=stop)
+        run = run_once if arguments.once else run_loop
+        return run(settings, sensors, stop=stop)
     except SettingsError as error:
         print(f"power_consumption.py: {error}", file=sys.stderr)
         return 2
     except StartError as error:
         print(f"power_consumption.py: {error}", file=sys.stderr)
-        return 1
+        return error.exit_code
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from poller.clock import Clock, next_tick
 from poller.sensing import Sensing
@@ -22,10 +22,14 @@ from storage.records import PowerRow, RadioEventRow, Round, Row
 
 logger = logging.getLogger(__name__)
 
+ResultT = TypeVar("ResultT")
+
 LATE_S = 5.0
 _LAST_MOMENT_S = 1.0  # kept free before the next tick
+_FAULT_PAUSE_S = 1.0
 _SHORTEST_NAP_S = 0.01
 _SENSOR_GRACE_S = 3.5  # the slowest sensor needs 3 s to find out that it has no answer
+_SENSOR_SHARE = 0.8  # of a short interval
 
 
 class RoundStore(Protocol):
@@ -116,29 +120,27 @@ class Poller:
     def run(self) -> None:
         """Poll on every tick until asked to stop, then store what is left."""
         tick = next_tick(self._clock.now(), self._interval_s)
-        while not self._should_stop():
-            try:
-                if not self._wait_for(tick):
-                    break
-                tick = self._current(tick)
-                self.take_round(tick)
-            except Exception:  # the edge of the loop: a fault of ours must not end the record
-                logger.exception("a fault of the program; polling goes on")
-                self._clock.sleep(1.0)
-            following = next_tick(max(self._clock.now(), tick), self._interval_s)
-            self._count_missed(tick, following)
-            tick = following
+        while self._survived(self._wait_for, tick, otherwise=True):
+            if self._clock.now() < tick and not self._is_set_back(tick):
+                continue  # a fault broke the wait off: the tick is still to come
+            tick = self._current(tick)
+            started = self._clock.monotonic()
+            self._survived(self.take_round, tick, otherwise=None)
+            self._count_missed(tick, self._clock.monotonic() - started)
+            tick = next_tick(max(self._clock.now(), tick), self._interval_s)
         self._write([])
 
     def take_round(self, tick: datetime, *, patience_s: float | None = None) -> PowerRow | None:
         """Read the meter and every sensor, store what came, and return the power row, if there is one."""
         started = self._clock.monotonic()
+        late_s = (self._clock.now() - tick).total_seconds()
+        sensed_at = tick if late_s <= LATE_S else self._clock.now().replace(microsecond=0)
         for sensor in self._sensors:
-            sensor.start(tick)
+            sensor.start(sensed_at)
         limit_s = patience_s or max(self._interval_s - _LAST_MOMENT_S, self._session.timings.answer_timeout_s)
         power = self._poll_meter(tick, started + limit_s)
         rows: list[Row] = [power] if power is not None else []
-        sensors_until = started + max(min(_SENSOR_GRACE_S, self._interval_s - _LAST_MOMENT_S), 0.1)
+        sensors_until = started + min(_SENSOR_GRACE_S, _SENSOR_SHARE * self._interval_s)
         for sensor in self._sensors:
             row = sensor.collect(sensors_until - self._clock.monotonic())
             if row is not None:
@@ -158,13 +160,26 @@ class Poller:
         watts = "power not measured" if power.power_w is None else f"{power.power_w} W"
         return f"{watts} at {power.measured_at:%H:%M:%S} UTC"
 
+    def _survived(self, act: Callable[[datetime], ResultT], tick: datetime, *, otherwise: ResultT) -> ResultT:
+        """Do *act* for *tick*; a fault of ours is logged and must not end the record."""
+        try:
+            return act(tick)
+        except Exception:  # the edge of the loop
+            logger.exception("a fault of the program; polling goes on")
+            self._clock.sleep(_FAULT_PAUSE_S)
+            return otherwise
+
+    def _is_set_back(self, tick: datetime) -> bool:
+        """Whether *tick* is so far ahead that the clock must have been set back."""
+        return (tick - self._clock.now()).total_seconds() > 2 * self._interval_s
+
     def _wait_for(self, tick: datetime) -> bool:
         """Listen and do the duties until *tick*; False when asked to stop."""
         wake_at = self._clock.monotonic()
         while not self._should_stop():
             self._on_alive()
             remaining_s = (tick - self._clock.now()).total_seconds()
-            if remaining_s <= 0 or remaining_s > 2 * self._interval_s:  # the latter: the clock was set back
+            if remaining_s <= 0 or self._is_set_back(tick):
                 return True
             now = self._clock.monotonic()
             end = now + min(remaining_s, self._alive_every_s)
@@ -218,8 +233,8 @@ class Poller:
         if rows:
             self._store.write(Round(tuple(rows)))
 
-    def _count_missed(self, tick: datetime, following: datetime) -> None:
-        missed = round((following - tick).total_seconds() / self._interval_s) - 1
-        if missed > 0:
+    def _count_missed(self, tick: datetime, took_s: float) -> None:
+        missed = int(took_s // self._interval_s)
+        if missed:
             self.missed_ticks += missed
-            logger.warning("the round of %s took too long: %d ticks missed", f"{tick:%H:%M:%S}", missed)
+            logger.warning("the round of %s took %.0f s: %d ticks missed", f"{tick:%H:%M:%S} UTC", took_s, missed)

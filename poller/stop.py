@@ -44,4 +44,5 @@ class StopSignal:
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
         if self._requested and number == signal.SIGINT:
             signal.signal(signal.SIGINT, signal.SIG_DFL)
+            signal.raise_signal(signal.SIGINT)
         self.request()

@@ -5,6 +5,7 @@ Rooms that a flag does not ask for are not imported: a poller without -b never s
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 import secrets
 import threading
@@ -48,7 +49,11 @@ STORE_CLOSE_S = 2.0  # of the 10 s in which a signal ends the poller; the sessio
 
 
 class StartError(Exception):
-    """The poller cannot begin; the text says what to do."""
+    """The poller cannot begin; the text says what to do. *exit_code*: 2 where settings or extras are missing."""
+
+    def __init__(self, message: str, *, exit_code: int = 1) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,13 +77,22 @@ class Parts:
 
 
 @contextmanager
-def wired(settings: Settings, sensors: Sensors, *, stop: StopSignal, worker: bool = True) -> Iterator[Parts]:
+def wired(
+    settings: Settings,
+    sensors: Sensors,
+    *,
+    stop: StopSignal,
+    notifier: Notifier | None = None,
+    worker: bool = True,
+) -> Iterator[Parts]:
     """Make the parts, and take them apart again in order: session, sensors, storage.
 
     *worker*: for the loop, deliver to PostgreSQL in a thread of its own, and nothing before the clock is trusted;
     without it, within each write.
-    Raises: StartError: another poller uses this data directory, or the embedded PostgreSQL is not installed.
+    Raises: StartError: another poller uses this data directory, or something needed is not installed.
     """
+    _require("serial", "poller")
+    notifier = notifier or Notifier()
     with ExitStack() as stack:
         stack.enter_context(only_poller(settings.storage.data_dir))
         clock = SystemClock(stop.sleep)
@@ -92,15 +106,14 @@ def wired(settings: Settings, sensors: Sensors, *, stop: StopSignal, worker: boo
         stack.callback(store.close, STORE_CLOSE_S)
         if worker:
             store.start()
+        queries = records.database()
+        stack.callback(queries.close)
         sensing = [ThreadSensing(source) for source in sources(settings, sensors)]
         for sensor in sensing:
             stack.callback(sensor.close)
         session = make_session(settings, radio_log, clock, stop)
         stack.callback(session.close)
         meter = Meter(session, monotonic=clock.monotonic)
-        queries = records.database()
-        stack.callback(queries.close)
-        notifier = Notifier()
         poller = Poller(
             session,
             meter,
@@ -167,7 +180,7 @@ class Records:
             try:
                 installed_programs()
             except EmbeddedServerError as error:
-                raise StartError(f"no database: [database] url is empty, and {error}") from error
+                raise StartError(f"no database: [database] url is empty, and {error}", exit_code=2) from error
 
     def database(self) -> Database:
         """Return a Database with a connection of its own, opened when first needed."""
@@ -216,6 +229,12 @@ def make_session(settings: Settings, radio_log: RadioLog, clock: Clock, stop: St
     )
 
 
+def _require(library: str, extra: str) -> None:
+    """Raise StartError if *library* is not there; it is imported where it is used."""
+    if importlib.util.find_spec(library) is None:
+        raise StartError(f"{library} is missing: run pip install '.[{extra}]'", exit_code=2)
+
+
 def sources(settings: Settings, sensors: Sensors) -> Sequence[Source]:
     """Return the sensors asked for; their libraries are imported here, and nowhere else."""
     wanted = []
@@ -249,6 +268,7 @@ def _mhz19(settings: Settings) -> Source:
 def _bme280(settings: Settings) -> Source:
     from sensors.bme280 import Bme280, open_i2c_bus
 
+    _require("smbus2", "poller")
     sensor = Bme280(lambda: open_i2c_bus(settings.bme280.bus), settings.bme280.address)
 
     def read(tick: datetime) -> Row:

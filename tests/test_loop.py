@@ -29,9 +29,15 @@ NOON_JST = datetime(2026, 6, 1, 3, 0, tzinfo=UTC)
 
 
 class NoDuties:
-    """Has nothing to do between ticks."""
+    """Has nothing to do between ticks, or nothing but faults."""
+
+    def __init__(self) -> None:
+        self.faults = 0
 
     def work(self, until: float) -> float:
+        if self.faults:
+            self.faults -= 1
+            raise ZeroDivisionError
         return until
 
     def rows(self) -> Sequence[Row]:
@@ -77,6 +83,7 @@ class Home:
         )
         self.meter = Meter(self.session, monotonic=self.clock.monotonic)
         self.memory = Memory()
+        self.duties = NoDuties()
         self.interval_s = interval_s
         self.sources = list(sources)
         self.poller = self._make_poller(self.memory)
@@ -104,7 +111,7 @@ class Home:
             store,
             clock=self.clock,
             interval_s=self.interval_s,
-            duties=NoDuties(),
+            duties=self.duties,
             radio_log=self.radio_log,
             should_stop=lambda: self.clock.now() >= self.stop_at,
         )
@@ -212,3 +219,25 @@ def test_a_fault_of_the_program_is_logged_and_the_next_round_is_taken(caplog: py
     home.run_minutes(3)
     assert "a fault of the program; polling goes on" in caplog.text
     assert len(home.memory.of(CpuTemperatureRow)) == 2
+
+
+@pytest.mark.parametrize("faults", [1, 1000])
+def test_faults_between_two_ticks_cost_no_round_and_bring_no_other(faults: int) -> None:
+    home = Home()
+    home.run_minutes(2)
+    home.duties.faults = faults
+    before = len(home.module.sends)
+    home.run_minutes(3)
+    assert len(home.memory.of(PowerRow)) == 5
+    assert len(home.module.sends) - before == 3
+
+
+def test_sensors_that_are_read_late_are_not_stamped_with_the_tick(monkeypatch: pytest.MonkeyPatch) -> None:
+    home = Home(interval_s=3600, sources=[Source("CPU temperature", lambda tick: CpuTemperatureRow(tick, 48.3))])
+    real_now, began = home.clock.now, home.clock.now()
+    jump = timedelta(minutes=47)  # NTP sets the clock within an hour, past the tick
+    monkeypatch.setattr(home.clock, "now", lambda: real_now() + (jump if real_now() > began else timedelta(0)))
+    home.stop_at = began + jump + timedelta(minutes=30)
+    home.poller.run()
+    assert all(real_now() + jump - row.measured_at < timedelta(hours=1) for row in home.memory.of(CpuTemperatureRow))
+    assert NOON_JST not in [row.measured_at for row in home.memory.of(CpuTemperatureRow)]

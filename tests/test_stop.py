@@ -3,8 +3,11 @@ from __future__ import annotations
 import os
 import select
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -49,8 +52,18 @@ def test_a_flood_of_signals_does_not_block_or_raise(installed: StopSignal) -> No
     assert installed.requested()
 
 
-def test_a_second_ctrl_c_is_left_to_the_system(installed: StopSignal) -> None:
-    os.kill(os.getpid(), signal.SIGINT)
-    assert signal.getsignal(signal.SIGINT) != signal.SIG_DFL
-    os.kill(os.getpid(), signal.SIGINT)
-    assert signal.getsignal(signal.SIGINT) == signal.SIG_DFL
+def test_a_second_ctrl_c_ends_the_process_at_once() -> None:
+    program = """
+import os, signal
+from poller.stop import StopSignal
+stop = StopSignal()
+stop.install()
+os.kill(os.getpid(), signal.SIGINT)
+print(stop.requested(), flush=True)
+os.kill(os.getpid(), signal.SIGINT)
+print("still here")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, cwd=Path(__file__).parent.parent, check=False
+    )
+    assert (done.returncode, done.stdout) == (-signal.SIGINT, "True\n")
