@@ -25,6 +25,7 @@ class Batch:
 
     rounds: Sequence[Round]
     up_to: int | None
+    is_spool_read: bool = True  # False: older ones may be in a spool that cannot be read now
 
 
 class Backlog:
@@ -36,6 +37,7 @@ class Backlog:
         self._memory: deque[Round] = deque()
         self._lock = threading.Lock()
         self.error: str | None = None  # why the spool cannot be used
+        self._is_readable = True
         self.lost_rounds = 0
 
     def append(self, stored: Round) -> None:
@@ -61,11 +63,14 @@ class Backlog:
             found = self._spool.peek(limit)
         except SpoolError as err:
             self._report(err)
+            self._is_readable = False
             found = []
+        else:
+            self._read_again()
         if found:
             return Batch([stored for _, stored in found], found[-1][0])
         with self._lock:
-            return Batch(list(itertools.islice(self._memory, limit)), None)
+            return Batch(list(itertools.islice(self._memory, limit)), None, self._is_readable)
 
     def remove(self, batch: Batch) -> None:
         """Take out what oldest() gave: it was delivered."""
@@ -89,6 +94,11 @@ class Backlog:
         except SpoolError as err:
             self._report(err)
             return in_memory
+
+    def _read_again(self) -> None:
+        if not self._is_readable:
+            self._is_readable, self.error = True, None
+            logger.info("the spool can be read again")
 
     def _settle(self) -> None:
         while self._memory:

@@ -17,9 +17,9 @@ from storage.records import TABLES, Round, Row
 
 
 def round_to_json(stored: Round) -> str:
-    """Write *stored* as one line of JSON."""
+    """Write *stored* as one line of JSON. In ASCII: a text that UTF-8 refuses must not block the rounds behind it."""
     rows = [[TABLES[type(row)], {name: getattr(row, name) for name in _COLUMNS[type(row)]}] for row in stored.rows]
-    return json.dumps(rows, default=_to_json, separators=(",", ":"), ensure_ascii=False)
+    return json.dumps(rows, default=_to_json, separators=(",", ":"))
 
 
 def round_from_json(text: str) -> Round:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -23,7 +24,7 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 FILE_NAME = "spool.sqlite3"
-BUSY_TIMEOUT_S = 1.0  # another process on the same file (--once from cron) holds it for one commit
+BUSY_TIMEOUT_S = 1.0  # who else looks into the file (--check, sqlite3 by hand) holds it for moments
 LOG_MAX_PAGES = 100  # of 4 KB: the usual 1,000 would take more of a nearly full disk than a day of rounds
 FORMAT = 1  # of the file: pragma user_version
 
@@ -47,11 +48,13 @@ pragma user_version = 1;
 commit;
 """
 _APPEND = "insert into round (body) values (?)"
-_PEEK = "select round_id, body from round where boot_id is null and round_id > ? order by round_id limit ?"
+_PEEK = "select round_id, body, boot_id from round where boot_id is null and round_id > ? order by round_id limit ?"
 _REMOVE_UP_TO = "delete from round where boot_id is null and round_id <= ?"
 _COUNT = "select count(*) from round where boot_id is null and round_id > ?"
 _HOLD = "insert into round (body, boot_id, monotonic_s) values (?, ?, ?)"
-_HELD = "select round_id, body, boot_id from round where boot_id is not null order by round_id limit ?"
+_HELD = """
+select round_id, body, boot_id from round where boot_id is not null and round_id > ? order by round_id limit ?
+"""
 _SET_ASIDE = "insert into refused (refused_at, reason, body) values (?, ?, ?)"
 _COUNT_SET_ASIDE = "select count(*) from refused"
 _REMOVE = "delete from round where round_id = ?"
@@ -93,20 +96,12 @@ class Spool:
         self._transaction(lambda connection: connection.executemany(_APPEND, bodies))
 
     def peek(self, limit: int) -> list[tuple[int, Round]]:
-        """Give the oldest rounds, at most *limit*, each with its number; the numbers grow.
+        """Give the oldest *limit* rounds, each with its number; the numbers grow. Fewer: there are no more.
 
         What cannot be read as a round is set aside, so that it never stands in the way.
         """
-        rounds: list[tuple[int, Round]] = []
-        for round_id, body in self._transaction(
-            lambda connection: connection.execute(_PEEK, (self._removed_up_to, limit)).fetchall()
-        ):
-            try:
-                rounds.append((round_id, round_from_json(body)))
-            except ValueError as err:
-                logger.error("round %d of the spool cannot be read and is set aside: %s", round_id, err)
-                self._set_unreadable_aside(round_id, body, str(err))
-        return rounds
+        found = self._readable(_PEEK, after=self._removed_up_to, limit=limit)
+        return [(round_id, stored) for round_id, stored, _ in found]
 
     def remove_up_to(self, round_id: int) -> None:
         """Take out the rounds up to this number: they were delivered, and are not seen again.
@@ -126,17 +121,8 @@ class Spool:
         self._transaction(lambda connection: connection.execute(_HOLD, values))
 
     def held(self, limit: int) -> list[HeldRound]:
-        """Give the oldest rounds that are held, at most *limit*. One that cannot be read is set aside."""
-        rounds: list[HeldRound] = []
-        for round_id, body, boot_id in self._transaction(
-            lambda connection: connection.execute(_HELD, (limit,)).fetchall()
-        ):
-            try:
-                rounds.append(HeldRound(round_id, round_from_json(body), boot_id))
-            except ValueError as err:
-                logger.error("held round %d of the spool cannot be read and is set aside: %s", round_id, err)
-                self._set_unreadable_aside(round_id, body, str(err))
-        return rounds
+        """Give the oldest *limit* rounds that are held; fewer: there are no more. What is unreadable is set aside."""
+        return [HeldRound(*found) for found in self._readable(_HELD, after=0, limit=limit)]
 
     def let_go(self, rounds: Sequence[HeldRound]) -> None:
         """Take out held rounds: they were dated and kept elsewhere."""
@@ -156,6 +142,22 @@ class Spool:
         """Close the file; the next call would open it again."""
         with self._lock:
             self._disconnect()
+
+    def _readable(self, statement: str, *, after: int, limit: int) -> list[tuple[int, Round, str]]:
+        """Give rounds with number and boot, oldest first, and set aside what is none: until *limit* are found."""
+        rounds: list[tuple[int, Round, str]] = []
+        while (wanted := limit - len(rounds)) > 0:
+            found = self._transaction(partial(_select, statement, after, wanted))
+            for round_id, body, boot_id in found:
+                try:
+                    rounds.append((round_id, round_from_json(body), boot_id))
+                except ValueError as err:
+                    logger.error("round %d of the spool cannot be read and is set aside: %s", round_id, err)
+                    self._set_unreadable_aside(round_id, body, str(err))
+                after = round_id
+            if len(found) < wanted:
+                break
+        return rounds
 
     def _set_unreadable_aside(self, round_id: int, body: str, reason: str) -> None:
         def move(connection: sqlite3.Connection) -> None:
@@ -233,6 +235,10 @@ class Spool:
         if _code(err) == sqlite3.SQLITE_FULL or getattr(err, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
             return SpoolFullError(f"the disk is full: make room for {self._path}; what is in it is kept")
         return SpoolError(f"the spool {self._path} cannot be used ({err}); this user must be able to write there")
+
+
+def _select(statement: str, after: int, limit: int, connection: sqlite3.Connection) -> list[tuple[int, str, str]]:
+    return connection.execute(statement, (after, limit)).fetchall()
 
 
 def _number(connection: sqlite3.Connection, statement: str, *values: int) -> int:

@@ -13,7 +13,7 @@ from typing import Protocol
 from storage.backlog import MEMORY_ROUNDS, Backlog
 from storage.database import RefusedRow
 from storage.errors import DatabaseAwayError, SpoolError
-from storage.outage import Outage
+from storage.outage import Outage, Retries
 from storage.records import Round
 from storage.spool import Spool
 
@@ -81,18 +81,20 @@ class Store:
         self._now = now
         self._write_timeout_s = write_timeout_s
         self._outage = Outage()
+        self._spool_retries = Retries()
         self._delivered = 0  # rounds of the backlog, since it was empty last
         self._worker: threading.Thread | None = None
         # What the worker and write() share, under this condition:
         self._changed = threading.Condition()
         self._handover: _Handover | None = None
         self._appended = 0  # rounds put into the backlog
-        self._is_drained = False  # the backlog was looked at and is empty
+        self._is_drained = False  # the backlog was looked at, and nothing that can be read waits
+        self._is_spool_read = False  # False: there may be rounds in the spool nobody has seen yet
         self._is_stopping = False
 
     def write(self, stored: Round) -> None:
         """Keep *stored*: it is safe when this returns. Never raises; what goes wrong is in the log and in status()."""
-        if self._worker is None and not self._is_drained:
+        if self._worker is None and self._idle_s() == 0:
             self.deliver()
         if not self._write_through(stored):
             self._backlog.append(stored)
@@ -139,7 +141,10 @@ class Store:
             return StoreStatus(waiting, self._outage.since, self._outage.reason, self._backlog.error)
 
     def _write_through(self, stored: Round) -> bool:
-        """Try to bring *stored* straight into PostgreSQL; not past others that wait."""
+        """Try to bring *stored* straight into PostgreSQL; not past others that wait.
+
+        But past those in a spool that cannot be read: they may wait for long, and *stored* is safe only there.
+        """
         if self._worker is None:
             return self._is_drained and self._try([stored])
         with self._changed:
@@ -157,13 +162,22 @@ class Store:
         try:
             refused = self._database.write(rounds)
         except DatabaseAwayError as err:
-            with self._changed:
-                self._outage.failed(err, at=self._now(), monotonic_s=self._monotonic())
+            self._failed(err)
+            return False
+        except Exception as err:
+            unexpected = DatabaseAwayError(f"{type(err).__name__}: {err}")
+            if str(unexpected) != self._outage.reason:  # once, not at each try
+                logger.exception("delivery failed; it will be tried again")
+            self._failed(unexpected)
             return False
         with self._changed:
             self._outage.answered()
         self._set_aside(refused)
         return True
+
+    def _failed(self, err: DatabaseAwayError) -> None:
+        with self._changed:
+            self._outage.failed(err, at=self._now(), monotonic_s=self._monotonic())
 
     def _note(self, err: DatabaseAwayError) -> None:
         with self._changed:
@@ -182,12 +196,17 @@ class Store:
         with self._changed:
             appended = self._appended
         batch = self._backlog.oldest(BATCH_ROUNDS)
+        with self._changed:
+            self._is_spool_read = batch.is_spool_read
+            if batch.is_spool_read:
+                self._spool_retries.succeeded()
+            else:
+                self._spool_retries.failed(self._monotonic())
+            self._is_drained = not batch.rounds and self._appended == appended
+            if self._is_drained:
+                self._outage.ended(self._delivered, monotonic_s=self._monotonic())
+                self._delivered = 0
         if not batch.rounds:
-            with self._changed:
-                self._is_drained = self._appended == appended
-                if self._is_drained:
-                    self._outage.ended(self._delivered, monotonic_s=self._monotonic())
-                    self._delivered = 0
             return False
         if not self._try(batch.rounds):
             return False
@@ -210,10 +229,9 @@ class Store:
                 else:
                     handover.is_stored = self._try([handover.stored])
             except Exception as err:
-                logger.exception("delivery failed; it will be tried again")
-                with self._changed:
-                    unexpected = DatabaseAwayError(f"{type(err).__name__}: {err}")
-                    self._outage.failed(unexpected, at=self._now(), monotonic_s=self._monotonic())
+                logger.exception("the worker stumbled; it goes on after a pause")
+                self._is_drained = False  # nobody knows: look again, after the pause
+                self._failed(DatabaseAwayError(f"{type(err).__name__}: {err}"))
             finally:
                 if handover is not None:
                     with self._changed:
@@ -221,5 +239,7 @@ class Store:
                     handover.done.set()
 
     def _idle_s(self) -> float | None:
-        """Tell how long the worker may sleep: None: until it is woken."""
-        return None if self._is_drained else self._outage.wait_s(self._monotonic())
+        """Tell how many seconds there is nothing to deliver; None: until something is put into the backlog."""
+        if not self._is_drained:
+            return self._outage.wait_s(self._monotonic())
+        return None if self._is_spool_read else self._spool_retries.wait_s(self._monotonic())

@@ -90,6 +90,13 @@ def test_decimals_keep_their_trailing_zeros_and_times_become_utc() -> None:
     ]
 
 
+def test_half_a_surrogate_pair_which_no_encoding_takes_is_kept_all_the_same(spool: Spool) -> None:
+    broken_text = Round((RadioEventRow(datetime(2024, 3, 1, tzinfo=UTC), "scan", detail="a\ud800b"),))
+    spool.append(broken_text, round_of(1))
+    spool.set_aside(broken_text, "not a text")
+    assert rounds_in(spool) == [broken_text, round_of(1)]
+
+
 @pytest.mark.parametrize(
     "text",
     ["", "7", "[[]]", '[["nothing", {}]]', '[["power", {"volts": 100}]]', '[["power", {}]]', "[[1, 2, 3]]",
@@ -158,6 +165,20 @@ def test_a_round_that_cannot_be_read_is_set_aside_and_blocks_nothing(
     assert spool.count() == 2
     assert spool.count_set_aside() == 1
     assert "cannot be read" in caplog.text
+
+
+def test_rounds_that_cannot_be_read_do_not_hide_those_behind_them(spool: Spool, path: Path) -> None:
+    """Fewer than asked for means: there are no more. So a whole batch of nonsense must not look like the end."""
+    spool.hold(round_of(0), boot_id="boot", monotonic_s=1.0)
+    with plain_connection(path) as vandal, vandal:
+        for boot_id in (None, "boot"):
+            vandal.executemany("insert into round (body, boot_id) values ('nonsense', ?)", [(boot_id,)] * 25)
+    spool.append(round_of(1), round_of(2))
+    spool.hold(round_of(3), boot_id="boot", monotonic_s=2.0)
+    assert rounds_in(spool, limit=1) == [round_of(1)]
+    assert rounds_in(spool, limit=10) == [round_of(1), round_of(2)]
+    assert [each.stored for each in spool.held(2)] == [round_of(0), round_of(3)]
+    assert (spool.count(), spool.count_set_aside()) == (2, 50)
 
 
 @pytest.mark.parametrize(
@@ -339,7 +360,7 @@ def test_a_read_only_disk_is_an_error_and_not_a_broken_file(spool: Spool, path: 
 
 
 def test_two_processes_may_use_one_file(spool: Spool, path: Path) -> None:
-    """The poller, and --once from cron beside it."""
+    """The poller, and whoever looks after the file by hand beside it."""
     with closing(Spool(path)) as other:
         for number in range(20):
             (spool, other)[number % 2].append(round_of(number))

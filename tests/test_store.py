@@ -21,8 +21,8 @@ import pytest
 
 from storage.database import Database
 from storage.embedded import EmbeddedServer
-from storage.errors import SpoolFullError
-from storage.records import PowerRow, Round, Row
+from storage.errors import SpoolError, SpoolFullError
+from storage.records import PowerRow, RadioEventRow, Round, Row
 from storage.spool import Spool
 from storage.store import Store
 from tests.fakes_storage import Clock, FakeDatabase, full_round, power_row, round_of
@@ -32,9 +32,16 @@ ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
 
 
 class StubbornSpool(Spool):
-    """A spool whose disk is full on demand."""
+    """A spool whose disk is full, or cannot be read, on demand."""
 
-    is_full = False
+    is_full = is_unreadable = False
+    peeks = 0
+
+    def peek(self, limit: int) -> list[tuple[int, Round]]:
+        self.peeks += 1
+        if self.is_unreadable:
+            raise SpoolError("the disk gives no answer")
+        return super().peek(limit)
 
     def append(self, *rounds: Round) -> None:
         if self.is_full:
@@ -297,6 +304,76 @@ def test_an_unusable_spool_does_not_keep_rounds_from_a_healthy_database(
     assert "cannot be used" in str(store.status().spool_error)
 
 
+def test_a_spool_that_can_be_read_again_is_delivered(
+    database: FakeDatabase, tmp_path: Path, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The directory is out of order at the start, with two rounds of the last run in it, and is mended later."""
+    caplog.set_level(logging.INFO)
+    directory = tmp_path / "data"
+    with closing(Spool(directory / "spool.sqlite3")) as last_run:
+        last_run.append(round_of(1), round_of(2))
+    directory.rename(tmp_path / "away")
+    directory.write_text("a file where the directory should be")
+    store = Store(database, Spool(directory / "spool.sqlite3"), monotonic=clock.monotonic, now=clock.now)
+    for number in range(3, 20):
+        store.write(round_of(number))  # PostgreSQL is the only safe place
+        assert database.watts()[-1] == number
+        clock.pass_s(1)
+    assert len(messages(caplog, logging.ERROR)) == 1
+    directory.unlink()
+    (tmp_path / "away").rename(directory)
+    clock.pass_s(60)
+    store.write(round_of(20))
+    assert database.watts() == [*range(3, 20), 1, 2, 20]
+    assert store.status().spool_error is None
+    assert "the spool can be read again" in messages(caplog, logging.INFO)
+
+
+def test_a_spool_that_cannot_be_read_is_tried_less_and_less_often(
+    store: Store, spool: StubbornSpool, clock: Clock
+) -> None:
+    spool.is_unreadable = True
+    tried_at, began_at = [], clock.seconds
+    for number in range(130):
+        before = spool.peeks
+        store.write(round_of(number))
+        if spool.peeks > before:
+            tried_at.append(clock.seconds - began_at)
+        clock.pass_s(1)
+    # 1, 2, 4, 8, 16, 32, then 60 seconds after the one before.
+    assert tried_at == [0, 1, 3, 7, 15, 31, 63, 123]
+
+
+def test_a_text_that_no_encoding_takes_does_not_block_the_backlog(
+    store: Store, database: FakeDatabase, clock: Clock
+) -> None:
+    database.is_away = True
+    broken_text = RadioEventRow(clock.now(), "scan", detail="a\ud800b")
+    store.write(Round((broken_text,)))
+    store.write(round_of(1))
+    database.is_away = False
+    clock.pass_s(60)
+    store.write(round_of(2))
+    assert database.rows == [broken_text, power_row(1), power_row(2)]
+
+
+def test_an_error_nobody_thought_of_keeps_the_round_and_is_logged_once(
+    store: Store, database: FakeDatabase, spool: Spool, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    def surprise(_row: Row) -> bool:
+        raise UnicodeEncodeError("ascii", "自宅", 0, 2, "ordinal not in range(128)")
+
+    database.refuses = surprise
+    for number in range(3):
+        store.write(round_of(number))
+        clock.pass_s(60)
+    assert rounds_in(spool) == [round_of(0), round_of(1), round_of(2)]
+    assert len(messages(caplog, logging.ERROR)) == 1
+    database.refuses = lambda _row: False
+    assert store.deliver() == 0
+    assert database.watts() == [0, 1, 2]
+
+
 def test_closing_with_rounds_nobody_took_says_how_many_are_lost(
     store: Store, database: FakeDatabase, spool: StubbornSpool, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -321,10 +398,10 @@ def test_a_database_that_hangs_does_not_hold_up_a_round(
 ) -> None:
     caplog.set_level(logging.INFO)
     database.answers.clear()
-    began = time.monotonic()
     for number in range(5):
-        threaded.write(round_of(number))
-    assert time.monotonic() - began < 0.2 + 1.0  # one write timeout, and what a busy machine adds
+        threaded.write(round_of(number))  # the database would hang for 30 s
+    assert not database.answers.is_set()
+    assert database.attempts == 1
     assert rounds_in(spool) == [round_of(number) for number in range(5)]
     database.answers.set()
     wait_until(lambda: threaded.status().waiting_rounds == 0 and threaded.status().away_since is None)
@@ -372,9 +449,8 @@ def test_close_ends_in_time_even_if_the_database_hangs(database: FakeDatabase, s
     wait_until(lambda: store._is_drained)
     database.answers.clear()
     store.write(round_of(1))
-    began = time.monotonic()
-    store.close(timeout_s=0.1)
-    assert time.monotonic() - began < 1.1
+    store.close(timeout_s=0.1)  # the database would hang for 30 s
+    assert not database.is_closed
     assert rounds_in(spool) == [round_of(1)]
     database.answers.set()
     store.close()
@@ -430,24 +506,19 @@ def test_two_stores_may_deliver_one_spool_and_every_row_is_there_once(database_u
     assert stored_watts(database_url) == list(range(2000))
 
 
-def test_a_weeks_outage_drains_within_five_seconds_while_rounds_stay_on_time(database_url: str, tmp_path: Path) -> None:
+def test_a_weeks_outage_drains_completely_while_rounds_go_on(database_url: str, tmp_path: Path) -> None:
+    """How long this takes is measured by tests/benchmarks."""
     spool = Spool(tmp_path / "spool.sqlite3")
     spool.append(*(Round(full_round(number).rows[:4]) for number in range(10_080)))  # 40,320 rows
     store = Store(Database.from_url(database_url, site="home"), spool)
-    began = time.monotonic()
     store.start()
-    number, longest_s = 10_080, 0.0
+    number = 10_080
     while store.status().waiting_rounds:
-        started = time.monotonic()
         store.write(Round(full_round(number).rows[:4]))
-        longest_s = max(longest_s, time.monotonic() - started)
         number += 1
         time.sleep(0.05)
-    drained_s = time.monotonic() - began
     store.close()
     assert stored_watts(database_url) == list(range(number))
-    assert longest_s < 1.0
-    assert drained_s <= 5.0
 
 
 WRITE_UNTIL_KILLED = """
