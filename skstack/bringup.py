@@ -22,6 +22,7 @@ logger = logging.getLogger(__name__)
 
 BAUD_RATES = (FACTORY_BAUD_RATE, *OTHER_BAUD_RATES)
 PROBE_TIMEOUT_S = 1.0  # SKVER is answered at once; a second covers a busy module
+_LATE_ANSWER_S = 0.5  # 0.34 s is the slowest answer to a plain command in the logs
 
 # The J11 firmware speaks binary frames, and answers any well-framed request. Source: ROHM BP35Cx-J11 UART interface.
 _J11_MAGIC_REQUEST = bytes.fromhex("D0EA83FC")
@@ -107,8 +108,8 @@ def set_up(stack: SkStack, credentials: Credentials, *, baud_rate: int = FACTORY
     Raises: SkStackError: the module refused or stopped answering.
     """
     stack.execute(commands.reset())
-    stack.execute(commands.echo_off())
-    firmware = _first(stack.execute(commands.stack_version()), StackVersion)
+    _try(stack, commands.echo_off())
+    firmware = _first(_try(stack, commands.stack_version()), StackVersion)
     info = _first(stack.execute(commands.module_info()), ModuleInfo)
     if info is None:
         raise ModuleNotAnsweringError("the module answered SKINFO without its EINFO line")
@@ -128,12 +129,13 @@ def _answers(stack: SkStack) -> bool:
     """Ask for the version, twice: the first SKVER after power-up was seen to fail (transcripts, start-up)."""
     for _ in range(2):
         try:
-            stack.execute(commands.stack_version(), timeout_s=PROBE_TIMEOUT_S)
+            if _first(stack.execute(commands.stack_version(), timeout_s=PROBE_TIMEOUT_S), StackVersion):
+                return True
         except CommandFailedError:
-            continue
+            pass
         except SkStackTimeoutError:
             return False
-        return True
+        stack.drain(_LATE_ANSWER_S)  # it was an answer to our line end; the one to SKVER must not answer what follows
     return True  # it did answer, if only FAIL
 
 
@@ -143,11 +145,13 @@ def _speaks_j11(stack: SkStack) -> bool:
     return _J11_MAGIC_ANSWER in stack.ask_raw(question, timeout_s=PROBE_TIMEOUT_S)
 
 
-def _try(stack: SkStack, command: commands.Command) -> None:
+def _try(stack: SkStack, command: commands.Command) -> list[Line]:
+    """Execute what a module need not offer; no lines where it refuses or says nothing."""
     try:
-        stack.execute(command)
-    except CommandFailedError as error:
+        return stack.execute(command)
+    except (CommandFailedError, SkStackTimeoutError) as error:
         logger.debug("not offered by this module: %s", error)
+        return []
 
 
 def _first(lines: Sequence[Line], kind: type[_LineT]) -> _LineT | None:

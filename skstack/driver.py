@@ -108,8 +108,12 @@ class SkStack:
         A device that is never quiet costs *limit_s*. Raises: PortLostError: the port is gone.
         """
         self._port.write(b"\r\n")
+        self.drain(_QUIET_S, limit_s=limit_s)
+
+    def drain(self, quiet_s: float, *, limit_s: float = 2.0) -> None:
+        """Drop what comes until nothing has come for *quiet_s*. Raises: PortLostError: the port is gone."""
         deadline = self._monotonic() + limit_s
-        while self._monotonic() < deadline and self._port.read(_QUIET_S):
+        while self._monotonic() < deadline and self._port.read(quiet_s):
             pass
         self._buffer = LineBuffer()
         self._unsolicited.clear()

@@ -16,7 +16,11 @@ from __future__ import annotations
 
 import re
 
-_KEYWORD = re.compile(rb"OK|FAIL|E(?=[A-Z]*[G-Z])[A-Z]{2,9}|SK[A-Z]{3,9}|SKLL64|[RW](?:OPT|UART)")
+# By name: a torn echo may begin with the password, and a password may look like any word.
+_KEYWORD = re.compile(
+    rb"OK|FAIL|EVENT|ERXUDP|ERXTCP|EPONG|ETCP|EADDR|ENEIGHBOR|EPANDESC|EEDSCAN|EHANDLE|EPORT|EINFO|ESREG|EVER|EAPPVER"
+    rb"|SK(?:SENDTO|JOIN|SCAN|TERM|SREG|VER|INFO|RESET|REJOIN|LL64|SETPWD|SETRBID)|[RW](?:OPT|UART)"
+)
 
 
 class SkStackError(Exception):
@@ -52,7 +56,7 @@ class MalformedLineError(SkStackError):
     def __init__(self, reason: str, raw: bytes) -> None:
         """Keep the whole line; show its length, and its first word where that is one of the module's own."""
         word = raw.split(b" ", 1)[0]
-        keyword = word.decode("ascii") if _KEYWORD.fullmatch(word) else "?"  # a torn echo may begin with the password
+        keyword = word.decode("ascii") if _KEYWORD.fullmatch(word) else "?"
         self.shown = f"{keyword!r} line of {len(raw)} bytes"
         super().__init__(f"{self.shown}: {reason}")
         self.raw = raw

@@ -209,9 +209,10 @@ def _parse_udp_header(fields: bytes) -> _UdpHeader:
 
 def _payload(printed: bytes, length: int) -> bytes:
     """Return the payload, printed as hex text or as it is. The declared *length* tells which."""
-    if len(printed) == 2 * length:
+    text = printed.rstrip(b" ")  # some firmware puts a space before the line end
+    if len(text) == 2 * length:
         try:
-            return unhexlify(printed)
+            return unhexlify(text)
         except ValueError:
             raise ValueError("payload is not hex") from None
     if len(printed) != length or printed.endswith(TRUNCATED):
@@ -228,6 +229,9 @@ def _parse_event(fields: list[str]) -> Event:
     code = EventCode(number) if number in EventCode._value2member_map_ else number
     if len(fields) == 1:
         return Event(code)
+    if len(fields[1]) == 1:  # a side without an address
+        _expect(fields, 2)
+        return Event(code, side=_short_hex(fields[1], "side"))
     address = _address(fields[1])
     match fields[2:]:
         case []:
@@ -257,7 +261,8 @@ def _parse_fail(fields: list[str]) -> StatusFail:
 def _parse_module_info(fields: list[str]) -> ModuleInfo:
     _expect(fields, 5)
     address, mac, channel, pan_id, last = fields
-    dialect = {"FFFE": Dialect.SINGLE, "0": Dialect.DUAL, "1": Dialect.DUAL}.get(last.upper())
+    # A short address, usually FFFE, stands where dual-stack firmware prints the side.
+    dialect = Dialect.SINGLE if len(last) == 4 else {"0": Dialect.DUAL, "1": Dialect.DUAL}.get(last)
     if not _HEX.fullmatch(last):
         raise ValueError("last field is not hex")
     return ModuleInfo(_address(address), _mac(mac), _hex(channel, 2, "channel"), _hex(pan_id, 4, "PAN ID"), dialect)
@@ -333,7 +338,7 @@ def _parse_pan_field(text: str) -> PanField:
     return PanField(match[1], match[2])
 
 
-_PAN_FIELD = re.compile(r"  ([A-Za-z][A-Za-z0-9 ]*):([^ ]+)")
+_PAN_FIELD = re.compile(r"  ([A-Za-z][A-Za-z0-9 ]*): ?([^ ]+)")
 
 
 def _parse_body_line(line: bytes, text: str) -> Line:

@@ -212,7 +212,12 @@ class Ladder:
         link.pana = Pana.JOINING
         started = self._monotonic()
         try:
-            link.command(lambda _: command)
+            try:
+                link.command(lambda _: command)
+            except SkStackTimeoutError:
+                link.catch_up()
+                if link.pana is Pana.JOINING:  # else EVENT 24 or 25 has come, and only the OK was lost
+                    raise
             while link.pana is Pana.JOINING:
                 if self._monotonic() - started >= self._timings.join_timeout_s:
                     raise SessionLostError(f"the meter did not answer within {self._timings.join_timeout_s:.0f} s")

@@ -24,7 +24,10 @@ _ECHO_HEADER = re.compile(rb"SKSENDTO [0-9A-Fa-f]+ [0-9A-Fa-f:]+ [0-9A-Fa-f]{4} 
 # The usual ERXUDP line, its payload printed as hex text.
 _HEX_LINE = re.compile(rb"ERXUDP (?>(?:[^ ]+ ){6,9}?[0-9A-Fa-f]{4} )[0-9A-Fa-f]*")
 # What shows, inside a binary payload, that bytes were lost and the next line has begun.
-_NEXT_LINE = re.compile(rb"\r\n(?:E[A-Z]{3,8}[ \r]|OK(?: [0-9A-F]{2})?\r|FAIL )")
+_NEXT_LINE = re.compile(
+    rb"\r\n(?:(?:EVENT|ERXUDP|ERXTCP|EINFO|ESREG|EVER|EAPPVER|EPONG|ETCP) "
+    rb"|(?:EPANDESC|EADDR|ENEIGHBOR|EEDSCAN|EHANDLE|EPORT)\r|OK(?: [0-9A-F]{2})?\r|FAIL )"
+)
 _LINE_END = re.compile(rb"[\r\n]")
 _HEX_DIGITS = b"0123456789ABCDEFabcdef"
 _CR = 0x0D

@@ -6,6 +6,7 @@ The link sends commands and watches; it decides nothing. The ladder climbs, the 
 from __future__ import annotations
 
 import logging
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from skstack.errors import CommandFailedError, PortLostError, SessionLostError
 from skstack.events import Dialect, Event, EventCode, Line, PanDescription, RegisterValue, UdpReceived
 
 logger = logging.getLogger(__name__)
+
+_LIMIT_S = 3700.0  # ARIB STD-T108 counts the sending time of an hour
 
 
 class Pana(Enum):
@@ -196,11 +199,15 @@ class Link:
 
         Raises: SkStackTimeoutError, PortLostError.
         """
-        value = self.read_register("SFB")
-        if value in ("0", "00"):
+        value = self.read_register("SFB") or ""
+        if re.fullmatch("0+", value) or self._is_limit_over():
             self._lift_limit()
-        elif value in ("1", "01"):
+        elif re.fullmatch("0*1", value):
             self._impose_limit()
+
+    def _is_limit_over(self) -> bool:
+        """Whether the hour has passed: should EVENT 33 be lost, and SFB say nothing that we understand."""
+        return self.limited_since is not None and self.monotonic() >= self.limited_since + _LIMIT_S
 
     def has_forgotten(self) -> bool:
         """Whether the module has restarted behind our back: echo on again, or the PAN ID register at its default.
@@ -210,7 +217,7 @@ class Link:
         pan_id = self.read_register("S3")
         if self._module().stack.echoes != self._echoes:
             return True
-        return pan_id == "FFFF" and self.peer is not None and self.peer.pan_id != 0xFFFF
+        return (pan_id or "").upper() == "FFFF" and self.peer is not None and self.peer.pan_id != 0xFFFF
 
     def doubt(self, reason: str) -> None:
         """Give up a session that the module may still believe in."""

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
-from skstack.echonet import METER, Frame
+from skstack.echonet import METER, Frame, encode_property_map
 from skstack.errors import FrameError
 from skstack.history import ScheduledEnergy, decode_scheduled_energy
 from skstack.properties import Epc, MeterIdentity, MeterReading, decode_clock, decode_identity, decode_reading
@@ -57,11 +57,16 @@ class Meter:
         self._monotonic = monotonic
         self._identified_session = 0
         self._export_is_silent = False
+        self._map_session = 0
+        self._get_map: frozenset[int] = frozenset()  # empty: not known
+        self._refused: set[int] = set()  # what the map offers, but the meter has not got, in this session
         self.identity: MeterIdentity | None = None
         self.last_poll: Poll | None = None
 
     def offers(self, epc: int) -> bool:
         """Whether the meter can be asked for *epc*; True while its property map is not known."""
+        if epc in self._refused:
+            return False
         return self.identity is None or not self.identity.get_map or epc in self.identity.get_map
 
     @property
@@ -82,10 +87,15 @@ class Meter:
         """
         if self.identity is None or not self.is_identified:
             session_number = self._session.link.sessions
-            values = dict(self._session.get((Epc.GET_MAP,), until=until))
-            get_map = decode_identity(values).get_map
-            asked = [epc for epc in _IDENTIFYING if not get_map or epc in get_map]
-            values.update(self._session.get(asked, until=until))
+            if self._map_session != session_number:  # kept, should a slow meter not answer the rest in this round
+                values = self._session.get((Epc.GET_MAP,), until=until)
+                self._get_map = _believable(decode_identity(values).get_map)
+                self._refused = set()
+                self._map_session = session_number
+            asked = [epc for epc in _IDENTIFYING if not self._get_map or epc in self._get_map]
+            values = self._read(asked, until)
+            if self._get_map:
+                values[Epc.GET_MAP] = encode_property_map(self._get_map - self._refused)
             identity = decode_identity(values)
             if self.identity is not None and identity.serial_number != self.identity.serial_number:
                 self._session.notifications.clear()  # told by the meter that hung there before
@@ -100,14 +110,33 @@ class Meter:
         Raises: as Session.ask: no answer by *until* (monotonic), or no link.
         """
         identity = self.identify(until=until)
-        values = self._session.get([epc for epc in _POLLED if self.offers(epc)], until=until)
+        values = self._read([epc for epc in _POLLED if self.offers(epc)], until)
         reading = decode_reading(values, identity.scale)
         if reading == MeterReading(None, None, None, None, None):
             return None
-        if Epc.EXPORT_ENERGY in values and identity.scale is not None:
+        if identity.scale is not None and (Epc.EXPORT_ENERGY in values or Epc.EXPORT_ENERGY in self._refused):
             self._export_is_silent = reading.export_kwh is None
         self.last_poll = Poll(reading, self._monotonic())
         return self.last_poll
+
+    def _read(self, epcs: Sequence[int], until: float) -> dict[int, bytes]:
+        """Read *epcs*. What does not come is asked for once more, alone; refused again, not any more in this session.
+
+        Raises: as Session.ask.
+        """
+        values = self._session.get(epcs, until=until) if epcs else {}
+        for epc in epcs:
+            if epc not in values:
+                alone = self._session.get((epc,), until=until)
+                values.update(alone)
+                if not alone:
+                    logger.log(
+                        logging.WARNING if self._get_map else logging.DEBUG,
+                        "the meter offers %02X in its property map, but has no such property",
+                        epc,
+                    )
+                    self._refused.add(epc)
+        return values
 
     def ask_aside(self, request: Frame, *, until: float, timeout_s: float | None = None) -> Frame:
         """Ask something less urgent than a poll: at *until* it is given up, and the next question need not wait for it.
@@ -160,6 +189,11 @@ class Meter:
         if export_raw is None and self.measures_export:
             return None
         return HalfHour(times.pop(), identity.scale.kwh(imported.raw), identity.scale.kwh(export_raw))
+
+
+def _believable(get_map: frozenset[int]) -> frozenset[int]:
+    """Return *get_map*, or an empty one, which means not known, if it is none that a meter can have."""
+    return get_map if Epc.ENERGY_UNIT in get_map and get_map & {Epc.POWER, Epc.IMPORT_ENERGY} else frozenset()
 
 
 def _scheduled(values: Mapping[int, bytes], epc: int) -> ScheduledEnergy | None:

@@ -27,7 +27,7 @@ from skstack.errors import (
     SkStackError,
     SkStackTimeoutError,
 )
-from skstack.events import UdpReceived
+from skstack.events import ECHONET_PORT, UdpReceived
 from skstack.keeper import KeeperTimings, LinkKeeper
 from skstack.ladder import Ladder, LadderTimings, Rung
 from skstack.link import Link, Pana, RadioEvent, Sending
@@ -36,7 +36,6 @@ from skstack.port import PortOpener
 
 logger = logging.getLogger(__name__)
 
-ECHONET_PORT = 0x0E1A  # UDP 3610; ECHONET Lite specification, part 2
 _CONTROL_BYTES = frozenset(b"\r\n \0")  # kept out of our TIDs: an echoed payload must not look like the end of a line
 
 
@@ -317,6 +316,8 @@ class Session:
         waiting_for_last = question is None or not question.tries
         if last is not None and waiting_for_last and last.is_answered_by(frame):  # too late, but now it is our turn
             self._not_before = min(self._not_before, self._monotonic() + self.timings.request_pause_s)
+        if last is not None and last.is_answered_by(frame):
+            self._unanswered = 0  # the meter is slow, not dead
         self._drop("an answer to no question of ours, or a late one")
 
     def _drop(self, reason: str) -> None:

@@ -8,7 +8,6 @@ RS-WSUHA-P and RL7023 Stick-D/DSS (tests/data/transcripts).
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum
 from ipaddress import IPv6Address
@@ -234,12 +233,8 @@ class UnknownLine:
     raw: bytes
 
     def __repr__(self) -> str:
-        keyword = _SHOWABLE_KEYWORD.match(self.raw)
-        return f"UnknownLine({keyword[0].decode('ascii') if keyword else '?'}, {len(self.raw)} bytes)"
+        return f"UnknownLine({len(self.raw)} bytes)"
 
-
-# E and letters, at least one of which no hex digit: a word that modules say, not a piece of an ID.
-_SHOWABLE_KEYWORD = re.compile(rb"E(?=[A-Z]*[G-Z])[A-Z]{2,9}(?= |$)")
 
 Line = (
     StatusOk
