@@ -261,3 +261,35 @@ def test_a_setup_shows_no_secret(caplog: pytest.LogCaptureFixture) -> None:
 
 def test_the_factory_rate_is_tried_first() -> None:
     assert BAUD_RATES == (115_200, 57_600, 38_400, 19_200, 9_600, 4_800, 2_400)  # command reference 4.36
+
+
+def test_a_late_refusal_of_our_line_end_does_not_shift_every_answer() -> None:
+    """A module 0.25 s away refuses the empty line (ER04) when SKVER is already written."""
+    script: list[Step] = [
+        Expect(b"\r\n"),
+        QUIET,
+        SKVER,
+        Reply(b"FAIL ER04\r\n"),  # to the empty line
+        Silence(0.25),
+        EVER,  # to SKVER, and dropped: it must not answer what is written next
+        Silence(0.5),
+        SKVER,
+        EVER,
+    ]
+    clock = FakeClock()
+    port = FakePort(clock, script)
+    assert wake(SkStack(port, monotonic=clock.monotonic))
+    port.assert_done()
+
+
+@pytest.mark.parametrize("answer", [Reply(b"FAIL ER04\r\n"), Silence(3.0)], ids=["refused", "ignored"])
+@pytest.mark.parametrize("command", [b"SKSREG SFE 0\r\n", b"SKVER\r\n", b"SKSREG SA2 1\r\n"])
+def test_what_a_module_need_not_offer_does_not_stop_the_setup(command: bytes, answer: Step) -> None:
+    plain = set_up_script(EINFO_DUAL, Expect(b"SKSREG SA2 1\r\n"), OK)
+    position = plain.index(Expect(command))
+    script = [*plain[: position + 1], answer, *plain[position + 2 :]]
+    clock = FakeClock()
+    port = FakePort(clock, script)
+    module = set_up(SkStack(port, monotonic=clock.monotonic), CREDENTIALS)
+    assert module.dialect is Dialect.DUAL
+    port.assert_done()
