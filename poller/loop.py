@@ -14,9 +14,9 @@ from typing import Protocol, TypeVar
 
 from poller.clock import Clock, next_tick
 from poller.sensing import Sensing
-from skstack.errors import FrameError, SkStackError
+from skstack.errors import FrameError, SessionLostError, SkStackError
 from skstack.link import RadioEvent
-from skstack.meter import Meter
+from skstack.meter import Meter, Poll
 from skstack.session import Session
 from storage.records import PowerRow, RadioEventRow, Round, Row
 
@@ -27,6 +27,7 @@ ResultT = TypeVar("ResultT")
 LATE_S = 5.0
 _LAST_MOMENT_S = 1.0  # kept free before the next tick
 _FAULT_PAUSE_S = 1.0
+_LINK_PATIENCE_S = 55.0  # a round may wait for the link, but the sensors' rows not for hours
 _SHORTEST_NAP_S = 0.01
 _SENSOR_GRACE_S = 3.5  # the slowest sensor needs 3 s to find out that it has no answer
 _SENSOR_SHARE = 0.8  # of a short interval
@@ -196,12 +197,9 @@ class Poller:
         return next_tick(now, self._interval_s) - timedelta(seconds=self._interval_s)
 
     def _poll_meter(self, tick: datetime, until: float) -> PowerRow | None:
-        if not self._session.up:
-            logger.debug("no poll: %s", self._session.link.why_silent)
-            return None
         try:
-            poll = self._meter.poll(until=until)
-        except (SkStackError, FrameError) as error:
+            poll = self._ask_meter(until)
+        except (SkStackError, FrameError, ValueError) as error:
             self._failures += 1
             self.last_failure = str(error)
             level = logging.WARNING if self._failures == 1 else logging.DEBUG
@@ -226,6 +224,20 @@ class Poller:
             reading.import_kwh,
             reading.export_kwh,
         )
+
+    def _ask_meter(self, until: float) -> Poll | None:
+        """Poll the meter; where the link is down, or goes down meanwhile, wait for it while the round has time.
+
+        Raises: as Meter.poll.
+        """
+        last_start = min(until - LATE_S, self._clock.monotonic() + _LINK_PATIENCE_S)
+        self._session.run_until_up(last_start)
+        try:
+            return self._meter.poll(until=until)
+        except SessionLostError:
+            if not self._session.run_until_up(last_start):
+                raise
+            return self._meter.poll(until=until)
 
     def _write(self, rows: list[Row]) -> None:
         rows.extend(self._duties.rows())

@@ -241,3 +241,12 @@ def test_sensors_that_are_read_late_are_not_stamped_with_the_tick(monkeypatch: p
     home.poller.run()
     assert all(real_now() + jump - row.measured_at < timedelta(hours=1) for row in home.memory.of(CpuTemperatureRow))
     assert NOON_JST not in [row.measured_at for row in home.memory.of(CpuTemperatureRow)]
+
+
+def test_a_session_that_is_lost_at_the_poll_and_back_at_once_does_not_cost_the_minute() -> None:
+    home = Home()
+    home.run_minutes(2)
+    home.module.emit_event(0x26, home.clock.time_s + 59.9)  # the meter ends the session just before the tick
+    home.run_minutes(2)
+    assert len(home.memory.of(PowerRow)) == 4
+    assert seconds_of(home.memory.of(PowerRow)) == [0, 0, 0, 0]  # joined again within the 5 s of a tick
