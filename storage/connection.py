@@ -1,4 +1,10 @@
-"""Connections to PostgreSQL: bounded in every wait, and silent about the url."""
+"""Connections to PostgreSQL: bounded in their waits, and silent about the url.
+
+One wait has no end: that for a server process that is there and does not run (stopped by a signal, or stuck in its
+disk) while a statement is under way. The timeouts of statements and locks are the server's own, and the kernel at the
+other end goes on acknowledging; over a Unix socket there is nothing to acknowledge. So nobody who must go on waits for
+a query: the Store gives its worker a time limit, and Database.close() leaves a connection in use alone.
+"""
 
 from __future__ import annotations
 
@@ -43,6 +49,7 @@ def connect(url: str) -> Connection:
     }
     try:
         connection = psycopg2.connect(make_dsn(**{**settings, **parts}))
+        connection.set_client_encoding("UTF8")  # a database in another encoding converts, or refuses a text of a row
         # Not as a start-up option: poolers between us and the server refuse those.
         with connection, connection.cursor() as cursor:
             cursor.execute("select set_config('statement_timeout', %s, false)", (f"{STATEMENT_TIMEOUT_S}s",))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shlex
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -38,6 +39,7 @@ logger = logging.getLogger(__name__)
 
 JAPAN = timezone(timedelta(hours=9), "JST")  # the zone of every meter's history; without summer time since 1951
 HALF_HOUR = timedelta(minutes=30)
+CLOSE_TIMEOUT_S = 0.5  # of the 10 s in which a signal ends the poller
 
 _FIND_SITE = "select site_id from site where name = %s"
 _ADD_SITE = "insert into site (name) values (%s) on conflict do nothing"
@@ -135,7 +137,7 @@ class Database:
     """The record in PostgreSQL, over one connection that is opened when first needed. Knows nothing of the spool.
 
     Every method may raise DatabaseAwayError; the connection is then dropped, and the next call opens a new one.
-    For one thread at a time.
+    For one thread at a time, but for close(), which any thread may call.
     """
 
     def __init__(self, connect: Callable[[], Connection], *, site: str, shown_url: str = "URL") -> None:
@@ -145,6 +147,7 @@ class Database:
         self._shown_url = shown_url
         self._connection: Connection | None = None
         self._site_id: int | None = None
+        self._in_use = threading.RLock()  # by the thread that is asking
 
     @classmethod
     def from_url(cls, url: str, *, site: str) -> Database:
@@ -197,7 +200,20 @@ class Database:
         return str(version[0]) if version else ""
 
     def close(self) -> None:
-        """Close the connection; the next call would open a new one."""
+        """Close the connection; the next call would open a new one.
+
+        Returns within CLOSE_TIMEOUT_S: a connection over which another thread asks that long is left to the end of the
+        process, since psycopg2 would wait for the answer without a limit.
+        """
+        if not self._in_use.acquire(timeout=CLOSE_TIMEOUT_S):
+            logger.info("%s still owes an answer; the connection ends with the process", self._shown_url)
+            return
+        try:
+            self._drop()
+        finally:
+            self._in_use.release()
+
+    def _drop(self) -> None:
         if self._connection is not None:
             with suppress(psycopg2.Error):
                 self._connection.close()
@@ -210,23 +226,31 @@ class Database:
 
         Raises: DatabaseAwayError: whatever goes wrong that is not a row's fault.
         """
-        try:
+        with self._in_use, self._explaining():
             if self._connection is None:
                 self._connection = self._connect()
             if needs_site and self._site_id is None:
                 # In a transaction of its own: the site stays where the rows after it are refused.
-                with self._connection, self._connection.cursor() as cursor:
-                    self._site_id = _find_or_add_site(cursor, self._site)
+                try:
+                    with self._connection, self._connection.cursor() as cursor:
+                        self._site_id = _find_or_add_site(cursor, self._site)
+                except _REFUSALS as err:  # such as a name that the encoding of the database has no letters for
+                    raise DatabaseAwayError(f"the site {self._site!r} cannot be stored: {one_line(err)}") from err
             with self._connection, self._connection.cursor() as cursor:
                 yield cursor, self._site_id or 0
+
+    @contextmanager
+    def _explaining(self) -> Iterator[None]:
+        """Let through what is a row's fault; drop the connection for all else, and say what is wrong with it."""
+        try:
+            yield
         except (psycopg2.errors.UndefinedTable, psycopg2.errors.UndefinedColumn) as err:
-            self.close()
+            self._drop()
             raise self._missing_tables(one_line(err)) from err
         except psycopg2.Error as err:
-            # A foreign key is broken where the site was removed under us: no row is to blame.
-            if isinstance(err, _REFUSALS) and not isinstance(err, psycopg2.errors.ForeignKeyViolation):
+            if _is_fault_of_a_row(err):
                 raise
-            self.close()
+            self._drop()
             # Rolling back on a lost connection fails as well, and hides why it was lost.
             why = err.__context__ if isinstance(err.__context__, psycopg2.Error) else err
             raise DatabaseAwayError(f"{self._shown_url}: {one_line(why)}") from err
@@ -234,6 +258,15 @@ class Database:
     def _missing_tables(self, what: str) -> MissingTablesError:
         path, url = shlex.quote(str(init_sql_path())), shlex.quote(self._shown_url)
         return MissingTablesError(f"tables are missing ({what}); run: psql -1 -v ON_ERROR_STOP=1 -f {path} {url}")
+
+
+def _is_fault_of_a_row(err: Exception) -> bool:
+    """Tell what a row will always be refused for from what somebody has to put right in the database."""
+    if isinstance(err, psycopg2.errors.ForeignKeyViolation):  # the site was removed under us
+        return False
+    if isinstance(err, psycopg2.errors.CheckViolation) and err.diag.constraint_name is None:  # no partition for it
+        return False
+    return isinstance(err, _REFUSALS)
 
 
 def _find_or_add_site(cursor: Cursor, name: str) -> int:
@@ -265,9 +298,9 @@ def _insert_one_by_one(cursor: Cursor, site_id: int, rows: Sequence[Row]) -> tup
         cursor.execute("savepoint one_row")
         try:
             _insert_by_table(cursor, site_id, [row])
-        except psycopg2.errors.ForeignKeyViolation:
-            raise
         except _REFUSALS as err:
+            if not _is_fault_of_a_row(err):
+                raise
             cursor.execute("rollback to savepoint one_row")
             refused.append(RefusedRow(row, one_line(err)))
         cursor.execute("release savepoint one_row")

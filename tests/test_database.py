@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
+import signal
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -169,10 +172,8 @@ def test_a_lock_that_is_held_makes_it_away_not_stuck(
     database.close()
     with closing(psycopg2.connect(connection.dsn)) as blocker, blocker.cursor() as cursor:
         cursor.execute("lock table power in access exclusive mode")
-        began = time.monotonic()
         with pytest.raises(DatabaseAwayError, match="lock timeout"):
             database.write([round_of(2)])
-        assert time.monotonic() - began < 5
 
 
 def test_every_wait_of_a_connection_is_bounded(database_url: str) -> None:
@@ -190,6 +191,91 @@ def test_what_the_url_says_goes_before_our_own_settings(database_url: str) -> No
     with closing(connect(f"{database_url}&application_name=shed&connect_timeout=3")) as connection:
         parameters = connection.get_dsn_parameters()
     assert (parameters["application_name"], parameters["connect_timeout"]) == ("shed", "3")
+
+
+@pytest.fixture(params=["SQL_ASCII", "LATIN1"])
+def database_in_another_encoding(request: pytest.FixtureRequest, postgres_server: EmbeddedServer) -> Iterator[str]:
+    name = f"test_{request.param.lower()}"
+    with closing(psycopg2.connect(postgres_server.url("postgres"))) as administrator:
+        administrator.autocommit = True
+        with administrator.cursor() as cursor:
+            cursor.execute(f"create database {name} template template0 encoding {request.param} locale 'C'")
+            with closing(psycopg2.connect(postgres_server.url(name))) as owner, owner, owner.cursor() as tables:
+                tables.execute(init_sql_path().read_text("utf-8").encode())
+            yield postgres_server.url(name)
+            cursor.execute(f"drop database {name} with (force)")
+
+
+def test_a_database_in_another_encoding_takes_what_its_letters_can_say(database_in_another_encoding: str) -> None:
+    """2713, a check mark, is in no LATIN1; SQL_ASCII takes any bytes."""
+    with closing(Database.from_url(database_in_another_encoding, site="maison d'été")) as database:
+        refused = database.write([full_round(1)])
+    assert [type(each.row) for each in refused] == ([RadioEventRow] if "latin1" in database_in_another_encoding else [])
+    with closing(connect(database_in_another_encoding)) as connection:
+        assert select(connection, "select name, power_w from power join site using (site_id)") == [("maison d'été", 1)]
+
+
+def test_a_site_that_the_database_has_no_letters_for_keeps_the_rounds_waiting(
+    database_in_another_encoding: str,
+) -> None:
+    with closing(Database.from_url(database_in_another_encoding, site="自宅")) as database:
+        if "sql_ascii" in database_in_another_encoding:
+            assert database.write([round_of(1)]) == ()
+            return
+        for _ in range(2):
+            with pytest.raises(DatabaseAwayError, match=r"the site '自宅' cannot be stored: .*LATIN1"):
+                database.write([round_of(1)])
+
+
+@pytest.mark.parametrize("site", ["", "a\0b", "a\ud800b"])
+def test_a_site_that_no_database_takes_blames_no_row(database_url: str, site: str) -> None:
+    with (
+        closing(Database.from_url(database_url, site=site)) as database,
+        pytest.raises(DatabaseAwayError, match="cannot be stored"),
+    ):
+        database.write([round_of(1)])
+
+
+def test_rows_without_a_partition_wait_until_there_is_one(database: Database, connection: Any) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("alter table power rename to all_power")
+        cursor.execute("create table power (like all_power) partition by range (measured_at)")
+    # Behind a row that is refused for what it says: then the rows are tried one by one.
+    for rounds in ([round_of(1)], [Round((RadioEventRow(FIRST_AT, "a\0b"), power_row(1)))]):
+        with pytest.raises(DatabaseAwayError, match="no partition"):
+            database.write(rounds)
+    with connection.cursor() as cursor:
+        cursor.execute("create table later partition of power default")
+    assert database.write([round_of(1)]) == ()
+    assert select(connection, "select power_w from power") == [(1,)]
+
+
+def test_closing_leaves_a_connection_alone_over_which_another_thread_asks(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server process that was frozen in mid-statement: psycopg2 itself would wait for it without end."""
+    monkeypatch.setattr("storage.database.CLOSE_TIMEOUT_S", 0.1)
+    with database.transaction() as (cursor, _):
+        cursor.execute("select pg_backend_pid()")
+        found = cursor.fetchone()
+    assert found is not None
+    os.kill(found[0], signal.SIGSTOP)
+    asking = threading.Thread(target=database.check)
+    asking.start()
+    try:
+        while database._in_use.acquire(blocking=False):
+            database._in_use.release()
+            time.sleep(0.005)
+        closing_it = threading.Thread(target=database.close)
+        closing_it.start()
+        closing_it.join(20)
+        assert not closing_it.is_alive()
+        assert asking.is_alive()
+    finally:
+        os.kill(found[0], signal.SIGCONT)
+        asking.join(20)
+    database.close()
+    assert database.write([round_of(1)]) == ()
 
 
 def test_missing_tables_come_with_the_exact_command(empty_database_url: str) -> None:
@@ -316,38 +402,3 @@ def test_meters_and_holes_are_those_of_the_own_site(database_url: str, database:
         assert shed.latest_meter() is not None
     assert database.latest_meter() is None
     assert len(database.energy_holes(0, now=datetime(2024, 3, 1, 0, 0, tzinfo=UTC))) == 19
-
-
-def test_a_round_costs_at_most_twice_the_processor_of_bare_inserts(database: Database, connection: Any) -> None:
-    """Five rows in one committed transaction, the better of three runs of each."""
-    site = select(connection, "insert into site (name) values ('bare') returning site_id")[0][0]
-    rounds = 200
-    connection.autocommit = False
-
-    def ours(offset: int) -> None:
-        for number in range(rounds):
-            database.write([Round(full_round(offset + number).rows[:5])])
-
-    def bare(offset: int) -> None:
-        for number in range(rounds):
-            power, cpu, co2, bme280, event = full_round(offset + number).rows[:5]
-            assert not isinstance(power, MeterRow | EnergyRow)
-            with connection, connection.cursor() as cursor:
-                for table, row in (("power", power), ("cpu_temperature", cpu), ("co2", co2), ("bme280", bme280)):
-                    names = row.__slots__
-                    marks = ", ".join(["%s"] * (len(names) + 1))
-                    statement = f"insert into {table} (site_id, {', '.join(names)}) values ({marks})"
-                    cursor.execute(statement, (site, *(getattr(row, name) for name in names)))
-                assert isinstance(event, RadioEventRow)
-                cursor.execute(
-                    "insert into radio_event (site_id, happened_at, kind) values (%s, %s, %s)",
-                    (site, event.happened_at, event.kind),
-                )
-
-    spent: dict[str, list[float]] = {"ours": [], "bare": []}
-    for turn in range(3):
-        for name, work in (("ours", ours), ("bare", bare)):
-            began = time.process_time()
-            work(turn * rounds)
-            spent[name].append(time.process_time() - began)
-    assert min(spent["ours"]) <= 2 * min(spent["bare"])
