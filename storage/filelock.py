@@ -10,7 +10,10 @@ from pathlib import Path
 
 
 class FileLock:
-    """An advisory lock (flock) on a file, exclusive or shared. It ends with its process, also by kill -9."""
+    """An advisory lock (flock) on a file, exclusive or shared. It ends with its process, also by kill -9.
+
+    A program that is handed fileno() holds the lock as well, until it and all its children have ended.
+    """
 
     def __init__(
         self,
@@ -44,6 +47,15 @@ class FileLock:
                 self._sleep(0.02)
             else:
                 return True
+
+    def fileno(self) -> int:
+        """Give the descriptor to hand on while the lock is held.
+
+        Raises: ValueError: it is not held.
+        """
+        if self._fd is None:
+            raise ValueError(f"{self.path} is not locked")
+        return self._fd
 
     def release(self) -> None:
         """Give the lock back; harmless where it is not held."""

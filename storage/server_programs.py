@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from storage.errors import EmbeddedServerError
+from storage.filelock import FileLock
 
 logger = logging.getLogger(__name__)
 
@@ -32,13 +33,16 @@ SERVER_ACCOUNTS = ("daemon", "nobody")
 def installed_programs() -> dict[int, Path]:
     """Find the directories of programs by PostgreSQL major version; one wheel ships several.
 
-    Raises: EmbeddedServerError: the wheel is not installed, or has no programs for this machine.
+    Raises: EmbeddedServerError: the wheel is not installed, or its programs do not run on this machine.
     """
     spec = importlib.util.find_spec(WHEEL)  # finds a top-level package without importing it
     places = [Path(place) for place in (spec.submodule_search_locations or ())] if spec else []
     found: dict[int, Path] = {}
     for postgres in (path for place in places for path in sorted(place.glob("pginstall*/bin/postgres"))):
-        shown = subprocess.run([postgres, "--version"], capture_output=True, text=True, timeout=PROBE_TIMEOUT_S)
+        try:
+            shown = subprocess.run([postgres, "--version"], capture_output=True, text=True, timeout=PROBE_TIMEOUT_S)
+        except (OSError, subprocess.TimeoutExpired) as err:
+            raise EmbeddedServerError(f"the embedded PostgreSQL does not run on this machine: {err}") from err
         if version := re.search(r"\(PostgreSQL\) (\d+)", shown.stdout):
             found[int(version[1])] = postgres.parent
     if not found:
@@ -56,8 +60,8 @@ class ServerPrograms:
     directory: Path
     run_as: tuple[str, ...]
 
-    def run(self, program: str, *arguments: str, cwd: Path, timeout_s: float) -> None:
-        """Run one program to its end.
+    def run(self, program: str, *arguments: str, cwd: Path, timeout_s: float, holding: FileLock) -> None:
+        """Run one program to its end; it and what it leaves running are *holding* the lock as well.
 
         Raises: EmbeddedServerError: it failed, or took longer than *timeout_s* seconds; with what it said last.
         """
@@ -74,6 +78,7 @@ class ServerPrograms:
                     stdout=said,
                     stderr=subprocess.STDOUT,
                     timeout=timeout_s,
+                    pass_fds=(holding.fileno(),),
                 )
             except (OSError, subprocess.TimeoutExpired) as err:
                 raise EmbeddedServerError(f"{program} of the embedded PostgreSQL did not run: {err}") from err

@@ -17,13 +17,15 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 import psycopg2
 import pytest
 
 from storage.database import Database
 from storage.embedded import EmbeddedServer
-from storage.errors import DatabaseAwayError, EmbeddedServerError
+from storage.errors import DatabaseAwayError, EmbeddedServerError, StorageError
+from storage.filelock import FileLock
 from storage.schema import init_sql_path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -91,6 +93,33 @@ def kill_server(data_dir: Path) -> None:
             with suppress(ProcessLookupError):
                 os.kill(process, signal.SIGKILL)
         time.sleep(0.02)
+
+
+def wait_until_stopped(data_dir: Path) -> None:
+    deadline = time.monotonic() + 20
+    while server_processes(data_dir):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def wait_for_process(name: str, directory: Path) -> int:
+    """Give the number of the process of that name at work in *directory*, as soon as there is one."""
+    deadline = time.monotonic() + 20
+    while True:
+        for process in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):
+                if (process / "cwd").readlink() == directory and (process / "comm").read_text().strip() == name:
+                    return int(process.name)
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+@contextmanager
+def closing_lock(lock: FileLock) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 USE_UNTIL_TOLD = """
@@ -316,6 +345,99 @@ def test_tables_follow_a_new_init_sql_and_are_left_alone_otherwise(
     with EmbeddedServer(data_dir, fsync=False) as server:
         assert ask(server.url(), "select to_regclass('energy_day')") == "energy_day"
         assert ask(server.url(), "select count(remark) from site") == 0
+
+
+def test_a_process_of_the_server_that_cannot_be_seen_keeps_another_from_being_started(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of a container that shares the directory: its processes are not in /proc, its lock is there all the same."""
+    monkeypatch.setattr("storage.embedded.START_TIMEOUT_S", 0.2)
+    recorded = data_dir / "postgresql" / "data" / "postmaster.pid"
+    recorded.write_text("7\n")
+    lock = FileLock(data_dir / "postgresql" / "server.lock")
+    assert lock.acquire()
+    with closing_lock(lock), pytest.raises(EmbeddedServerError, match="does not answer"):
+        EmbeddedServer(data_dir, fsync=False).start()
+    assert recorded.read_text() == "7\n"
+
+
+def test_the_server_holds_its_lock_until_its_last_process_has_ended(data_dir: Path) -> None:
+    with another_user(data_dir) as poller:
+        poller.kill()
+        poller.wait()
+    lock = FileLock(data_dir / "postgresql" / "server.lock")
+    with closing_lock(lock):
+        assert not lock.acquire()
+        kill_server(data_dir)
+        assert lock.acquire(timeout_s=20)
+
+
+def test_an_initdb_whose_starter_was_killed_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is frozen here in mid-work; what it is writing must not be removed under it."""
+    home = tmp_path / "postgresql"
+    command = [sys.executable, "-c", textwrap.dedent(USE_UNTIL_TOLD), str(tmp_path)]
+    with subprocess.Popen(command, env=ENVIRONMENT, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as poller:
+        initdb = wait_for_process("initdb", home)
+        os.kill(initdb, signal.SIGSTOP)
+        poller.kill()
+    (home / "data.new").mkdir(exist_ok=True)
+    with monkeypatch.context() as impatient:
+        impatient.setattr("storage.embedded.START_TIMEOUT_S", 0.2)
+        with pytest.raises(EmbeddedServerError, match="does not answer"):
+            EmbeddedServer(tmp_path, fsync=False).start()
+    assert (home / "data.new").exists()
+    os.kill(initdb, signal.SIGCONT)
+    with EmbeddedServer(tmp_path, fsync=False) as server:
+        assert ask(server.url(), "select 1") == 1
+    assert not (home / "data.new").exists()
+
+
+def test_a_server_that_does_not_stop_is_told_to_and_left(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is frozen here, and would be waited for without end."""
+    monkeypatch.setattr("storage.embedded.CLOSE_TIMEOUT_S", 0.3)
+    server = EmbeddedServer(data_dir, fsync=False)
+    server.start()
+    postmaster = int((data_dir / "postgresql" / "data" / "postmaster.pid").read_text().split("\n", 1)[0])
+    os.kill(postmaster, signal.SIGSTOP)
+    server.close()
+    assert "left to its next user: it was told to stop" in caplog.text
+    os.kill(postmaster, signal.SIGCONT)
+    with EmbeddedServer(data_dir, fsync=False) as next_user:  # comes while it stops
+        assert ask(next_user.url(), "select 1") == 1
+    wait_until_stopped(data_dir)
+
+
+def test_closing_does_not_wait_long_for_a_process_that_is_starting_the_server(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("storage.embedded.CLOSE_TIMEOUT_S", 0.1)
+    server = EmbeddedServer(data_dir, fsync=False)
+    server.start()
+    lock = FileLock(data_dir / "postgresql" / "start.lock")
+    assert lock.acquire()
+    with closing_lock(lock):
+        server.close()
+    assert "left to its next user: another process is starting or stopping it" in caplog.text
+    assert server_processes(data_dir) != []
+
+
+@pytest.mark.parametrize("failure", [OSError(8, "Exec format error"), subprocess.TimeoutExpired("postgres", 10.0)])
+def test_programs_that_do_not_run_on_this_machine_are_an_error_of_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failure: Exception
+) -> None:
+    monkeypatch.setattr("storage.server_programs.subprocess.run", MagicMock(side_effect=failure))
+    with pytest.raises(EmbeddedServerError, match="does not run on this machine"):
+        EmbeddedServer(tmp_path).start()
+
+
+def test_an_init_sql_that_is_missing_is_an_error_of_the_server(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "storage.embedded.init_sql_path", MagicMock(side_effect=StorageError("init.sql is missing from here"))
+    )
+    with pytest.raises(EmbeddedServerError, match="is missing from here"):
+        EmbeddedServer(data_dir, fsync=False).start()
 
 
 def test_a_missing_wheel_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
