@@ -6,16 +6,34 @@ process is power_consumption.py itself with every sensor asked for, reading each
 
 from __future__ import annotations
 
+import importlib
 import subprocess
 import tempfile
 import time
-from contextlib import ExitStack, closing
+from collections.abc import Callable
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
 import psycopg2
 
+from poller.duties import MeterDuties
+from poller.inquiry import ask_inline
+from poller.loop import Poller, RadioLog
+from poller.sensing import InlineSensing
+from skstack.household import Household
+from skstack.meter import Meter
+from skstack.session import Session
+from skstack.simulated_meter import SimulatedMeter
+from skstack.simulated_models import INSTANT
+from skstack.simulated_port import SimulatedPort, VirtualClock
+from skstack.simulator import SimulatedModule
+from storage.database import Database
+from storage.records import Round
+from storage.spool import Spool
+from storage.store import Store
 from tests.benchmarks import household, servers
+from tests.benchmarks.bench_round import sensors
 from tests.benchmarks.figure import Figure
 from tests.benchmarks.measuring import counted, resident_mb, result_of, script
 
@@ -26,6 +44,7 @@ MOST_MB = 40.0
 PROCESS_ROUNDS = 30
 START = datetime(2026, 6, 1, 2, 59, 30, tzinfo=UTC)
 INTERVAL_S = 60
+IMPORTED_BY_THE_POLLER = ("power_consumption", "poller.running", "serial", "smbus2")
 
 
 def figures(effort: float) -> list[Figure]:
@@ -58,87 +77,80 @@ def _pair(value: object) -> tuple[float, float]:
 
 def resident_after(url: str, early: int, late: int) -> tuple[float, float]:
     """Take *late* rounds in virtual time; return the resident MB after *early* and after all."""
-    import serial  # noqa: F401
-    import smbus2  # noqa: F401
+    for name in IMPORTED_BY_THE_POLLER:
+        importlib.import_module(name)
+    clock = VirtualClock(START)
+    module = SimulatedModule(SimulatedMeter(Household.typical(since=START.timestamp() - 86_400)), timing=INSTANT)
+    with tempfile.TemporaryDirectory() as directory:
+        spool = Spool(Path(directory, "spool.sqlite3"))
+        database, queries = (Database.from_url(url, site="home") for _ in range(2))
+        store = Store(database, spool, monotonic=clock.monotonic, now=clock.now)
+        watched = Watched(store, module, early)
+        poller = _poller(clock, module, watched, queries, Path(directory), until=lambda: watched.rounds >= late)
+        poller.run()
+        late_mb = resident_mb()
+        queries.close()
+        store.close()
+    return watched.early_mb, late_mb
 
-    import poller.running  # noqa: F401
-    import power_consumption  # noqa: F401 - what the poller's process imports is in its memory
-    from poller.duties import MeterDuties
-    from poller.inquiry import ask_inline
-    from poller.loop import Poller, RadioLog
-    from poller.sensing import InlineSensing
-    from skstack.household import Household
-    from skstack.meter import Meter
-    from skstack.session import Session
-    from skstack.simulated_meter import SimulatedMeter
-    from skstack.simulated_models import INSTANT
-    from skstack.simulated_port import SimulatedPort, VirtualClock
-    from skstack.simulator import SimulatedModule
-    from storage.database import Database
-    from storage.records import Round
-    from storage.spool import Spool
-    from storage.store import Store
-    from tests.benchmarks.bench_round import sensors
 
-    class Watched:
-        """The store; counts the rounds of the meter and ends the run."""
+class Watched:
+    """The store, with the poller's rounds counted; what the duties write goes past it."""
 
-        def __init__(self, store: Store) -> None:
-            self._store = store
-            self.rounds = 0
-            self.early_mb = 0.0
+    def __init__(self, store: Store, module: SimulatedModule, early: int) -> None:
+        self.store = store
+        self._module = module
+        self._early = early
+        self.rounds = 0
+        self.early_mb = 0.0
 
-        def write(self, rounds: Round, /) -> None:
-            self._store.write(rounds)
-            module.sends.clear()  # the checker's record of the simulation
-            self.rounds += 1
-            if self.rounds == early:
-                self.early_mb = resident_mb()
+    def write(self, rounds: Round, /) -> None:
+        self.store.write(rounds)
+        self._module.sends.clear()  # the simulation's own record of what it was asked
+        self.rounds += 1
+        if self.rounds == self._early:
+            self.early_mb = resident_mb()
 
-    with ExitStack() as stack:
-        directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        clock = VirtualClock(START)
-        module = SimulatedModule(SimulatedMeter(Household.typical(since=START.timestamp() - 86_400)), timing=INSTANT)
-        session = Session(
-            lambda _baud_rate: SimulatedPort(module, clock),
-            household.CREDENTIALS,
-            monotonic=clock.monotonic,
-            sleep=clock.sleep,
-        )
-        meter = Meter(session, monotonic=clock.monotonic)
-        queries = Database.from_url(url, site="home")
-        stack.callback(queries.close)
-        store = Store(
-            Database.from_url(url, site="home"),
-            Spool(directory / "spool.sqlite3"),
-            monotonic=clock.monotonic,
-            now=clock.now,
-        )
-        stack.callback(store.close)
-        watched = Watched(store)
-        radio_log = RadioLog(clock.now)
-        Poller(
-            session,
-            meter,
-            [InlineSensing(source) for source in sensors(directory)],
-            watched,
-            clock=clock,
-            interval_s=INTERVAL_S,
-            duties=MeterDuties(
-                session,
-                meter,
-                queries,
-                store.write,
-                clock=clock,
-                interval_s=INTERVAL_S,
-                timeout_s=session.timings.answer_timeout_s,
-                history_pause_s=10.0,
-                ask=ask_inline,
-            ),
-            radio_log=radio_log,
-            should_stop=lambda: watched.rounds >= late,
-        ).run()
-        return watched.early_mb, resident_mb()
+
+def _poller(
+    clock: VirtualClock,
+    module: SimulatedModule,
+    store: Watched,
+    queries: Database,
+    directory: Path,
+    *,
+    until: Callable[[], bool],
+) -> Poller:
+    """Wire a poller with all its duties and sensors to the simulated household."""
+    session = Session(
+        lambda _baud_rate: SimulatedPort(module, clock),
+        household.CREDENTIALS,
+        monotonic=clock.monotonic,
+        sleep=clock.sleep,
+    )
+    meter = Meter(session, monotonic=clock.monotonic)
+    duties = MeterDuties(
+        session,
+        meter,
+        queries,
+        store.store.write,
+        clock=clock,
+        interval_s=INTERVAL_S,
+        timeout_s=session.timings.answer_timeout_s,
+        history_pause_s=10.0,
+        ask=ask_inline,
+    )
+    return Poller(
+        session,
+        meter,
+        [InlineSensing(source) for source in sensors(directory)],
+        store,
+        clock=clock,
+        interval_s=INTERVAL_S,
+        duties=duties,
+        radio_log=RadioLog(clock.now),
+        should_stop=until,
+    )
 
 
 def _process_mb(url: str, rounds: int) -> float:

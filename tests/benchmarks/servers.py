@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -12,7 +13,7 @@ import psycopg2
 
 from storage.embedded import EmbeddedServer
 from storage.schema import init_sql_path
-from storage.server_programs import installed_programs, programs_for
+from storage.server_programs import ServerPrograms, installed_programs, programs_for
 
 SYSTEM_PROGRAMS = Path("/usr/lib/postgresql/15/bin")
 TIMEOUT_S = 60.0
@@ -44,17 +45,23 @@ def system_url(*, connections: int) -> Iterator[str]:
         home = Path(directory)
         installed = installed_programs()
         programs = programs_for(SYSTEM_PROGRAMS if SYSTEM_PROGRAMS.exists() else installed[max(installed)], home)
-        programs.run("initdb", "-D", "data", "-U", "postgres", "-A", "trust", cwd=home, timeout_s=TIMEOUT_S)
+        _run(programs, home, "initdb", "-U", "postgres", "-A", "trust")
         with (home / "data" / "postgresql.conf").open("a", encoding="utf-8") as settings:
             settings.write(SETTINGS.format(directory=directory, connections=connections))
-        programs.run("pg_ctl", "start", "-w", "-D", "data", "-l", "server.log", "-s", cwd=home, timeout_s=TIMEOUT_S)
+        _run(programs, home, "pg_ctl", "start", "-w", "-l", "server.log")
         try:
             url = f"postgresql://postgres@/postgres?host={quote(directory, safe='')}"
             with closing(psycopg2.connect(url)) as connection, connection, connection.cursor() as cursor:
                 cursor.execute(init_sql_path().read_text("utf-8"))
             yield url
         finally:
-            programs.run("pg_ctl", "stop", "-m", "immediate", "-D", "data", "-s", cwd=home, timeout_s=TIMEOUT_S)
+            _run(programs, home, "pg_ctl", "stop", "-m", "immediate")
+
+
+def _run(programs: ServerPrograms, home: Path, program: str, *arguments: str) -> None:
+    """Run a program of PostgreSQL on the cluster in *home*."""
+    command = [*programs.run_as, str(programs.directory / program), *arguments, "-D", "data"]
+    subprocess.run(command, cwd=home, stdout=subprocess.DEVNULL, timeout=TIMEOUT_S, check=True)
 
 
 def version_of(url: str) -> str:
