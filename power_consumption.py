@@ -9,8 +9,8 @@ import argparse
 import sys
 from gettext import gettext as _
 
-from poller import translation
-from poller.version import VERSION
+from commandline import translation
+from commandline.version import VERSION
 
 TYPE_CHECKING = False  # as in typing, which takes longer to import than argparse
 if TYPE_CHECKING:

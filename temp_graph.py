@@ -7,7 +7,7 @@ import sys
 from gettext import gettext as _
 
 from charts import arguments
-from poller import translation
+from commandline import translation
 
 TYPE_CHECKING = False  # as in typing, which takes longer to import than argparse
 if TYPE_CHECKING:

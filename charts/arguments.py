@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from gettext import gettext as _
 
-from poller.version import VERSION
+from commandline.version import VERSION
 
 
 def parser(prog: str, description: str) -> argparse.ArgumentParser:

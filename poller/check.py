@@ -16,13 +16,13 @@ from functools import partial
 from pathlib import Path
 from typing import TextIO
 
+from commandline.version import VERSION
 from poller.checks_radio import RadioCheck, RadioTimings
 from poller.checks_record import DatabaseCheck, check_data_dir, secrets_of
 from poller.checks_report import CheckFailedError, Report, StoppedError
 from poller.clock import Clock, SystemClock
 from poller.sensing import Source
 from poller.stop import StopSignal
-from poller.version import VERSION
 from poller.wiring import Sensors, StartError, only_poller, sources
 from settings import Settings
 from storage.records import Bme280Row, Co2Row, CpuTemperatureRow, Row

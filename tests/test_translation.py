@@ -15,7 +15,7 @@ from babel.messages.mofile import read_mo, write_mo
 from babel.messages.pofile import read_po
 
 ROOT = Path(__file__).parent.parent
-CATALOGUE = ROOT / "poller" / "locale" / "ja" / "LC_MESSAGES" / "power_consumption.po"
+CATALOGUE = ROOT / "commandline" / "locale" / "ja" / "LC_MESSAGES" / "power_consumption.po"
 SOURCES = ("power_consumption.py", "power_graph.py", "temp_graph.py", "charts/arguments.py")
 
 

@@ -1,7 +1,7 @@
 """The command lines in Japanese where the locale is Japanese, in English elsewhere.
 
 The catalogue also translates the words of argparse, which asks the same domain. After a change of the .po file:
-pybabel compile -D power_consumption -d poller/locale
+pybabel compile -D power_consumption -d commandline/locale
 """
 
 from __future__ import annotations
