@@ -18,6 +18,7 @@ from typing import TypeVar
 from storage.errors import SpoolError, SpoolFullError
 from storage.records import Round
 from storage.rows_json import round_from_json, round_to_json
+from storage.salvage import copy_readable_rounds, lenient_text
 
 logger = logging.getLogger(__name__)
 
@@ -80,7 +81,7 @@ class Spool:
 
     The file is opened when first needed, and again after a failure. Threads and processes may share it. Every method
     may raise SpoolError (SpoolFullError where the disk is full); what is in the file is kept. A broken file is moved
-    aside and reported, and a new one begun.
+    aside and reported, and a new one begun with the rounds that can be read in it.
     """
 
     def __init__(self, path: Path, *, now: Callable[[], datetime] = _utc_now) -> None:
@@ -175,7 +176,7 @@ class Spool:
                 except sqlite3.Error as err:
                     if _code(err) not in _BROKEN:
                         raise
-                    self._move_aside(err)
+                    self._salvage(self._move_aside(err))
                 return self._attempt(work)
             except (sqlite3.Error, OSError) as err:
                 if isinstance(err, SpoolError):
@@ -199,6 +200,7 @@ class Spool:
         connection = sqlite3.connect(
             self._path, timeout=BUSY_TIMEOUT_S, isolation_level="IMMEDIATE", check_same_thread=False
         )
+        connection.text_factory = lenient_text
         try:
             connection.execute("pragma journal_mode = wal")
             connection.execute("pragma synchronous = full")
@@ -221,7 +223,7 @@ class Spool:
                 self._connection.close()
             self._connection = None
 
-    def _move_aside(self, reason: Exception) -> None:
+    def _move_aside(self, reason: Exception) -> Path:
         """Rename the file and its log, with the date; nothing is deleted."""
         self._disconnect()
         stem = f"{self._path.stem}-broken-{self._now():%Y%m%dT%H%M%S%fZ}{self._path.suffix}"
@@ -230,6 +232,15 @@ class Spool:
                 Path(f"{self._path}{ending}").rename(self._path.with_name(stem + ending))
         self._removed_up_to = 0
         logger.error("the spool is broken (%s): it was moved to %s, a new one is begun", reason, stem)
+        return self._path.with_name(stem)
+
+    def _salvage(self, broken: Path) -> None:
+        try:
+            copied = self._attempt(partial(copy_readable_rounds, broken))
+        except sqlite3.Error as err:
+            logger.error("the rounds in %s cannot be copied: %s", broken.name, err)
+        else:
+            logger.info("%d rounds could be read in %s and still wait", copied, broken.name)
 
     def _explained(self, err: Exception) -> SpoolError:
         if _code(err) == sqlite3.SQLITE_FULL or getattr(err, "errno", None) in (errno.ENOSPC, errno.EDQUOT):

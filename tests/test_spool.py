@@ -160,10 +160,12 @@ def test_a_round_that_cannot_be_read_is_set_aside_and_blocks_nothing(
     spool.append(round_of(1))
     with plain_connection(path) as vandal, vandal:
         vandal.execute("insert into round (body) values ('[[\"power\", {}]]')")
+        vandal.execute("insert into round (body) values (cast(x'22ff22' as text))")  # no UTF-8
+        vandal.execute("insert into round (body) values (x'80')")
     spool.append(round_of(2))
     assert rounds_in(spool) == [round_of(1), round_of(2)]
     assert spool.count() == 2
-    assert spool.count_set_aside() == 1
+    assert spool.count_set_aside() == 3
     assert "cannot be read" in caplog.text
 
 
@@ -209,6 +211,41 @@ def test_a_file_that_breaks_while_it_is_open_is_moved_aside_too(spool: Spool, pa
     spool.append(round_of(1))
     assert rounds_in(spool) == [round_of(1)]
     assert len(list(path.parent.glob("spool-broken-*.sqlite3"))) == 1
+
+
+def test_the_readable_rounds_of_a_broken_file_go_on_in_the_new_one(spool: Spool, path: Path) -> None:
+    """One page of 4096 bytes in the middle is broken: it holds at most four rounds of over 820 bytes each."""
+    rounds = [full_round(number) for number in range(400)]
+    assert len(round_to_json(rounds[0])) > 820
+    spool.append(*rounds)
+    spool.hold(round_of(7), boot_id="boot", monotonic_s=1.5)
+    spool.close()
+    content = bytearray(path.read_bytes())
+    middle = len(content) // 2 // 4096 * 4096
+    content[middle : middle + 4096] = bytes(4096)
+    path.write_bytes(content)
+    spool.append(round_of(1))
+    found = rounds_in(spool, 1000)
+    assert [each for each in rounds if each in found] == found[:-1]
+    assert 396 <= len(found[:-1]) < 400
+    assert found[-1] == round_of(1)
+    assert [(each.stored, each.boot_id) for each in spool.held(9)] == [(round_of(7), "boot")]
+    (aside,) = path.parent.glob("spool-broken-*.sqlite3")
+    assert aside.read_bytes() == content
+
+
+def test_a_broken_file_whose_rounds_find_no_room_is_kept_and_the_new_one_begun(
+    spool: Spool, path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    spool.append(*(full_round(number) for number in range(400)))
+    spool.close()
+    content = bytearray(path.read_bytes())
+    content[200_000:204_096] = bytes(4096)
+    path.write_bytes(content)
+    with files_of_at_most(150_000):
+        spool.append(round_of(1))
+    assert rounds_in(spool) == [round_of(1)]
+    assert "cannot be copied" in caplog.text
 
 
 def test_a_database_of_somebody_else_is_moved_aside(spool: Spool, path: Path) -> None:
