@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import shlex
 import threading
@@ -14,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg2
 import psycopg2.errors
-from psycopg2.extras import execute_values
 
 from storage.connection import connect, masked_url, one_line
 from storage.errors import DatabaseAwayError, MissingTablesError
@@ -283,12 +283,18 @@ def _find_or_add_site(cursor: Cursor, name: str) -> int:
 
 
 def _insert_by_table(cursor: Cursor, site_id: int, rows: Sequence[Row]) -> None:
-    """Insert *rows* with one statement a table."""
+    """Insert *rows* with one statement a table, and all of these in one message to the server."""
     by_class: dict[type[Row], list[tuple[Any, ...]]] = {}
     for row in rows:
         by_class.setdefault(type(row), []).append((site_id, *_INSERTS[type(row)].values(row)))
+    statements: list[str] = []
+    parameters: list[Any] = []
     for row_class, values in by_class.items():
-        execute_values(cursor, _INSERTS[row_class].sql, values, page_size=len(values))
+        one_row = f"({', '.join(['%s'] * len(values[0]))})"
+        statements.append(_INSERTS[row_class].sql.replace("%s", ", ".join([one_row] * len(values))))
+        parameters.extend(itertools.chain.from_iterable(values))
+    if statements:
+        cursor.execute(";".join(statements), parameters)
 
 
 def _insert_one_by_one(cursor: Cursor, site_id: int, rows: Sequence[Row]) -> tuple[RefusedRow, ...]:

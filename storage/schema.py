@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 from pathlib import Path
 
 from storage.errors import StorageError
@@ -16,6 +15,8 @@ def init_sql_path() -> Path:
     beside = Path(__file__).resolve().parent.parent / "init.sql"
     if beside.is_file():
         return beside
+    import importlib.metadata  # 2 MB of modules that only an installed wheel needs, and only here
+
     try:
         installed = importlib.metadata.files("power-consumption") or []
     except importlib.metadata.PackageNotFoundError:
