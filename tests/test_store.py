@@ -425,6 +425,7 @@ def test_the_worker_comes_back_by_itself_after_an_outage(threaded: Store, databa
     database.is_away = False
     wait_until(lambda: spool.count() == 0)  # the first retry is one second later
     threaded.write(round_of(3))
+    wait_until(lambda: len(database.watts()) == 4)  # the worker may still be looking whether there is more
     assert database.watts() == [0, 1, 2, 3]
 
 
