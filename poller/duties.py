@@ -23,6 +23,8 @@ from storage.records import Round, Row
 
 logger = logging.getLogger(__name__)
 
+REST_S = 60.0  # of a duty after a fault
+
 
 class Duty(Protocol):
     """Something to be done now and then."""
@@ -37,13 +39,62 @@ class Duty(Protocol):
         """Return the rows gathered since the last call."""
 
 
+class ShieldedDuty:
+    """A *duty* whose faults end here: it rests for a minute, and the other duties and the polls go on.
+
+    Each kind of fault is logged once.
+    """
+
+    def __init__(self, duty: Duty, monotonic: Callable[[], float]) -> None:
+        self._duty = duty
+        self._monotonic = monotonic
+        self._rests_until = float("-inf")
+        self._logged: set[type[Exception]] = set()
+
+    def due_at(self) -> float:
+        """Return when it is to be done next (monotonic seconds), not before it has rested."""
+        if self._monotonic() < self._rests_until:
+            return self._rests_until
+        try:
+            return self._duty.due_at()
+        except Exception as error:  # noqa: BLE001 - the edge of a duty: it is logged
+            self._rest(error)
+            return self._rests_until
+
+    def act(self, until: float) -> bool:
+        """Do one short thing that is over by *until*; False: there is no room for it."""
+        try:
+            return self._duty.act(until)
+        except Exception as error:  # noqa: BLE001 - the edge of a duty: it is logged
+            self._rest(error)
+            return True
+
+    def rows(self) -> Sequence[Row]:
+        """Return the rows gathered since the last call, also while it rests: this is asked once a round."""
+        try:
+            return self._duty.rows()
+        except Exception as error:  # noqa: BLE001 - the edge of a duty: it is logged
+            self._log(error)
+            return ()
+
+    def _rest(self, error: Exception) -> None:
+        self._rests_until = self._monotonic() + REST_S
+        self._log(error)
+
+    def _log(self, error: Exception) -> None:
+        if type(error) not in self._logged:
+            self._logged.add(type(error))
+            logger.error("a fault of the program in %s, the rest goes on", type(self._duty).__name__, exc_info=error)
+
+
 class MeterDuties:
     """Everything about the meter but the polls: its half hours, its history, its clock, and which meter it is.
 
     *queries* is a Database with a connection of its own: it is asked aside, through *ask* (default: in a thread; with
     a virtual clock, or for a single round, hand in ask_inline). *write* keeps a round; *is_drained* says whether all
     that was kept has reached the record, before which it is not asked. *on_compared* is told how far the meter's clock
-    is ahead of ours, or None where that cannot be known. Times in seconds.
+    is ahead of ours, or None where that cannot be known; *is_clock_right* says whether our clock can date a meter.
+    Times in seconds.
     """
 
     def __init__(
@@ -60,8 +111,10 @@ class MeterDuties:
         ask: Ask | None = None,
         is_drained: Callable[[], bool] = lambda: True,
         on_compared: Callable[[timedelta | None], None] = lambda _ahead: None,
+        is_clock_right: Callable[[], bool] = lambda: True,
     ) -> None:
         self._clock = clock
+        self._write = write
         margin_s = 2 * session.timings.request_pause_s  # before the request, and between its answer and the poll
         room = Room(clock.monotonic, patience_s=timeout_s, usual_s=timeout_s, margin_s=margin_s)
         history_room = Room(
@@ -73,7 +126,7 @@ class MeterDuties:
         )
         meter_clock = MeterClock(session, meter, clock=clock, room=room, on_compared=on_compared)
         inquirer = Inquirer(ask or AskAside(), clock.monotonic, is_drained)
-        watch = MeterWatch(meter, queries, clock=clock, inquirer=inquirer)
+        watch = MeterWatch(meter, queries, clock=clock, inquirer=inquirer, is_clock_right=is_clock_right)
         history = MeterHistory(session, meter)
         days = Backfill(
             session,
@@ -100,7 +153,9 @@ class MeterDuties:
             interval_s=interval_s,
         )
         half_hours = HalfHourRecord(session, meter, meter_clock, clock=clock, room=room)
-        self._duties: Sequence[Duty] = (watch, meter_clock, half_hours, days, minutes)
+        self._watch = ShieldedDuty(watch, clock.monotonic)
+        others = (ShieldedDuty(duty, clock.monotonic) for duty in (meter_clock, half_hours, days, minutes))
+        self._duties = (self._watch, *others)
 
     def work(self, until: float) -> float:
         """Do at most one short thing that is due and is over by *until*; return when to be called again (monotonic)."""
@@ -115,5 +170,16 @@ class MeterDuties:
         return next_at
 
     def rows(self) -> Sequence[Row]:
-        """Return the rows gathered since the last call."""
+        """Return the rows gathered since the last call. Waits for nothing."""
         return [row for duty in self._duties for row in duty.rows()]
+
+    def conclude(self) -> None:
+        """For a poller of one round, when that is stored: ask the record about its meter, and write what follows.
+
+        Without a thread this takes as long as the database does to answer.
+        """
+        now = self._clock.monotonic()
+        if self._watch.due_at() <= now:
+            self._watch.act(now)
+        if rows := self.rows():
+            self._write(Round(tuple(rows)))

@@ -5,18 +5,28 @@ The household draws 600 W, 0.3 kWh a half hour; at noon 151.2 kWh are counted (s
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
+import time
+from collections.abc import Sequence
 from datetime import timedelta
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 
+from poller.duties import ShieldedDuty
+from poller.half_hours import HalfHourRecord
 from poller.inquiry import AskAside
+from poller.meter_clock import MeterClock
 from skstack.echonet import Frame, Property
-from storage.records import EnergyRow, MeterRow, PowerRow
+from storage.database import Database
+from storage.records import EnergyRow, MeterRow, PowerRow, Row
 from tests.fakes_duties import HALF_HOUR, MINUTE, NOON, NOWHERE, Home
 
 AT_NOON_KWH = Decimal("151.2")
+PROJECT = Path(__file__).parent.parent
 
 
 def home_at(url: str, **options: object) -> Home:
@@ -173,3 +183,125 @@ def test_the_record_is_not_asked_while_rounds_are_on_their_way_to_it(database_ur
     waiting[0] = False
     home.run_until(NOON + timedelta(minutes=20))
     assert len(home.of(MeterRow)) == 1
+
+
+def test_a_single_round_is_stored_before_the_record_is_asked(database_url: str) -> None:
+    home = Home(database_url)
+    home.connect()
+    home.poller.take_round(NOON)
+    assert [row.power_w for row in home.of(PowerRow)] == [600]
+    assert home.queries.asked == 0
+    home.duties.conclude()
+    assert len(home.of(MeterRow)) == 1
+
+
+def test_a_single_round_without_an_answer_concludes_without_a_question() -> None:
+    home = Home(NOWHERE)
+    home.duties.conclude()
+    assert home.queries.asked == 0
+    assert home.rounds == []
+
+
+# --- faults of the program
+
+
+def _fault(*_arguments: object) -> Sequence[Row]:
+    raise ZeroDivisionError("a fault")
+
+
+def test_rows_of_a_faulty_duty_are_missing_and_no_others(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(MeterClock, "rows", _fault)
+    home = home_at(database_url)
+    home.run_until(NOON + 5 * MINUTE)
+    assert len(polls(home)) == 5
+    assert [row.registered_at for row in energy(home)] == [NOON]
+    assert len(home.of(MeterRow)) == 1
+
+
+def test_a_duty_that_always_fails_keeps_no_other_from_its_work(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(HalfHourRecord, "due_at", _fault)
+    home = Home(database_url, days_before=2)
+    home.run_until(NOON + 20 * MINUTE)
+    assert len(polls(home)) == 20
+    assert home.poller.missed_ticks == 0
+    assert NOON - HALF_HOUR in home.half_hours()  # read from the meter's memory
+
+
+class FaultyDuty:
+    """Is always due, and never comes to an end."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+        self.tries = 0
+        self.fault: Exception = ZeroDivisionError("a fault")
+
+    def monotonic(self) -> float:
+        return self.now_s
+
+    def due_at(self) -> float:
+        return self.now_s
+
+    def act(self, until: float) -> bool:
+        self.tries += 1
+        raise self.fault
+
+    def rows(self) -> Sequence[Row]:
+        return ()
+
+
+def test_a_lasting_fault_is_tried_again_after_a_minute_and_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    faulty = FaultyDuty()
+    duty = ShieldedDuty(faulty, faulty.monotonic)
+    for expected_s in (60.0, 120.0, 180.0):
+        assert duty.due_at() == faulty.now_s
+        assert duty.act(faulty.now_s + 30.0)
+        assert duty.due_at() == expected_s
+        faulty.now_s = expected_s
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
+    assert "a fault of the program in FaultyDuty" in caplog.text
+    assert "Traceback" in caplog.text
+
+
+def test_another_kind_of_fault_is_logged_too(caplog: pytest.LogCaptureFixture) -> None:
+    faulty = FaultyDuty()
+    duty = ShieldedDuty(faulty, faulty.monotonic)
+    duty.act(30.0)
+    faulty.fault = KeyError("another")
+    duty.act(30.0)
+    assert len(caplog.records) == 2
+
+
+# --- the end, while the database does not answer
+
+
+_ENDS_DURING_A_QUERY = """
+import sys, threading
+from poller.inquiry import AskAside
+from storage.database import Database
+
+asked = threading.Event()
+
+def question():
+    with Database.from_url(sys.argv[1], site="home").transaction() as (cursor, _):
+        asked.set()
+        cursor.execute("select pg_sleep(9)")
+
+AskAside()(question)
+assert asked.wait(30)
+print("over", flush=True)
+"""
+
+
+def test_the_process_ends_in_the_middle_of_a_query(database_url: str) -> None:
+    Database.from_url(database_url, site="home").check()
+    process = subprocess.Popen(
+        [sys.executable, "-c", _ENDS_DURING_A_QUERY, database_url], stdout=subprocess.PIPE, cwd=PROJECT, text=True
+    )
+    with process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "over\n"
+        begun = time.monotonic()
+        assert process.wait(30) == 0
+    assert time.monotonic() - begun < 5.0
