@@ -9,6 +9,7 @@ from skstack.errors import SkStackError
 
 T = TypeVar("T")
 
+FIRST_S = 2.0  # what an answer is expected to take before there was one of its kind
 _FORGET = 0.9  # of an expectation, at each answer that was quicker and at each tick that left no room for it
 _MOST_DOUBLINGS = 6
 
@@ -43,7 +44,7 @@ class Room:
     def fits(self, kind: str, until: float) -> bool:
         """Tell whether an answer to a request of this *kind* can be expected before *until* (monotonic seconds)."""
         room_s = until - self._monotonic() - self._margin_s
-        expected_s = self._expected_s.get(kind, 0.0)
+        expected_s = self._expected_s.get(kind, FIRST_S)
         if room_s > expected_s:
             return True
         if self._refused.get(kind) != until:  # once a tick

@@ -36,9 +36,17 @@ class Line:
         self.now_s += after_s
 
 
-def test_the_first_request_begins_wherever_the_margin_is_kept() -> None:
-    assert Line().fits(0.51)
-    assert not Line().fits(0.49)
+def test_the_first_request_begins_where_two_seconds_and_the_margin_are_left() -> None:
+    assert Line().fits(2.51)
+    assert not Line().fits(2.49)
+
+
+def test_where_there_is_never_that_much_room_less_is_tried_in_the_end() -> None:
+    line, ticks = Line(), 0
+    while not line.fits(0.9):  # 0.4 s without the margin: 2 s x 0.9 ** 16 = 0.37 s
+        line.now_s += 1.0
+        ticks += 1
+    assert ticks == 16
 
 
 def test_a_request_begins_only_where_the_slowest_recent_answer_would_fit() -> None:
@@ -52,7 +60,8 @@ def test_a_request_begins_only_where_the_slowest_recent_answer_would_fit() -> No
 def test_kinds_are_expected_apart() -> None:
     line = Line()
     line.answered(4.0)
-    assert line.room.fits("choose", line.now_s + 1.0)
+    assert line.room.fits("choose", line.now_s + 3.0)
+    assert not line.fits(3.0)
 
 
 def test_an_answer_is_awaited_up_to_the_tick_or_the_end_of_patience() -> None:
