@@ -19,6 +19,8 @@ MINUTE = timedelta(minutes=1)
 WORTH_A_WARNING = timedelta(minutes=5)  # half-hour rows and polls are then visibly out of step
 TRIES = 3
 RETRY_S = 60.0
+LATER_S = 600.0  # after so many tries without an answer: others need not wait any longer
+GIVE_UP_S = 3600.0  # since the first of them
 _COMPARE_EVERY_S = 86_400.0
 _STEP_S = 60.0  # a jump of the machine's clock that calls for another look
 
@@ -26,7 +28,8 @@ _STEP_S = 60.0  # a jump of the machine's clock that calls for another look
 class MeterClock:
     """Tells the time as the meter has it.
 
-    *on_compared* is told by how much the meter is ahead (negative: behind); None: the clocks cannot be compared.
+    *on_compared* is told by how much the meter is ahead (negative: behind); None: the clocks cannot be compared, since
+    the meter has no clock, or has not told its time for an hour.
     """
 
     def __init__(
@@ -47,6 +50,8 @@ class MeterClock:
         """By how much the meter's clock is ahead of ours; negative: behind; zero: the same to the minute."""
         self._session_number = 0  # the one in which we last tried
         self._tries_left = 0
+        self._is_asked_later = False  # the tries are used up, and the answer is still wanted
+        self._silent_since = float("inf")  # the first try without an answer; -inf: long ago, and given up
         self._not_before = float("-inf")
         self._compared_at = float("-inf")
         self._step_from_s = 0.0  # the machine's clock less its monotonic one, when compared
@@ -69,24 +74,25 @@ class MeterClock:
             self._session_number = self._session.link.sessions
             self._tries_left = TRIES
             self._not_before = float("-inf")
-        return max(self._not_before, self._clock.monotonic()) if self._tries_left else float("inf")
+        is_wanted = self._tries_left or self._is_asked_later
+        return max(self._not_before, self._clock.monotonic()) if is_wanted else float("inf")
 
     def act(self, until: float) -> bool:
         """Read the meter's clock if there is room before *until*; False: there is none."""
         if not self._room.fits("clock", until):
             return False
-        self._tries_left -= 1
+        self._tries_left = max(0, self._tries_left - 1)
         self._compared_at = self._clock.monotonic()
         self._step_from_s = self._offset_s()
         try:
             shown = self._room.ask("clock", lambda deadline: self._meter.read_clock(until=deadline), until)
         except SkStackError as error:
             logger.debug("the meter's clock was not read: %s", error)
-            self._not_before = self._clock.monotonic() + RETRY_S
-            if not self._tries_left:
-                self._on_compared(None)
+            self._unanswered()
             return True
         self._tries_left = 0
+        self._is_asked_later = False
+        self._silent_since = float("inf")
         if shown is None:
             self._on_compared(None)
         else:
@@ -97,6 +103,22 @@ class MeterClock:
         """Return the rows gathered since the last call."""
         rows, self._rows = self._rows, []
         return rows
+
+    def _unanswered(self) -> None:
+        """Ask again: soon, then later, and after an hour no more in this session."""
+        now = self._clock.monotonic()
+        self._silent_since = min(self._silent_since, now)
+        if self._tries_left:
+            self._not_before = now + RETRY_S
+            return
+        self._not_before = now + LATER_S
+        self._is_asked_later = now < self._silent_since + GIVE_UP_S
+        if self._is_asked_later:
+            return
+        if self._silent_since > float("-inf"):
+            self._silent_since = float("-inf")
+            logger.warning("the meter has not told its time for an hour: the machine's clock is not compared with it")
+        self._on_compared(None)
 
     def _compare(self, shown: datetime) -> None:
         """Take note of the difference to the minute that the meter *shown* has; within that minute there is none."""

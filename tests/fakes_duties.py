@@ -127,6 +127,7 @@ class Home:
             ask=self._ask,
             is_drained=self._is_drained,
             on_compared=self.compared,
+            is_clock_right=self.is_clock_right,
         )
         self.poller = Poller(
             self.session,
@@ -150,6 +151,10 @@ class Home:
 
     def compared(self, ahead: timedelta | None) -> None:
         """Hear how far the meter's clock is ahead."""
+
+    def is_clock_right(self) -> bool:
+        """Say whether our clock can date a meter."""
+        return True
 
     def write(self, stored: Round, /) -> None:
         """Be the store: keep the round, and put it into the database."""
