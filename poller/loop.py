@@ -126,8 +126,8 @@ class Poller:
                 continue  # a fault broke the wait off: the tick is still to come
             tick = self._current(tick)
             started = self._clock.monotonic()
-            self._survived(self.take_round, tick, otherwise=None)
-            self._count_missed(tick, self._clock.monotonic() - started)
+            power = self._survived(self.take_round, tick, otherwise=None)
+            self._count_missed(tick, self._clock.monotonic() - started, expected=power is None)
             tick = next_tick(max(self._clock.now(), tick), self._interval_s)
         self._write([])
 
@@ -201,9 +201,10 @@ class Poller:
             poll = self._ask_meter(until)
         except (SkStackError, FrameError, ValueError) as error:
             self._failures += 1
-            self.last_failure = str(error)
+            # While the link is down, what keeps it down says more than that it is.
+            self.last_failure = str(error if self._session.up else self._session.ladder.last_error or error)
             level = logging.WARNING if self._failures == 1 else logging.DEBUG
-            logger.log(level, "no reading of the meter: %s (%d in a row)", error, self._failures)
+            logger.log(level, "no reading of the meter: %s (%d in a row)", self.last_failure, self._failures)
             return None
         if poll is None:
             logger.warning("the meter answered without a single value")
@@ -245,8 +246,10 @@ class Poller:
         if rows:
             self._store.write(Round(tuple(rows)))
 
-    def _count_missed(self, tick: datetime, took_s: float) -> None:
+    def _count_missed(self, tick: datetime, took_s: float, *, expected: bool) -> None:
+        """Count the ticks that a long round has cost. *expected*: the link is down, and that was said before."""
         missed = int(took_s // self._interval_s)
         if missed:
             self.missed_ticks += missed
-            logger.warning("the round of %s took %.0f s: %d ticks missed", f"{tick:%H:%M:%S} UTC", took_s, missed)
+            level = logging.DEBUG if expected else logging.WARNING
+            logger.log(level, "the round of %s took %.0f s: %d ticks missed", f"{tick:%H:%M:%S} UTC", took_s, missed)
