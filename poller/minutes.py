@@ -88,6 +88,7 @@ class MinuteFill:
     def due_at(self) -> float:
         """Return when to ask the record or the meter next (monotonic seconds)."""
         is_ready = self._session.up and self._watch.is_settled and self._meter_clock.is_settled
+        is_ready = is_ready and not self._meter_clock.ahead  # the rows would carry the meter's time among ours
         if not (self._is_wanted and is_ready and self._history.offers_minutes and self._days.is_idle):
             if self._planned:
                 self._planned[0].is_chosen = False
@@ -122,9 +123,6 @@ class MinuteFill:
         self._silent = 0
         self._filled = 0
         self._planned.clear()
-        if self._meter_clock.ahead:
-            logger.debug("no minutes are filled: the meter's clock and ours are more than a minute apart")
-            return True
         oldest = max(self._clock.now() - REACH, self._watch.serves_from or datetime.min.replace(tzinfo=UTC))
         self._forgotten = {minute for minute in self._forgotten if minute >= oldest}
         self._planned.extend(_stretches(hole for hole in holes if hole >= oldest and hole not in self._forgotten))

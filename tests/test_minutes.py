@@ -153,3 +153,15 @@ def test_polls_stay_on_their_ticks_while_minutes_are_filled(database_url: str) -
     assert times == [times[0] + timedelta(seconds=number) for number in range(len(times))]
     assert len(times) >= 300
     assert home.module.violations == []
+
+
+def test_minutes_planned_before_the_clock_was_set_wrong_are_not_read(database_url: str) -> None:
+    home = home_at(database_url, history_pause_s=5.0)
+    home.execute("delete from power")
+    while not home.asked(0xEE):  # the days come first
+        home.run(MINUTE)
+    read = len(home.asked(0xEE, 0xEF))
+    home.machine_ahead = timedelta(minutes=-10)
+    home.run(20 * MINUTE)
+    assert read <= 12  # one every five seconds, of two for each of 36 stretches
+    assert len(home.asked(0xEE, 0xEF)) == read
