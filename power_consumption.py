@@ -12,6 +12,8 @@ from gettext import gettext as _
 from commandline import translation
 from commandline.version import VERSION
 
+_ROOMS = ("charts", "commandline", "poller", "sensors", "settings", "skstack", "storage")
+
 TYPE_CHECKING = False  # as in typing, which takes longer to import than argparse
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,7 +54,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     logs.configure(verbose=arguments.verbose)
     try:
         return _demo() if arguments.demo else _run(arguments)
-    except ImportError as error:
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.split(".")[0] in _ROOMS:
+            raise  # not a library that is missing, but a part of ours
         extra = "poller,graph,embedded" if arguments.demo else "poller"
         print(f"{parser.prog}: {error.name} is missing: run pip install '.[{extra}]'", file=sys.stderr)
         return 2

@@ -70,6 +70,7 @@ class MeterClock:
         """Return when the meter's clock is to be read (monotonic seconds)."""
         if not self._session.up or not self._meter.is_identified:
             return float("inf")
+        self._take_shown()
         if self._session_number != self._session.link.sessions or self._is_stale():
             self._session_number = self._session.link.sessions
             self._tries_left = TRIES
@@ -90,19 +91,37 @@ class MeterClock:
             logger.debug("the meter's clock was not read: %s", error)
             self._unanswered()
             return True
+        self._settle(shown, self._clock.now())
+        return True
+
+    def rows(self) -> list[Row]:
+        """Return the rows gathered since the last call."""
+        self._take_shown()  # before the first round of a session is stored: by then it must be known how it is dated
+        rows, self._rows = self._rows, []
+        return rows
+
+    def _take_shown(self) -> None:
+        """Compare the clocks by what the meter told when the session began."""
+        if self._session_number == self._session.link.sessions or not self._meter.is_identified:
+            return
+        told = self._meter.shown_clock
+        if told is None and self._meter.has_clock:
+            return  # it did not answer that: to be asked
+        self._session_number = self._session.link.sessions
+        age = timedelta(seconds=self._clock.monotonic() - told.read_at if told else 0.0)
+        self._compared_at = self._clock.monotonic()
+        self._step_from_s = self._offset_s()
+        self._settle(told.shown if told else None, self._clock.now() - age)
+
+    def _settle(self, shown: datetime | None, now: datetime) -> None:
+        """Take note of what the meter has *shown* when it was *now* by our clock; None: it has no clock."""
         self._tries_left = 0
         self._is_asked_later = False
         self._silent_since = float("inf")
         if shown is None:
             self._on_compared(None)
         else:
-            self._compare(shown)
-        return True
-
-    def rows(self) -> list[Row]:
-        """Return the rows gathered since the last call."""
-        rows, self._rows = self._rows, []
-        return rows
+            self._compare(shown, now)
 
     def _unanswered(self) -> None:
         """Ask again: soon, then later, and after an hour no more in this session."""
@@ -120,9 +139,8 @@ class MeterClock:
             logger.warning("the meter has not told its time for an hour: the machine's clock is not compared with it")
         self._on_compared(None)
 
-    def _compare(self, shown: datetime) -> None:
+    def _compare(self, shown: datetime, now: datetime) -> None:
         """Take note of the difference to the minute that the meter *shown* has; within that minute there is none."""
-        now = self._clock.now()
         self.ahead = timedelta(0)
         if now < shown:
             self.ahead = shown - now

@@ -5,6 +5,7 @@ Source of the start-up order: AIF specification of the low-voltage meter, sectio
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -13,12 +14,14 @@ from datetime import datetime
 from decimal import Decimal
 
 from skstack.echonet import METER, Frame, encode_property_map
-from skstack.errors import FrameError
+from skstack.errors import FrameError, SkStackError
 from skstack.history import ScheduledEnergy, decode_scheduled_energy
 from skstack.properties import Epc, MeterIdentity, MeterReading, decode_clock, decode_identity, decode_reading
 from skstack.session import Session
 
 logger = logging.getLogger(__name__)
+
+_CLOCK_PATIENCE_S = 3.0  # less than makes the first poll late
 
 _POLLED = (Epc.POWER, Epc.CURRENTS, Epc.IMPORT_ENERGY, Epc.EXPORT_ENERGY)
 _IDENTIFYING = (
@@ -49,6 +52,14 @@ class HalfHour:
     export_kwh: Decimal | None
 
 
+@dataclass(frozen=True, slots=True)
+class ShownClock:
+    """What the meter's clock showed, to the minute, aware UTC; *read_at* is the monotonic time of the answer."""
+
+    shown: datetime
+    read_at: float
+
+
 class Meter:
     """Asks over a *session*, and asks only for what the meter's own property map (9F) offers."""
 
@@ -60,6 +71,7 @@ class Meter:
         self._map_session = 0
         self._get_map: frozenset[int] = frozenset()  # empty: not known
         self._refused: set[int] = set()  # what the map offers, but the meter has not got, in this session
+        self.shown_clock: ShownClock | None = None  # when the present session began; None: it did not tell
         self.identity: MeterIdentity | None = None
         self.last_poll: Poll | None = None
 
@@ -73,6 +85,11 @@ class Meter:
     def measures_export(self) -> bool:
         """Whether the meter counts what the household sells: it has the register, and not only "no data" in it."""
         return self.offers(Epc.SCHEDULED_EXPORT) and not self._export_is_silent
+
+    @property
+    def has_clock(self) -> bool:
+        """Whether the meter can be asked for its time."""
+        return self.offers(Epc.CLOCK_TIME) and self.offers(Epc.CLOCK_DATE)
 
     @property
     def is_identified(self) -> bool:
@@ -101,8 +118,16 @@ class Meter:
                 self._session.notifications.clear()  # told by the meter that hung there before
             self.identity = identity
             self._identified_session = session_number
+            self._look_at_clock(until)
             logger.info("the meter: maker %s, release %s", identity.manufacturer, identity.release)
         return self.identity
+
+    def _look_at_clock(self, until: float) -> None:
+        """Read the meter's clock as the session begins; an answer that does not come soon is left for later."""
+        self.shown_clock = None
+        with contextlib.suppress(SkStackError):
+            shown = self.read_clock(until=min(until, self._monotonic() + _CLOCK_PATIENCE_S))
+            self.shown_clock = ShownClock(shown, self._monotonic()) if shown else None
 
     def poll(self, *, until: float) -> Poll | None:
         """Read power, currents and registers in one request; None if the meter answered without a single value.
@@ -149,13 +174,9 @@ class Meter:
 
     def read_clock(self, *, until: float) -> datetime | None:
         """Return the meter's own time (97, 98), to the minute; None: it has no clock. Raises: as Session.ask."""
-        if not (self.offers(Epc.CLOCK_TIME) and self.offers(Epc.CLOCK_DATE)):
+        if not self.has_clock:
             return None
-        values = self.ask_aside(Frame.get(0, (Epc.CLOCK_TIME, Epc.CLOCK_DATE)), until=until).edt_by_epc()
-        try:
-            return decode_clock(values[Epc.CLOCK_TIME], values[Epc.CLOCK_DATE])
-        except (KeyError, FrameError):
-            return None
+        return _clock(self.ask_aside(Frame.get(0, (Epc.CLOCK_TIME, Epc.CLOCK_DATE)), until=until).edt_by_epc())
 
     def read_half_hour(self, *, until: float) -> HalfHour | None:
         """Ask for the registers of the last :00 or :30 (EA, EB). Raises: as Session.ask."""
@@ -189,6 +210,13 @@ class Meter:
         if export_raw is None and self.measures_export:
             return None
         return HalfHour(times.pop(), identity.scale.kwh(imported.raw), identity.scale.kwh(export_raw))
+
+
+def _clock(values: Mapping[int, bytes]) -> datetime | None:
+    try:
+        return decode_clock(values[Epc.CLOCK_TIME], values[Epc.CLOCK_DATE])
+    except (KeyError, FrameError):
+        return None
 
 
 def _believable(get_map: frozenset[int]) -> frozenset[int]:

@@ -47,7 +47,7 @@ logger = logging.getLogger(__name__)
 
 DATABASE = "power_consumption"
 START_TIMEOUT_S = 60.0  # after a power cut max_wal_size of log is replayed: seconds, also from an SD card
-CLOSE_TIMEOUT_S = 4.0  # of the 10 s in which a signal ends the poller
+CLOSE_TIMEOUT_S = 3.0  # of the 10 s in which a signal ends the poller
 SOCKET_NAME = ".s.PGSQL.5432"
 SOCKET_PATH_MAX = 107  # bytes of sockaddr_un.sun_path less its closing zero, unix(7)
 LOG_MAX_BYTES = 1_000_000

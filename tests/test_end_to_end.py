@@ -10,7 +10,6 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -158,7 +157,7 @@ def test_a_meter_row_tells_how_the_registers_count(tmp_path: Path, database_url:
         assert cursor.fetchall() == [("000016", "SIM0000001", "F", 3, Decimal("0.01"), 7)]
 
 
-def test_a_restart_with_the_pan_in_the_cache_reads_the_meter_within_two_seconds(
+def test_a_restart_with_the_pan_in_the_cache_joins_without_a_scan(
     tmp_path: Path, database_url: str, connection: Any
 ) -> None:
     link = tmp_path / "tty"
@@ -168,11 +167,13 @@ def test_a_restart_with_the_pan_in_the_cache_reads_the_meter_within_two_seconds(
             power(connection, 1)
         with connection.cursor() as cursor:
             cursor.execute("delete from power")
-        begun = datetime.now(UTC)
-        with polling(config):
-            first = power(connection, 1)[0]["measured_at"]
-    # Two seconds on an idle machine; a busy one is given five. The figure itself is measured by the benchmarks.
-    assert (first - begun).total_seconds() < 5.0
+        with polling(config):  # how fast that is, the benchmarks measure: a test machine may be busy
+            power(connection, 1)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "select kind, count(*) from radio_event where kind in ('scan', 'join') group by kind order by kind"
+        )
+        assert cursor.fetchall() == [("join", 2), ("scan", 1)]
 
 
 def test_once_stores_one_round_ends_the_session_and_says_so_by_its_exit_code(
