@@ -70,7 +70,7 @@ def test_a_hung_sensor_is_left_behind_and_comes_back_with_its_next_reading(caplo
     assert sensing.collect(0.0) is None
     assert asked == [TICK]  # no second order while the first is under way
     hang.set()
-    while sensing.collect(0.0) is None:  # the reading of 12:00 came after its round: it must not be stored as later
+    while sensing.collect(1.0) is None:  # the reading of 12:00 came after its round: it must not be stored as later
         sensing.start(later)
     assert asked[-1] == later
     sensing.close()
