@@ -117,20 +117,7 @@ def wired(
         session = make_session(settings, radio_log, clock, stop)
         stack.callback(session.close)
         meter = Meter(session, monotonic=clock.monotonic)
-        duties = MeterDuties(
-            session,
-            meter,
-            queries,
-            keeper.write,
-            clock=clock,
-            interval_s=settings.route_b.interval_s,
-            timeout_s=settings.route_b.timeout_s,
-            history_pause_s=settings.route_b.history_pause_s,
-            ask=None if worker else ask_inline,
-            is_drained=lambda: not store.status().waiting_rounds,
-            on_compared=guard.compared if guard else lambda _ahead: None,
-            is_clock_right=(lambda: guard.is_trusted) if guard else (lambda: True),
-        )
+        duties = _make_duties(settings, session, meter, queries, store, guard, clock)
         poller = Poller(
             session,
             meter,
@@ -146,6 +133,32 @@ def wired(
             alive_every_s=(notifier.watchdog_interval_s or 120.0) / 2,
         )
         yield Parts(poller, session, meter, duties, store, clock)
+
+
+def _make_duties(
+    settings: Settings,
+    session: Session,
+    meter: Meter,
+    queries: Database,
+    store: Store,
+    guard: ClockGuard | None,
+    clock: Clock,
+) -> MeterDuties:
+    """Return what is done between the polls; without a *guard*, for a single round, the record is asked inline."""
+    return MeterDuties(
+        session,
+        meter,
+        queries,
+        guard.write if guard else store.write,
+        clock=clock,
+        interval_s=settings.route_b.interval_s,
+        timeout_s=settings.route_b.timeout_s,
+        history_pause_s=settings.route_b.history_pause_s,
+        ask=None if guard else ask_inline,
+        is_drained=lambda: not store.status().waiting_rounds,
+        on_compared=guard.compared if guard else lambda _ahead: None,
+        is_clock_right=(lambda: guard.is_trusted) if guard else (lambda: True),
+    )
 
 
 @contextmanager
