@@ -18,10 +18,10 @@ from poller.inquiry import Inquirer
 from poller.meter_clock import MeterClock
 from poller.meter_watch import MeterWatch
 from poller.room import Room
+from skstack.echonet.history import MAX_DAY_BACK
+from skstack.echonet.properties import JST, DayHistory, Epc, half_hours
 from skstack.errors import SkStackError
-from skstack.history import MAX_DAY_BACK
 from skstack.meter_history import MeterHistory
-from skstack.properties import JST, DayHistory, Epc, half_hours
 from skstack.session import Session
 from storage.database import Database
 from storage.records import EnergyRow, Round, Row

@@ -17,12 +17,12 @@ from poller.stop import StopSignal
 from poller.wiring import make_session, port_opener
 from settings import Settings
 from skstack import commands
-from skstack.bringup import BAUD_RATES, Credentials, Module, ModuleNotAnsweringError, open_at
 from skstack.errors import CommandFailedError, MeterNotFoundError, PortLostError
 from skstack.events import Dialect, Line, PanCollector, PanDescription, StatusOk
 from skstack.meter import Meter
+from skstack.module import BAUD_RATES, Credentials, Module, ModuleNotAnsweringError, open_at
 from skstack.port import FACTORY_BAUD_RATE
-from skstack.search import scan
+from skstack.scan import scan
 
 _T = TypeVar("_T")
 

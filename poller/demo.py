@@ -30,14 +30,14 @@ from sensors.mhz19 import Mhz19
 from sensors.simulated_bme280 import SimulatedBme280
 from sensors.simulated_mhz19 import SimulatedMhz19
 from sensors.simulated_mhz19 import SimulatedPort as Mhz19Port
-from skstack.bringup import Credentials
-from skstack.household import Household, room_climate
 from skstack.meter import Meter
+from skstack.module import Credentials
 from skstack.session import Session
-from skstack.simulated_meter import MeterOptions, SimulatedMeter
-from skstack.simulated_models import Credentials as AcceptedCredentials
-from skstack.simulated_port import SimulatedPort, VirtualClock
-from skstack.simulator import SimulatedModule
+from skstack.simulator.household import Household, room_climate
+from skstack.simulator.meter import MeterOptions, SimulatedMeter
+from skstack.simulator.models import Credentials as AcceptedCredentials
+from skstack.simulator.module import SimulatedModule
+from skstack.simulator.port import SimulatedPort, VirtualClock
 from storage.connection import connect
 from storage.database import Database
 from storage.embedded import EmbeddedServer

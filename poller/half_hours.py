@@ -11,9 +11,9 @@ from datetime import UTC, datetime, timedelta
 from poller.clock import Clock
 from poller.meter_clock import MeterClock
 from poller.room import Room
+from skstack.echonet.properties import Epc
 from skstack.errors import SkStackError
 from skstack.meter import HalfHour, Meter
-from skstack.properties import Epc
 from skstack.session import Session
 from storage.records import EnergyRow, EnergySource, Row
 

@@ -25,8 +25,8 @@ from poller.notify import Notifier
 from poller.sensing import Source, ThreadSensing
 from poller.stop import StopSignal
 from settings import Settings
-from skstack.bringup import Credentials
 from skstack.meter import Meter
+from skstack.module import Credentials
 from skstack.pan_cache import FilePanCache
 from skstack.port import PortOpener, SerialPort
 from skstack.session import Session, SessionTimings

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from skstack import commands
 from skstack.errors import PortLostError, SkStackError, SkStackTimeoutError
 from skstack.events import Line
-from skstack.ladder import Climb, Ladder, Rung
 from skstack.link import Link, Pana, RadioEvent
+from skstack.recovery import Climb, Ladder, Rung
 
 logger = logging.getLogger(__name__)
 

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from enum import Enum
 
 from skstack import commands
-from skstack.bringup import Module
 from skstack.commands import Command
 from skstack.driver import COMMAND_TIMEOUT_S
 from skstack.errors import CommandFailedError, PortLostError, SessionLostError
 from skstack.events import Dialect, Event, EventCode, Line, PanDescription, RegisterValue, UdpReceived
+from skstack.module import Module
 
 logger = logging.getLogger(__name__)
 

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
-from skstack.echonet import METER, Frame, encode_property_map
+from skstack.echonet.frame import METER, Frame, encode_property_map
+from skstack.echonet.history import ScheduledEnergy, decode_scheduled_energy
+from skstack.echonet.properties import Epc, MeterIdentity, MeterReading, decode_clock, decode_identity, decode_reading
 from skstack.errors import FrameError, SkStackError
-from skstack.history import ScheduledEnergy, decode_scheduled_energy
-from skstack.properties import Epc, MeterIdentity, MeterReading, decode_clock, decode_identity, decode_reading
 from skstack.session import Session
 
 logger = logging.getLogger(__name__)

@@ -12,10 +12,8 @@ from datetime import datetime
 from decimal import Decimal
 from typing import TypeVar
 
-from skstack.echonet import Esv, Frame
-from skstack.errors import FrameError
-from skstack.meter import Meter
-from skstack.properties import (
+from skstack.echonet.frame import Esv, Frame
+from skstack.echonet.properties import (
     MINUTES,
     DayHistory,
     Epc,
@@ -24,6 +22,8 @@ from skstack.properties import (
     encode_history_day,
     encode_history_time,
 )
+from skstack.errors import FrameError
+from skstack.meter import Meter
 from skstack.session import Session
 
 logger = logging.getLogger(__name__)

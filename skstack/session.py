@@ -15,8 +15,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import NoReturn
 
-from skstack.bringup import Credentials
-from skstack.echonet import METER, NODE_PROFILE, Eoj, Esv, Frame
+from skstack.echonet.frame import METER, NODE_PROFILE, Eoj, Esv, Frame
 from skstack.errors import (
     CommandFailedError,
     FrameError,
@@ -29,10 +28,11 @@ from skstack.errors import (
 )
 from skstack.events import ECHONET_PORT, UdpReceived
 from skstack.keeper import KeeperTimings, LinkKeeper
-from skstack.ladder import Ladder, LadderTimings, Rung
 from skstack.link import Link, Pana, RadioEvent, Sending
+from skstack.module import Credentials
 from skstack.pan_cache import NoPanCache, PanCache
 from skstack.port import PortOpener
+from skstack.recovery import Ladder, LadderTimings, Rung
 
 logger = logging.getLogger(__name__)
 

@@ -18,13 +18,13 @@ from poller.checks_radio import RadioTimings
 from poller.stop import StopSignal
 from poller.wiring import Sensors
 from settings import Settings, load
-from skstack.household import Household
 from skstack.port import FACTORY_BAUD_RATE
-from skstack.simulated_lines import Beacon
-from skstack.simulated_meter import MeterOptions, SimulatedMeter
-from skstack.simulated_models import INSTANT, MODELS, Timing
-from skstack.simulator import SimulatedModule
-from skstack.simulator_pty import pseudo_terminal, serve
+from skstack.simulator.household import Household
+from skstack.simulator.lines import Beacon
+from skstack.simulator.meter import MeterOptions, SimulatedMeter
+from skstack.simulator.models import INSTANT, MODELS, Timing
+from skstack.simulator.module import SimulatedModule
+from skstack.simulator.pseudo_terminal import pseudo_terminal, serve
 from tests.fakes_simulator import METER_MAC, PASSWORD, ROUTE_B_ID
 
 NO_SENSORS = Sensors(temperature=False, co2=False, bme280=False)

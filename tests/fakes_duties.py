@@ -15,15 +15,15 @@ import psycopg2
 from poller.duties import MeterDuties
 from poller.inquiry import Ask, ask_inline
 from poller.loop import Poller, RadioLog
-from skstack.bringup import Credentials
-from skstack.echonet import Frame
-from skstack.household import Household
+from skstack.echonet.frame import Frame
 from skstack.meter import Meter
+from skstack.module import Credentials
 from skstack.session import Session
-from skstack.simulated_meter import MeterOptions, SimulatedMeter
-from skstack.simulated_models import INSTANT, Timing
-from skstack.simulated_port import SimulatedPort, VirtualClock
-from skstack.simulator import SimulatedModule
+from skstack.simulator.household import Household
+from skstack.simulator.meter import MeterOptions, SimulatedMeter
+from skstack.simulator.models import INSTANT, Timing
+from skstack.simulator.module import SimulatedModule
+from skstack.simulator.port import SimulatedPort, VirtualClock
 from storage.connection import connect
 from storage.database import Database
 from storage.errors import DatabaseAwayError

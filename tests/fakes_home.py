@@ -8,14 +8,14 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 from poller.loop import Poller, RadioLog
-from skstack.bringup import Credentials
-from skstack.household import Household
 from skstack.meter import Meter
+from skstack.module import Credentials
 from skstack.session import Session
-from skstack.simulated_meter import MeterOptions, SimulatedMeter
-from skstack.simulated_models import MODELS, TEST_PASSWORD, TEST_ROUTE_B_ID
-from skstack.simulated_port import VirtualClock
-from skstack.simulator import SimulatedModule
+from skstack.simulator.household import Household
+from skstack.simulator.meter import MeterOptions, SimulatedMeter
+from skstack.simulator.models import MODELS, TEST_PASSWORD, TEST_ROUTE_B_ID
+from skstack.simulator.module import SimulatedModule
+from skstack.simulator.port import VirtualClock
 from storage.records import EnergyRow, PowerRow, Round, Row
 from tests.fakes_radio import Radio
 from tests.fault_schedule import Fault, busy_spans, happenings

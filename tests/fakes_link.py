@@ -8,19 +8,19 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from skstack.bringup import Credentials
-from skstack.echonet import CONTROLLER, METER, Esv, Frame, Property
-from skstack.household import Household
+from skstack.echonet.frame import CONTROLLER, METER, Esv, Frame, Property
 from skstack.link import RadioEvent
+from skstack.module import Credentials
 from skstack.pan_cache import PanCache
 from skstack.pans import PanDescription
 from skstack.port import Port
 from skstack.session import Session, SessionTimings
-from skstack.simulated_lines import ALL_NODES, Beacon, Datagram, link_local
-from skstack.simulated_meter import MeterOptions, SimulatedMeter
-from skstack.simulated_models import MODELS, REALISTIC, TEST_PASSWORD, TEST_ROUTE_B_ID, Timing
-from skstack.simulated_port import VirtualClock
-from skstack.simulator import SimulatedModule
+from skstack.simulator.household import Household
+from skstack.simulator.lines import ALL_NODES, Beacon, Datagram, link_local
+from skstack.simulator.meter import MeterOptions, SimulatedMeter
+from skstack.simulator.models import MODELS, REALISTIC, TEST_PASSWORD, TEST_ROUTE_B_ID, Timing
+from skstack.simulator.module import SimulatedModule
+from skstack.simulator.port import VirtualClock
 from tests.fakes_radio import Radio
 
 START = datetime(2026, 6, 1, 3, 10, tzinfo=UTC)  # 12:10 in Japan: nothing is announced for a while

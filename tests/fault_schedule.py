@@ -10,8 +10,8 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from skstack.echonet import CONTROLLER, METER, Esv, Frame, Property
-from skstack.simulated_lines import Datagram, link_local
+from skstack.echonet.frame import CONTROLLER, METER, Esv, Frame, Property
+from skstack.simulator.lines import Datagram, link_local
 from tests.fakes_radio import Radio
 
 HOUR_S = 3600.0

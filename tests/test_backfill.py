@@ -11,9 +11,9 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from skstack.echonet import Frame
-from skstack.properties import JST
-from skstack.simulated_models import INSTANT, REALISTIC
+from skstack.echonet.frame import Frame
+from skstack.echonet.properties import JST
+from skstack.simulator.models import INSTANT, REALISTIC
 from storage.records import EnergyRow, PowerRow
 from tests.fakes_duties import DAY, HALF_HOUR, MINUTE, NOON, Home
 

@@ -4,7 +4,10 @@ import logging
 
 import pytest
 
-from skstack.bringup import (
+from skstack.driver import SkStack
+from skstack.errors import CommandFailedError, PortLostError, SkStackTimeoutError
+from skstack.events import Dialect
+from skstack.module import (
     BAUD_RATES,
     Credentials,
     ModuleNotAnsweringError,
@@ -13,9 +16,6 @@ from skstack.bringup import (
     set_up,
     wake,
 )
-from skstack.driver import SkStack
-from skstack.errors import CommandFailedError, PortLostError, SkStackTimeoutError
-from skstack.events import Dialect
 from skstack.port import FACTORY_BAUD_RATE
 from tests.fakes import Expect, FakeClock, FakePort, Reply, Silence, Step, Unplug
 

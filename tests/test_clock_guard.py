@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from poller.clock_guard import ClockGuard, is_synchronised, read_boot_id
-from skstack.echonet import Frame, Property
+from skstack.echonet.frame import Frame, Property
 from storage.records import CpuTemperatureRow, EnergyRow, MeterRow, PowerRow, RadioEventRow, Round, Row
 from storage.spool import Spool
 from tests.fakes_duties import MINUTE, NOON, Home

@@ -8,7 +8,7 @@ from decimal import Decimal
 
 import pytest
 
-from skstack.device import (
+from skstack.echonet.device import (
     RouteBNumber,
     decode_class_count,
     decode_class_list,

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skstack.echonet import (
+from skstack.echonet.frame import (
     CONTROLLER,
     MAX_GET_PROPERTIES,
     METER,

@@ -16,11 +16,11 @@ from typing import Any
 
 import pytest
 
-from skstack.household import Household
-from skstack.simulated_meter import MeterOptions, SimulatedMeter
-from skstack.simulated_models import INSTANT, MODELS
-from skstack.simulator import SimulatedModule
-from skstack.simulator_pty import pseudo_terminal, serve
+from skstack.simulator.household import Household
+from skstack.simulator.meter import MeterOptions, SimulatedMeter
+from skstack.simulator.models import INSTANT, MODELS
+from skstack.simulator.module import SimulatedModule
+from skstack.simulator.pseudo_terminal import pseudo_terminal, serve
 from tests.fakes_simulator import PASSWORD, ROUTE_B_ID
 
 ROOT = Path(__file__).parent.parent

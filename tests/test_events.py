@@ -12,7 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skstack.echonet import Eoj, Esv, Frame, parse_instance_list, parse_property_map
+from skstack.echonet.frame import Eoj, Esv, Frame, parse_instance_list, parse_property_map
+from skstack.echonet.history import decode_scheduled_energy
+from skstack.echonet.properties import DECODERS, decode_current_a, decode_power_w
+from skstack.echonet.registers import decode_coefficient, decode_register, decode_unit_kwh
 from skstack.errors import MalformedLineError
 from skstack.events import (
     AddressLine,
@@ -43,9 +46,6 @@ from skstack.events import (
     parse_line,
     signal_dbm,
 )
-from skstack.history import decode_scheduled_energy
-from skstack.properties import DECODERS, decode_current_a, decode_power_w
-from skstack.registers import decode_coefficient, decode_register, decode_unit_kwh
 from tests.fakes_lines import BY_NUMBER, TRANSCRIPTS, Transcript
 
 A = "FE80:0000:0000:0000:021C:6400:0001:6393"

@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skstack.errors import FrameError
-from skstack.history import (
+from skstack.echonet.history import (
     HALF_HOURS,
     MINUTES,
     DayHistory,
@@ -30,6 +29,7 @@ from skstack.history import (
     encode_history_time,
     half_hours,
 )
+from skstack.errors import FrameError
 
 NO_DATA = "FFFFFFFE"
 NEVER = "FFFFFFFFFFFF"

@@ -5,12 +5,12 @@ import logging
 
 import pytest
 
-from skstack.bringup import BAUD_RATES, Credentials
 from skstack.errors import PortLostError, SendFailedError, SessionLostError
+from skstack.module import BAUD_RATES, Credentials
 from skstack.port import Port
 from skstack.session import Session
-from skstack.simulated_lines import Beacon
-from skstack.simulated_models import TEST_PASSWORD, TEST_ROUTE_B_ID
+from skstack.simulator.lines import Beacon
+from skstack.simulator.models import TEST_PASSWORD, TEST_ROUTE_B_ID
 from tests.fakes import FakeClock
 from tests.fakes_link import METER_ADDRESS, METER_MAC, WATTS, Lab, MemoryCache
 

@@ -12,14 +12,14 @@ import pytest
 
 from poller.loop import Poller, RadioLog, RoundStore
 from poller.sensing import InlineSensing, Source
-from skstack.bringup import Credentials
-from skstack.household import Household
 from skstack.meter import Meter
+from skstack.module import Credentials
 from skstack.session import Session
-from skstack.simulated_meter import MeterOptions, SimulatedMeter
-from skstack.simulated_models import INSTANT, Timing
-from skstack.simulated_port import SimulatedPort, VirtualClock
-from skstack.simulator import SimulatedModule
+from skstack.simulator.household import Household
+from skstack.simulator.meter import MeterOptions, SimulatedMeter
+from skstack.simulator.models import INSTANT, Timing
+from skstack.simulator.module import SimulatedModule
+from skstack.simulator.port import SimulatedPort, VirtualClock
 from storage.records import CpuTemperatureRow, PowerRow, RadioEventRow, Round, Row
 from tests.fakes_simulator import PASSWORD, ROUTE_B_ID
 

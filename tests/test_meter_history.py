@@ -10,10 +10,10 @@ from decimal import Decimal
 
 import pytest
 
-from skstack.echonet import Esv, Property
+from skstack.echonet.frame import Esv, Property
+from skstack.echonet.properties import Epc
 from skstack.errors import SkStackTimeoutError
 from skstack.meter_history import MeterHistory
-from skstack.properties import Epc
 from tests.fakes_duties import MINUTE, NOON, NOWHERE, Home
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from skstack.echonet import Frame, Property
+from skstack.echonet.frame import Frame, Property
 from storage.records import MeterRow, PowerRow
 from tests.fakes_duties import HALF_HOUR, MINUTE, NOON, Home
 

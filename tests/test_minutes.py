@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from skstack.echonet import Frame
+from skstack.echonet.frame import Frame
 from storage.records import PowerRow
 from tests.fakes_duties import MINUTE, NOON, Home
 

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import HealthCheck, find, given, settings
 from hypothesis import strategies as st
 
-from skstack.echonet import Frame
+from skstack.echonet.frame import Frame
 from skstack.link import Link
 from skstack.values import Line, UdpReceived
 from tests.fakes_home import DAY_S, Home, run

@@ -10,16 +10,16 @@ from decimal import Decimal
 
 import pytest
 
-from skstack.bringup import Credentials
-from skstack.echonet import Eoj, Esv, Frame, Property, encode_property_map
+from skstack.echonet.frame import Eoj, Esv, Frame, Property, encode_property_map
 from skstack.errors import SkStackError
-from skstack.household import Household
 from skstack.meter import Meter
+from skstack.module import Credentials
 from skstack.session import Session
-from skstack.simulated_meter import MeterOptions, Readers, SimulatedMeter
-from skstack.simulated_models import INSTANT
-from skstack.simulated_port import SimulatedPort, VirtualClock
-from skstack.simulator import SimulatedModule
+from skstack.simulator.household import Household
+from skstack.simulator.meter import MeterOptions, Readers, SimulatedMeter
+from skstack.simulator.models import INSTANT
+from skstack.simulator.module import SimulatedModule
+from skstack.simulator.port import SimulatedPort, VirtualClock
 from tests.fakes_simulator import PASSWORD, ROUTE_B_ID
 
 START = datetime(2026, 6, 1, 3, 0, tzinfo=UTC)

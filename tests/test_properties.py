@@ -13,9 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skstack.echonet import CONTROLLER, METER, Frame
-from skstack.errors import FrameError
-from skstack.properties import (
+from skstack.echonet.frame import CONTROLLER, METER, Frame
+from skstack.echonet.properties import (
     CURRENT_NO_DATA,
     CURRENT_OVERFLOW,
     CURRENT_UNDERFLOW,
@@ -35,6 +34,7 @@ from skstack.properties import (
     decode_reading,
     decode_scale,
 )
+from skstack.errors import FrameError
 
 TENTHS = EnergyScale(1, Decimal("0.1"), 6)
 NOTHING = MeterReading(None, None, None, None, None)

@@ -20,17 +20,17 @@ import pytest
 
 from poller.clock import SystemClock
 from poller.loop import Poller, RadioLog
-from skstack.bringup import Credentials
 from skstack.errors import SkStackError
-from skstack.household import Household
 from skstack.keeper import KeeperTimings
-from skstack.ladder import LadderTimings
 from skstack.meter import Meter
+from skstack.module import Credentials
 from skstack.port import SerialPort
+from skstack.recovery import LadderTimings
 from skstack.session import Session, SessionTimings
-from skstack.simulated_meter import SimulatedMeter
-from skstack.simulated_models import INSTANT, TEST_PASSWORD, TEST_ROUTE_B_ID
-from skstack.simulator import SimulatedModule
+from skstack.simulator.household import Household
+from skstack.simulator.meter import SimulatedMeter
+from skstack.simulator.models import INSTANT, TEST_PASSWORD, TEST_ROUTE_B_ID
+from skstack.simulator.module import SimulatedModule
 from storage.records import PowerRow, Round, Row
 from tests.fakes_radio import Radio, Wire
 from tests.fault_schedule import Fault

@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skstack.errors import FrameError
-from skstack.registers import (
+from skstack.echonet.registers import (
     REGISTER_NO_DATA,
     UNIT_KWH_BY_CODE,
     EnergyScale,
@@ -20,6 +19,7 @@ from skstack.registers import (
     decode_unit_kwh,
     register_difference,
 )
+from skstack.errors import FrameError
 
 
 @pytest.mark.parametrize(

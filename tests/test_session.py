@@ -5,8 +5,7 @@ import logging
 
 import pytest
 
-from skstack.bringup import Credentials
-from skstack.echonet import METER, NODE_PROFILE, Esv, Frame, Property
+from skstack.echonet.frame import METER, NODE_PROFILE, Esv, Frame, Property
 from skstack.errors import (
     SendFailedError,
     SendUnconfirmedError,
@@ -15,8 +14,9 @@ from skstack.errors import (
     SkStackTimeoutError,
 )
 from skstack.link import Link
+from skstack.module import Credentials
 from skstack.session import Session, SessionTimings
-from skstack.simulated_models import INSTANT, MODELS, TEST_PASSWORD, TEST_ROUTE_B_ID
+from skstack.simulator.models import INSTANT, MODELS, TEST_PASSWORD, TEST_ROUTE_B_ID
 from tests.fakes_link import POWER, WATTS, Lab, MemoryCache
 
 JOINED = ["SKSREG S2", "SKSREG S3", "SKJOIN"]

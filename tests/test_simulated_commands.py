@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from skstack.echonet import Frame
-from skstack.simulated_lines import link_local
-from skstack.simulated_models import MODELS
+from skstack.echonet.frame import Frame
+from skstack.simulator.lines import link_local
+from skstack.simulator.models import MODELS
 from tests.fakes_simulator import (
     METER_ADDRESS,
     METER_MAC,

@@ -4,9 +4,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from skstack.echonet import CONTROLLER, METER, NODE_PROFILE, Eoj, Esv, Frame, Property
-from skstack.household import Household, local_day, midnight, room_climate, typical_day
-from skstack.simulated_meter import MeterOptions, SimulatedMeter
+from skstack.echonet.frame import CONTROLLER, METER, NODE_PROFILE, Eoj, Esv, Frame, Property
+from skstack.simulator.household import Household, local_day, midnight, room_climate, typical_day
+from skstack.simulator.meter import MeterOptions, SimulatedMeter
 from tests.fakes_simulator import MIDNIGHT, NOON, constant_household, make_meter
 
 NO_DATA = bytes.fromhex("FFFFFFFE")

@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 import pytest
 
 from skstack.errors import PortLostError
-from skstack.simulated_port import SimulatedPort, VirtualClock
-from skstack.simulator import SimulatedModule
+from skstack.simulator.module import SimulatedModule
+from skstack.simulator.port import SimulatedPort, VirtualClock
 from tests.fakes_simulator import (
     NOON,
     make_meter,

@@ -4,9 +4,9 @@ import re
 
 import pytest
 
-from skstack.echonet import Esv, Frame, Property
-from skstack.simulated_lines import Beacon, Datagram
-from skstack.simulated_models import INSTANT, MODELS, Credentials
+from skstack.echonet.frame import Esv, Frame, Property
+from skstack.simulator.lines import Beacon, Datagram
+from skstack.simulator.models import INSTANT, MODELS, Credentials
 from tests.fakes_simulator import (
     METER_ADDRESS,
     PASSWORD,

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from skstack.echonet import CONTROLLER, NODE_PROFILE, Esv, Frame, Property
-from skstack.simulated_models import Credentials
+from skstack.echonet.frame import CONTROLLER, NODE_PROFILE, Esv, Frame, Property
+from skstack.simulator.models import Credentials
 from tests.fakes_lines import BY_NUMBER
 from tests.fakes_simulator import (
     METER_ADDRESS,

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 import serial
 
-from skstack.simulated_meter import SimulatedMeter
-from skstack.simulated_models import INSTANT, MODELS
-from skstack.simulator import SimulatedModule
-from skstack.simulator_pty import build_module, build_parser, main, pseudo_terminal, serve
+from skstack.simulator.meter import SimulatedMeter
+from skstack.simulator.models import INSTANT, MODELS
+from skstack.simulator.module import SimulatedModule
+from skstack.simulator.pseudo_terminal import build_module, build_parser, main, pseudo_terminal, serve
 from tests.fakes_simulator import NOON, make_meter
 
 

@@ -15,13 +15,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from skstack import commands
-from skstack.echonet import Frame
+from skstack.echonet.frame import Frame
+from skstack.echonet.properties import Epc, decode_power_w
 from skstack.errors import PortLostError
 from skstack.events import UdpReceived
 from skstack.port import SerialPort
-from skstack.properties import Epc, decode_power_w
 from skstack.session import Session
-from skstack.simulated_models import TEST_PASSWORD, TEST_ROUTE_B_ID
+from skstack.simulator.models import TEST_PASSWORD, TEST_ROUTE_B_ID
 from tests.benchmarks import household
 from tests.benchmarks.figure import Figure
 from tests.benchmarks.measuring import Deed, counted, cpu_s_in_turns

@@ -21,13 +21,13 @@ from poller.duties import MeterDuties
 from poller.inquiry import ask_inline
 from poller.loop import Poller, RadioLog
 from poller.sensing import InlineSensing
-from skstack.household import Household
 from skstack.meter import Meter
 from skstack.session import Session
-from skstack.simulated_meter import SimulatedMeter
-from skstack.simulated_models import INSTANT
-from skstack.simulated_port import SimulatedPort, VirtualClock
-from skstack.simulator import SimulatedModule
+from skstack.simulator.household import Household
+from skstack.simulator.meter import SimulatedMeter
+from skstack.simulator.models import INSTANT
+from skstack.simulator.module import SimulatedModule
+from skstack.simulator.port import SimulatedPort, VirtualClock
 from storage.database import Database
 from storage.records import Round
 from storage.spool import Spool

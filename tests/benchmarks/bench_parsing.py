@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from skstack.echonet import Frame
+from skstack.echonet.frame import Frame
 from skstack.errors import FrameError, MalformedLineError
 from skstack.events import ECHONET_PORT, UdpReceived, parse_line
 from skstack.lines import LineBuffer

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 
-from skstack.simulated_models import Model
+from skstack.simulator.models import Model
 
 CRLF = b"\r\n"
 ALL_NODES = "FF02:0000:0000:0000:0000:0000:0000:0001"

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from struct import Struct
 
-from skstack.device import JST
-from skstack.echonet import check_length
+from skstack.echonet.device import JST
+from skstack.echonet.frame import check_length
+from skstack.echonet.registers import register_value
 from skstack.errors import FrameError
-from skstack.registers import register_value
 
 SLOTS_PER_DAY = 48
 MAX_DAY_BACK = 99

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
 
-from skstack.echonet import check_length
+from skstack.echonet.frame import check_length
 from skstack.errors import FrameError
 
 JST = timezone(timedelta(hours=9), "JST")

@@ -9,14 +9,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
-from skstack.simulated_commands import PRODUCT_COMMANDS, Answer, Commands
-from skstack.simulated_faults import Faults
-from skstack.simulated_lines import CRLF, Beacon, Datagram, Printer
-from skstack.simulated_manners import Sent
-from skstack.simulated_meter import SimulatedMeter
-from skstack.simulated_models import MODELS, REALISTIC, Credentials, Dialect, Model, Timing
-from skstack.simulated_radio import Radio
-from skstack.simulated_uart import Agenda, CommandReader, Life, Outlet, Request
+from skstack.simulator.audit import Sent
+from skstack.simulator.commands import PRODUCT_COMMANDS, Answer, Commands
+from skstack.simulator.faults import Faults
+from skstack.simulator.lines import CRLF, Beacon, Datagram, Printer
+from skstack.simulator.meter import SimulatedMeter
+from skstack.simulator.models import MODELS, REALISTIC, Credentials, Dialect, Model, Timing
+from skstack.simulator.radio import Radio
+from skstack.simulator.uart import Agenda, CommandReader, Life, Outlet, Request
 
 
 class SimulatedModule:
@@ -130,12 +130,12 @@ class SimulatedModule:
     @property
     def sends(self) -> list[Sent]:
         """Every datagram the host has sent."""
-        return self._radio.manners.sends
+        return self._radio.audit.sends
 
     @property
     def violations(self) -> list[str]:
         """Every send that should not have been: over another question, or while the module had asked for silence."""
-        return self._radio.manners.violations
+        return self._radio.audit.violations
 
     @property
     def flash_writes(self) -> int:
@@ -149,7 +149,7 @@ class SimulatedModule:
 
     def set_answer_timer(self, seconds: float) -> None:
         """Let a question count as unanswered after *seconds* (20 by default); until then another is a violation."""
-        self._radio.manners.answer_timer_s = seconds
+        self._radio.audit.answer_timer_s = seconds
 
     def emit_event(self, number: int, at: float) -> None:
         """Let EVENT *number* come at *at*, with its true effect.
@@ -194,9 +194,3 @@ class SimulatedModule:
     def inject(self, datagram: Datagram, at: float) -> None:
         """Let a datagram come out of the air at *at*, whoever sent it and whatever it says."""
         self._agenda.plan(at, lambda now: self._radio.print_datagram(datagram, now))
-
-
-if __name__ == "__main__":
-    from skstack.simulator_pty import main
-
-    raise SystemExit(main())

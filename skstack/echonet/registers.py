@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 
-from skstack.echonet import check_length
+from skstack.echonet.frame import check_length
 from skstack.errors import FrameError
 
 REGISTER_NO_DATA = 0xFFFFFFFE

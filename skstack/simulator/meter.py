@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from skstack.echonet import (
+from skstack.echonet.frame import (
     CONTROLLER,
     MAX_GET_PROPERTIES,
     METER,
@@ -20,8 +20,8 @@ from skstack.echonet import (
     encode_property_map,
 )
 from skstack.errors import FrameError
-from skstack.household import Household
-from skstack.simulated_registers import (
+from skstack.simulator.household import Household
+from skstack.simulator.registers import (
     HALF_HOUR_S,
     HISTORY_DAYS,
     NEVER_SET,

@@ -15,11 +15,11 @@ from datetime import datetime
 from pathlib import Path
 from types import FrameType
 
-from skstack.household import DAY_S, Household
-from skstack.simulated_meter import MeterOptions, SimulatedMeter
-from skstack.simulated_models import INSTANT, MODELS, REALISTIC, TEST_PASSWORD, TEST_ROUTE_B_ID, Credentials
-from skstack.simulated_registers import JAPAN
-from skstack.simulator import SimulatedModule
+from skstack.simulator.household import DAY_S, Household
+from skstack.simulator.meter import MeterOptions, SimulatedMeter
+from skstack.simulator.models import INSTANT, MODELS, REALISTIC, TEST_PASSWORD, TEST_ROUTE_B_ID, Credentials
+from skstack.simulator.module import SimulatedModule
+from skstack.simulator.registers import JAPAN
 
 _REMEMBERED_DAYS = 120  # more than the meter's history is deep
 _LONGEST_WAIT_S = 60.0

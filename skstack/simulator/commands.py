@@ -9,9 +9,9 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from skstack.simulated_lines import CRLF, Printer, link_local
-from skstack.simulated_models import Model, Timing
-from skstack.simulated_radio import Radio
+from skstack.simulator.lines import CRLF, Printer, link_local
+from skstack.simulator.models import Model, Timing
+from skstack.simulator.radio import Radio
 
 _ADDRESS = re.compile(r"[0-9A-F]{4}(:[0-9A-F]{4}){7}")  # fully written out, upper case; else ER06
 _MAX_PAYLOAD_BYTES = 1232

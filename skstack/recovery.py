@@ -21,15 +21,6 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from skstack import commands
-from skstack.bringup import (
-    BAUD_RATES,
-    Credentials,
-    ModuleNotAnsweringError,
-    ModuleUnsupportedError,
-    open_at,
-    set_up,
-    wake,
-)
 from skstack.errors import (
     CommandFailedError,
     MeterNotFoundError,
@@ -40,9 +31,18 @@ from skstack.errors import (
 )
 from skstack.events import EventCode, Line, PanDescription
 from skstack.link import Link, Pana, RadioEvent
+from skstack.module import (
+    BAUD_RATES,
+    Credentials,
+    ModuleNotAnsweringError,
+    ModuleUnsupportedError,
+    open_at,
+    set_up,
+    wake,
+)
 from skstack.pan_cache import PanCache, cache_key
 from skstack.port import PortOpener
-from skstack.search import scan
+from skstack.scan import scan
 
 logger = logging.getLogger(__name__)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from skstack.echonet import Esv
+from skstack.echonet.frame import Esv
 
 _TOLERANCE_S = 0.05  # what a host may need to see an EVENT that has just left
 _ESV_AT = 10  # in an ECHONET Lite frame
@@ -19,7 +19,7 @@ class Sent(NamedTuple):
     secured: bool
 
 
-class Manners:
+class Audit:
     """Watches the sends. A question is one that wants an answer; it stands until that has come, or the timer ends.
 
     Source of the rules: one request at a time, AIF specification 1.01, 2.4.2; silence after EVENT 29 and 32, command

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from skstack.simulated_faults import Faults
-from skstack.simulated_lines import Beacon, Printer
-from skstack.simulated_models import Timing
-from skstack.simulated_settings import CHANNELS
-from skstack.simulated_uart import Agenda, Life
+from skstack.simulator.faults import Faults
+from skstack.simulator.lines import Beacon, Printer
+from skstack.simulator.models import Timing
+from skstack.simulator.settings import CHANNELS
+from skstack.simulator.uart import Agenda, Life
 
 ENERGY, WITH_PAIRING_ID, WITHOUT = 0, 2, 3  # the modes
 

@@ -9,16 +9,16 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from skstack import simulated_pana
-from skstack.echonet import Frame
-from skstack.simulated_faults import Faults
-from skstack.simulated_lines import ALL_NODES, CRLF, PANA_PORT, Beacon, Datagram, Printer, link_local
-from skstack.simulated_manners import Manners, Sent
-from skstack.simulated_meter import SimulatedMeter
-from skstack.simulated_models import Credentials, Model, Timing
-from skstack.simulated_scan import WITH_PAIRING_ID, Scanner
-from skstack.simulated_settings import Settings
-from skstack.simulated_uart import Agenda, Life
+from skstack.echonet.frame import Frame
+from skstack.simulator import pana
+from skstack.simulator.audit import Audit, Sent
+from skstack.simulator.faults import Faults
+from skstack.simulator.lines import ALL_NODES, CRLF, PANA_PORT, Beacon, Datagram, Printer, link_local
+from skstack.simulator.meter import SimulatedMeter
+from skstack.simulator.models import Credentials, Model, Timing
+from skstack.simulator.scan import WITH_PAIRING_ID, Scanner
+from skstack.simulator.settings import Settings
+from skstack.simulator.uart import Agenda, Life
 
 _RENEWAL_SHARE = 0.8  # of the lifetime; command reference 4.5
 _AIRTIME_S_A_BYTE = 8 / 100_000  # 100 kbit/s
@@ -55,7 +55,7 @@ class Radio:
         self.faults = Faults()
         self.session: Session | None = None
         self.hex_payload = True
-        self.manners = Manners()
+        self.audit = Audit()
         self._meter = meter
         self._model = model
         self._credentials = credentials
@@ -86,7 +86,7 @@ class Radio:
         self._end_session()
         self.settings = Settings()
         self.joining = False
-        self.manners.reopen(0x32)
+        self.audit.reopen(0x32)
 
     def scan(self, mode: int, mask: int, duration: int, at: float) -> None:
         """Begin a scan. In mode 2 only coordinators answer that have the pairing ID asked for."""
@@ -111,9 +111,7 @@ class Radio:
         fails = self.faults.join_fails() or not self._is_paired()
         self._sessions += 1
         number = self._sessions
-        messages = simulated_pana.handshake(
-            self._credentials.route_b_id, number, self._meter.options.session_lifetime_s
-        )
+        messages = pana.handshake(self._credentials.route_b_id, number, self._meter.options.session_lifetime_s)
         found = self._printer.event(0x02, address)
         self._agenda.plan(at + step_s, lambda now: self._say(found, now), self._boot)
         for turn, message in enumerate(messages[: 2 if fails else 4], start=1):
@@ -159,7 +157,7 @@ class Radio:
     def _confirm(self, session: Session, at: float) -> None:
         """EVENT 25, and what follows from it: the next renewal, or the end."""
         session.renewing = False
-        self.manners.reopen(0x29)
+        self.audit.reopen(0x29)
         self._say(self._printer.event(0x25, self.meter_address), at)
         lifetime_s = self._meter.options.session_lifetime_s
         number = session.number
@@ -187,7 +185,7 @@ class Radio:
             return
         self._sessions += 1
         session.number = self._sessions
-        message = simulated_pana.result(session.number, self._meter.options.session_lifetime_s)
+        message = pana.result(session.number, self._meter.options.session_lifetime_s)
         self._agenda.plan(at + 2 * self._timing.pana_step_s, self._pana_step(message), session)
         self._agenda.plan(done_at, lambda now: self._confirm(session, now), session)
 
@@ -199,7 +197,7 @@ class Radio:
         """End the lifetime: EVENT 29, after which the module authenticates by itself (register S17) or is done."""
         if self.session is None:
             return
-        self.manners.close(0x29, self._say(self._printer.event(0x29, self.meter_address), at))
+        self.audit.close(0x29, self._say(self._printer.event(0x29, self.meter_address), at))
         if self.settings.renews:
             self.session.renewing = True
             self.rejoin(at)
@@ -216,9 +214,9 @@ class Radio:
         self.settings.over_limit = over
         left_at = self._say(self._printer.event(0x32 if over else 0x33, self._printer.own_address), at)
         if over:
-            self.manners.close(0x32, left_at)
+            self.audit.close(0x32, left_at)
         else:
-            self.manners.reopen(0x32)
+            self.audit.reopen(0x32)
 
     def begin_termination(self, at: float) -> None:
         """Print what SKTERM prints before its OK, as a BP35A1 does."""
@@ -232,7 +230,7 @@ class Radio:
         if self._meter_is_away(at):
             self._agenda.plan(at + self._timing.terminate_timeout_s, lambda now: self.end_session(0x28, now), session)
             return
-        farewell = simulated_pana.termination(session.number)
+        farewell = pana.termination(session.number)
         datagram = Datagram(self.meter_mac, farewell, self._printer.own_address, PANA_PORT, secured=False)
         end_at = at + self._timing.terminate_s
         self._agenda.plan(end_at, lambda now: self.print_datagram(datagram, now), session)
@@ -242,8 +240,8 @@ class Radio:
         if self.session is not None:
             self.session.over = True
         self.session = None
-        self.manners.answered()
-        self.manners.reopen(0x29)
+        self.audit.answered()
+        self.audit.reopen(0x29)
 
     # --- datagrams
 
@@ -254,7 +252,7 @@ class Radio:
             return None
         secured = secure != 0 and session is not None
         sent = Sent(at, payload, secured)
-        self.manners.note(sent)
+        self.audit.note(sent)
         self.settings.airtime_s += (len(payload) + _HEADERS_BYTES) * _AIRTIME_S_A_BYTE
         done_at = at + self._timing.send_s
         param = self._send_result(address, at)
@@ -263,7 +261,7 @@ class Radio:
         )
         reached_at = self._plan_second_try(address, done_at) if param == 2 else done_at
         if param != 1 and secured and session is not None:
-            self.manners.asked(sent)
+            self.audit.asked(sent)
             self._agenda.plan(reached_at, lambda now: self._reach_meter(payload, now), session)
         return done_at
 
@@ -297,7 +295,7 @@ class Radio:
         def deliver(at: float) -> None:
             left_at = self.print_datagram(datagram, at)
             if math.isfinite(left_at):
-                self._agenda.plan(left_at, lambda _: self.manners.answered(), self._boot)
+                self._agenda.plan(left_at, lambda _: self.audit.answered(), self._boot)
 
         return deliver
 

@@ -15,8 +15,8 @@ from enum import IntEnum
 from struct import Struct
 from typing import TypeVar
 
-from skstack import device, history
-from skstack.device import (
+from skstack.echonet import device, history
+from skstack.echonet.device import (
     JST,
     RouteBNumber,
     decode_clock,
@@ -24,9 +24,8 @@ from skstack.device import (
     decode_release,
     decode_serial_number,
 )
-from skstack.echonet import check_length, parse_instance_list, parse_property_map
-from skstack.errors import FrameError
-from skstack.history import (
+from skstack.echonet.frame import check_length, parse_instance_list, parse_property_map
+from skstack.echonet.history import (
     HALF_HOURS,
     MINUTES,
     DayHistory,
@@ -41,7 +40,7 @@ from skstack.history import (
     encode_history_time,
     half_hours,
 )
-from skstack.registers import (
+from skstack.echonet.registers import (
     REGISTER_NO_DATA,
     EnergyScale,
     decode_coefficient,
@@ -50,6 +49,7 @@ from skstack.registers import (
     decode_unit_kwh,
     register_difference,
 )
+from skstack.errors import FrameError
 
 __all__ = [
     "CURRENT_NO_DATA",

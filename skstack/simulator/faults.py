@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from skstack.simulated_lines import Datagram
+from skstack.simulator.lines import Datagram
 
 
 @dataclass(frozen=True, slots=True)

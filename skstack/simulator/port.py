@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from skstack.errors import PortLostError
-from skstack.simulator import SimulatedModule
+from skstack.simulator.module import SimulatedModule
 
 
 class VirtualClock:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 
-from skstack.household import DAY_S, Household, local_day, midnight
+from skstack.simulator.household import DAY_S, Household, local_day, midnight
 
 JAPAN = timezone(timedelta(hours=9), "JST")
 HALF_HOUR_S = 1800
