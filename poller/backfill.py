@@ -103,11 +103,6 @@ class Backfill:
         self._unit: _DayUnit | None = None
         self._tally = _Tally(0.0)
 
-    @property
-    def is_idle(self) -> bool:
-        """Whether there is nothing to be read, and nothing half read."""
-        return self._unit is None and not self._tally.planned and not self._must_list
-
     def due_at(self) -> float:
         """Return when to ask the record or the meter next (monotonic seconds)."""
         if not (self._session.up and self._watch.is_settled and self._meter_clock.is_settled):

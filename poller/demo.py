@@ -112,7 +112,6 @@ def _simulate(midnight: datetime, server: EmbeddedServer, data_dir: Path) -> Non
                 queries,
                 store.write,
                 clock=clock,
-                interval_s=INTERVAL_S,
                 timeout_s=session.timings.answer_timeout_s,
                 history_pause_s=0.0,
                 ask=ask_inline,

@@ -13,7 +13,6 @@ from poller.half_hours import HalfHourRecord
 from poller.inquiry import Ask, AskAside, Inquirer
 from poller.meter_clock import MeterClock
 from poller.meter_watch import MeterWatch
-from poller.minutes import MinuteFill
 from poller.room import Room
 from skstack.meter import Meter
 from skstack.meter_history import HISTORY_PATIENCE, MeterHistory
@@ -105,7 +104,6 @@ class MeterDuties:
         write: Callable[[Round], None],
         *,
         clock: Clock,
-        interval_s: int,
         timeout_s: float,
         history_pause_s: float,
         ask: Ask | None = None,
@@ -139,22 +137,9 @@ class MeterDuties:
             room=history_room,
             inquirer=inquirer,
         )
-        minutes = MinuteFill(
-            session,
-            history,
-            meter_clock,
-            watch,
-            days,
-            queries,
-            write,
-            clock=clock,
-            room=history_room,
-            inquirer=inquirer,
-            interval_s=interval_s,
-        )
         half_hours = HalfHourRecord(session, meter, meter_clock, clock=clock, room=room)
         self._watch = ShieldedDuty(watch, clock.monotonic)
-        others = (ShieldedDuty(duty, clock.monotonic) for duty in (meter_clock, half_hours, days, minutes))
+        others = (ShieldedDuty(duty, clock.monotonic) for duty in (meter_clock, half_hours, days))
         self._duties = (self._watch, *others)
 
     def work(self, until: float) -> float:

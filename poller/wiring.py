@@ -151,7 +151,6 @@ def _make_duties(
         queries,
         guard.write if guard else store.write,
         clock=clock,
-        interval_s=settings.route_b.interval_s,
         timeout_s=settings.route_b.timeout_s,
         history_pause_s=settings.route_b.history_pause_s,
         ask=None if guard else ask_inline,

@@ -1,4 +1,4 @@
-"""Reading the meter's memory: a day of half hours (E5, then E2 and E4), or up to ten minutes (EF, then EE).
+"""Reading the meter's memory: a day of half hours (E5, then E2 and E4).
 
 What is to be read is chosen with one request and read with the next ones: nobody else may choose in between.
 """
@@ -7,20 +7,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import datetime
 from decimal import Decimal
 from typing import TypeVar
 
 from skstack.echonet.frame import Esv, Frame
 from skstack.echonet.properties import (
-    MINUTES,
     DayHistory,
     Epc,
     decode_day_history,
-    decode_minute_history,
     encode_history_day,
-    encode_history_time,
 )
 from skstack.errors import FrameError
 from skstack.meter import Meter
@@ -30,18 +25,8 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-MOST_MINUTES = MINUTES.max_count
 HISTORY_PATIENCE = 3
 """Times the timeout of a poll. Source: AIF specification 2.4.2, 20 s for one property, 60 s for a history."""
-
-
-@dataclass(frozen=True, slots=True)
-class MinuteRegisters:
-    """Both registers at one whole minute, in kWh; None: the meter does not remember."""
-
-    registered_at: datetime
-    import_kwh: Decimal | None
-    export_kwh: Decimal | None
 
 
 class MeterHistory:
@@ -66,11 +51,6 @@ class MeterHistory:
         """Whether the meter counts what the household sells."""
         return self._meter.measures_export
 
-    @property
-    def offers_minutes(self) -> bool:
-        """Whether the meter keeps one-minute registers: a second-generation one."""
-        return self._offers(Epc.MINUTE_ENERGY, Epc.MINUTE_HISTORY, Epc.MINUTE_HISTORY_TIME)
-
     def choose_day(self, day_back: int, *, until: float) -> bool:
         """Choose the day to be read next, 0 (today) to 99 back by the meter's clock; False: the meter refuses.
 
@@ -84,25 +64,6 @@ class MeterHistory:
         Raises: as Session.ask.
         """
         return self._read(epc, decode_day_history, until)
-
-    def choose_minutes(self, newest_at: datetime, count: int, *, until: float) -> bool:
-        """Choose *count* (1 to 10) whole minutes, back from *newest_at*; False: the meter refuses.
-
-        Raises: as Session.ask.
-        """
-        return self._choose(Epc.MINUTE_HISTORY_TIME, encode_history_time(newest_at, count, MINUTES), until)
-
-    def read_minutes(self, *, until: float) -> tuple[MinuteRegisters, ...] | None:
-        """Read the chosen minutes, newest first; None: nothing that can be read.
-
-        Raises: as Session.ask.
-        """
-        pairs = self._read(Epc.MINUTE_HISTORY, decode_minute_history, until)
-        if pairs is None:
-            return None
-        return tuple(
-            MinuteRegisters(pair.registered_at, self.kwh(pair.import_raw), self.kwh(pair.export_raw)) for pair in pairs
-        )
 
     def kwh(self, raw: int | None) -> Decimal | None:
         """Return counts of the meter's registers in kWh, exactly."""

@@ -1,15 +1,13 @@
-"""What the poller asks the record: which meter it knows, how far it reaches, and which minutes it lacks."""
+"""What the poller asks the record: which meter it knows and how far it reaches."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from decimal import Decimal
 
 from storage.database import Database
 from storage.records import MeterRow
-
-MINUTE = timedelta(minutes=1)
 
 _HAS_OLDER_METER = """
 select exists (select from meter where site_id = %s and since < %s)
@@ -25,15 +23,6 @@ union all
  where site_id = %(site)s and registered_at < %(before)s and import_kwh is not null
  order by registered_at desc limit 1)
 order by known_at desc limit 1
-"""
-
-# Every whole minute of the span within which nothing was measured.
-_MINUTE_HOLES = """
-select minute from generate_series(%s::timestamptz, %s::timestamptz, interval '1 minute') as minute
-where not exists (
-    select from power where site_id = %s and measured_at >= minute and measured_at < minute + interval '1 minute'
-)
-order by minute desc
 """
 
 
@@ -71,13 +60,3 @@ def last_registers(database: Database, *, before: datetime) -> LastRegisters | N
         cursor.execute(_LAST_REGISTERS, {"site": site_id, "before": before})
         found = cursor.fetchone()
     return LastRegisters(found[0].astimezone(UTC), found[1], found[2]) if found else None
-
-
-def minute_holes(database: Database, first: datetime, last: datetime) -> list[datetime]:
-    """List the whole minutes from *first* to *last* within which nothing was measured, newest first.
-
-    *first* must be a whole minute. Raises: DatabaseAwayError.
-    """
-    with database.transaction() as (cursor, site_id):
-        cursor.execute(_MINUTE_HOLES, (first, last, site_id))
-        return [minute.astimezone(UTC) for (minute,) in cursor.fetchall()]

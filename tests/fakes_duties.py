@@ -121,7 +121,6 @@ class Home:
             self.queries.database,
             self.write,
             clock=self.clock,
-            interval_s=self._interval_s,
             timeout_s=self.session.timings.answer_timeout_s,
             history_pause_s=self._history_pause_s,
             ask=self._ask,

@@ -11,7 +11,7 @@ import pytest
 
 from storage.database import Database
 from storage.errors import DatabaseAwayError
-from storage.holes import KnownMeter, LastRegisters, known_meter, last_registers, minute_holes
+from storage.holes import KnownMeter, LastRegisters, known_meter, last_registers
 from storage.records import EnergyRow, MeterRow, PowerRow, Round, Row
 
 NOON = datetime(2026, 6, 1, 3, 0, tzinfo=UTC)
@@ -65,18 +65,6 @@ def test_the_last_registers_are_those_of_the_last_row_that_has_any(database: Dat
 def test_a_half_hour_may_be_the_last_register(database: Database) -> None:
     store(database, power(NOON - MINUTE, "99.9"), EnergyRow(NOON, Decimal("100.0"), Decimal("3.5"), "notified"))
     assert last_registers(database, before=NOON + MINUTE) == LastRegisters(NOON, Decimal("100.0"), Decimal("3.5"))
-
-
-def test_a_minute_with_a_row_at_any_of_its_seconds_is_no_hole(database: Database) -> None:
-    late = power(NOON + MINUTE + timedelta(seconds=59))
-    store(database, power(NOON), late, power(NOON + 4 * MINUTE))
-    assert minute_holes(database, NOON, NOON + 5 * MINUTE) == [NOON + 5 * MINUTE, NOON + 3 * MINUTE, NOON + 2 * MINUTE]
-
-
-def test_another_sites_minutes_fill_no_hole(database: Database, database_url: str) -> None:
-    with closing(Database.from_url(database_url, site="cabin")) as other:
-        store(other, power(NOON))
-    assert minute_holes(database, NOON, NOON) == [NOON]
 
 
 def test_a_database_that_is_away_is_said_to_be_away() -> None:

@@ -14,7 +14,7 @@ from skstack.echonet.frame import Esv, Property
 from skstack.echonet.properties import Epc
 from skstack.errors import SkStackTimeoutError
 from skstack.meter_history import MeterHistory
-from tests.fakes_duties import MINUTE, NOON, NOWHERE, Home
+from tests.fakes_duties import NOWHERE, Home
 
 
 def history_of(home: Home) -> MeterHistory:
@@ -60,22 +60,6 @@ def test_slots_still_to_come_are_none() -> None:
     assert told is not None
     assert told.slots[23] is not None  # 11:30, and it is 11:59:57
     assert set(told.slots[24:]) == {None}
-
-
-def test_a_first_generation_meter_offers_no_minutes() -> None:
-    assert not history_of(home_with()).offers_minutes
-
-
-def test_minutes_are_read_newest_first() -> None:
-    home = home_with(second_generation=True)
-    history = history_of(home)
-    assert history.offers_minutes
-    newest = NOON - 10 * MINUTE  # 11:50: 151.2 kWh less 10 minutes x 0.01 kWh
-    assert history.choose_minutes(newest, 3, until=home.soon)
-    told = history.read_minutes(until=home.soon)
-    assert told is not None
-    assert [each.registered_at for each in told] == [newest, newest - MINUTE, newest - 2 * MINUTE]
-    assert [each.import_kwh for each in told] == [Decimal("151.1"), Decimal("151.0"), Decimal("151.0")]
 
 
 def test_a_meter_that_refuses_the_day_says_so() -> None:

@@ -135,7 +135,6 @@ def _poller(
         queries,
         store.store.write,
         clock=clock,
-        interval_s=INTERVAL_S,
         timeout_s=session.timings.answer_timeout_s,
         history_pause_s=10.0,
         ask=ask_inline,
