@@ -8,13 +8,15 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 from pathlib import Path
 from typing import Protocol
 
+import private_file
 from skstack.events import PanDescription
 
 logger = logging.getLogger(__name__)
+
+MAX_BYTES = 100_000  # of the file: hundreds of modules; more was not written by us
 
 
 class PanCache(Protocol):
@@ -88,16 +90,15 @@ class FilePanCache:
 
     def _entries(self) -> dict[str, object]:
         try:
-            entries = json.loads(self._path.read_text("utf-8"))
-        except (OSError, ValueError):
+            with self._path.open("rb") as file:
+                entries = json.loads(file.read(MAX_BYTES))
+        except (OSError, ValueError, RecursionError):  # the last: lists in lists in lists
             return {}
         return entries if isinstance(entries, dict) else {}
 
     def _write(self, entries: dict[str, object]) -> None:
-        temporary = self._path.with_suffix(".new")
         try:
-            temporary.write_text(json.dumps(entries, indent=1), "utf-8")
-            os.replace(temporary, self._path)
+            private_file.replace(self._path, json.dumps(entries, indent=1).encode())
         except OSError as error:
             logger.warning("the PAN cache cannot be written (%s): the next start will scan for the meter", error)
 

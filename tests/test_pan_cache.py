@@ -65,7 +65,11 @@ def test_a_missing_file_costs_a_scan(tmp_path: Path) -> None:
         json.dumps({KEY: {"channel": 0x39, "pan_id": 1, "mac": "00"}}),
         json.dumps({KEY: {"channel": 0x39, "pan_id": 1, "mac": "zz" * 8}}),
         json.dumps({KEY: {"channel": 0x39, "pan_id": 1, "mac": None}}),
+        "[" * 40_000 + "]" * 40_000,
+        '{"a":' * 15_000 + "1" + "}" * 15_000,
+        json.dumps({KEY: {"channel": 0x39, "pan_id": 1, "mac": MAC.hex()}, "padding": "x" * 1_000_000}),
     ],
+    ids=lambda text: text[:60],
 )
 def test_a_broken_file_costs_a_scan_and_is_written_anew(tmp_path: Path, text: str) -> None:
     path = tmp_path / "pan.json"

@@ -1,0 +1,42 @@
+"""Small files that are replaced as a whole: for their owner only, on the disk, and never by way of somebody's link."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from pathlib import Path
+
+
+def replace(path: Path, content: bytes) -> None:
+    """Make *content* all that is in *path*: the old or the new is there whatever happens, also after a power cut.
+
+    The file gets mode 0600, whatever the umask. It is written beside its place, in a file that is made here: what
+    stands there already, a link or what an earlier run left, is removed and not followed.
+
+    Raises: OSError: it cannot be written; *path* is as it was.
+    """
+    beside = path.with_name(f"{path.name}.new")
+    with suppress(FileNotFoundError):
+        beside.unlink()
+    fd = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        with open(fd, "wb") as file:
+            os.fchmod(file.fileno(), 0o600)
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            beside.unlink()
+        raise
+    sync_directory(path.parent)
+
+
+def sync_directory(directory: Path) -> None:
+    """Bring the names in *directory* to the disk. Raises: OSError."""
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
