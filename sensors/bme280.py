@@ -33,6 +33,7 @@ CONFIG = 0xF5
 SAMPLE_F7, SAMPLE_F7_BYTES = 0xF7, 8
 
 BME280_ID = 0x60
+_UNPROGRAMMED = (0x0000, 0xFFFF)  # what a 16-bit trimming word holds that was never written
 RESET_WORD = 0xB6
 IM_UPDATE = 0x01  # STATUS: the calibration is being copied into the registers
 MEASURING = 0x08  # STATUS: a conversion is running
@@ -124,6 +125,25 @@ def parse_calibration(block_88: bytes, block_e1: bytes) -> Calibration:
     h5 = signed_12(e6 << 4 | e5 >> 4)
     words: tuple[int, ...] = (*struct.unpack("<HhhH8hxB", block_88), h2, h3, h4, h5, h6)  # x: 0xA0 is not used
     return Calibration(*words)
+
+
+def untrimmed_quantity(calibration: Calibration) -> str:
+    """Return the quantity whose trimming words read as zeros or ones, "" where all are programmed.
+
+    Looked at are the words that a quantity is proportional to: with 0 it stands still for ever (humidity at 0 %). Two
+    of them are signed, yet positive in every part: each quantity rises with its count.
+    """
+    if calibration.dig_t1 in _UNPROGRAMMED or calibration.dig_t2 <= 0:
+        return "temperature"
+    if calibration.dig_p1 in _UNPROGRAMMED:
+        return "pressure"
+    return "humidity" if calibration.dig_h2 <= 0 else ""
+
+
+def stuck_quantity(raw: RawSample) -> str:
+    """Return the quantity whose count is all zeros or all ones, "" where none is: no climate drives one so far."""
+    ends = {"temperature": 0xFFFFF, "pressure": 0xFFFFF, "humidity": 0xFFFF}
+    return next((quantity for quantity, end in ends.items() if getattr(raw, quantity) in (0, end)), "")
 
 
 def parse_sample(block_f7: bytes) -> RawSample:
@@ -335,6 +355,9 @@ class Bme280:
         self._wait_until_measured()
         # One burst: the chip holds the three results together only within one transfer (section 4.1).
         raw = parse_sample(self._read(SAMPLE_F7, SAMPLE_F7_BYTES))
+        stuck = stuck_quantity(raw)
+        if stuck:
+            raise _PassingError(f"{self._name}: its {stuck} is stuck at the end of the converter: the chip is damaged")
         values = None if raw.temperature is None else compensate(raw, self._calibration)
         if values is None or values.humidity_pct is None or values.pressure_hpa is None:
             raise _PassingError(f"{self._name}: holds its reset contents instead of a measurement: check its supply")
@@ -356,8 +379,10 @@ class Bme280:
             # One wrong byte shifts every value by a plausible amount (+0.45 C was seen) for as long as it is kept.
             raise _PassingError(f"{self._name}: two readings of its calibration differ: check the wiring")
         calibration = parse_calibration(*blocks)
-        if calibration.dig_t1 == 0 or calibration.dig_p1 == 0 or any(set(block) == {0xFF} for block in blocks):
-            raise _PassingError(f"{self._name}: its calibration is empty: the chip or its wiring is damaged")
+        quantity = untrimmed_quantity(calibration)
+        if quantity or any(set(block) in ({0x00}, {0xFF}) for block in blocks):
+            missing = f" (no {quantity})" if quantity else ""
+            raise _PassingError(f"{self._name}: its calibration is empty{missing}: the chip or its wiring is damaged")
         self._write(CONFIG, _CONFIG_VALUE)  # while asleep, as after the reset; awake it may be ignored (section 5.4.6)
         return calibration
 

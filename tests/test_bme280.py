@@ -365,10 +365,19 @@ def test_one_wrong_calibration_byte_is_noticed_and_cured_by_reading_again(bench:
         (b"\xff" * 26, b"\xff" * 7),
         (REAL_CALIBRATION_88, b"\xff" * 7),
         (bytes(2) + REAL_CALIBRATION_88[2:], REAL_CALIBRATION_E1),  # dig_T1 = 0
+        (REAL_CALIBRATION_88[:2] + bytes(2) + REAL_CALIBRATION_88[4:], REAL_CALIBRATION_E1),  # dig_T2 = 0
+        (b"\xff" * 4 + REAL_CALIBRATION_88[4:], REAL_CALIBRATION_E1),  # dig_T1, dig_T2
         (REAL_CALIBRATION_88[:6] + bytes(2) + REAL_CALIBRATION_88[8:], REAL_CALIBRATION_E1),  # dig_P1 = 0
+        (REAL_CALIBRATION_88[:6] + b"\xff" * 20, REAL_CALIBRATION_E1),  # dig_P1 and what follows
+        (bytes(26), REAL_CALIBRATION_E1),
+        (REAL_CALIBRATION_88, bytes(7)),
+        (REAL_CALIBRATION_88, bytes(2) + REAL_CALIBRATION_E1[2:]),  # dig_H2 = 0
+        (REAL_CALIBRATION_88, b"\xff\xff" + REAL_CALIBRATION_E1[2:]),  # dig_H2 = -1
+        (REAL_CALIBRATION_88, b"\x00\x80" + REAL_CALIBRATION_E1[2:]),  # dig_H2 = -32768
     ],
 )
 def test_an_empty_calibration_is_refused(block_88: bytes, block_e1: bytes) -> None:
+    """With zeros for its trimming, humidity is 0.0 % for ever. Source: finitespace/BME280 125, rm-hull/bme280 2."""
     bench = Bench(block_88=block_88, block_e1=block_e1)
     with pytest.raises(SensorError, match="calibration is empty"):
         bench.sensor.read()
@@ -532,6 +541,38 @@ def test_reset_contents_in_place_of_a_sample_are_an_error(bench: Bench) -> None:
     bench.bus.before_transfer = before_transfer
     with pytest.raises(SensorError, match="reset contents"):
         bench.sensor.read()
+
+
+@pytest.mark.parametrize(
+    ("quantity", "at", "stuck"),
+    [
+        ("pressure", 0, bytes(3)),
+        ("pressure", 0, b"\xff\xff\xf0"),
+        ("temperature", 3, bytes(3)),
+        ("temperature", 3, b"\xff\xff\xf0"),
+        ("humidity", 6, bytes(2)),
+        ("humidity", 6, b"\xff\xff"),
+    ],
+)
+def test_a_count_that_is_stuck_at_an_end_is_an_error_and_the_sensor_comes_back(
+    quantity: str, at: int, stuck: bytes
+) -> None:
+    class StuckBus(SimulatedBme280):
+        is_stuck = True
+
+        def read_i2c_block_data(self, i2c_addr: int, register: int, length: int, /) -> list[int]:
+            block = super().read_i2c_block_data(i2c_addr, register, length)
+            if register == 0xF7 and self.is_stuck:
+                block[at : at + len(stuck)] = stuck
+            return block
+
+    clock = FakeClock()
+    chip = StuckBus(clock.monotonic)
+    sensor = Bme280(lambda: chip, sleep=clock.sleep)
+    with pytest.raises(SensorError, match=f"its {quantity} is stuck"):
+        sensor.read()
+    chip.is_stuck = False
+    assert sensor.read().humidity_pct == pytest.approx(50.0, abs=0.02)
 
 
 def test_a_climate_outside_the_operating_range_is_an_error(bench: Bench) -> None:
