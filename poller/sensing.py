@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from sensors.errors import SensorError
+from sensors.errors import SensorError, SensorNotReadyError
 from storage.records import Row
 
 logger = logging.getLogger(__name__)
@@ -39,23 +39,27 @@ class Sensing(Protocol):
 
 
 class _Outcomes:
-    """Says once that a sensor fails, counts, and says when it is back."""
+    """Says once of each kind how a sensor fails, counts, and says when it is back."""
 
     def __init__(self, name: str) -> None:
         self._name = name
         self._failures = 0
+        self._said: set[type[SensorError]] = set()
 
-    def failed(self, reason: str) -> None:
+    def failed(self, error: SensorError) -> None:
         self._failures += 1
-        if self._failures == 1:
-            logger.warning("%s; no %s is stored until it answers again", reason, self._name)
-        else:
-            logger.debug("%s (%d times in a row)", reason, self._failures)
+        if type(error) in self._said:
+            logger.debug("%s (%d times in a row)", error, self._failures)
+            return
+        self._said.add(type(error))
+        level = logging.INFO if isinstance(error, SensorNotReadyError) else logging.WARNING
+        logger.log(level, "%s; no %s is stored until it answers again", error, self._name)
 
     def succeeded(self) -> None:
         if self._failures:
             logger.info("%s is back after %d failed readings", self._name, self._failures)
             self._failures = 0
+            self._said.clear()
 
 
 class InlineSensing:
@@ -72,7 +76,7 @@ class InlineSensing:
             self._row = self._source.read(measured_at)
         except SensorError as error:
             self._row = None
-            self._outcomes.failed(str(error))
+            self._outcomes.failed(error)
         else:
             self._outcomes.succeeded()
 
@@ -111,17 +115,17 @@ class ThreadSensing:
     def collect(self, timeout_s: float) -> Row | None:
         """Return the row that was ordered, if it comes in time."""
         if not self._awaited:
-            self._outcomes.failed(f"{self._source.name} is still busy with an earlier reading")
+            self._outcomes.failed(SensorError(f"{self._source.name} is still busy with an earlier reading"))
             return None
         self._awaited = False
         try:
             result = self._results.get(timeout=max(0.0, timeout_s))
         except queue.Empty:
-            self._outcomes.failed(f"{self._source.name} did not answer in time")
+            self._outcomes.failed(SensorError(f"{self._source.name} did not answer in time"))
             return None
         self._busy = False
         if isinstance(result, SensorError):
-            self._outcomes.failed(str(result))
+            self._outcomes.failed(result)
             return None
         self._outcomes.succeeded()
         return result

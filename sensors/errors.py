@@ -1,7 +1,8 @@
 """What can go wrong with a sensor. The text always says what to do about it.
 
 SensorError
-└── SensorNotFoundError     nothing there, or something else than the sensor
+├── SensorNotFoundError     nothing there, or something else than the sensor
+└── SensorNotReadyError     it has just got its power and needs its time
 """
 
 from __future__ import annotations
@@ -13,3 +14,7 @@ class SensorError(Exception):
 
 class SensorNotFoundError(SensorError):
     """The sensor is not where it was looked for. A person has to check wiring, address or path."""
+
+
+class SensorNotReadyError(SensorError):
+    """The sensor is starting. Nothing is wrong yet; if it lasts, another error says so."""

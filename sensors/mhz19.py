@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from sensors.errors import SensorError, SensorNotFoundError
+from sensors.errors import SensorError, SensorNotFoundError, SensorNotReadyError
 
 logger = logging.getLogger(__name__)
 
@@ -29,6 +29,8 @@ READ = 0x86
 BOOTING_STATUS = 1  # first MH-Z19
 BOOTING_U = 15000  # first MH-Z19
 HIGHEST_PPM = 10_000  # the widest range there is
+# What a sensor shows that would have to show more, by its range. Which range one has, it does not tell.
+RANGE_ENDS_PPM = (2000, 5000, 10_000)
 FRESH_AIR_PPM = 400  # less is possible on a sensor whose zero has drifted
 
 # The byte is the temperature inside the sensor's box plus 40, and in no manual. Several degrees too high is usual;
@@ -50,7 +52,7 @@ class Mhz19Reply:
 class Mhz19Reading:
     """One reading: parts per million, and degrees Celsius inside the sensor's box (several degrees over the room)."""
 
-    co2_ppm: int  # 1 to 10000
+    co2_ppm: int  # 1 to 9999
     temperature_c: int | None
     warming_up: bool  # not to be trusted yet
 
@@ -194,6 +196,9 @@ class Mhz19:
     so a restart of the program marks again, and readings are marked, not withheld. No value tells warming up from
     fresh air (410 fixed, 400 then 448, 388 then 555 were all seen), but a settled sensor is never still: the mark
     ends early when three readings in a row differ, each from the one before.
+
+    A sensor without a value is booting for *warm_up_s* after the first such reply; after that it is faulty. A settled
+    one that stands at the end of its range has met more than it can measure, or is faulty: no value either.
     """
 
     def __init__(
@@ -210,13 +215,16 @@ class Mhz19:
         self._sleep = sleep
         self._port: SerialLike | None = None
         self._told_low = False
+        self._no_value_since: float | None = None  # monotonic; cleared by a value
+        self._highest_ppm = 0  # of the settled sensor: its range reaches as far
         self._begin_warm_up()
 
     def read(self) -> Mhz19Reading:
         """Ask for one reading: usually 0.1 s; up to three tries, all within 3 s.
 
-        Raises: SensorNotFoundError: no such port. SensorError: the port failed, no valid reply came, the sensor is
-        still booting, or the value is impossible (over 10000 ppm). The text says what to do.
+        Raises: SensorNotFoundError: no such port. SensorNotReadyError: the sensor is booting. SensorError: the port
+        failed, no valid reply came, the sensor has no value although its warm-up is over, or the value is impossible
+        (over 10000 ppm) or the end of its range. The text says what to do.
         """
         try:
             reply = self._ask(self._opened_port())
@@ -288,7 +296,8 @@ class Mhz19:
     def _judged(self, reply: Mhz19Reply) -> Mhz19Reading:
         if reply.status == BOOTING_STATUS or reply.u == BOOTING_U or reply.co2_ppm == 0:
             self._begin_warm_up()
-            raise SensorError("MH-Z19: the sensor is booting and has no value yet: wait for its warm-up")
+            raise self._without_value()
+        self._no_value_since = None
         if reply.co2_ppm > HIGHEST_PPM:
             raise SensorError(
                 f"MH-Z19: {reply.co2_ppm} ppm is more than any range ({HIGHEST_PPM} ppm): check the wiring"
@@ -302,7 +311,34 @@ class Mhz19:
         if temperature_c is not None and not LOWEST_C <= temperature_c <= HIGHEST_C:
             logger.debug("MH-Z19: %d C is no temperature of a box; left out", temperature_c)
             temperature_c = None
-        return Mhz19Reading(reply.co2_ppm, temperature_c, self._is_warming_up(reply.co2_ppm))
+        last_ppm = self._last_ppm
+        warming_up = self._is_warming_up(reply.co2_ppm)
+        if not warming_up:
+            self._check_range(reply.co2_ppm, last_ppm)
+        return Mhz19Reading(reply.co2_ppm, temperature_c, warming_up)
+
+    def _without_value(self) -> SensorError:
+        now = self._monotonic()
+        if self._no_value_since is None:
+            self._no_value_since = now
+        if now - self._no_value_since < self._warm_up_s:
+            return SensorNotReadyError("MH-Z19: the sensor is booting and has no value yet: wait for its warm-up")
+        return SensorError(
+            f"MH-Z19: the sensor still has no value (0 ppm, or booting) after {self._warm_up_s:.0f} s of warm-up: "
+            "check its 5 V supply (150 mA), switch it off and on, else replace it"
+        )
+
+    def _check_range(self, co2_ppm: int, last_ppm: int | None) -> None:
+        """Raise SensorError where *co2_ppm* is the end of the range, hence not a measurement.
+
+        Nothing above it was ever seen. As 2000 lies within the range of most sensors, it takes two in a row.
+        """
+        is_end = co2_ppm in RANGE_ENDS_PPM and self._highest_ppm <= co2_ppm
+        if is_end and (co2_ppm > RANGE_ENDS_PPM[0] or last_ppm == co2_ppm):
+            raise SensorError(
+                f"MH-Z19: {co2_ppm} ppm is the end of its range: air the room; if it stays, the sensor is faulty"
+            )
+        self._highest_ppm = max(self._highest_ppm, co2_ppm)
 
     def _begin_warm_up(self) -> None:
         self._warm_at = self._monotonic() + self._warm_up_s

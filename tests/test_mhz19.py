@@ -15,7 +15,7 @@ import serial
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sensors.errors import SensorError, SensorNotFoundError
+from sensors.errors import SensorError, SensorNotFoundError, SensorNotReadyError
 from sensors.mhz19 import (
     READ_COMMAND,
     Mhz19,
@@ -176,8 +176,8 @@ def simulated(clock: FakeClock, **faults: object) -> tuple[SimulatedMhz19, Bench
 def test_reads_co2_and_box_temperature(clock: FakeClock) -> None:
     sensor, bench = simulated(clock)
     assert bench.sensor.read() == Mhz19Reading(620, 25, warming_up=False)
-    sensor.co2_ppm, sensor.temperature_c = 2000, -3
-    assert bench.sensor.read() == Mhz19Reading(2000, -3, warming_up=False)
+    sensor.co2_ppm, sensor.temperature_c = 1800, -3
+    assert bench.sensor.read() == Mhz19Reading(1800, -3, warming_up=False)
 
 
 def test_an_answer_is_taken_as_soon_as_it_is_whole(clock: FakeClock) -> None:
@@ -197,7 +197,7 @@ def test_an_implausible_box_temperature_is_left_out(clock: FakeClock, box: int, 
     assert bench.sensor.read() == Mhz19Reading(620, temperature_c, warming_up=False)
 
 
-@pytest.mark.parametrize("co2_ppm", [1, 399, 400, 10000])
+@pytest.mark.parametrize("co2_ppm", [1, 399, 400, 1999, 2000, 2001, 4999, 5001, 9999])
 def test_every_possible_concentration_is_kept(clock: FakeClock, co2_ppm: int) -> None:
     assert Bench(ScriptedPort(clock, frame(co2_ppm)), clock=clock).sensor.read().co2_ppm == co2_ppm
 
@@ -408,6 +408,65 @@ def test_a_failure_marks_again_since_the_sensor_may_have_lost_its_power(clock: F
     with pytest.raises(SensorError):
         bench.sensor.read()
     assert bench.warming_up_after(0.0)
+
+
+# --- no value, and no more than a value
+
+
+@pytest.mark.parametrize("reply", [frame(0), frame(410, status=1), frame(410, u=15000)])
+def test_a_sensor_without_a_value_is_booting_for_its_warm_up_and_then_faulty(clock: FakeClock, reply: bytes) -> None:
+    """A value of 0 ppm after the start is in WifWaf/MH-Z19 issue 6; for ever, in arendst/Tasmota issue 16309."""
+    bench = Bench(ScriptedPort(clock, *[reply] * 6, frame(700), reply), clock=clock, warm_up_s=180.0)
+    for _ in range(3):
+        with pytest.raises(SensorNotReadyError, match="booting"):
+            bench.sensor.read()
+        clock.sleep(59.0)
+    clock.sleep(3.0)
+    for _ in range(3):
+        with pytest.raises(SensorError, match=r"no value.*after 180 s.*supply") as caught:
+            bench.sensor.read()
+        assert not isinstance(caught.value, SensorNotReadyError)
+        clock.sleep(60.0)
+    assert bench.sensor.read().warming_up  # switched off and on: it begins anew
+    with pytest.raises(SensorNotReadyError):
+        bench.sensor.read()
+
+
+def test_a_missed_reply_does_not_make_a_faulty_sensor_a_booting_one(clock: FakeClock) -> None:
+    bench = Bench(ScriptedPort(clock, frame(0), b"", b"", b"", frame(0)), clock=clock, warm_up_s=180.0)
+    with pytest.raises(SensorNotReadyError):
+        bench.sensor.read()
+    clock.sleep(170.0)
+    with pytest.raises(SensorError, match="no answer"):
+        bench.sensor.read()
+    clock.sleep(10.0)
+    with pytest.raises(SensorError, match="still has no value"):
+        bench.sensor.read()
+
+
+@pytest.mark.parametrize("end_ppm", [5000, 10000])
+def test_a_settled_sensor_at_the_end_of_its_range_has_no_value(clock: FakeClock, end_ppm: int) -> None:
+    """The reading is cut off at 2000, 5000 or 10000 ppm by the range. Source: manual MH-Z19B v1.5, table of ranges."""
+    bench = Bench(ScriptedPort(clock, frame(700), *[frame(end_ppm)] * 3, frame(1200)), clock=clock)
+    assert bench.sensor.read().co2_ppm == 700
+    for _ in range(3):
+        with pytest.raises(SensorError, match=f"{end_ppm} ppm is the end of its range"):
+            bench.sensor.read()
+    assert bench.sensor.read().co2_ppm == 1200
+
+
+def test_2000_in_a_row_is_the_end_of_a_range_and_alone_it_is_a_value(clock: FakeClock) -> None:
+    bench = Bench(ScriptedPort(clock, *map(frame, (1990, 2000, 1995, 2000, 2000, 2000, 1980))), clock=clock)
+    assert [bench.sensor.read().co2_ppm for _ in range(4)] == [1990, 2000, 1995, 2000]
+    for _ in range(2):
+        with pytest.raises(SensorError, match="2000 ppm is the end of its range"):
+            bench.sensor.read()
+    assert bench.sensor.read().co2_ppm == 1980
+
+
+def test_what_lies_within_the_range_that_was_seen_is_a_value(clock: FakeClock) -> None:
+    bench = Bench(ScriptedPort(clock, *map(frame, (2001, 2000, 2000, 5001, 5000, 5000))), clock=clock)
+    assert [bench.sensor.read().co2_ppm for _ in range(6)] == [2001, 2000, 2000, 5001, 5000, 5000]
 
 
 def test_the_simulated_warm_up_is_marked_to_its_end(clock: FakeClock) -> None:

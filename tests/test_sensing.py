@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 
 from poller.sensing import InlineSensing, Sensing, Source, ThreadSensing
-from sensors.errors import SensorError
+from sensors.errors import SensorError, SensorNotReadyError
 from storage.records import CpuTemperatureRow, Row
 
 TICK = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -46,6 +46,30 @@ def test_a_failing_sensor_warns_once_and_says_when_it_is_back(
     assert [record.getMessage() for record in caplog.records] == [
         "CPU: no sensor; no CPU temperature is stored until it answers again",
         "CPU temperature is back after 3 failed readings",
+    ]
+    sensing.close()
+
+
+@pytest.mark.parametrize("make", [InlineSensing, ThreadSensing])
+def test_a_sensor_that_does_not_become_ready_is_said_to_be_faulty_once(
+    make: Callable[[Source], Sensing], caplog: pytest.LogCaptureFixture
+) -> None:
+    errors = [SensorNotReadyError("booting")] * 3 + [SensorError("no value")] * 3 + [SensorNotReadyError("booting")]
+
+    def read(tick: datetime) -> Row:
+        if errors:
+            raise errors.pop(0)
+        return row(tick)
+
+    sensing = make(Source("MH-Z19", read))
+    with caplog.at_level(logging.INFO):
+        for _ in range(8):
+            sensing.start(TICK)
+            sensing.collect(LONG_S)
+    assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
+        ("INFO", "booting; no MH-Z19 is stored until it answers again"),
+        ("WARNING", "no value; no MH-Z19 is stored until it answers again"),
+        ("INFO", "MH-Z19 is back after 7 failed readings"),
     ]
     sensing.close()
 
