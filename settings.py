@@ -37,6 +37,7 @@ KEYS: Mapping[str, tuple[str, ...]] = {
     "routeB": ("device", "id", "id_file", "password", "password_file", "interval", "timeout", "history_pause"),
     "database": ("url",),
     "storage": ("data_dir", "site"),
+    "cpu": ("zone",),
     "co2": ("device", "warm_up"),
     "bme280": ("bus", "address"),
     "graph": ("language", "output_dir", "timezone", "contract_a"),
@@ -80,6 +81,13 @@ class Storage:
 
     data_dir: Path  # absolute; spool, session cache, embedded server
     site: str
+
+
+@dataclass(frozen=True, slots=True)
+class Cpu:
+    """The processor's temperature. Section [cpu]."""
+
+    zone: str  # the type, name or absolute path of a thermal zone; "": what certainly is the processor
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +155,7 @@ class Settings(GraphSettings):
     """Everything the poller needs."""
 
     route_b: RouteB
+    cpu: Cpu
     co2: Co2
     bme280: Bme280
 
@@ -164,6 +173,7 @@ def load(path: Path | None = None, *, environ: Mapping[str, str] = os.environ) -
         graph=_graph(file.section("graph")),
         tariff=_tariff(file.section("tariff")),
         route_b=_route_b(file.section("routeB"), environ),
+        cpu=_cpu(file.section("cpu")),
         co2=_co2(file.section("co2")),
         bme280=_bme280(file.section("bme280")),
     )
@@ -248,6 +258,14 @@ def _storage(section: Section) -> Storage:
         raise section.error("site", "a name of at most 63 characters", f"{len(site)} characters")
     # A data directory must not move with the directory a script is started in: it would look like a lost record.
     return Storage(data_dir=(section.path.absolute().parent / data_dir), site=site)
+
+
+def _cpu(section: Section) -> Cpu:
+    expected = "the type of a thermal zone such as cpu-thermal, or an absolute path"
+    zone = section.plain("zone", expected, "")
+    if "/" in zone and not zone.startswith("/"):
+        raise section.error("zone", expected, shown(zone))
+    return Cpu(zone=zone)
 
 
 def _co2(section: Section) -> Co2:

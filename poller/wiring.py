@@ -256,7 +256,7 @@ def sources(settings: Settings, sensors: Sensors) -> Sequence[Source]:
     """Return the sensors asked for; their libraries are imported here, and nowhere else."""
     wanted = []
     if sensors.temperature:
-        wanted.append(_cpu())
+        wanted.append(_cpu(settings))
     if sensors.co2:
         wanted.append(_mhz19(settings))
     if sensors.bme280:
@@ -264,10 +264,11 @@ def sources(settings: Settings, sensors: Sensors) -> Sequence[Source]:
     return wanted
 
 
-def _cpu() -> Source:
+def _cpu(settings: Settings) -> Source:
     from sensors.cpu import read_cpu_temperature_c
 
-    return Source("CPU temperature", lambda tick: CpuTemperatureRow(tick, read_cpu_temperature_c()))
+    zone = settings.cpu.zone
+    return Source("CPU temperature", lambda tick: CpuTemperatureRow(tick, read_cpu_temperature_c(zone)))
 
 
 def _mhz19(settings: Settings) -> Source:

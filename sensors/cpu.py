@@ -1,6 +1,7 @@
-"""The processor's temperature, from the kernel's thermal zones or else from the Raspberry Pi's firmware.
+"""The processor's temperature: the kernel's thermal zone or hardware monitor, or else the Raspberry Pi's firmware.
 
-Source: kernel documentation, Documentation/ABI/testing/sysfs-class-thermal.
+Source: kernel documentation, Documentation/ABI/testing/sysfs-class-thermal, Documentation/hwmon/ (sysfs-interface,
+coretemp, k10temp). The types are named by device trees and drivers, so no document lists them all.
 """
 
 from __future__ import annotations
@@ -8,82 +9,187 @@ from __future__ import annotations
 import logging
 import re
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from sensors.errors import SensorError, SensorNotFoundError
 
 logger = logging.getLogger(__name__)
 
-# The zones that are the processor, best first. Their numbers differ from machine to machine; the types do not.
-# acpitz is not among them: on many boards it is a constant.
-CPU_ZONE_TYPES = ("cpu-thermal", "cpu_thermal", "bcm2835_thermal", "soc-thermal", "x86_pkg_temp")
+# The types that are the processor and nothing else, best first; they are compared in lower case, with hyphens.
+# What is not here may be anything: acpitz is a constant on many boards, INT3400 on all, a WiFi card has a zone too.
+CPU_ZONE_TYPES = tuple(
+    re.compile(pattern)
+    for pattern in (
+        r"cpu-therm(al)?(-zone)?",  # Raspberry Pi and most boards; Tegra: CPU-therm
+        r"bcm2835-thermal",  # Raspberry Pi, older kernels
+        r"x86-pkg-temp",  # Intel
+        r"package-thermal",  # RK3588
+        r"soc-thermal",  # Rockchip, Amlogic: the chip with the processor
+        r"cpu-?[0-9]+(-[0-9]+)*(-(top|bottom|usr))?(-therm(al)?)?",  # one sensor a core: Exynos, Qualcomm, NXP
+        r"(cpu-)?(big|little)(-?core)?s?[0-9]*-therm(al)?",  # one a cluster: RK3588, MediaTek
+        r"imx-thermal-zone",  # NXP i.MX
+        r"tcpu",  # Intel, as its firmware calls it
+        r"soc-dts[0-9]",  # Intel Atom
+    )
+)
+# Drivers of the hardware monitor that measure nothing but the processor, and the inputs that are all of it.
+CPU_MONITORS = ("coretemp", "k10temp")
+_WHOLE_CPU_LABELS = ("Package id 0", "Tdie", "Tctl")  # Tctl, for fans, is offset where there is a Tdie
 
 LOWEST_C, HIGHEST_C = -40.0, 125.0  # no processor works outside; a Pi was seen to report -650788.984 C
 SUSPICIOUS_C = 85.0  # a Pi was seen to report this when it was much cooler, for one reading
+_WHOLE_DEGREES = 200  # no processor is within 0.2 C of freezing: old kernels that give 45 for 45 C are found out
 
 _VCGENCMD_LIMIT_S = 2.0  # it takes milliseconds, or hangs
+_THERMAL_ROOT, _MONITOR_ROOT = Path("/sys/class/thermal"), Path("/sys/class/hwmon")
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """A file that holds thousandths of a degree."""
+
+    name: str  # for people: thermal_zone0
+    type: str
+    file: Path
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.type}".strip()
 
 
 def read_cpu_temperature_c(
+    zone: str = "",
     *,
-    thermal_root: Path = Path("/sys/class/thermal"),
+    thermal_root: Path = _THERMAL_ROOT,
+    monitor_root: Path = _MONITOR_ROOT,
     run: Callable[..., subprocess.CompletedProcess[bytes]] = subprocess.run,
 ) -> float:
     """Return the processor's temperature in degrees Celsius.
 
-    The zone of a known type is asked first, then thermal_zone0, then vcgencmd (which ends within two seconds).
-    Raises: SensorNotFoundError: this machine has none of them. SensorError: all there are failed; the text says how.
+    *zone* is the type of a thermal zone in any case (such as acpitz), its name (thermal_zone1), or a path: of a zone,
+    or of a file that holds thousandths of a degree. Then nothing else is read. Without it, what certainly is the
+    processor is: a zone of a known type, the hardware monitor of a known driver, or vcgencmd (it ends within two
+    seconds).
+    Raises: SensorNotFoundError: there is none, or several are of that type; the text lists what there is.
+    SensorError: all there are failed; the text says how.
     """
+    zones = _zones(thermal_root)
+    places = [_chosen(zone, zones)] if zone else [*_certain_zones(zones), *_monitors(monitor_root)]
     failures: list[str] = []
-    for zone in _cpu_zones(thermal_root):
+    for place in places:
         try:
-            return _read_zone_c(zone)
+            return _read_place_c(place)
         except (OSError, ValueError) as error:
-            failures.append(f"{zone.name}: {error}")
-    try:
-        return _read_firmware_c(run)
-    except FileNotFoundError:
-        if not failures:
-            raise SensorNotFoundError(
-                f"CPU: no temperature sensor: {thermal_root} has no thermal zone and there is no vcgencmd "
-                "(usual in a virtual machine or container): run without --temp"
-            ) from None
-    except (OSError, ValueError, subprocess.TimeoutExpired) as error:
-        failures.append(f"vcgencmd: {error}")
+            failures.append(f"{place.name}: {error}")
+    if not zone:
+        try:
+            return _read_firmware_c(run)
+        except FileNotFoundError:
+            if not failures:
+                raise SensorNotFoundError(_nothing_certain(zones, thermal_root)) from None
+        except (OSError, ValueError, subprocess.TimeoutExpired) as error:
+            failures.append(f"vcgencmd: {error}")
     raise SensorError(f"CPU: no temperature: {'; '.join(failures)}")
 
 
-def _cpu_zones(thermal_root: Path) -> list[Path]:
-    """Return the zones worth asking, best first: those of a known type, then zone 0 whatever it is."""
-    known: list[tuple[int, int, Path]] = []
-    for zone in thermal_root.glob("thermal_zone*"):
+def _zones(thermal_root: Path) -> list[_Place]:
+    """Return every thermal zone by its number; one without a readable type has an empty one."""
+    zones = []
+    for directory in thermal_root.glob("thermal_zone*"):
         try:
-            zone_type = (zone / "type").read_text(encoding="ascii").strip()
+            zone_type = _printable((directory / "type").read_text(encoding="ascii").strip())
         except (OSError, ValueError) as error:
-            logger.debug("CPU: %s has no readable type: %s", zone.name, error)
+            logger.debug("CPU: %s has no readable type: %s", directory.name, error)
+            zone_type = ""
+        zones.append(_Place(directory.name, zone_type, directory / "temp"))
+    return sorted(zones, key=lambda zone: (len(zone.name), zone.name))  # zone 2 before zone 10
+
+
+def _certain_zones(zones: list[_Place]) -> Iterator[_Place]:
+    """Yield the zones that certainly are the processor, best first."""
+    for known in CPU_ZONE_TYPES:
+        yield from (zone for zone in zones if known.fullmatch(_plain(zone.type)))
+
+
+def _monitors(monitor_root: Path) -> Iterator[_Place]:
+    """Yield what the hardware monitor's drivers for processors say of the whole of it, best first."""
+    for directory in sorted(monitor_root.glob("hwmon*")):
+        try:
+            driver = (directory / "name").read_text(encoding="ascii").strip()
+            labels = {file.read_text(encoding="ascii").strip(): file for file in directory.glob("temp*_label")}
+        except (OSError, ValueError) as error:
+            logger.debug("CPU: %s cannot be read: %s", directory.name, error)
             continue
-        if zone_type in CPU_ZONE_TYPES:
-            known.append((CPU_ZONE_TYPES.index(zone_type), len(zone.name), zone))  # zone 2 before zone 10
-    zones = [zone for _, _, zone in sorted(known)]
-    first = thermal_root / "thermal_zone0"
-    if first.exists() and first not in zones:
-        zones.append(first)
-    return zones
+        label = next((label for label in _WHOLE_CPU_LABELS if label in labels), None)
+        if driver in CPU_MONITORS and label:
+            file = labels[label]
+            yield _Place(directory.name, f"{driver} {label}", file.with_name(file.name.replace("label", "input")))
 
 
-def _read_zone_c(zone: Path) -> float:
-    """Read a zone, a doubtful value twice. Raises: OSError, ValueError: it has no temperature."""
+def _chosen(wanted: str, zones: list[_Place]) -> _Place:
+    """Return what the setting names. Raises: SensorNotFoundError: it is not there, or not the only one."""
+    if "/" in wanted:
+        path = Path(wanted)
+        return _Place(wanted, "", path / "temp" if path.is_dir() else path)
+    found = [zone for zone in zones if _plain(wanted) in (_plain(zone.type), _plain(zone.name))]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise SensorNotFoundError(
+            f"CPU: {len(found)} thermal zones are of the type {wanted!r}: {_listed(found)}; "
+            "set [cpu] zone to the name of one, such as thermal_zone1"
+        )
+    raise SensorNotFoundError(f"CPU: no thermal zone is of the type {wanted!r} ([cpu] zone): {_listed(zones)}")
+
+
+def _nothing_certain(zones: list[_Place], thermal_root: Path) -> str:
+    if zones:
+        return (
+            f"CPU: no thermal zone is certain to be the processor: {_listed(zones)}; "
+            "if one of them is, set [cpu] zone to its type or path, else run without --temp"
+        )
+    return (
+        f"CPU: no temperature sensor: {thermal_root} has no thermal zone and there is no vcgencmd "
+        "(usual in a virtual machine or container): run without --temp"
+    )
+
+
+def _listed(zones: list[_Place]) -> str:
+    """Name each zone with its type and what it shows now."""
+    return ", ".join(f"{zone} ({_shown_now(zone)})" for zone in zones) or "there is none at all"
+
+
+def _shown_now(zone: _Place) -> str:
     try:
-        temperature_c = _read_zone_once_c(zone)
+        return f"{_read_once_c(zone.file):.1f} C"
+    except OSError as error:
+        return str(error.strerror)
     except ValueError:
-        return _read_zone_once_c(zone)
-    return _read_zone_once_c(zone) if temperature_c == SUSPICIOUS_C else temperature_c
+        return "no temperature"
 
 
-def _read_zone_once_c(zone: Path) -> float:
-    text = (zone / "temp").read_text(encoding="ascii").strip()
-    if not re.fullmatch(r"-?[0-9]+", text):
+def _plain(zone_type: str) -> str:
+    """Return a type as types are compared: kernels disagree in case and in hyphens."""
+    return zone_type.lower().replace("_", "-")
+
+
+def _printable(text: str) -> str:
+    return "".join(character for character in text if character.isprintable())[:40]
+
+
+def _read_place_c(place: _Place) -> float:
+    """Read a place, a doubtful value twice. Raises: OSError, ValueError: it has no temperature."""
+    try:
+        temperature_c = _read_once_c(place.file)
+    except ValueError:
+        return _read_once_c(place.file)
+    return _read_once_c(place.file) if temperature_c == SUSPICIOUS_C else temperature_c
+
+
+def _read_once_c(file: Path) -> float:
+    text = file.read_text(encoding="ascii").strip()
+    if not re.fullmatch(r"-?[0-9]{1,12}", text) or 0 < abs(int(text)) < _WHOLE_DEGREES:
         raise ValueError(f"expected thousandths of a degree, got {text[:20]!r}")
     return _checked_c(int(text) / 1000)
 

@@ -18,7 +18,20 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 import settings
-from settings import Bme280, Co2, Database, Graph, GraphSettings, RouteB, Settings, SettingsError, Storage, Tariff, Tier
+from settings import (
+    Bme280,
+    Co2,
+    Cpu,
+    Database,
+    Graph,
+    GraphSettings,
+    RouteB,
+    Settings,
+    SettingsError,
+    Storage,
+    Tariff,
+    Tier,
+)
 
 ROOT = Path(__file__).parents[1]
 SAMPLE = ROOT / "power_consumption.ini-sample"
@@ -32,6 +45,7 @@ CONTRACT = {
     "routeB": {"device", "id", "id_file", "password", "password_file", "interval", "timeout", "history_pause"},
     "database": {"url"},
     "storage": {"data_dir", "site"},
+    "cpu": {"zone"},
     "co2": {"device", "warm_up"},
     "bme280": {"bus", "address"},
     "graph": {"language", "output_dir", "timezone", "contract_a"},
@@ -76,6 +90,7 @@ def test_only_the_credentials_are_needed_and_the_rest_has_defaults(tmp_path: Pat
     assert read.route_b == RouteB("/dev/ttyUSB0", ROUTE_B_ID, PASSWORD, 60, 20.0, 10.0)
     assert read.database == Database(url=None)
     assert read.storage.site == "home"
+    assert read.cpu == Cpu(zone="")
     assert read.co2 == Co2("/dev/serial0", 180.0)
     assert read.bme280 == Bme280(1, 0x76)
     assert read.graph == Graph(None, Path(), ZoneInfo("Asia/Tokyo"), None)
@@ -98,6 +113,8 @@ url = {URL}
 [storage]
 data_dir = {tmp_path}/data
 site = 二階
+[cpu]
+zone = INT3400 Thermal
 [co2]
 device = /dev/ttyAMA0
 warm_up = 60
@@ -117,6 +134,7 @@ contract_a = 40
         graph=Graph("ja", Path("pictures"), ZoneInfo("Europe/Paris"), Decimal(40)),
         tariff=None,
         route_b=RouteB("/dev/serial/by-id/usb-ROHM_BP35C2", ROUTE_B_ID, PASSWORD, 10, 2.5, 0.0),
+        cpu=Cpu("INT3400 Thermal"),
         co2=Co2("/dev/ttyAMA0", 60.0),
         bme280=Bme280(3, 0x77),
     )
@@ -315,6 +333,8 @@ def test_a_wrong_password_is_refused_and_not_shown(tmp_path: Path, wrong: str, w
         ("routeB", "history_pause", "601", "seconds, 0 to 600"),
         ("storage", "data_dir", "~nobody-of-this-name/x", "a directory"),
         ("storage", "data_dir", "/var/lib/x # spool", "a directory"),
+        ("cpu", "zone", "thermal/thermal_zone1", "the type of a thermal zone such as cpu-thermal, or an absolute path"),
+        ("cpu", "zone", "acpitz # the second", "the type of a thermal zone such as cpu-thermal, or an absolute path"),
         ("co2", "device", "/dev/serial0 # UART", "a device"),
         ("co2", "warm_up", "3601", "seconds, 0 to 3600"),
         ("co2", "warm_up", "soon", "seconds, 0 to 3600"),
@@ -365,7 +385,10 @@ def test_a_site_has_a_name_of_moderate_length(tmp_path: Path) -> None:
     [
         ("[routeb]\n", "unknown section 'routeb'; did you mean routeB?"),
         ("[bme208]\n", "unknown section; did you mean bme280?"),
-        ("[DEFAULT]\nx = 1\n", "unknown section 'DEFAULT'; there are routeB, database, storage, co2, bme280, graph"),
+        (
+            "[DEFAULT]\nx = 1\n",
+            "unknown section 'DEFAULT'; there are routeB, database, storage, cpu, co2, bme280, graph",
+        ),
         ("[routeB]\nintervall = 60\n", "[routeB] unknown key 'intervall'; did you mean interval?"),
         ("[graph]\ncolour = red\n", "[graph] unknown key 'colour'; there are language, output_dir, timezone"),
         ("[database]\nurl = x\nurl = y\n", "line 3: the key 'url' is there twice in its section"),
@@ -707,6 +730,7 @@ def test_every_key_of_the_sample_is_a_field_and_the_other_way_round() -> None:
         "routeB": RouteB,
         "database": Database,
         "storage": Storage,
+        "cpu": Cpu,
         "co2": Co2,
         "bme280": Bme280,
         "graph": Graph,
