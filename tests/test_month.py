@@ -144,7 +144,7 @@ def test_a_driver_that_never_gives_a_question_its_time_is_caught() -> None:
     home = Home(1, [Fault(1790.0, "lost replies", 300.0, 3)], days=0.1)
     home.session.timings = dataclasses.replace(home.session.timings, answer_timeout_s=5.0)
     home.poller.run()
-    assert any("a question still unanswered" in violation for violation in home.module.violations)
+    assert any("an unanswered request" in violation for violation in home.module.violations)
 
 
 def test_the_smallest_schedule_that_fails_is_found(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ from skstack.echonet.frame import Esv
 
 _TOLERANCE_S = 0.05  # what a host may need to see an EVENT that has just left
 _ESV_AT = 10  # in an ECHONET Lite frame
-_QUESTIONS = (Esv.GET, Esv.SET_C, Esv.INF_REQ, Esv.SET_GET)
+_REQUESTS = (Esv.GET, Esv.SET_C, Esv.INF_REQ, Esv.SET_GET)
 
 
 class Sent(NamedTuple):
@@ -20,18 +20,21 @@ class Sent(NamedTuple):
 
 
 class Audit:
-    """Watches the sends. A question is one that wants an answer; it stands until that has come, or the timer ends.
+    """Watches the sends. A request stands until it is answered, or its time is over.
 
+    The same one may be repeated once the timer has ended; a different one may come once the longest wait is over, which
+    counts from the first of the repetitions.
     Source of the rules: one request at a time, AIF specification 1.01, 2.4.2; silence after EVENT 29 and 32, command
     reference 5.11.
     """
 
     def __init__(self) -> None:
         """Start with nothing sent."""
-        self.answer_timer_s = 20.0
+        self.answer_timer_s = self.longest_s = 20.0
         self.sends: list[Sent] = []
         self.violations: list[str] = []
-        self._asked_at: float | None = None
+        self._first: Sent | None = None  # the request that stands, as it was first sent
+        self._last_at = 0.0  # and when it was last repeated
         self._closed_at: dict[int, float] = {}  # EVENT 29 or 32 -> when its line had left
 
     def note(self, sent: Sent) -> None:
@@ -40,19 +43,22 @@ class Audit:
         for number, closed_at in self._closed_at.items():
             if sent.at > closed_at + _TOLERANCE_S:
                 self.violations.append(f"{sent.at:.3f}: sent {sent.at - closed_at:.3f} s after EVENT {number:X}")
-        if self._asked_at is not None and _is_question(sent.payload):
-            waited_s = sent.at - self._asked_at
-            if waited_s < self.answer_timer_s - _TOLERANCE_S:
-                self.violations.append(f"{sent.at:.3f}: asked {waited_s:.3f} s after a question still unanswered")
+        if self._first is not None and _is_request(sent.payload):
+            repeats = _but_for_its_tid(sent) == _but_for_its_tid(self._first)
+            since, least_s = (self._last_at, self.answer_timer_s) if repeats else (self._first.at, self.longest_s)
+            if sent.at < since + least_s - _TOLERANCE_S:
+                self.violations.append(f"{sent.at:.3f}: asked {sent.at - since:.3f} s after an unanswered request")
 
     def asked(self, sent: Sent) -> None:
-        """*sent* has reached the air; if it is a question, it stands from now on."""
-        if _is_question(sent.payload):
-            self._asked_at = sent.at
+        """*sent* has reached the air; if it is a request, it stands from now on."""
+        if _is_request(sent.payload):
+            if self._first is None or _but_for_its_tid(sent) != _but_for_its_tid(self._first):
+                self._first = sent
+            self._last_at = sent.at
 
     def answered(self) -> None:
-        """Drop the question: its answer has reached the host, or none can come any more."""
-        self._asked_at = None
+        """Drop the request: its answer has reached the host, or none can come any more."""
+        self._first = None
 
     def close(self, event: int, at: float) -> None:
         """From *at* on, when the line of *event* had left, the host is to be silent."""
@@ -63,5 +69,9 @@ class Audit:
         self._closed_at.pop(event, None)
 
 
-def _is_question(payload: bytes) -> bool:
-    return len(payload) > _ESV_AT and payload[_ESV_AT] in _QUESTIONS
+def _is_request(payload: bytes) -> bool:
+    return len(payload) > _ESV_AT and payload[_ESV_AT] in _REQUESTS
+
+
+def _but_for_its_tid(sent: Sent) -> bytes:
+    return sent.payload[:2] + sent.payload[4:]

@@ -1,55 +1,89 @@
-"""What can be made to go wrong in a simulation. Each method does one named thing; nothing happens by chance."""
+"""What can be made to go wrong in a simulation. Each method does one named thing; chance comes only from a seed."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import cycle
+from random import Random
+from typing import TypeVar
 
-from skstack.simulator.lines import Datagram
+from skstack.simulator.habits import Habit, delay, double, everything, lose, mistake_tid
+from skstack.simulator.lines import Beacon
+
+_T = TypeVar("_T")
+
+Hearing = Callable[[Beacon, int], bool]
+"""Whether a scan over so many channels hears a beacon."""
+
+
+def hears_all(_beacon: Beacon, _channels: int) -> bool:
+    """Hear every beacon."""
+    return True
+
+
+def deaf(_beacon: Beacon, _channels: int) -> bool:
+    """Hear none, while the PAN would accept a join all the same."""
+    return False
+
+
+def deaf_on_one_channel(_beacon: Beacon, channels: int) -> bool:
+    """Hear none in a scan of one channel."""
+    return channels > 1
+
+
+def hears_share(share: float, rng: Random) -> Hearing:
+    """Hear *share* of the beacons (0 to 1). Source: README of hnw/smartmeter-exporter: about half in a bad place."""
+    return lambda _beacon, _channels: rng.random() < share
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
-    """An answer of the meter on its way: the datagram and how much later than usual it comes, seconds."""
+class JoinFailure:
+    """A handshake that ends in EVENT 24; *connects_after_s*: and in EVENT 25 so much later all the same."""
 
-    datagram: Datagram
-    late_s: float = 0.0
+    connects_after_s: float | None = None
 
 
 class Faults:
-    """Faults that wait for their turn. Times are Unix seconds; counts add up and are used up."""
+    """Faults that wait for their turn, or last. Times are Unix seconds; counts add up and are used up."""
 
     def __init__(self) -> None:
         """Start with nothing wrong."""
+        self.habits: list[Habit] = []  # what becomes of the meter's frames in the air
         self.clear()
 
     def clear(self) -> None:
         """Forget every fault that still waits or lasts."""
-        self._lost = self._duplicated = self._mistaken = 0
-        self._delays_s: list[float] = []
-        self._silent_until = self._mute_until = 0.0
+        self.habits.clear()
+        self.hearing: Hearing = hears_all
+        self._silent_until = 0.0
+        self._session_lasts_s = math.inf
+        self._rejoins: Iterator[bool] = cycle((False,))
         self._failing_sends: list[int] = []
-        self._failing_joins = 0
+        self._failing_joins: list[JoinFailure] = []
         self._missed_scans = 0
         self._late_beacons = 0
         self._refusals: list[tuple[str, str | None]] = []
+        self._slow_commands: list[tuple[float, str | None]] = []
 
     # --- the meter
 
     def lose_replies(self, count: int = 1) -> None:
         """Let the next *count* answers of the meter get lost in the air."""
-        self._lost += count
+        self.habits.append(Habit(lose, times=count))
 
     def delay_replies(self, by_s: float, count: int = 1) -> None:
         """Let the next *count* answers of the meter come *by_s* seconds later."""
-        self._delays_s += [by_s] * count
+        self.habits.append(Habit(delay(by_s), times=count))
 
     def duplicate_replies(self, count: int = 1) -> None:
         """Let the next *count* answers of the meter come twice."""
-        self._duplicated += count
+        self.habits.append(Habit(double, times=count))
 
     def mistake_tids(self, count: int = 1) -> None:
         """Let the next *count* answers of the meter carry another TID."""
-        self._mistaken += count
+        self.habits.append(Habit(mistake_tid, times=count))
 
     def silence_meter(self, until: float) -> None:
         """Let the meter be out of reach until then: no beacons, no handshake, no acknowledgement (EVENT 21 01)."""
@@ -57,7 +91,16 @@ class Faults:
 
     def mute_meter(self, until: float) -> None:
         """Let the meter hear everything until then (EVENT 21 00), but neither answer nor announce."""
-        self._mute_until = until
+        self.habits.append(Habit(lose, everything, until=until))
+
+    def forget_sessions(self, after_s: float, rejoins: Sequence[bool] = (False,)) -> None:
+        """Let the meter forget each session *after_s* after its EVENT 25, without a word.
+
+        The module goes on believing in it: a send is acknowledged (EVENT 21 00) and never answered. Renewing it works
+        or ends in EVENT 24, in turn as *rejoins* say, over and over; SKJOIN works.
+        """
+        self._session_lasts_s = after_s
+        self._rejoins = cycle(rejoins)
 
     # --- the module
 
@@ -68,9 +111,12 @@ class Faults:
         """
         self._failing_sends += [param] * count
 
-    def fail_joins(self, count: int = 1) -> None:
-        """Let the next *count* handshakes, renewals among them, end in EVENT 24."""
-        self._failing_joins += count
+    def fail_joins(self, count: int = 1, *, connects_after_s: float | None = None) -> None:
+        """Let the next *count* handshakes, renewals among them, end in EVENT 24.
+
+        *connects_after_s*: and EVENT 25 follow so much later all the same, unless another SKJOIN comes first.
+        """
+        self._failing_joins += [JoinFailure(connects_after_s)] * count
 
     def miss_scans(self, count: int = 1) -> None:
         """Let the next *count* scans hear nothing."""
@@ -84,42 +130,34 @@ class Faults:
         """Let the next command, or the next one called *command*, be answered FAIL *code* ("ER10")."""
         self._refusals.append((code, command))
 
+    def slow_next(self, by_s: float, command: str | None = None) -> None:
+        """Let the next command, or the next one called *command*, be answered *by_s* seconds later.
+
+        What is typed meanwhile waits unread, so that its answer comes after the late one.
+        """
+        self._slow_commands.append((by_s, command))
+
     # --- asked by the simulation
 
     def meter_is_silent(self, at: float) -> bool:
         """Tell whether the meter is out of reach at *at*."""
         return at < self._silent_until
 
-    def meter_is_mute(self, at: float) -> bool:
-        """Tell whether the meter, though in reach, answers nothing at *at*."""
-        return at < self._mute_until
+    def session_is_forgotten(self, age_s: float) -> bool:
+        """Tell whether the meter has forgotten a session that was made or renewed *age_s* ago."""
+        return age_s >= self._session_lasts_s
 
-    def replies(self, datagram: Datagram) -> list[Reply]:
-        """Return what becomes of an answer of the meter."""
-        if self._lost:
-            self._lost -= 1
-            return []
-        if self._mistaken:
-            self._mistaken -= 1
-            payload = bytearray(datagram.payload)
-            payload[2] ^= 0x55
-            datagram = replace(datagram, payload=bytes(payload))
-        reply = Reply(datagram, self._delays_s.pop(0) if self._delays_s else 0.0)
-        if self._duplicated:
-            self._duplicated -= 1
-            return [reply, reply]
-        return [reply]
+    def rejoin_fails(self) -> bool:
+        """Tell whether this renewal of a forgotten session is to fail."""
+        return not next(self._rejoins)
 
     def send_param(self) -> int:
         """Return what EVENT 21 reports for this send."""
         return self._failing_sends.pop(0) if self._failing_sends else 0
 
-    def join_fails(self) -> bool:
-        """Tell whether this handshake is to fail."""
-        if self._failing_joins:
-            self._failing_joins -= 1
-            return True
-        return False
+    def join_failure(self) -> JoinFailure | None:
+        """Return how this handshake is to fail, if it is."""
+        return self._failing_joins.pop(0) if self._failing_joins else None
 
     def scan_misses(self) -> bool:
         """Tell whether this scan is to hear nothing."""
@@ -137,8 +175,17 @@ class Faults:
 
     def refusal(self, command: str) -> str | None:
         """Return the code with which *command* is to be refused, if it is."""
-        for number, (code, wanted) in enumerate(self._refusals):
-            if wanted in (None, command):
-                del self._refusals[number]
-                return code
-        return None
+        return _take_for(command, self._refusals)
+
+    def slowness_s(self, command: str) -> float:
+        """Return how much later than usual *command* is to be answered."""
+        return _take_for(command, self._slow_commands) or 0.0
+
+
+def _take_for(command: str, waiting: list[tuple[_T, str | None]]) -> _T | None:
+    """Remove and return the first that waits for *command* or for any."""
+    for number, (found, wanted) in enumerate(waiting):
+        if wanted in (None, command):
+            del waiting[number]
+            return found
+    return None

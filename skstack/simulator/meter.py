@@ -5,8 +5,9 @@ It has no clock and does no I/O: each call is given the time, Unix seconds. Its 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from typing import Any
 
 from skstack.echonet.frame import (
     CONTROLLER,
@@ -20,12 +21,15 @@ from skstack.echonet.frame import (
     encode_property_map,
 )
 from skstack.errors import FrameError
+from skstack.simulator.habits import Habit
 from skstack.simulator.household import Household
 from skstack.simulator.registers import (
     HALF_HOUR_S,
     HISTORY_DAYS,
     NEVER_SET,
+    NO_DATA,
     WS_A_KWH,
+    ZERO,
     Registers,
     encode_time,
     half_hour_before,
@@ -44,8 +48,8 @@ _PLACE_EPC = 0x81
 class MeterOptions:
     """What kind of meter it is. The default is a first-generation one as most homes have."""
 
-    unit_code: int = 0x01  # E1: 0.1 kWh a count
-    coefficient: int | None = 1  # D3; None: the meter has no such property, which means 1
+    unit_code: int = 0x01  # E1: 0.1 kWh a count; a code that is not defined counts as that, too
+    coefficient: int | None = 1  # D3; None: the meter has no such property, which means 1, as does 0
     digits: int = 6  # D7
     measures_export: bool = True  # False: no E3, E4 and EB
     has_history_2: bool = True  # EC and ED
@@ -53,7 +57,11 @@ class MeterOptions:
     two_wire: bool = False  # the T phase is not measured
     confirmed_notifications: bool = False  # half-hour values as INFC, which want an answer
     notification_delay_s: float | None = None  # after :00 and :30; None: another one each time
-    serial_number: str = "SIM0000001"
+    lacks: frozenset[int] = frozenset()  # properties it does not have and does not list, such as E1
+    property_map: bytes | None = None  # what it says of itself in 9F; None: the truth
+    most_properties: int = MAX_GET_PROPERTIES  # in one Get; those past them come back without data
+    zeros_before_installation: bool = False  # its history says 0 for the time before it was there, not "no data"
+    serial_number: str | None = "SIM0000001"  # 8D; None: the meter has no such property
     maker: int = 0x000016  # as in the captures
     session_lifetime_s: int = 86_400
     mac: str = "001C64000A0B8CF5"
@@ -68,22 +76,34 @@ class SimulatedMeter:
     """The meter. *installed_at* (Unix seconds) is when its registers begin; the household's own start by default."""
 
     def __init__(
-        self, household: Household, options: MeterOptions | None = None, *, installed_at: float | None = None
+        self,
+        household: Household,
+        options: MeterOptions | None = None,
+        *,
+        installed_at: float | None = None,
+        habits: Iterable[Habit] = (),
     ) -> None:
-        """Hang the meter at *household*."""
+        """Install the meter at *household*; *habits* are what it does to everything it says, as long as it serves."""
         self.household = household
+        self.habits = list(habits)
         self.options = options or MeterOptions()
         self.installed_at = float(household.since if installed_at is None else installed_at)
         self.generation = 0  # counts exchanges: a new meter knows no old session
         self.confirmed_tids: list[int] = []  # of the INFC that were answered
         self._begin(self.options.start_import_kwh, self.options.start_export_kwh)
 
-    def exchange(self, at: float, *, serial_number: str = "SIM0000002") -> None:
-        """Hang a new meter there: another serial number, registers at zero, no history, no session."""
-        self.options = replace(self.options, serial_number=serial_number)
+    def exchange(self, at: float, **changes: Any) -> None:
+        """Install another meter in its place, which knows nothing of the session and the history of the old one.
+
+        *changes* are fields of MeterOptions: what is different with it. By default that is the serial number alone, and
+        its registers stand at zero.
+        """
+        usual = {"serial_number": "SIM0000002", "start_import_kwh": 0, "start_export_kwh": 0}
+        self.options = replace(self.options, **{**usual, **changes})
         self.installed_at = at
         self.generation += 1
-        self._begin(0, 0)
+        self.habits = []
+        self._begin(self.options.start_import_kwh, self.options.start_export_kwh)
 
     def _begin(self, import_kwh: int, export_kwh: int) -> None:
         """Start as a meter that has counted so much."""
@@ -95,6 +115,7 @@ class SimulatedMeter:
             coefficient=self.options.coefficient or 1,
             digits=self.options.digits,
             measures_export=self.options.measures_export,
+            before=ZERO if self.options.zeros_before_installation else NO_DATA,
             zero_ws=(import_ws - import_kwh * WS_A_KWH, export_ws - export_kwh * WS_A_KWH),
         )
         self._tid = 0
@@ -156,10 +177,10 @@ class SimulatedMeter:
         return answer.to_bytes() if answer else None
 
     def _read(self, request: Frame, readers: Readers, at: float, done: Esv, refused: Esv) -> Frame:
-        """Read what can be read; the others come back without data, as do those past the sixth."""
+        """Read what can be read; the others come back without data, as do those that are too many."""
         read = []
         for number, asked in enumerate(request.properties):
-            reader = readers.get(asked.epc) if number < MAX_GET_PROPERTIES else None
+            reader = readers.get(asked.epc) if number < self.options.most_properties else None
             read.append(Property(asked.epc, reader(at) if reader else b""))
         complete = all(found.edt for found in read)
         return request.answer(done if complete else refused, tuple(read))
@@ -242,7 +263,11 @@ class SimulatedMeter:
             readers[0xD0] = registers.minute
             readers[0xEE] = lambda at: registers.back_from(self._times[0xEF], 60, at)
             readers[0xEF] = lambda _: self._times[0xEF]
+        readers = {epc: reader for epc, reader in readers.items() if epc not in options.lacks}
         self._add_maps(readers, announced={0x80, 0x81, 0x88}, settable=self._settable())
+        if options.property_map is not None:
+            property_map = options.property_map
+            readers[0x9F] = lambda _: property_map
         return readers
 
     def _node_readers(self) -> Readers:
@@ -261,13 +286,15 @@ class SimulatedMeter:
 
     def _common_readers(self) -> Readers:
         release = b"\x00\x00R\x01" if self.options.second_generation else b"\x00\x00F\x00"
-        return {
+        readers: Readers = {
             0x80: lambda _: b"\x30",
             0x82: lambda _: release,
             0x88: lambda _: b"\x42",
             0x8A: lambda _: self.options.maker.to_bytes(3, "big"),
-            0x8D: lambda _: self._serial(),
         }
+        if self.options.serial_number is not None:
+            readers[0x8D] = lambda _: self._serial()
+        return readers
 
     def _add_maps(self, readers: Readers, *, announced: set[int], settable: set[int]) -> None:
         readable = {*readers, 0x9D, 0x9E, 0x9F} - ({0xD5} if 0xD5 in announced else set())
@@ -276,7 +303,7 @@ class SimulatedMeter:
         readers[0x9F] = lambda _: encode_property_map(readable)
 
     def _serial(self) -> bytes:
-        return self.options.serial_number.encode("ascii").ljust(12, b"\x00")[:12]
+        return (self.options.serial_number or "").encode("ascii").ljust(12, b"\x00")[:12]
 
     def _currents(self, at: float) -> bytes:
         r_phase, t_phase = self.household.currents_da(at)

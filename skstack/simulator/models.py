@@ -86,6 +86,7 @@ class Timing:
 
     byte_s: float = 10 / 115_200  # 115200 baud, 8N1
     command_s: float = 0.004  # 3 to 10 ms to an OK
+    pause_s: float = 0.0  # and longer than usual to the answer of each command
     reset_s: float = 0.6  # SKRESET to its OK
     address_s: float = 0.1  # SKLL64
     send_s: float = 0.13  # SKSENDTO to EVENT 21; 0.115 to 0.343 s in 38 sends

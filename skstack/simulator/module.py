@@ -26,6 +26,8 @@ class SimulatedModule:
     methods emit_event, restart, announce and inject, whose *at* may lie in the future.
     """
 
+    reads = True  # see devices.Device
+
     def __init__(
         self,
         meter: SimulatedMeter,
@@ -104,7 +106,8 @@ class SimulatedModule:
             answer = self._commands.send(request.words[1:], request.payload, at)
         else:
             answer = self._commands.answer(name, request.words[1:], at)
-        done_at = at + (self.timing.command_s if answer.after_s is None else answer.after_s)
+        usual_s = self.timing.command_s if answer.after_s is None else answer.after_s
+        done_at = at + usual_s + self.timing.pause_s + self.faults.slowness_s(name)
         end = b"\r" if name in PRODUCT_COMMANDS and self.model.has_product_commands else CRLF
         status = b"" if answer.status is None else answer.status.encode() + end
 
@@ -147,12 +150,16 @@ class SimulatedModule:
         """True while a PANA session stands, be it one that is being renewed."""
         return self._radio.session is not None
 
-    def set_answer_timer(self, seconds: float) -> None:
-        """Let a question count as unanswered after *seconds* (20 by default); until then another is a violation."""
-        self._radio.audit.answer_timer_s = seconds
+    def set_answer_timer(self, seconds: float, *, longest_s: float | None = None) -> None:
+        """Let a request be repeated after *seconds* (20 by default), and a different one come after *longest_s*.
 
-    def emit_event(self, number: int, at: float) -> None:
-        """Let EVENT *number* come at *at*, with its true effect.
+        Until then another is a violation. *longest_s* counts from the first of the repetitions; None: as *seconds*.
+        """
+        self._radio.audit.answer_timer_s = seconds
+        self._radio.audit.longest_s = seconds if longest_s is None else longest_s
+
+    def emit_event(self, number: int, at: float, *, times: int = 1, every_s: float = 0.0) -> None:
+        """Let EVENT *number* come at *at*, with its true effect, and again *every_s* until it has come *times* times.
 
         24, 26: the session is over. 29: the module renews it by itself, which ends in EVENT 25, or 24 if a join was to
         fail. 32: nothing is sent until 33. Others are only printed.
@@ -166,7 +173,14 @@ class SimulatedModule:
             0x33: lambda now: radio.limit(False, now),
         }
         line = self._printer.event(number, radio.meter_address)
-        self._agenda.plan(at, effects.get(number) or (lambda now: self._say(line, now)))
+        effect = effects.get(number) or (lambda now: self._say(line, now))
+
+        def come(now: float, left: int) -> None:
+            effect(now)
+            if left > 1:
+                self._agenda.plan(now + every_s, lambda then: come(then, left - 1))
+
+        self._agenda.plan(at, lambda now: come(now, times))
 
     def restart(self, at: float, *, boot_line: bytes = b"") -> None:
         """Let the module restart by itself at *at*: everything forgotten, echo on again."""

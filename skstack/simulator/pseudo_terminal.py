@@ -15,6 +15,7 @@ from datetime import datetime
 from pathlib import Path
 from types import FrameType
 
+from skstack.simulator.devices import Device
 from skstack.simulator.household import DAY_S, Household
 from skstack.simulator.meter import MeterOptions, SimulatedMeter
 from skstack.simulator.models import INSTANT, MODELS, REALISTIC, TEST_PASSWORD, TEST_ROUTE_B_ID, Credentials
@@ -27,30 +28,32 @@ _CHUNK_BYTES = 4096
 _STOP, _ANNOUNCE = b"q", b"a"
 
 
-def serve(module: SimulatedModule, master_fd: int, *, stop_fd: int, now: Callable[[], float]) -> None:
-    """Carry bytes between *module* and a pseudo terminal until *stop_fd* is readable.
+def serve(device: Device, master_fd: int, *, stop_fd: int, now: Callable[[], float]) -> None:
+    """Carry bytes between *device* and a pseudo terminal until *stop_fd* is readable.
 
-    A byte "a" read from *stop_fd* lets the meter announce its half-hour values; any other ends the loop.
-    The other end may be closed and opened again: what the module prints meanwhile waits in the terminal, and is dropped
+    A byte "a" read from *stop_fd* lets a module's meter announce its half-hour values; any other ends the loop.
+    The other end may be closed and opened again: what the device prints meanwhile waits in the terminal, and is dropped
     when it is full, as on a real line that nobody reads.
     """
     poll = select.poll()
-    poll.register(master_fd, select.POLLIN)
+    if device.reads:
+        poll.register(master_fd, select.POLLIN)
     poll.register(stop_fd, select.POLLIN)
     while True:
-        output = module.take_output(now())
+        output = device.take_output(now())
         if output:
             with contextlib.suppress(BlockingIOError):
                 os.write(master_fd, output)
-        next_at = module.next_output_at()
+        next_at = device.next_output_at()
         wait_s = _LONGEST_WAIT_S if next_at is None else min(max(next_at - now(), 0.0), _LONGEST_WAIT_S)
         ready = dict(poll.poll(wait_s * 1000))
         if stop_fd in ready:
             if os.read(stop_fd, 1) != _ANNOUNCE:
                 return
-            module.announce(now())
+            if isinstance(device, SimulatedModule):
+                device.announce(now())
         if master_fd in ready:
-            module.receive(os.read(master_fd, _CHUNK_BYTES), now())
+            device.receive(os.read(master_fd, _CHUNK_BYTES), now())
 
 
 @contextlib.contextmanager

@@ -8,11 +8,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from skstack.echonet.frame import Frame
 from skstack.simulator import pana
 from skstack.simulator.audit import Audit, Sent
-from skstack.simulator.faults import Faults
+from skstack.simulator.faults import Faults, JoinFailure
+from skstack.simulator.habits import Reply, apply
 from skstack.simulator.lines import ALL_NODES, CRLF, PANA_PORT, Beacon, Datagram, Printer, link_local
 from skstack.simulator.meter import SimulatedMeter
 from skstack.simulator.models import Credentials, Model, Timing
@@ -29,10 +31,11 @@ Say = Callable[[bytes, float], float]  # prints at a time; returns when the line
 
 @dataclass(slots=True)
 class Session(Life):
-    """A PANA session with the meter that hung there when it began."""
+    """A PANA session with the meter that was there when it began."""
 
     number: int = 0
     meter_generation: int = 0
+    confirmed_at: float = 0.0  # the last EVENT 25
     renewing: bool = False  # between EVENT 29 and EVENT 25 or 24
 
 
@@ -66,6 +69,8 @@ class Radio:
         self._printer = Printer(model)
         self._boot = Life()
         self.joining = False
+        self._late_connection = Life()  # an EVENT 25 that follows an EVENT 24
+        self._thinking = Life()  # of the meter about a request that another one displaces
         self._sessions = 0
         self._scanner = Scanner(printer=self._printer, timing=timing, agenda=agenda, faults=self.faults, say=say)
 
@@ -81,7 +86,7 @@ class Radio:
 
     def restart(self) -> None:
         """Forget everything: registers, credentials, session, scan, and every answer on its way."""
-        self._boot.over = True
+        self._boot.over = self._late_connection.over = True
         self._boot = Life()
         self._end_session()
         self.settings = Settings()
@@ -102,24 +107,30 @@ class Radio:
         """Begin a handshake with *address*, as SKJOIN."""
         self._end_session()
         self.joining = True
+        self._late_connection.over = True
         step_s = self._timing.pana_step_s
         looking = self._printer.event(0x21, address, "02")
         self._agenda.plan(at + step_s / 2, lambda now: self._say(looking, now), self._boot)
         if not self._reaches(address, at):
             self._agenda.plan(at + self._timing.unreachable_s, lambda now: self._refuse(address, now), self._boot)
             return
-        fails = self.faults.join_fails() or not self._is_paired()
+        failure = self.faults.join_failure() if self._is_paired() else JoinFailure()
         self._sessions += 1
         number = self._sessions
         messages = pana.handshake(self._credentials.route_b_id, number, self._meter.options.session_lifetime_s)
         found = self._printer.event(0x02, address)
         self._agenda.plan(at + step_s, lambda now: self._say(found, now), self._boot)
-        for turn, message in enumerate(messages[: 2 if fails else 4], start=1):
+        for turn, message in enumerate(messages[: 2 if failure else 4], start=1):
             self._agenda.plan(at + (1 + turn) * step_s, self._pana_step(message), self._boot)
-        if fails:
-            self._agenda.plan(at + self._timing.refusal_s, lambda now: self._refuse(address, now), self._boot)
-        else:
+        if failure is None:
             self._agenda.plan(at + 6 * step_s, lambda now: self._connect(number, now), self._boot)
+            return
+        refused_at = at + self._timing.refusal_s
+        self._agenda.plan(refused_at, lambda now: self._refuse(address, now), self._boot)
+        if failure.connects_after_s is not None:
+            self._late_connection = Life()
+            connected_at = refused_at + failure.connects_after_s
+            self._agenda.plan(connected_at, lambda now: self._connect(number, now), self._late_connection)
 
     def _reaches(self, address: str, at: float) -> bool:
         options, settings = self._meter.options, self.settings
@@ -157,6 +168,7 @@ class Radio:
     def _confirm(self, session: Session, at: float) -> None:
         """EVENT 25, and what follows from it: the next renewal, or the end."""
         session.renewing = False
+        session.confirmed_at = at
         self.audit.reopen(0x29)
         self._say(self._printer.event(0x25, self.meter_address), at)
         lifetime_s = self._meter.options.session_lifetime_s
@@ -179,7 +191,8 @@ class Radio:
         if session is None:
             return
         done_at = at + 3 * self._timing.pana_step_s
-        if self._meter_is_away(at) or self.faults.join_fails():
+        fails = self._meter_is_away(at) or (self._is_forgotten(session, at) and self.faults.rejoin_fails())
+        if fails or self.faults.join_failure():
             address = self.meter_address
             self._agenda.plan(done_at, lambda now: self._refuse(address, now), session)
             return
@@ -192,6 +205,13 @@ class Radio:
     def _meter_is_away(self, at: float) -> bool:
         exchanged = self.session is not None and self.session.meter_generation != self._meter.generation
         return exchanged or self.faults.meter_is_silent(at)
+
+    def _is_forgotten(self, session: Session, at: float) -> bool:
+        return self.faults.session_is_forgotten(at - session.confirmed_at)
+
+    def _meter_hears(self, session: Session | None, at: float) -> bool:
+        """Tell whether the meter takes what is encrypted for *session*."""
+        return session is not None and not self._meter_is_away(at) and not self._is_forgotten(session, at)
 
     def expire(self, at: float) -> None:
         """End the lifetime: EVENT 29, after which the module authenticates by itself (register S17) or is done."""
@@ -227,7 +247,7 @@ class Radio:
         session = self.session
         if session is None:
             return
-        if self._meter_is_away(at):
+        if not self._meter_hears(session, at):
             self._agenda.plan(at + self._timing.terminate_timeout_s, lambda now: self.end_session(0x28, now), session)
             return
         farewell = pana.termination(session.number)
@@ -281,18 +301,28 @@ class Radio:
         return again_at
 
     def _reach_meter(self, payload: bytes, at: float) -> None:
-        if self._meter_is_away(at):
+        if not self._meter_hears(self.session, at):
             return
         answer = self._meter.answer(payload, at)
-        if answer is None or self.session is None or self.faults.meter_is_mute(at):
+        if answer is None:
             return
-        answered_at = at + self._timing.answer_s([prop.epc for prop in Frame.from_bytes(payload).properties])
-        datagram = Datagram(self.meter_mac, answer, self._printer.own_address)
-        for reply in self.faults.replies(datagram):
-            self._agenda.plan(answered_at + reply.late_s, self._deliver(reply.datagram), self.session)
+        self._thinking.over = True
+        self._thinking = Life()
+        request = Frame.from_bytes(payload)
+        usual_s = self._timing.answer_s([asked.epc for asked in request.properties])
+        for reply in self._habitual(Reply(request, answer, at, usual_s)):
+            self._agenda.plan(at + reply.delay_s, self._deliver(reply, self._thinking), self.session)
 
-    def _deliver(self, datagram: Datagram) -> Callable[[float], None]:
+    def _habitual(self, reply: Reply) -> list[Reply]:
+        """Return what the habits of the meter, and then those of the air, make of *reply*."""
+        return [last for said in apply(self._meter.habits, reply) for last in apply(self.faults.habits, said)]
+
+    def _deliver(self, reply: Reply, thinking: Life) -> Callable[[float], None]:
+        datagram = Datagram(self.meter_mac, reply.payload, self._printer.own_address)
+
         def deliver(at: float) -> None:
+            if reply.begins_anew and thinking.over:
+                return
             left_at = self.print_datagram(datagram, at)
             if math.isfinite(left_at):
                 self._agenda.plan(left_at, lambda _: self.audit.answered(), self._boot)
@@ -300,8 +330,8 @@ class Radio:
         return deliver
 
     def _announce_instances(self, at: float) -> None:
-        if not self._meter_is_away(at):
-            self.print_datagram(Datagram(self.meter_mac, self._meter.instance_list(), ALL_NODES), at)
+        if self._meter_hears(self.session, at):
+            self._announce(self._meter.instance_list(), ALL_NODES, at)
             if self._model.blank_lines_after_join:
                 self._say(CRLF * self._model.blank_lines_after_join, at)
 
@@ -312,9 +342,16 @@ class Radio:
 
     def announce(self, at: float) -> None:
         """Let the meter announce its half-hour values, if there is a session."""
-        if self.session is not None and not self._meter_is_away(at) and not self.faults.meter_is_mute(at):
-            datagram = Datagram(self.meter_mac, self._meter.half_hour(at), self._printer.own_address)
-            self.print_datagram(datagram, at)
+        if self._meter_hears(self.session, at):
+            self._announce(self._meter.half_hour(at), self._printer.own_address, at)
+
+    def _announce(self, payload: bytes, destination: str, at: float) -> None:
+        for reply in self._habitual(Reply(None, payload, at)):
+            datagram = Datagram(self.meter_mac, reply.payload, destination)
+            if reply.delay_s:
+                self._agenda.plan(at + reply.delay_s, partial(self.print_datagram, datagram), self._boot)
+            else:
+                self.print_datagram(datagram, at)
 
     def ping(self, address: str, at: float) -> None:
         """Ask *address* for an ICMP echo; whoever is there answers."""

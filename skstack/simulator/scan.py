@@ -39,9 +39,9 @@ class Scanner:
         if self._scanning is boot:
             return
         self._scanning = boot
-        heard = [] if mode == ENERGY or self._faults.scan_misses() else beacons
         channel_s = self._timing.scan_channel_s(duration)
         listened = [channel for channel in CHANNELS if mask >> (channel - CHANNELS[0]) & 1]
+        heard = [] if mode == ENERGY or self._faults.scan_misses() else self._heard(beacons, len(listened))
         for number, channel in enumerate(listened):
             for beacon in heard:
                 if beacon.channel == channel:
@@ -50,6 +50,9 @@ class Scanner:
         self._agenda.plan(end_at, lambda now: self._end(mode, listened, now), boot)
         if heard and self._faults.describes_late():
             self._plan_beacon(heard[0], mode, end_at, self._timing.scan_gap_s, boot)
+
+    def _heard(self, beacons: Sequence[Beacon], channels: int) -> list[Beacon]:
+        return [beacon for beacon in beacons if self._faults.hearing(beacon, channels)]
 
     def _plan_beacon(self, beacon: Beacon, mode: int, start: float, channel_s: float, boot: Life) -> None:
         event = self._printer.event(0x20, self._printer.own_address)
