@@ -15,7 +15,7 @@ from skstack.echonet.frame import Frame
 from skstack.echonet.properties import JST
 from skstack.simulator.models import INSTANT, REALISTIC
 from storage.records import EnergyRow, PowerRow
-from tests.fakes_duties import DAY, HALF_HOUR, MINUTE, NOON, Home
+from tests.lab.home import DAY, HALF_HOUR, MINUTE, NOON, Home
 
 HISTORY_EPCS = (0xE2, 0xE4, 0xE5)
 SOLAR = [-900 if 540 <= minute < 900 else 750 for minute in range(1440)]  # sells from 9 to 15 o'clock

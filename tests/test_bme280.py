@@ -30,7 +30,7 @@ from sensors.bme280 import (
 )
 from sensors.errors import SensorError, SensorNotFoundError
 from sensors.simulated_bme280 import REAL_CALIBRATION_88, REAL_CALIBRATION_E1, SimulatedBme280
-from tests.fakes_sensors import FakeClock, WatchedBus
+from tests.lab.sensors import FakeClock, WatchedBus
 
 
 @dataclass(frozen=True, slots=True)

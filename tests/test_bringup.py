@@ -17,7 +17,7 @@ from skstack.module import (
     wake,
 )
 from skstack.port import FACTORY_BAUD_RATE
-from tests.fakes import Expect, FakeClock, FakePort, Reply, Silence, Step, Unplug
+from tests.lab.port import Expect, FakeClock, FakePort, Reply, Silence, Step, Unplug
 
 CREDENTIALS = Credentials("00112233445566778899AABBCCDDEEFF", "0123456789AB")
 QUIET = Silence(0.2)

@@ -42,7 +42,7 @@ from storage.connection import connect
 from storage.database import Database
 from storage.records import Round
 from storage.spool import Spool
-from tests.fakes_check import (
+from tests.lab.check import (
     ALL_SENSORS,
     DATABASE_PASSWORD,
     FOREVER,
@@ -56,8 +56,8 @@ from tests.fakes_check import (
     without_radio,
     written,
 )
-from tests.fakes_simulator import ROUTE_B_ID
-from tests.fakes_storage import FIRST_AT, power_row, round_of
+from tests.lab.database import FIRST_AT, power_row, round_of
+from tests.lab.module import ROUTE_B_ID
 
 
 @pytest.fixture

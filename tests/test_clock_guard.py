@@ -16,7 +16,7 @@ from poller.clock_guard import ClockGuard, is_synchronised, read_boot_id
 from skstack.echonet.frame import Frame, Property
 from storage.records import CpuTemperatureRow, EnergyRow, MeterRow, PowerRow, RadioEventRow, Round, Row
 from storage.spool import Spool
-from tests.fakes_duties import MINUTE, NOON, Home
+from tests.lab.home import MINUTE, NOON, Home
 
 WRONG = datetime(2025, 1, 1, tzinfo=UTC)
 RIGHT = datetime(2026, 6, 1, 3, 0, tzinfo=UTC)

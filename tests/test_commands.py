@@ -14,7 +14,7 @@ from skstack import commands
 from skstack.commands import Command
 from skstack.events import Dialect, Echo, parse_line
 from skstack.lines import LineBuffer
-from tests.fakes_lines import TRANSCRIPTS
+from tests.lab.transcripts import TRANSCRIPTS
 
 METER = IPv6Address("fe80::21c:6400:1:6393")
 A = b"FE80:0000:0000:0000:021C:6400:0001:6393"

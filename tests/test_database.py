@@ -25,7 +25,7 @@ from storage.embedded import EmbeddedServer
 from storage.errors import DatabaseAwayError, MissingTablesError
 from storage.records import EnergyRow, MeterRow, RadioEventRow, Round
 from storage.schema import init_sql_path
-from tests.fakes_storage import FIRST_AT, full_round, power_row, round_of
+from tests.lab.database import FIRST_AT, full_round, power_row, round_of
 
 ODD_PASSWORD = "s3cr3t/p@ss:w%rd"  # a fake, made of what urls stumble over
 

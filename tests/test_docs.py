@@ -22,7 +22,7 @@ import settings
 import temp_graph
 from skstack.simulator import pseudo_terminal
 from skstack.simulator.models import MODELS, TEST_PASSWORD, TEST_ROUTE_B_ID
-from tests.documents import (
+from tests.lab.documents import (
     DOCUMENTS,
     ENGLISH,
     JAPANESE,

@@ -16,7 +16,7 @@ import pytest
 from storage.database import Database
 from storage.embedded import EmbeddedServer
 from storage.records import TABLES, PowerRow, Round
-from tests.documents import ROOT, both_languages, code, prose, rows, section_named
+from tests.lab.documents import ROOT, both_languages, code, prose, rows, section_named
 
 SCHEMA = ROOT / "docs" / "schema.md"
 SCALING = ROOT / "docs" / "scaling.md"

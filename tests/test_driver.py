@@ -21,7 +21,7 @@ from skstack.events import (
     StatusOk,
     UdpReceived,
 )
-from tests.fakes import Expect, FakeClock, FakePort, Reply, Silence, Step, Unplug, Wake
+from tests.lab.port import Expect, FakeClock, FakePort, Reply, Silence, Step, Unplug, Wake
 
 METER = "FE80:0000:0000:0000:021C:6400:0A0B:8CF5"
 SKVER = Expect(b"SKVER\r\n")

@@ -23,7 +23,7 @@ from poller.meter_clock import MeterClock
 from skstack.echonet.frame import Frame, Property
 from storage.database import Database
 from storage.records import EnergyRow, MeterRow, PowerRow, Row
-from tests.fakes_duties import HALF_HOUR, MINUTE, NOON, NOWHERE, Home
+from tests.lab.home import HALF_HOUR, MINUTE, NOON, NOWHERE, Home
 
 AT_NOON_KWH = Decimal("151.2")
 PROJECT = Path(__file__).parent.parent

@@ -46,7 +46,7 @@ from skstack.events import (
     parse_line,
     signal_dbm,
 )
-from tests.fakes_lines import BY_NUMBER, TRANSCRIPTS, Transcript
+from tests.lab.transcripts import BY_NUMBER, TRANSCRIPTS, Transcript
 
 A = "FE80:0000:0000:0000:021C:6400:0001:6393"
 B = "FE80:0000:0000:0000:021D:1200:0001:5678"

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 
 import power_graph
 from charts import output
-from tests.fakes_charts import Household, midnight
+from tests.lab.recorded import Household, midnight
 
 ROOT = Path(__file__).resolve().parent.parent
 DAY = date(2025, 11, 22)

@@ -11,8 +11,8 @@ from skstack.port import Port
 from skstack.session import Session
 from skstack.simulator.lines import Beacon
 from skstack.simulator.models import TEST_PASSWORD, TEST_ROUTE_B_ID
-from tests.fakes import FakeClock
-from tests.fakes_link import METER_ADDRESS, METER_MAC, WATTS, Lab, MemoryCache
+from tests.lab.port import FakeClock
+from tests.lab.session import METER_ADDRESS, METER_MAC, WATTS, Lab, MemoryCache
 
 BRING_UP = ["SKVER", "SKRESET", "SKSREG SFE", "SKVER", "SKINFO", "SKSREG SA2", "SKSETPWD", "SKSETRBID"]
 JOIN = ["SKSREG S2", "SKSREG S3", "SKJOIN"]

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from skstack.errors import MalformedLineError
 from skstack.events import parse_line
 from skstack.lines import MAX_PAYLOAD_BYTES, TRUNCATED, LineBuffer, payload_span
-from tests.fakes_lines import BY_NUMBER, TRANSCRIPTS, Transcript
+from tests.lab.transcripts import BY_NUMBER, TRANSCRIPTS, Transcript
 
 METER = b"FE80:0000:0000:0000:021C:6400:0001:6393"
 MODULE = b"FE80:0000:0000:0000:021D:1200:0001:5678"

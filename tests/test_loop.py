@@ -21,7 +21,7 @@ from skstack.simulator.models import INSTANT, Timing
 from skstack.simulator.module import SimulatedModule
 from skstack.simulator.port import SimulatedPort, VirtualClock
 from storage.records import CpuTemperatureRow, PowerRow, RadioEventRow, Round, Row
-from tests.fakes_simulator import PASSWORD, ROUTE_B_ID
+from tests.lab.module import PASSWORD, ROUTE_B_ID
 
 START = datetime(2026, 6, 1, 2, 59, tzinfo=UTC)
 RowT = TypeVar("RowT")

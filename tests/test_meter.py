@@ -9,7 +9,7 @@ from datetime import timedelta
 from decimal import Decimal
 
 from skstack.meter import HalfHour
-from tests.fakes_duties import HALF_HOUR, MINUTE, NOON, NOWHERE, Home
+from tests.lab.home import HALF_HOUR, MINUTE, NOON, NOWHERE, Home
 
 AT_NOON_KWH = Decimal("151.2")
 

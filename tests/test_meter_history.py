@@ -14,7 +14,7 @@ from skstack.echonet.frame import Esv, Property
 from skstack.echonet.properties import Epc
 from skstack.errors import SkStackTimeoutError
 from skstack.meter_history import MeterHistory
-from tests.fakes_duties import NOWHERE, Home
+from tests.lab.home import NOWHERE, Home
 
 
 def history_of(home: Home) -> MeterHistory:

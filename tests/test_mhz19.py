@@ -28,7 +28,7 @@ from sensors.mhz19 import (
     parse_reply,
 )
 from sensors.simulated_mhz19 import CONSOLE_TEXT, LOOK_ALIKE_FRAME, SimulatedMhz19, SimulatedPort
-from tests.fakes_sensors import FakeClock, ScriptedPort
+from tests.lab.sensors import FakeClock, ScriptedPort
 
 REPLIES: list[dict[str, Any]] = json.loads((Path(__file__).parent / "data" / "mhz19.json").read_text())["replies"]
 every_reply = pytest.mark.parametrize("vector", REPLIES, ids=[str(reply["id"]) for reply in REPLIES])

@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 from skstack.echonet.frame import Frame
 from skstack.link import Link
 from skstack.values import Line, UdpReceived
-from tests.fakes_home import DAY_S, Home, run
-from tests.fault_schedule import KINDS, Fault, make_fault, schedule
+from tests.lab.faults import KINDS, Fault, make_fault, schedule
+from tests.lab.month import DAY_S, Home, run
 
 MONTH_DAYS = 30.0
 MONTH_FAULTS = 520  # each of the kinds some 13 times

@@ -20,7 +20,7 @@ from skstack.simulator.meter import MeterOptions, Readers, SimulatedMeter
 from skstack.simulator.models import INSTANT
 from skstack.simulator.module import SimulatedModule
 from skstack.simulator.port import SimulatedPort, VirtualClock
-from tests.fakes_simulator import PASSWORD, ROUTE_B_ID
+from tests.lab.module import PASSWORD, ROUTE_B_ID
 
 START = datetime(2026, 6, 1, 3, 0, tzinfo=UTC)
 

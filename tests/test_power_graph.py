@@ -12,9 +12,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.text import Text
 
 from charts import output, power_draw, power_load, style, text
 from charts.axis import days_since_epoch, ticks
@@ -24,7 +22,8 @@ from charts.period import Period, day_of
 from charts.text import EN, JA, Language
 from settings import Tariff, Tier
 from storage.embedded import EmbeddedServer
-from tests.fakes_charts import Household, midnight, power_w, rolled_back
+from tests.lab.pictures import named, overlaps, texts
+from tests.lab.recorded import Household, midnight, power_w, rolled_back
 
 TOKYO = ZoneInfo("Asia/Tokyo")
 DAY = date(2025, 11, 22)
@@ -46,47 +45,6 @@ def load(record: Any, site: int, period: Period, *, now: datetime = LATER, tarif
 def drawn(data: power_load.PowerData, language: Language = "en", **options: Any) -> Figure:
     with style.applied(language):
         return power_draw.draw(data, language=language, **options)
-
-
-def texts(figure: Figure, name: str | None = None) -> list[str]:
-    """Give the visible texts of the picture, or those called *name*."""
-    found: list[Any] = figure.findobj(Text)
-    return [text.get_text() for text in found if text.get_text() and name in (None, text.get_gid())]
-
-
-def named(figure: Figure, name: str) -> list[Any]:
-    return figure.findobj(lambda artist: artist.get_gid() == name)
-
-
-def overlaps(figure: Figure, language: Language) -> list[tuple[str, str]]:
-    """Give the pairs of texts that lie on each other, and the texts that leave the sheet, as laid out by Agg."""
-    with style.applied(language):
-        canvas: Any = FigureCanvasAgg(figure)
-        canvas.draw()
-        renderer = canvas.get_renderer()
-        # Ticks beyond the edge of a panel exist but are not drawn.
-        hidden = {
-            id(label)
-            for axes in figure.axes
-            for tick in axes.yaxis.get_major_ticks()
-            if not min(axes.get_ylim()) <= tick.get_loc() <= max(axes.get_ylim())
-            for label in (tick.label1, tick.label2)
-        }
-        found: list[Any] = figure.findobj(Text)
-        boxes = [
-            (text.get_text(), text.get_window_extent(renderer).padded(-1))
-            for text in found
-            if text.get_visible() and text.get_text().strip() and id(text) not in hidden
-        ]
-    sheet = figure.bbox
-    outside = [(name, "sheet") for name, box in boxes if box.x0 < sheet.x0 or box.x1 > sheet.x1 or box.y0 < sheet.y0]
-    pairs = [
-        (name, other)
-        for number, (name, box) in enumerate(boxes)
-        for other, other_box in boxes[number + 1 :]
-        if box.overlaps(other_box)
-    ]
-    return outside + pairs
 
 
 # ---- numbers

@@ -32,8 +32,8 @@ from skstack.simulator.meter import SimulatedMeter
 from skstack.simulator.models import INSTANT, TEST_PASSWORD, TEST_ROUTE_B_ID
 from skstack.simulator.module import SimulatedModule
 from storage.records import PowerRow, Round, Row
-from tests.fakes_radio import Radio, Wire
-from tests.fault_schedule import Fault
+from tests.lab.faults import Fault
+from tests.lab.radio import Radio, Wire
 
 WATTS = 686
 POWER = 0xE7
@@ -50,7 +50,7 @@ QUICK = SessionTimings(
 
 
 class RealTime:
-    """The clock that fault_schedule asks."""
+    """The clock that a radio asks."""
 
     monotonic = staticmethod(time.monotonic)
     time_s = property(lambda _self: time.time())

@@ -13,7 +13,7 @@ import pytest
 from charts.gaps import Gap, find_gaps, interval_s, to_frame
 from storage import series
 from storage.embedded import EmbeddedServer
-from tests.fakes_charts import Household, midnight, power_w, rolled_back
+from tests.lab.recorded import Household, midnight, power_w, rolled_back
 
 DAY = date(2025, 11, 22)
 START, END = midnight(DAY), midnight(DAY + timedelta(days=1))

@@ -17,7 +17,7 @@ from skstack.link import Link
 from skstack.module import Credentials
 from skstack.session import Session, SessionTimings
 from skstack.simulator.models import INSTANT, MODELS, TEST_PASSWORD, TEST_ROUTE_B_ID
-from tests.fakes_link import POWER, WATTS, Lab, MemoryCache
+from tests.lab.session import POWER, WATTS, Lab, MemoryCache
 
 JOINED = ["SKSREG S2", "SKSREG S3", "SKJOIN"]
 

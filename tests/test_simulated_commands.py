@@ -5,7 +5,7 @@ import pytest
 from skstack.echonet.frame import Frame
 from skstack.simulator.lines import link_local
 from skstack.simulator.models import MODELS
-from tests.fakes_simulator import (
+from tests.lab.module import (
     METER_ADDRESS,
     METER_MAC,
     ROUTE_B_ID,

@@ -7,7 +7,7 @@ import pytest
 from skstack.echonet.frame import CONTROLLER, METER, NODE_PROFILE, Eoj, Esv, Frame, Property
 from skstack.simulator.household import Household, local_day, midnight, room_climate, typical_day
 from skstack.simulator.meter import MeterOptions, SimulatedMeter
-from tests.fakes_simulator import MIDNIGHT, NOON, constant_household, make_meter
+from tests.lab.module import MIDNIGHT, NOON, constant_household, make_meter
 
 NO_DATA = bytes.fromhex("FFFFFFFE")
 

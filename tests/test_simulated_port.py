@@ -7,7 +7,7 @@ import pytest
 from skstack.errors import PortLostError
 from skstack.simulator.module import SimulatedModule
 from skstack.simulator.port import SimulatedPort, VirtualClock
-from tests.fakes_simulator import (
+from tests.lab.module import (
     NOON,
     make_meter,
 )

@@ -7,7 +7,7 @@ import pytest
 from skstack.echonet.frame import Esv, Frame, Property
 from skstack.simulator.lines import Beacon, Datagram
 from skstack.simulator.models import INSTANT, MODELS, Credentials
-from tests.fakes_simulator import (
+from tests.lab.module import (
     METER_ADDRESS,
     PASSWORD,
     ROUTE_B_ID,

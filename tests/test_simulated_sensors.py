@@ -27,7 +27,7 @@ from sensors.bme280 import (
 from sensors.mhz19 import READ_COMMAND, Mhz19, Mhz19Reading, open_serial_port, parse_reply
 from sensors.simulated_bme280 import SimulatedBme280, counts_for
 from sensors.simulated_mhz19 import BYTE_S, LOOK_ALIKE_FRAME, SimulatedMhz19, SimulatedPort, main
-from tests.fakes_sensors import FakeClock
+from tests.lab.sensors import FakeClock
 
 ROOT = Path(__file__).parent.parent
 RESET_CONTENTS = bytes.fromhex("8000008000008000")

@@ -4,8 +4,7 @@ import pytest
 
 from skstack.echonet.frame import CONTROLLER, NODE_PROFILE, Esv, Frame, Property
 from skstack.simulator.models import Credentials
-from tests.fakes_lines import BY_NUMBER
-from tests.fakes_simulator import (
+from tests.lab.module import (
     METER_ADDRESS,
     METER_MAC,
     PASSWORD,
@@ -15,6 +14,7 @@ from tests.fakes_simulator import (
     shape,
     shapes,
 )
+from tests.lab.transcripts import BY_NUMBER
 
 DIALECTS = ["single", "dual"]
 GET_POWER = Frame.get(1, [0xE7])

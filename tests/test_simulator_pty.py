@@ -15,7 +15,7 @@ from skstack.simulator.meter import SimulatedMeter
 from skstack.simulator.models import INSTANT, MODELS
 from skstack.simulator.module import SimulatedModule
 from skstack.simulator.pseudo_terminal import build_module, build_parser, main, pseudo_terminal, serve
-from tests.fakes_simulator import NOON, make_meter
+from tests.lab.module import NOON, make_meter
 
 
 @contextmanager

@@ -25,7 +25,7 @@ from storage.errors import SpoolError, SpoolFullError
 from storage.records import Bme280Row, Co2Row, CpuTemperatureRow, EnergyRow, MeterRow, PowerRow, RadioEventRow, Round
 from storage.rows_json import round_from_json, round_to_json
 from storage.spool import Spool
-from tests.fakes_storage import full_round, round_of
+from tests.lab.database import full_round, round_of
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -317,7 +317,7 @@ def run_with_mount(mount: str, directory: Path, script: str, argument: Path) -> 
 FILL_A_SMALL_DISK = """
     import sys
     from pathlib import Path
-    from tests.fakes_storage import full_round, round_of
+    from tests.lab.database import full_round, round_of
     from storage.errors import SpoolFullError
     from storage.spool import Spool
 
@@ -373,7 +373,7 @@ def test_a_directory_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 APPEND_ONE = """
     import sys
     from pathlib import Path
-    from tests.fakes_storage import round_of
+    from tests.lab.database import round_of
     from storage.errors import SpoolError, SpoolFullError
     from storage.spool import Spool
 
@@ -412,7 +412,7 @@ def test_every_round_whose_append_returned_survives_kill_9(tmp_path: Path, path:
         textwrap.dedent("""
             import sys
             from pathlib import Path
-            from tests.fakes_storage import round_of
+            from tests.lab.database import round_of
             from storage.spool import Spool
 
             spool = Spool(Path(sys.argv[1]))

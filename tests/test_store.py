@@ -25,7 +25,7 @@ from storage.errors import SpoolError, SpoolFullError
 from storage.records import PowerRow, RadioEventRow, Round, Row
 from storage.spool import Spool
 from storage.store import Store
-from tests.fakes_storage import Clock, FakeDatabase, full_round, power_row, round_of
+from tests.lab.database import Clock, FakeDatabase, full_round, power_row, round_of
 
 ROOT = Path(__file__).resolve().parent.parent
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -526,7 +526,7 @@ WRITE_UNTIL_KILLED = """
     import sys
     import time
     from pathlib import Path
-    from tests.fakes_storage import round_of
+    from tests.lab.database import round_of
     from storage.database import Database
     from storage.spool import Spool
     from storage.store import Store

@@ -9,7 +9,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from tests.test_end_to_end import command, module_on, settings_file
+from tests.lab.process import command, module_on, settings_file
 
 
 def test_systemd_is_told_ready_status_watchdog_and_stopping(tmp_path: Path, database_url: str) -> None:

@@ -19,8 +19,8 @@ from charts.gaps import Gap
 from charts.period import Period, day_of
 from charts.text import EN, JA, Language
 from storage.embedded import EmbeddedServer
-from tests.fakes_charts import Household, midnight, rolled_back
-from tests.test_power_graph import named, overlaps, texts
+from tests.lab.pictures import named, overlaps, texts
+from tests.lab.recorded import Household, midnight, rolled_back
 
 TOKYO = ZoneInfo("Asia/Tokyo")
 DAY = date(2025, 11, 22)

@@ -80,7 +80,7 @@ def write_household(url: str) -> None:
     """Write a year, and the month before it for what is usual."""
     import psycopg2
 
-    from tests.fakes_charts import Household
+    from tests.lab.recorded import Household
 
     with closing(psycopg2.connect(url)) as connection:
         Household(date(2024, 12, 1), 396, air=True, cpu=True).write(connection)

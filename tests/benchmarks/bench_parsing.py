@@ -10,7 +10,7 @@ from skstack.events import ECHONET_PORT, UdpReceived, parse_line
 from skstack.lines import LineBuffer
 from tests.benchmarks.figure import Figure
 from tests.benchmarks.measuring import counted
-from tests.fakes_lines import BY_NUMBER, TRANSCRIPTS
+from tests.lab.transcripts import BY_NUMBER, TRANSCRIPTS
 
 SERIAL_BYTES_S = 115_200 / 10  # eight bits, start and stop bit
 CHUNK_BYTES = 64  # what a USB serial converter delivers at once, or less

@@ -25,14 +25,14 @@ from skstack.simulator.meter import MeterOptions, SimulatedMeter
 from skstack.simulator.models import INSTANT, MODELS, Timing
 from skstack.simulator.module import SimulatedModule
 from skstack.simulator.pseudo_terminal import pseudo_terminal, serve
-from tests.fakes_simulator import METER_MAC, PASSWORD, ROUTE_B_ID
+from tests.lab.module import METER_MAC, PASSWORD, ROUTE_B_ID
 
 NO_SENSORS = Sensors(temperature=False, co2=False, bme280=False)
 ALL_SENSORS = Sensors(temperature=True, co2=True, bme280=True)
 QUICK = RadioTimings(baud_rates=(FACTORY_BAUD_RATE,))
 DATABASE_PASSWORD = "pg-secret-5739"
 SECRETS = (ROUTE_B_ID, ROUTE_B_ID[-8:], PASSWORD, DATABASE_PASSWORD, METER_MAC, "021C:6400")
-REPOSITORY = Path(__file__).parent.parent
+REPOSITORY = Path(__file__).parents[2]
 FOREVER = 4e9  # Unix seconds
 
 

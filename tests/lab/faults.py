@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from skstack.echonet.frame import CONTROLLER, METER, Esv, Frame, Property
 from skstack.simulator.lines import Datagram, link_local
-from tests.fakes_radio import Radio
+from tests.lab.radio import Radio
 
 HOUR_S = 3600.0
 STRANGE_POWER_W = (

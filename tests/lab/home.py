@@ -28,7 +28,7 @@ from storage.connection import connect
 from storage.database import Database
 from storage.errors import DatabaseAwayError
 from storage.records import Round, Row
-from tests.fakes_simulator import PASSWORD, ROUTE_B_ID
+from tests.lab.module import PASSWORD, ROUTE_B_ID
 
 NOON = datetime(2026, 6, 1, 3, 0, tzinfo=UTC)  # in Japan
 MINUTE, HALF_HOUR, DAY = timedelta(minutes=1), timedelta(minutes=30), timedelta(days=1)

@@ -17,8 +17,8 @@ from skstack.simulator.models import MODELS, TEST_PASSWORD, TEST_ROUTE_B_ID
 from skstack.simulator.module import SimulatedModule
 from skstack.simulator.port import VirtualClock
 from storage.records import EnergyRow, PowerRow, Round, Row
-from tests.fakes_radio import Radio
-from tests.fault_schedule import Fault, busy_spans, happenings
+from tests.lab.faults import Fault, busy_spans, happenings
+from tests.lab.radio import Radio
 
 START = datetime(2026, 5, 31, 15, 0, 0, tzinfo=UTC)  # midnight, 1 June, in Japan
 DAY_S = 86_400.0

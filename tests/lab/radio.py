@@ -1,6 +1,6 @@
 """A radio that is made to fail on schedule: virtual time, the simulated module, a serial line that lies.
 
-What goes wrong and when stands in fault_schedule.py; here is what carries it out.
+What goes wrong and when stands in faults.py; here is what carries it out.
 """
 
 from __future__ import annotations

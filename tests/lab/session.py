@@ -21,7 +21,7 @@ from skstack.simulator.meter import MeterOptions, SimulatedMeter
 from skstack.simulator.models import MODELS, REALISTIC, TEST_PASSWORD, TEST_ROUTE_B_ID, Timing
 from skstack.simulator.module import SimulatedModule
 from skstack.simulator.port import VirtualClock
-from tests.fakes_radio import Radio
+from tests.lab.radio import Radio
 
 START = datetime(2026, 6, 1, 3, 10, tzinfo=UTC)  # 12:10 in Japan: nothing is announced for a while
 WATTS = 686

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-_DIRECTORY = Path(__file__).parent / "data" / "transcripts"
+_DIRECTORY = Path(__file__).parents[1] / "data" / "transcripts"
 
 # Letters that authors wrote instead of their own digits. Keywords are left alone.
 _REDACTED = {"38": str.maketrans("X", "1"), "52": str.maketrans("GHIJXY", "111111")}
