@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from enum import Enum
 
-from poller.clock import Clock
+from poller.clock import TimeSource
 from poller.inquiry import Inquirer
 from poller.meter_clock import MeterClock
 from poller.meter_watch import MeterWatch
@@ -83,7 +83,7 @@ class Backfill:
         queries: Database,
         write: Callable[[Round], None],
         *,
-        clock: Clock,
+        clock: TimeSource,
         room: Room,
         inquirer: Inquirer,
     ) -> None:

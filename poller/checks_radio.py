@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from poller.checks_report import CheckFailedError, Report, StoppedError, split_advice
-from poller.clock import Clock
+from poller.clock import TimeSource
 from poller.loop import RadioLog
 from poller.meter_clock import MINUTE, WORTH_A_WARNING
 from poller.stop import StopSignal
@@ -54,7 +54,7 @@ class RadioCheck:
     """Tries the parts between us and the meter, over a session that close() ends."""
 
     def __init__(
-        self, settings: Settings, report: Report, *, clock: Clock, stop: StopSignal, timings: RadioTimings
+        self, settings: Settings, report: Report, *, clock: TimeSource, stop: StopSignal, timings: RadioTimings
     ) -> None:
         self._route_b = settings.route_b
         self._report = report

@@ -16,7 +16,7 @@ import psycopg2
 from psycopg2.extensions import parse_dsn
 
 from poller.checks_report import CheckFailedError, Report, split_advice
-from poller.clock import Clock
+from poller.clock import TimeSource
 from poller.wiring import Records
 from settings import Settings
 from storage.connection import masked_url, one_line
@@ -83,7 +83,7 @@ def check_data_dir(settings: Settings, report: Report) -> str:
 class DatabaseCheck:
     """Tries the database that the settings name, or the embedded one. close() leaves it."""
 
-    def __init__(self, settings: Settings, report: Report, *, clock: Clock) -> None:
+    def __init__(self, settings: Settings, report: Report, *, clock: TimeSource) -> None:
         self._url = settings.database.url
         self._site = settings.storage.site
         self._settings = settings

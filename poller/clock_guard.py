@@ -20,7 +20,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from poller.clock import Clock
+from poller.clock import TimeSource
 from poller.loop import RoundStore
 from poller.meter_clock import WORTH_A_WARNING
 from storage.errors import SpoolError
@@ -70,7 +70,7 @@ class ClockGuard:
         store: RoundStore,
         spool: Spool,
         *,
-        clock: Clock,
+        clock: TimeSource,
         boot_id: str | None = None,
         is_synchronised: Callable[[], bool] = is_synchronised,
         memory_rounds: int = MEMORY_ROUNDS,

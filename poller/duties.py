@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Protocol
 
 from poller.backfill import Backfill
-from poller.clock import Clock
+from poller.clock import TimeSource
 from poller.half_hours import HalfHourRecord
 from poller.inquiry import Ask, AskAside, Inquirer
 from poller.meter_clock import MeterClock
@@ -103,7 +103,7 @@ class MeterDuties:
         queries: Database,
         write: Callable[[Round], None],
         *,
-        clock: Clock,
+        clock: TimeSource,
         timeout_s: float,
         history_pause_s: float,
         ask: Ask | None = None,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from datetime import UTC, datetime, timedelta
 
-from poller.clock import Clock
+from poller.clock import TimeSource
 from poller.meter_clock import MeterClock
 from poller.room import Room
 from skstack.echonet.properties import Epc
@@ -35,7 +35,9 @@ def half_hour_before(at: datetime) -> datetime:
 class HalfHourRecord:
     """Takes what the meter tells; from minute 5 and 35 on asks for what it has not told, a few times."""
 
-    def __init__(self, session: Session, meter: Meter, meter_clock: MeterClock, *, clock: Clock, room: Room) -> None:
+    def __init__(
+        self, session: Session, meter: Meter, meter_clock: MeterClock, *, clock: TimeSource, room: Room
+    ) -> None:
         self._session = session
         self._meter = meter
         self._meter_clock = meter_clock

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Protocol, TypeVar
 
-from poller.clock import Clock, next_tick
+from poller.clock import TimeSource, next_tick
 from poller.sensing import Sensing
 from skstack.errors import FrameError, SessionLostError, SkStackError
 from skstack.link import RadioEvent
@@ -92,7 +92,7 @@ class Poller:
         sensors: Sequence[Sensing],
         store: RoundStore,
         *,
-        clock: Clock,
+        clock: TimeSource,
         interval_s: int,
         duties: Duties,
         radio_log: RadioLog,

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from poller.clock import Clock
+from poller.clock import TimeSource
 from poller.room import Room
 from skstack.errors import SkStackError
 from skstack.meter import Meter
@@ -37,7 +37,7 @@ class MeterClock:
         session: Session,
         meter: Meter,
         *,
-        clock: Clock,
+        clock: TimeSource,
         room: Room,
         on_compared: Callable[[timedelta | None], None] = lambda _ahead: None,
     ) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from poller.clock import Clock
+from poller.clock import TimeSource
 from poller.inquiry import Inquirer
 from skstack.echonet.properties import EnergyScale, MeterIdentity, register_difference
 from skstack.meter import Meter, Poll
@@ -52,7 +52,7 @@ class MeterWatch:
         meter: Meter,
         queries: Database,
         *,
-        clock: Clock,
+        clock: TimeSource,
         inquirer: Inquirer,
         is_clock_right: Callable[[], bool] = lambda: True,
     ) -> None:

@@ -16,7 +16,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from poller.clock import Clock, SystemClock
+from poller.clock import SystemClock, TimeSource
 from poller.clock_guard import ClockGuard
 from poller.duties import MeterDuties
 from poller.inquiry import ask_inline
@@ -74,7 +74,7 @@ class Parts:
     meter: Meter
     duties: MeterDuties
     store: Store
-    clock: Clock
+    clock: TimeSource
 
 
 @contextmanager
@@ -142,7 +142,7 @@ def _make_duties(
     queries: Database,
     store: Store,
     guard: ClockGuard | None,
-    clock: Clock,
+    clock: TimeSource,
 ) -> MeterDuties:
     """Return what is done between the polls; without a *guard*, for a single round, the record is asked inline."""
     return MeterDuties(
@@ -230,7 +230,7 @@ def port_opener(settings: Settings, stop: StopSignal) -> PortOpener:
     return lambda baud_rate: SerialPort(settings.route_b.device, baud_rate, wake_fd=stop.fileno())
 
 
-def make_session(settings: Settings, radio_log: RadioLog, clock: Clock, stop: StopSignal) -> Session:
+def make_session(settings: Settings, radio_log: RadioLog, clock: TimeSource, stop: StopSignal) -> Session:
     """Make the session with the household's meter; it opens the port when it is first run."""
     route_b = settings.route_b
     return Session(

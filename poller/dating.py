@@ -1,0 +1,86 @@
+"""Stands between the loop and the outbox: no row is kept before its time is known, and no time is given twice."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+from poller.clock import Clock
+from storage.records import EnergyRow, MeterRow, RadioEventRow, Round, Row
+
+LATE = timedelta(seconds=5)
+_SECOND = timedelta(seconds=1)
+_REMEMBERED_DAYS = 31  # at some 10 kB each
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Dating:
+    """Hands rounds on to *keep* while the clock is settled. Until then they wait in memory and move with the clock.
+
+    The rows of the half-hour record carry the meter's own time, and since when a meter is installed is only told by a
+    settled clock: these are never moved.
+    """
+
+    def __init__(self, clock: Clock, keep: Callable[[Round], None]) -> None:
+        self._clock = clock
+        self._keep = keep
+        self._waiting: deque[tuple[datetime, Round]] = deque()  # each with the clock's zero at the time
+        self._taken: dict[int, int] = {}  # by day, one bit for each second that a reading carries
+
+    def stamp(self, tick: datetime, at: datetime) -> datetime:
+        """Return the time for a reading of *tick* that arrived *at*: the tick, as for all of a round.
+
+        It is the second of its arrival where that is LATE, or where the tick was given before: the clock was set back.
+        """
+        stamp = tick
+        if at - tick > LATE or self._is_taken(tick):
+            stamp = at.replace(microsecond=0)
+        while self._is_taken(stamp):
+            stamp += _SECOND
+        return stamp
+
+    def write(self, stored: Round, /) -> None:
+        """Keep *stored*, or let it wait until the clock is settled."""
+        self._waiting.append((self._clock.zero, stored))
+        self.release()
+
+    def release(self) -> None:
+        """Keep what waits, oldest first, if the clock is settled."""
+        while self._waiting and self._clock.is_settled:
+            zero, stored = self._waiting[0]
+            dated = Round(tuple(_moved(row, self._clock.zero - zero) for row in stored.rows))
+            self._keep(dated)
+            self._waiting.popleft()
+            for row in dated.rows:
+                if not isinstance(row, EnergyRow | MeterRow | RadioEventRow):
+                    self._take(row.measured_at)
+
+    def close(self) -> None:
+        """Keep what waits, dated by the machine's clock where nobody has told the time yet."""
+        self._clock.settle()
+        self.release()
+
+    def _is_taken(self, time: datetime) -> bool:
+        day, second = _day_and_second(time)
+        return bool(self._taken.get(day, 0) >> second & 1)
+
+    def _take(self, time: datetime) -> None:
+        day, second = _day_and_second(time)
+        self._taken[day] = self._taken.get(day, 0) | 1 << second
+        if len(self._taken) > _REMEMBERED_DAYS:
+            del self._taken[next(iter(self._taken))]
+
+
+def _day_and_second(time: datetime) -> tuple[int, int]:
+    return divmod(int((time - _EPOCH) / _SECOND), 86_400)
+
+
+def _moved(row: Row, by: timedelta) -> Row:
+    """Return *row* at another time; a reading on the whole second, as all are."""
+    if isinstance(row, EnergyRow | MeterRow):
+        return row
+    if isinstance(row, RadioEventRow):
+        return replace(row, happened_at=row.happened_at + by)
+    return replace(row, measured_at=(row.measured_at + by + _SECOND / 2).replace(microsecond=0))
