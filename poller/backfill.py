@@ -24,6 +24,7 @@ from skstack.errors import SkStackError
 from skstack.meter_history import MeterHistory
 from skstack.session import Session
 from storage.database import Database
+from storage.holes import energy_gaps
 from storage.records import EnergyRow, Round, Row
 
 logger = logging.getLogger(__name__)
@@ -143,7 +144,8 @@ class Backfill:
             self._must_list = True
 
     def _ask_record(self) -> list[datetime]:
-        return self._queries.energy_holes(MAX_DAY_BACK, now=self._meter_clock.now())
+        with self._queries.transaction() as (cursor, site_id):
+            return energy_gaps(cursor, site_id, MAX_DAY_BACK, now=self._meter_clock.now())
 
     def _list(self) -> bool:
         holes = self._inquiry.answer()

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
@@ -37,8 +37,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-JAPAN = timezone(timedelta(hours=9), "JST")  # the zone of every meter's history; without summer time since 1951
-HALF_HOUR = timedelta(minutes=30)
 CLOSE_TIMEOUT_S = 0.5  # of the 10 s in which a signal ends the poller
 
 _FIND_SITE = "select site_id from site where name = %s"
@@ -71,14 +69,6 @@ values %s on conflict do nothing
 _INSERT_RADIO_EVENT = """
 insert into radio_event (site_id, happened_at, kind, duration_s, channel, pan_id, signal_dbm, detail)
 values %s on conflict do nothing
-"""
-
-# Every :00 and :30 of the span that has no row; one look along the key of "energy".
-_ENERGY_HOLES = """
-select slot from generate_series(%s::timestamptz, %s::timestamptz, interval '30 minutes') as slot
-left join energy on energy.site_id = %s and energy.registered_at = slot
-where energy.site_id is null
-order by slot desc
 """
 
 _LATEST_METER = """
@@ -167,16 +157,6 @@ class Database:
             with self.transaction() as (cursor, site_id):
                 return _insert_one_by_one(cursor, site_id, rows)
         return ()
-
-    def energy_holes(self, days: int, *, now: datetime) -> list[datetime]:
-        """List the :00 and :30 without a row in "energy", newest first: of today and *days* days before, up to *now*.
-
-        Days are those of the meter's history: from midnight to midnight in Japan.
-        """
-        midnight = now.astimezone(JAPAN).replace(hour=0, minute=0, second=0, microsecond=0)
-        with self.transaction() as (cursor, site_id):
-            cursor.execute(_ENERGY_HOLES, (midnight - timedelta(days=days), now, site_id))
-            return [slot.astimezone(UTC) for (slot,) in cursor.fetchall()]
 
     def latest_meter(self) -> MeterRow | None:
         """Give the meter in service as far as the record knows; None: it knows of none."""

@@ -1,13 +1,19 @@
-"""What the poller asks the record: which meter it knows and how far it reaches."""
+"""What the poller asks the record: which meter it knows, how far it reaches, and which half hours it lacks."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
+from typing import TYPE_CHECKING
 
 from storage.database import Database
 from storage.records import MeterRow
+
+if TYPE_CHECKING:
+    from psycopg2.extensions import cursor as Cursor  # noqa: N812 - a class with a lower-case name
+
+JAPAN = timezone(timedelta(hours=9), "JST")  # the zone of every meter's history; without summer time since 1951
 
 _HAS_OLDER_METER = """
 select exists (select from meter where site_id = %s and since < %s)
@@ -23,6 +29,15 @@ union all
  where site_id = %(site)s and registered_at < %(before)s and import_kwh is not null
  order by registered_at desc limit 1)
 order by known_at desc limit 1
+"""
+
+# The registers are bounded by time before anything is compared, so that the key of "energy" is read in one stretch.
+_ENERGY_GAPS = """
+select slot from generate_series(%(first)s::timestamptz, %(last)s::timestamptz, interval '30 minutes') as slot
+except
+select registered_at from energy
+where site_id = %(site)s and registered_at >= %(first)s and registered_at <= %(last)s
+order by slot desc
 """
 
 
@@ -60,3 +75,13 @@ def last_registers(database: Database, *, before: datetime) -> LastRegisters | N
         cursor.execute(_LAST_REGISTERS, {"site": site_id, "before": before})
         found = cursor.fetchone()
     return LastRegisters(found[0].astimezone(UTC), found[1], found[2]) if found else None
+
+
+def energy_gaps(cursor: Cursor, site_id: int, days: int, *, now: datetime) -> list[datetime]:
+    """List the :00 and :30 without a row in "energy", newest first: of today and *days* days before, up to *now*.
+
+    Days are those of the meter's history: from midnight to midnight in Japan.
+    """
+    midnight = now.astimezone(JAPAN).replace(hour=0, minute=0, second=0, microsecond=0)
+    cursor.execute(_ENERGY_GAPS, {"site": site_id, "first": midnight - timedelta(days=days), "last": now})
+    return [slot.astimezone(UTC) for (slot,) in cursor.fetchall()]

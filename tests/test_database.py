@@ -23,7 +23,7 @@ from storage.connection import connect, masked_url
 from storage.database import Database
 from storage.embedded import EmbeddedServer
 from storage.errors import DatabaseAwayError, MissingTablesError
-from storage.records import EnergyRow, MeterRow, RadioEventRow, Round
+from storage.records import MeterRow, RadioEventRow, Round
 from storage.schema import init_sql_path
 from tests.lab.database import FIRST_AT, full_round, power_row, round_of
 
@@ -101,7 +101,6 @@ def test_select_and_insert_are_all_the_privileges_it_needs(database_url: str, co
             assert database.check().startswith("PostgreSQL ")
             assert database.write([full_round(1)]) == ()
             assert database.latest_meter() is not None
-            assert len(database.energy_holes(0, now=datetime(2024, 3, 1, 0, 0, tzinfo=UTC))) == 19
     finally:
         with connection.cursor() as cursor:
             cursor.execute("drop owned by test_writer; drop role test_writer")
@@ -369,25 +368,6 @@ def test_an_unreachable_server_says_where_it_was_looked_for() -> None:
     assert "refused" in str(caught.value)
 
 
-def test_holes_are_the_half_hours_without_a_row_newest_first(database: Database) -> None:
-    # 2024-03-02 01:10 in Japan; one day before, so from 2024-03-01 00:00 Japan = 2024-02-29 15:00 UTC.
-    now = datetime(2024, 3, 1, 16, 10, tzinfo=UTC)
-    first = datetime(2024, 2, 29, 15, 0, tzinfo=UTC)
-    slots = [first + n * timedelta(minutes=30) for n in range(51)]  # 48 of the day, 00:00, 00:30, 01:00 of the next
-    assert database.energy_holes(1, now=now) == slots[::-1]
-    kept = {0, 7, 8, 49}
-    database.write([Round(tuple(EnergyRow(slots[n], Decimal(n), None, "read") for n in sorted(kept)))])
-    assert database.energy_holes(1, now=now) == [slots[n] for n in range(50, -1, -1) if n not in kept]
-    assert database.energy_holes(0, now=now) == [slots[50], slots[48]]
-
-
-def test_the_holes_of_ninety_nine_days_are_all_of_them(database: Database) -> None:
-    holes = database.energy_holes(99, now=datetime(2024, 5, 1, 14, 59, tzinfo=UTC))  # 23:59 in Japan
-    assert len(holes) == 100 * 48
-    # 99 days before 2024-05-01 is 2024-01-23, which begins at 15:00 UTC of the day before.
-    assert holes[-1] == datetime(2024, 1, 22, 15, 0, tzinfo=UTC)
-
-
 def test_the_latest_meter_is_the_one_in_service(database: Database) -> None:
     assert database.latest_meter() is None
     older = MeterRow(FIRST_AT, "000016", "A1", "F", 1, Decimal("0.1"), 6)
@@ -396,9 +376,8 @@ def test_the_latest_meter_is_the_one_in_service(database: Database) -> None:
     assert database.latest_meter() == newer
 
 
-def test_meters_and_holes_are_those_of_the_own_site(database_url: str, database: Database) -> None:
+def test_meters_are_those_of_the_own_site(database_url: str, database: Database) -> None:
     with closing(Database.from_url(database_url, site="shed")) as shed:
         shed.write([full_round(0)])
         assert shed.latest_meter() is not None
     assert database.latest_meter() is None
-    assert len(database.energy_holes(0, now=datetime(2024, 3, 1, 0, 0, tzinfo=UTC))) == 19

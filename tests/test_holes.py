@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
 from storage.database import Database
 from storage.errors import DatabaseAwayError
-from storage.holes import KnownMeter, LastRegisters, known_meter, last_registers
+from storage.holes import KnownMeter, LastRegisters, energy_gaps, known_meter, last_registers
 from storage.records import EnergyRow, MeterRow, PowerRow, Round, Row
 
 NOON = datetime(2026, 6, 1, 3, 0, tzinfo=UTC)
@@ -65,6 +66,62 @@ def test_the_last_registers_are_those_of_the_last_row_that_has_any(database: Dat
 def test_a_half_hour_may_be_the_last_register(database: Database) -> None:
     store(database, power(NOON - MINUTE, "99.9"), EnergyRow(NOON, Decimal("100.0"), Decimal("3.5"), "notified"))
     assert last_registers(database, before=NOON + MINUTE) == LastRegisters(NOON, Decimal("100.0"), Decimal("3.5"))
+
+
+def gaps(database: Database, days: int, now: datetime) -> list[datetime]:
+    with database.transaction() as (cursor, site_id):
+        return energy_gaps(cursor, site_id, days, now=now)
+
+
+def test_gaps_are_the_half_hours_without_a_row_newest_first(database: Database) -> None:
+    # 2024-03-02 01:10 in Japan; one day before, so from 2024-03-01 00:00 Japan = 2024-02-29 15:00 UTC.
+    now = datetime(2024, 3, 1, 16, 10, tzinfo=UTC)
+    first = datetime(2024, 2, 29, 15, 0, tzinfo=UTC)
+    slots = [first + n * timedelta(minutes=30) for n in range(51)]  # 48 of the day, 00:00, 00:30, 01:00 of the next
+    assert gaps(database, 1, now) == slots[::-1]
+    kept = {0, 7, 8, 49}
+    store(database, *(EnergyRow(slots[n], Decimal(n), None, "read") for n in sorted(kept)))
+    assert gaps(database, 1, now) == [slots[n] for n in range(50, -1, -1) if n not in kept]
+    assert gaps(database, 0, now) == [slots[50], slots[48]]
+
+
+def test_the_gaps_of_ninety_nine_days_are_all_of_them(database: Database) -> None:
+    found = gaps(database, 99, datetime(2024, 5, 1, 14, 59, tzinfo=UTC))  # 23:59 in Japan
+    assert len(found) == 100 * 48
+    # 99 days before 2024-05-01 is 2024-01-23, which begins at 15:00 UTC of the day before.
+    assert found[-1] == datetime(2024, 1, 22, 15, 0, tzinfo=UTC)
+
+
+def test_another_sites_half_hours_fill_no_gap(database: Database, database_url: str) -> None:
+    with closing(Database.from_url(database_url, site="cabin")) as other:
+        store(other, EnergyRow(NOON, Decimal(1), None, "read"))
+    assert gaps(database, 0, NOON)[0] == NOON
+
+
+def test_looking_for_gaps_reads_a_hundred_days_however_long_the_record_is(database: Database, connection: Any) -> None:
+    """Five years are 87,600 rows on some 700 pages; a hundred days are 4,800 entries of the key, on some 20."""
+    store(database, EnergyRow(NOON, Decimal(100_000), None, "read"))
+    cursor = connection.cursor()
+    cursor.execute(
+        "insert into energy (site_id, registered_at, import_kwh, source) "
+        "select 1, %s - n * interval '30 minutes', 100000 - n, 'history' from generate_series(87600, 1, -1) as n",
+        (NOON,),
+    )
+    cursor.execute("vacuum analyze energy")
+
+    class Explaining:
+        """Asks PostgreSQL how it would answer, and how many pages that takes."""
+
+        def execute(self, query: str, values: dict[str, Any]) -> None:
+            cursor.execute("explain (analyze, buffers, format json) " + query, values)
+
+        def fetchall(self) -> list[tuple[datetime]]:
+            return []
+
+    assert energy_gaps(Explaining(), 1, 99, now=NOON) == []  # type: ignore[arg-type]  # a cursor in two methods
+    ((plan,),) = cursor.fetchall()
+    pages = plan[0]["Plan"]["Shared Hit Blocks"] + plan[0]["Plan"]["Shared Read Blocks"]
+    assert 4_800 / 400 < pages <= 25
 
 
 def test_a_database_that_is_away_is_said_to_be_away() -> None:
