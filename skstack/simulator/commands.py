@@ -82,7 +82,7 @@ class Commands:
         return Answer(lines=(f"EAPPVER {self._model.application}".encode() + CRLF,))
 
     def _info(self, _args: tuple[str, ...], _at: float) -> Answer:
-        settings = self._radio.settings
+        settings = self._radio.air.settings
         return Answer(lines=(self._printer.info(settings.channel, settings.pan_id),))
 
     def _reset(self, _args: tuple[str, ...], _at: float) -> Answer:
@@ -90,7 +90,7 @@ class Commands:
         return Answer(after_s=self._timing.reset_s)
 
     def _register(self, args: tuple[str, ...], _at: float) -> Answer:
-        settings = self._radio.settings
+        settings = self._radio.air.settings
         if len(args) == 2:
             return _OK if settings.write(*args) else _WRONG_FORM
         own_mac = args[0] in ("S1", "S01") and self._model.has_side
@@ -102,12 +102,12 @@ class Commands:
             return _WRONG_FORM
         length = int(args[0], 16)
         # A real module takes whatever lies behind a password that is too short; here it is question marks.
-        self._radio.settings.password = args[1][:length].ljust(length, "?")
+        self._radio.air.settings.password = args[1][:length].ljust(length, "?")
         return _OK
 
     def _route_b_id(self, args: tuple[str, ...], _at: float) -> Answer:
-        self._radio.settings.route_b_id = args[0]
-        self._radio.settings.pairing_id = args[0][-8:]
+        self._radio.air.settings.route_b_id = args[0]
+        self._radio.air.settings.pairing_id = args[0][-8:]
         return _OK
 
     def _scan(self, args: tuple[str, ...], at: float) -> Answer:
@@ -126,16 +126,16 @@ class Commands:
     def _join(self, args: tuple[str, ...], _at: float) -> Answer:
         if not _ADDRESS.fullmatch(args[0]):
             return _WRONG_FORM
-        return _FAILED if self._radio.joining else Answer(then=lambda now: self._radio.join(args[0], now))
+        return _FAILED if self._radio.pana.joining else Answer(then=lambda now: self._radio.pana.join(args[0], now))
 
     def _rejoin(self, _args: tuple[str, ...], _at: float) -> Answer:
-        return Answer(then=self._radio.rejoin) if self._radio.session else _FAILED
+        return Answer(then=self._radio.pana.rejoin) if self._radio.pana.session else _FAILED
 
     def _terminate(self, _args: tuple[str, ...], at: float) -> Answer:
-        if not self._radio.session:
+        if not self._radio.pana.session:
             return _FAILED
-        self._radio.begin_termination(at)
-        return Answer(then=self._radio.terminate)
+        self._radio.pana.begin_termination(at)
+        return Answer(then=self._radio.pana.terminate)
 
     def _ping(self, args: tuple[str, ...], _at: float) -> Answer:
         if not _ADDRESS.fullmatch(args[0]):
@@ -146,7 +146,7 @@ class Commands:
         own, extra = self._printer.own_address, self._model.extra_lines
         tables = {
             "1": ["EADDR", own],
-            "2": ["ENEIGHBOR", f"{self._radio.meter_address} {self._radio.meter_mac} FFFE"],
+            "2": ["ENEIGHBOR", f"{self._radio.air.meter_address} {self._radio.air.meter_mac} FFFE"],
             "E": ["EPORT", "3610", "716", "0", "0", "0", "0", *(["", "3610", "0", "0", "0"] if extra else [])],
         }
         if args[0] not in tables:
@@ -162,12 +162,12 @@ class Commands:
         return _OK
 
     def _read_option(self, _args: tuple[str, ...], _at: float) -> Answer:
-        return Answer(f"OK {self._radio.hex_payload:02d}")
+        return Answer(f"OK {self._radio.air.hex_payload:02d}")
 
     def _write_option(self, args: tuple[str, ...], _at: float) -> Answer:
         if args[0] not in ("00", "01"):
             return _WRONG_FORM
-        self._radio.hex_payload = args[0] == "01"
+        self._radio.air.hex_payload = args[0] == "01"
         self.flash_writes += 1
         return _OK
 

@@ -177,7 +177,7 @@ def shorten(most: int, *, esv: Esv = Esv.GET_SNA) -> Effect:
 
 
 def refuse(*epcs: int, whole: bool = False) -> Effect:
-    """Let *epcs*, or all where none are named, come without data (52, PDC 0); if *whole*, everything beside them too."""
+    """Let *epcs*, or all where none are named, come without data (52, PDC 0); if *whole*, all beside them too."""
 
     def effect(reply: Reply) -> tuple[Reply, ...]:
         frame = _get_answer(reply)

@@ -9,10 +9,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
+from skstack.simulator.air import Air
 from skstack.simulator.audit import Sent
 from skstack.simulator.commands import PRODUCT_COMMANDS, Answer, Commands
 from skstack.simulator.faults import Faults
-from skstack.simulator.lines import CRLF, Beacon, Datagram, Printer
+from skstack.simulator.lines import CRLF, Beacon, Datagram
 from skstack.simulator.meter import SimulatedMeter
 from skstack.simulator.models import MODELS, REALISTIC, Credentials, Dialect, Model, Timing
 from skstack.simulator.radio import Radio
@@ -46,22 +47,21 @@ class SimulatedModule:
         self.timing = timing
         self._agenda = Agenda()
         self._outlet = Outlet(timing.byte_s)
-        self._printer = Printer(self.model)
         self._reader = CommandReader(7 if self.model.has_side else 6, echoes_payload=self.model.echoes_payload)
         self._executing: Life | None = None  # one command at a time; the next one waits, unread
         self._hung_until = 0.0
-        self._radio = Radio(
+        self._air = Air(
             meter,
             model=self.model,
             credentials=credentials or Credentials(),
             timing=timing,
-            neighbours=neighbours,
             agenda=self._agenda,
             say=self._say,
         )
         # Tessera modules know only hexadecimal text; ROHM ones keep the choice in flash memory.
-        self._radio.hex_payload = hex_payload or not self.model.has_product_commands
-        self._radio.settings.echo = echo
+        self._air.hex_payload = hex_payload or not self.model.has_product_commands
+        self._air.settings.echo = echo
+        self._radio = Radio(self._air, neighbours)
         self._commands = Commands(self._radio, model=self.model, timing=timing)
 
     # --- the UART
@@ -92,7 +92,7 @@ class SimulatedModule:
         """Work through what was typed, up to the first command that keeps the module busy."""
         while self._executing is None and not self._reader.idle:
             echo, request = self._reader.next()
-            if echo and self._radio.settings.echo:
+            if echo and self._air.settings.echo:
                 self._say(echo, at)
             if request is not None and request.words:
                 self._execute(request, at)
@@ -128,17 +128,17 @@ class SimulatedModule:
     @property
     def faults(self) -> Faults:
         """What goes wrong the next time it can."""
-        return self._radio.faults
+        return self._air.faults
 
     @property
     def sends(self) -> list[Sent]:
         """Every datagram the host has sent."""
-        return self._radio.audit.sends
+        return self._air.audit.sends
 
     @property
     def violations(self) -> list[str]:
         """Every send that should not have been: over another question, or while the module had asked for silence."""
-        return self._radio.audit.violations
+        return self._air.audit.violations
 
     @property
     def flash_writes(self) -> int:
@@ -148,15 +148,15 @@ class SimulatedModule:
     @property
     def has_session(self) -> bool:
         """True while a PANA session stands, be it one that is being renewed."""
-        return self._radio.session is not None
+        return self._radio.pana.session is not None
 
     def set_answer_timer(self, seconds: float, *, longest_s: float | None = None) -> None:
         """Let a request be repeated after *seconds* (20 by default), and a different one come after *longest_s*.
 
         Until then another is a violation. *longest_s* counts from the first of the repetitions; None: as *seconds*.
         """
-        self._radio.audit.answer_timer_s = seconds
-        self._radio.audit.longest_s = seconds if longest_s is None else longest_s
+        self._air.audit.answer_timer_s = seconds
+        self._air.audit.longest_s = seconds if longest_s is None else longest_s
 
     def emit_event(self, number: int, at: float, *, times: int = 1, every_s: float = 0.0) -> None:
         """Let EVENT *number* come at *at*, with its true effect, and again *every_s* until it has come *times* times.
@@ -164,15 +164,15 @@ class SimulatedModule:
         24, 26: the session is over. 29: the module renews it by itself, which ends in EVENT 25, or 24 if a join was to
         fail. 32: nothing is sent until 33. Others are only printed.
         """
-        radio = self._radio
+        pana, radio = self._radio.pana, self._radio
         effects: dict[int, Callable[[float], object]] = {
-            0x24: lambda now: radio.end_session(0x24, now),
-            0x26: lambda now: radio.end_session(0x26, now),
-            0x29: radio.expire,
+            0x24: lambda now: pana.end(0x24, now),
+            0x26: lambda now: pana.end(0x26, now),
+            0x29: pana.expire,
             0x32: lambda now: radio.limit(True, now),
             0x33: lambda now: radio.limit(False, now),
         }
-        line = self._printer.event(number, radio.meter_address)
+        line = self._air.printer.event(number, self._air.meter_address)
         effect = effects.get(number) or (lambda now: self._say(line, now))
 
         def come(now: float, left: int) -> None:
@@ -207,4 +207,4 @@ class SimulatedModule:
 
     def inject(self, datagram: Datagram, at: float) -> None:
         """Let a datagram come out of the air at *at*, whoever sent it and whatever it says."""
-        self._agenda.plan(at, lambda now: self._radio.print_datagram(datagram, now))
+        self._agenda.plan(at, lambda now: self._air.print_datagram(datagram, now))

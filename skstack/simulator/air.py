@@ -1,0 +1,73 @@
+"""What the parts of a simulated radio share: the meter in reach, the settings, and the lines that are printed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from skstack.simulator.audit import Audit
+from skstack.simulator.faults import Faults
+from skstack.simulator.lines import Datagram, Printer, link_local
+from skstack.simulator.meter import SimulatedMeter
+from skstack.simulator.models import Credentials, Model, Timing
+from skstack.simulator.settings import Settings
+from skstack.simulator.uart import Agenda, Life
+
+Say = Callable[[bytes, float], float]  # prints at a time; returns when the line will have left (inf: it never will)
+
+
+class Air:
+    """A module of a *model* near *meter*, which accepts *credentials*. The module hands in its agenda and its UART."""
+
+    def __init__(
+        self, meter: SimulatedMeter, *, model: Model, credentials: Credentials, timing: Timing, agenda: Agenda, say: Say
+    ) -> None:
+        """Start as after a reset, with nothing wrong."""
+        self.meter = meter
+        self.model = model
+        self.credentials = credentials
+        self.timing = timing
+        self.agenda = agenda
+        self.say = say
+        self.printer = Printer(model)
+        self.faults = Faults()
+        self.audit = Audit()
+        self.settings = Settings()
+        self.hex_payload = True
+        self.boot = Life()  # the module until it restarts
+
+    @property
+    def meter_mac(self) -> str:
+        """The meter's MAC address."""
+        return self.meter.options.mac
+
+    @property
+    def meter_address(self) -> str:
+        """The meter's link-local address."""
+        return link_local(self.meter_mac)
+
+    def restart(self) -> None:
+        """Forget registers and credentials, and what was going on."""
+        self.boot.over = True
+        self.boot = Life()
+        self.settings = Settings()
+        self.audit.reopen(0x32)
+
+    def reaches(self, address: str, at: float) -> bool:
+        """Tell whether the meter is at *address*, tuned in to, and in reach at *at*."""
+        options, settings = self.meter.options, self.settings
+        tuned = (settings.channel, settings.pan_id) == (options.channel, options.pan_id)
+        return tuned and address == self.meter_address and not self.faults.meter_is_silent(at)
+
+    def is_paired(self) -> bool:
+        """Tell whether the host has handed in the credentials that the meter accepts."""
+        wanted = (self.credentials.route_b_id, self.credentials.password)
+        return (self.settings.route_b_id, self.settings.password) == wanted
+
+    def plan_line(self, at: float, line: bytes, within: Life | None = None) -> None:
+        """Print *line* at *at*, unless *within* is over by then, or the module has restarted where it is not given."""
+        self.agenda.plan(at, lambda now: self.say(line, now), within or self.boot)
+
+    def print_datagram(self, datagram: Datagram, at: float) -> float:
+        """Print a datagram that came out of the air; return when the line will have left."""
+        lqi = self.meter.options.lqi if self.settings.prints_lqi else None
+        return self.say(self.printer.datagram(datagram, hex_payload=self.hex_payload, lqi=lqi), at)
