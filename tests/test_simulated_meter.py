@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from skstack.echonet.frame import CONTROLLER, METER, NODE_PROFILE, Eoj, Esv, Frame, Property
+from skstack.echonet.frame import CONTROLLER, METER, NODE_PROFILE, Eoj, Esv, Frame, Property, parse_property_map
 from skstack.simulator.household import Household, local_day, midnight, room_climate, typical_day
 from skstack.simulator.meter import MeterOptions, SimulatedMeter
 from tests.lab.module import MIDNIGHT, NOON, constant_household, make_meter
@@ -378,6 +378,50 @@ def test_an_exchanged_meter_begins_at_zero_with_another_number() -> None:
     assert count(read(meter, 0xE0, NOON + 3600)) == 6  # 0.6 kWh since
     choose(meter, 0xE5, b"\x00")
     assert read(meter, 0xE2, NOON)[2 : 2 + 24 * 4] == NO_DATA * 24
+
+
+def test_an_exchanged_meter_may_count_in_another_unit_from_anything_with_any_mac() -> None:
+    meter = make_meter(600)
+    meter.exchange(NOON, serial_number=None, mac="001C640003337777", unit_code=0x02, digits=8, start_import_kwh=7)
+    assert meter.options.mac == "001C640003337777"
+    assert read(meter, 0xE1, NOON) == b"\x02"
+    assert count(read(meter, 0xE0, NOON + 3600)) == 760  # 7 + 0.6 kWh
+    assert answer(meter, Frame.get(1, [0x8D])).esv is Esv.GET_SNA
+
+
+def test_the_history_from_before_an_exchange_may_be_zeros() -> None:
+    meter = make_meter(600, start_import_kwh=50_000)
+    meter.exchange(NOON, zeros_before_installation=True)
+    choose(meter, 0xE5, b"\x00")
+    later = NOON + 3600
+    assert read(meter, 0xE2, later)[2:] == bytes(24 * 4) + bytes.fromhex("00000000 00000003 00000006") + NO_DATA * 21
+
+
+@pytest.mark.parametrize(("code", "told"), [(0x05, b"\x05"), (0x01, b"\x01")])
+def test_a_unit_that_is_not_defined_counts_tenths(code: int, told: bytes) -> None:
+    meter = make_meter(600, unit_code=code, start_import_kwh=1)
+    assert read(meter, 0xE1) == told
+    assert count(read(meter, 0xE0)) == 1522  # 151.2 + 1 kWh
+
+
+def test_a_coefficient_of_zero_is_told_as_it_is() -> None:
+    meter = make_meter(600, coefficient=0)
+    assert read(meter, 0xD3) == bytes(4)
+    assert count(read(meter, 0xE0)) == 1512
+
+
+def test_what_a_meter_lacks_is_neither_listed_nor_read() -> None:
+    meter = make_meter(600, lacks=frozenset({0xE1, 0xD7}))
+    assert {0xE1, 0xD7}.isdisjoint(parse_property_map(read(meter, 0x9F)))
+    answered = answer(meter, Frame.get(1, [0xE1, 0xE0, 0xD7]))
+    assert answered.esv is Esv.GET_SNA
+    assert [each.edt for each in answered.properties] == [b"", (1512).to_bytes(4, "big"), b""]
+
+
+def test_a_property_map_may_say_anything() -> None:
+    meter = make_meter(600, property_map=bytes(17))
+    assert read(meter, 0x9F) == bytes(17)
+    assert count(read(meter, 0xE0)) == 1512
 
 
 def test_another_instance_of_the_meter_is_not_there() -> None:

@@ -5,8 +5,7 @@ from datetime import UTC, datetime
 import pytest
 
 from skstack.errors import PortLostError
-from skstack.simulator.module import SimulatedModule
-from skstack.simulator.port import SimulatedPort, VirtualClock
+from skstack.simulator import Babbling, Deaf, SimulatedModule, SimulatedPort, VirtualClock
 from tests.lab.module import (
     NOON,
     make_meter,
@@ -57,6 +56,63 @@ def test_a_closed_or_unplugged_port_is_lost_and_another_can_be_opened() -> None:
     port = SimulatedPort(module, clock)
     port.write(b"SKVER\r\n")
     assert port.read(1.0).startswith(b"EVER")
+
+
+def test_a_signal_ends_a_read_and_not_a_sleep() -> None:
+    clock = VirtualClock(datetime.fromtimestamp(NOON, tz=UTC))
+    port = SimulatedPort(SimulatedModule(make_meter(), echo=False), clock)
+    came: list[float] = []
+    for at_s in (0.2, 2.0, 9.0):
+        clock.signal_at(at_s, lambda: came.append(clock.monotonic()))
+    port.write(b"SKRESET\r\n")
+    assert port.read(10.0) == b""
+    assert clock.monotonic() == 0.2
+    assert port.read(10.0) == b"OK\r\n"
+    clock.sleep(5.0)
+    assert clock.monotonic() == pytest.approx(5.6, abs=0.01)
+    assert came == [0.2, 2.0]
+    assert clock.next_signal_s == 9.0
+
+
+# --- devices that are no module
+
+
+def test_a_dripping_device_says_a_byte_now_and_then_and_never_a_line() -> None:
+    clock = VirtualClock(datetime.fromtimestamp(NOON, tz=UTC))
+    port = SimulatedPort(Babbling.drip(start=NOON), clock)
+    port.write(b"SKVER\r\n")
+    got = [port.read(1.0) for _ in range(101)]
+    assert got == [b"."] * 101
+    assert clock.monotonic() == pytest.approx(15.0)
+
+
+def test_a_flooding_device_fills_the_line_however_often_it_is_read() -> None:
+    clock = VirtualClock(datetime.fromtimestamp(NOON, tz=UTC))
+    port = SimulatedPort(Babbling.flood(b"EVENT 20\r\n", start=NOON), clock)
+    got = b""
+    while clock.monotonic() < 10.0:
+        got += port.read(1.0)
+    assert len(got) == pytest.approx(115_200, abs=200)  # 10 s of 115200 baud
+    assert set(got.split(b"\r\n")) == {b"EVENT 20", b""}
+
+
+def test_a_deaf_device_says_nothing_to_anything() -> None:
+    clock = VirtualClock(datetime.fromtimestamp(NOON, tz=UTC))
+    port = SimulatedPort(Deaf(), clock)
+    for _ in range(1000):
+        port.write(b"SKVER\r\n")
+    assert port.read(30.0) == b""
+    assert clock.monotonic() == 30.0
+
+
+def test_a_device_that_never_reads_lets_a_write_time_out_once_the_terminal_is_full() -> None:
+    clock = VirtualClock(datetime.fromtimestamp(NOON, tz=UTC))
+    port = SimulatedPort(Deaf(reads=False), clock)
+    port.write(bytes(4096))
+    assert clock.monotonic() == 0.0
+    with pytest.raises(PortLostError, match=r"took no data for 2\.0 s"):
+        port.write(b"SKVER\r\n")
+    assert clock.monotonic() == 2.0
 
 
 def test_the_virtual_clock_moves_only_when_waited_for() -> None:

@@ -1,12 +1,23 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
+from random import Random
 
 import pytest
 
 from skstack.echonet.frame import Esv, Frame, Property
-from skstack.simulator.lines import Beacon, Datagram
-from skstack.simulator.models import INSTANT, MODELS, Credentials
+from skstack.simulator import (
+    INSTANT,
+    MODELS,
+    REALISTIC,
+    Beacon,
+    Credentials,
+    Datagram,
+    deaf,
+    deaf_on_one_channel,
+    hears_share,
+)
 from tests.lab.module import (
     METER_ADDRESS,
     PASSWORD,
@@ -60,6 +71,48 @@ def test_a_scan_may_miss_and_a_description_may_come_late() -> None:
     assert events(at.type("SKSCAN 2 FFFFFFFF 4", 8.0)) == ["22"]
     assert events(at.type("SKSCAN 2 FFFFFFFF 4", 8.0)) == ["20", "22", "20"]
     assert events(at.type("SKSCAN 2 FFFFFFFF 4", 8.0)) == ["20", "22"]
+
+
+def test_a_scan_may_be_deaf_while_the_pan_accepts_a_join() -> None:
+    at = power_up("BP35A1", echo=False)
+    at.set_up()
+    at.module.faults.hearing = deaf
+    for _ in range(3):
+        assert events(at.type("SKSCAN 2 FFFFFFFF 4", 8.0)) == ["22"]
+    at.join()
+
+
+def test_a_scan_of_one_channel_alone_may_be_deaf() -> None:
+    at = power_up("BP35A1", echo=False)
+    at.type(f"SKSETRBID {ROUTE_B_ID}")
+    at.module.faults.hearing = deaf_on_one_channel
+    assert events(at.type("SKSCAN 2 01000000 6", 8.0)) == ["22"]
+    assert events(at.type("SKSCAN 2 FFFFFFFF 4", 8.0)) == ["20", "22"]
+
+
+def test_a_scan_may_hear_a_share_of_the_beacons() -> None:
+    """Source: README of hnw/smartmeter-exporter: about half of them in a bad place."""
+    at = power_up("BP35A1", echo=False)
+    at.type(f"SKSETRBID {ROUTE_B_ID}")
+    at.module.faults.hearing = hears_share(0.5, Random(4))
+    drawn = Random(4)
+    expected = [["20", "22"] if drawn.random() < 0.5 else ["22"] for _ in range(20)]
+    assert [events(at.type("SKSCAN 2 FFFFFFFF 4", 8.0)) for _ in range(20)] == expected
+    assert ["20", "22"] in expected
+    assert ["22"] in expected
+    at.module.faults.clear()
+    assert events(at.type("SKSCAN 2 FFFFFFFF 4", 8.0)) == ["20", "22"]
+
+
+@pytest.mark.parametrize(("model", "first"), [("BP35C2", "0 21 "), ("BP35A1", "21 ")])
+def test_an_energy_scan_tells_the_side_where_there_is_one(model: str, first: str) -> None:
+    """Source: a BP35C0 with firmware 1.5.2 prints `0 21 1A 22 19`; a BP35A1 1.2.10 begins with the first channel."""
+    at = power_up(model, echo=False)
+    printed = lines(at.type("SKSCAN 0 00000003 4" + (" 0" if at.dual else ""), 8.0))
+    event, heading, levels = [line for line in printed if line and line != "OK"]
+    assert event.startswith("EVENT 1F ")
+    assert heading == "EEDSCAN"
+    assert re.fullmatch(first + "[0-9A-F]{2} 22 [0-9A-F]{2}", levels)
 
 
 # --- the session
@@ -270,6 +323,106 @@ def test_joins_can_fail_as_often_as_wanted() -> None:
         assert events(at.type(f"SKJOIN {METER_ADDRESS}", 15))[-1] == expected
 
 
+def test_event_25_may_follow_event_24_after_all() -> None:
+    at = power_up()
+    at.set_up()
+    at.module.faults.fail_joins(1, connects_after_s=6.0)
+    at.type(f"SKJOIN {METER_ADDRESS}", 0)
+    seconds = {piece[:8]: at_s for at_s, piece in at.timed(20) if piece[:8] in (b"EVENT 24", b"EVENT 25")}
+    assert list(seconds) == [b"EVENT 24", b"EVENT 25"]
+    assert seconds[b"EVENT 25"] - seconds[b"EVENT 24"] == pytest.approx(6.0, abs=0.01)
+    assert at.get(0xE7).esv is Esv.GET_RES
+
+
+def test_another_join_takes_the_place_of_an_event_25_on_its_way() -> None:
+    at = power_up()
+    at.set_up()
+    at.module.faults.fail_joins(1, connects_after_s=6.0)
+    assert events(at.type(f"SKJOIN {METER_ADDRESS}", 10.0))[-1] == "24"
+    at.module.faults.fail_joins(1)
+    assert "25" not in events(at.type(f"SKJOIN {METER_ADDRESS}", 30.0))
+    at.module.faults.fail_joins(1, connects_after_s=6.0)
+    assert events(at.type(f"SKJOIN {METER_ADDRESS}", 10.0))[-1] == "24"
+    at.type("SKRESET")
+    assert events(at.wait(30.0)) == []
+
+
+def test_a_session_may_be_forgotten_without_a_word() -> None:
+    at = power_up()
+    at.join()
+    at.wait(600)
+    at.module.faults.forget_sessions(660.0)  # of which 600 and some are over
+    assert at.get(0xE7).esv is Esv.GET_RES
+    at.wait(60)
+    assert shapes(at.send(GET_POWER, 120)) == ["EVENT 21 <ip> 0 00", "OK"]  # acknowledged, and that is all
+    at.module.announce(at.at)
+    assert at.wait(10) == b""
+    assert events(at.type("SKREJOIN", 10)) == ["24"]
+    assert not at.module.has_session
+    at.join()
+    assert at.get(0xE7).esv is Esv.GET_RES
+
+
+def test_some_of_the_renewals_of_a_forgotten_session_work() -> None:
+    at = power_up()
+    at.join()
+    at.module.faults.forget_sessions(60.0, rejoins=(False, False, False, True))
+    renewed = []
+    for _ in range(8):
+        at.wait(60)
+        renewed.append("25" in events(at.type("SKREJOIN", 10)))
+        if not renewed[-1]:
+            at.join()
+        assert at.get(0xE7).esv is Esv.GET_RES
+    assert renewed == [False, False, False, True] * 2
+
+
+def test_a_forgotten_session_ends_in_event_28() -> None:
+    at = power_up()
+    at.join()
+    at.module.faults.forget_sessions(1.0)
+    assert events(at.type("SKTERM", 20)) == ["21", "28"]
+
+
+def test_an_event_may_come_thousands_of_times_a_minute() -> None:
+    at = power_up("BP35A1")
+    at.join()
+    at.module.emit_event(0x25, at.at, times=3000, every_s=0.02)
+    assert events(at.wait(30)) == ["25"] * 1500
+    assert at.get(0xE7).esv is Esv.GET_RES
+    assert len(events(at.wait(60))) + 4 / 0.02 == pytest.approx(1500, abs=2)
+
+
+def test_the_hourly_limit_is_the_modules_that_said_it() -> None:
+    at = power_up()
+    at.join()
+    at.module.emit_event(0x32, at.at)
+    at.wait(1)
+    at.module.restart(at.at)  # pulled out and put in again
+    at.join()
+    assert at.get(0xE7).esv is Esv.GET_RES
+    assert at.module.violations == []
+
+
+def test_the_ok_of_a_command_may_come_while_the_next_one_is_waited_for() -> None:
+    at = power_up(echo=False)
+    at.join()
+    at.module.faults.slow_next(12.0, "SKTERM")
+    assert "FAIL" not in at.type("SKTERM", 10.0).decode()
+    late = lines(at.type("SKSREG S3", 30.0))
+    assert late[:3] == ["OK", "ESREG 8CF5", "OK"]  # SKTERM's, and then what was typed after it
+    assert at.type("SKVER", 0.1).startswith(b"EVER")
+
+
+def test_every_command_may_take_as_long_as_one_likes() -> None:
+    at = power_up(echo=False, timing=replace(REALISTIC, pause_s=2.85))
+    for command, usual_s in (("SKVER", 0.004), ("SKSREG S3 8CF5", 0.004), ("SKRESET", 0.6)):
+        at.type(command, 0)
+        (seconds, answer), *_ = at.timed(5.0)
+        assert answer.endswith(b"\r\n")
+        assert seconds == pytest.approx(2.85 + usual_s, abs=0.01)
+
+
 def test_a_hung_module_hears_and_says_nothing() -> None:
     at = power_up(echo=False)
     at.module.hang(at.at + 30)
@@ -314,10 +467,10 @@ def test_any_datagram_can_come_out_of_the_air() -> None:
     assert line.split()[6] == "0"
 
 
-# --- manners
+# --- audit
 
 
-def test_a_question_over_another_is_a_violation_until_the_timer_ends() -> None:
+def test_a_request_over_another_is_a_violation_until_the_timer_ends() -> None:
     at = power_up()
     at.join()
     at.module.faults.lose_replies(2)
@@ -328,7 +481,25 @@ def test_a_question_over_another_is_a_violation_until_the_timer_ends() -> None:
     assert len(at.module.violations) == 1
 
 
-def test_a_question_after_an_answer_is_none() -> None:
+def test_a_different_request_may_come_only_after_the_longest_wait() -> None:
+    at = power_up()
+    at.join()
+    at.module.set_answer_timer(20, longest_s=60)
+    at.module.faults.lose_replies(9)
+    at.send(GET_POWER, 25)
+    at.send(Frame.get(2, [0xE7]), 15)  # the same one, 25 s later, with another TID
+    assert at.module.violations == []
+    at.send(Frame.get(3, [0xE0]), 25)  # another one, 40 s after the first
+    [violation] = at.module.violations
+    assert "asked 40.000 s after" in violation
+    at.send(Frame.get(4, [0xE7]), 30)  # 25 s after that
+    assert len(at.module.violations) == 2
+    at.wait(35)
+    at.send(Frame.get(5, [0xE0]), 1)  # 65 s after that
+    assert len(at.module.violations) == 2
+
+
+def test_a_request_after_an_answer_is_none() -> None:
     at = power_up()
     at.join()
     for _ in range(3):
@@ -337,7 +508,7 @@ def test_a_question_after_an_answer_is_none() -> None:
     assert [sent.payload for sent in at.module.sends] == [GET_POWER.to_bytes()] * 3
 
 
-def test_a_receipt_is_no_question() -> None:
+def test_a_receipt_is_no_request() -> None:
     at = power_up(meter={"confirmed_notifications": True})
     at.join()
     at.module.announce(at.at)

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
 from skstack.echonet.frame import CONTROLLER, NODE_PROFILE, Esv, Frame, Property
-from skstack.simulator.models import Credentials
+from skstack.simulator import Credentials
 from tests.lab.module import (
     METER_ADDRESS,
     METER_MAC,
@@ -193,3 +196,15 @@ def test_register_sa2_changes_nothing_on_a_single_hop_module() -> None:
 def test_credentials_do_not_show_themselves() -> None:
     assert PASSWORD not in repr(Credentials())
     assert ROUTE_B_ID not in repr(Credentials())
+
+
+def test_the_simulator_needs_no_serial_library() -> None:
+    source = """
+import sys
+sys.modules["serial"] = None  # an import of it fails
+import skstack.simulator
+module = skstack.simulator.SimulatedModule(skstack.simulator.SimulatedMeter(skstack.simulator.Household.typical()))
+module.receive(b"SKVER\\r\\n", 1.8e9)
+assert module.take_output(1.8e9 + 1).endswith(b"OK\\r\\n")
+"""
+    subprocess.run([sys.executable, "-c", source], check=True)

@@ -11,23 +11,21 @@ from pathlib import Path
 import pytest
 import serial
 
-from skstack.simulator.meter import SimulatedMeter
-from skstack.simulator.models import INSTANT, MODELS
-from skstack.simulator.module import SimulatedModule
+from skstack.simulator import INSTANT, MODELS, Babbling, Deaf, Device, SimulatedMeter, SimulatedModule
 from skstack.simulator.pseudo_terminal import build_module, build_parser, main, pseudo_terminal, serve
 from tests.lab.module import NOON, make_meter
 
 
 @contextmanager
-def served(link: Path) -> Iterator[int]:
-    """Serve an instant module at *link* in a thread; yield the file descriptor that stops it."""
+def served(link: Path, device: Device | None = None) -> Iterator[int]:
+    """Serve *device*, or an instant module, at *link* in a thread; yield the file descriptor that stops it."""
     stop_fd, told_fd = os.pipe()
-    module = SimulatedModule(make_meter(), timing=INSTANT, echo=False)
+    device = device or SimulatedModule(make_meter(), timing=INSTANT, echo=False)
     begun = time.monotonic()
     with pseudo_terminal(link) as master_fd:
         thread = threading.Thread(
             target=serve,
-            args=(module, master_fd),
+            args=(device, master_fd),
             kwargs={"stop_fd": stop_fd, "now": lambda: NOON + time.monotonic() - begun},
         )
         thread.start()
@@ -52,6 +50,22 @@ def test_a_client_may_close_the_terminal_and_open_it_again(tmp_path: Path) -> No
         for _ in range(2):
             with serial.Serial(str(link), 115_200, timeout=5) as port:
                 assert ask(port, b"SKVER\r\n") == b"EVER 1.5.2\r\nOK\r\n"
+
+
+def test_a_device_may_drip_flood_be_deaf_or_never_read(tmp_path: Path) -> None:
+    link = tmp_path / "tty"
+    with served(link, Babbling.drip(every_s=0.02, start=NOON)), serial.Serial(str(link), timeout=5) as port:
+        assert port.read(5) == b"....."
+    with served(link, Babbling.flood(start=NOON)), serial.Serial(str(link), timeout=5) as port:
+        assert b"EVENT 20\r\n" in port.read(4000)
+    with served(link, Deaf()) as stop_fd, serial.Serial(str(link), timeout=0.2, write_timeout=5) as port:
+        port.write(bytes(100_000))
+        os.write(stop_fd, b"a")  # it has no meter that could announce anything
+        assert port.read(1) == b""
+    with served(link, Deaf(reads=False)), serial.Serial(str(link), write_timeout=0.2) as port:
+        with pytest.raises(serial.SerialTimeoutException):
+            port.write(bytes(100_000))
+        port.reset_output_buffer()
 
 
 def test_the_terminal_passes_every_byte_as_it_is(tmp_path: Path) -> None:
