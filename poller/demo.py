@@ -30,14 +30,12 @@ from sensors.mhz19 import Mhz19
 from sensors.simulated_bme280 import SimulatedBme280
 from sensors.simulated_mhz19 import SimulatedMhz19
 from sensors.simulated_mhz19 import SimulatedPort as Mhz19Port
+from sensors.simulated_room import room_climate
 from skstack.meter import Meter
 from skstack.module import Credentials
 from skstack.session import Session
-from skstack.simulator.household import Household, room_climate
-from skstack.simulator.meter import MeterOptions, SimulatedMeter
-from skstack.simulator.models import Credentials as AcceptedCredentials
-from skstack.simulator.module import SimulatedModule
-from skstack.simulator.port import SimulatedPort, VirtualClock
+from skstack.simulator import Credentials as AcceptedCredentials
+from skstack.simulator import Household, MeterOptions, SimulatedMeter, SimulatedModule, SimulatedPort, VirtualClock
 from storage.connection import connect
 from storage.database import Database
 from storage.embedded import EmbeddedServer

@@ -13,7 +13,7 @@ import pytest
 
 from skstack.echonet.frame import Frame
 from skstack.echonet.properties import JST
-from skstack.simulator.models import INSTANT, REALISTIC
+from skstack.simulator import INSTANT, REALISTIC
 from storage.records import EnergyRow, PowerRow
 from tests.lab.home import DAY, HALF_HOUR, MINUTE, NOON, Home
 

@@ -36,8 +36,7 @@ from sensors.simulated_bme280 import SimulatedBme280
 from sensors.simulated_mhz19 import SimulatedMhz19
 from sensors.simulated_mhz19 import SimulatedPort as Mhz19Port
 from settings import load
-from skstack.simulator.lines import Beacon
-from skstack.simulator.models import REALISTIC
+from skstack.simulator import REALISTIC, Beacon
 from storage.connection import connect
 from storage.database import Database
 from storage.records import Round

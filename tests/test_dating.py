@@ -10,7 +10,7 @@ import pytest
 
 from poller.clock import Clock
 from poller.dating import Dating
-from skstack.simulator.port import VirtualClock
+from skstack.simulator import VirtualClock
 from storage.records import CpuTemperatureRow, EnergyRow, MeterRow, PowerRow, RadioEventRow, Round, Row
 
 NOON = datetime(2026, 6, 1, 3, 0, tzinfo=UTC)  # in Japan

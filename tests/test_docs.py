@@ -20,8 +20,8 @@ import power_consumption
 import power_graph
 import settings
 import temp_graph
-from skstack.simulator import pseudo_terminal
-from skstack.simulator.models import MODELS, TEST_PASSWORD, TEST_ROUTE_B_ID
+from skstack.simulator import MODELS, TEST_PASSWORD, TEST_ROUTE_B_ID
+from skstack.simulator import __main__ as simulator_command
 from tests.lab.documents import (
     DOCUMENTS,
     ENGLISH,
@@ -122,7 +122,7 @@ def test_the_options_of_the_graph_scripts_are_those_of_their_parsers(readme: Pat
 @both_languages
 def test_the_options_of_the_simulator_are_those_of_its_parser(readme: Path) -> None:
     heading = "The simulator" if readme == ENGLISH else "シミュレーター"
-    assert documented_flags(readme, heading) == {"": real_flags(pseudo_terminal.main)}
+    assert documented_flags(readme, heading) == {"": real_flags(simulator_command.main)}
     text = prose(readme)
     assert set(MODELS) <= set(code(text))
     assert {TEST_ROUTE_B_ID, TEST_PASSWORD} <= set(code(text))
@@ -135,7 +135,7 @@ def test_every_option_in_an_example_exists(document: Path) -> None:
         "bin/power-consumption": power_consumption.main,
         "power_graph.py": power_graph.main,
         "temp_graph.py": temp_graph.main,
-        "skstack.simulator": pseudo_terminal.main,
+        "skstack.simulator": simulator_command.main,
     }
     for language in ("sh", "bash", "cron"):
         for line in "\n".join(blocks(document, language)).replace("\\\n", " ").splitlines():

@@ -9,8 +9,7 @@ from skstack.errors import PortLostError, SendFailedError, SessionLostError
 from skstack.module import BAUD_RATES, Credentials
 from skstack.port import Port
 from skstack.session import Session
-from skstack.simulator.lines import Beacon
-from skstack.simulator.models import TEST_PASSWORD, TEST_ROUTE_B_ID
+from skstack.simulator import TEST_PASSWORD, TEST_ROUTE_B_ID, Beacon
 from tests.lab.port import FakeClock
 from tests.lab.session import METER_ADDRESS, METER_MAC, WATTS, Lab, MemoryCache
 

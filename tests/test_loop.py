@@ -15,11 +15,16 @@ from poller.sensing import InlineSensing, Source
 from skstack.meter import Meter
 from skstack.module import Credentials
 from skstack.session import Session
-from skstack.simulator.household import Household
-from skstack.simulator.meter import MeterOptions, SimulatedMeter
-from skstack.simulator.models import INSTANT, Timing
-from skstack.simulator.module import SimulatedModule
-from skstack.simulator.port import SimulatedPort, VirtualClock
+from skstack.simulator import (
+    INSTANT,
+    Household,
+    MeterOptions,
+    SimulatedMeter,
+    SimulatedModule,
+    SimulatedPort,
+    Timing,
+    VirtualClock,
+)
 from storage.records import CpuTemperatureRow, PowerRow, RadioEventRow, Round, Row
 from tests.lab.module import PASSWORD, ROUTE_B_ID
 

@@ -10,46 +10,25 @@ from decimal import Decimal
 
 import pytest
 
-from skstack.echonet.frame import Eoj, Esv, Frame, Property, encode_property_map
+from skstack.echonet.frame import Frame, encode_property_map
 from skstack.errors import SkStackError
 from skstack.meter import Meter
 from skstack.module import Credentials
 from skstack.session import Session
-from skstack.simulator.household import Household
-from skstack.simulator.meter import MeterOptions, Readers, SimulatedMeter
-from skstack.simulator.models import INSTANT
-from skstack.simulator.module import SimulatedModule
-from skstack.simulator.port import SimulatedPort, VirtualClock
+from skstack.simulator import (
+    INSTANT,
+    Habit,
+    Household,
+    MeterOptions,
+    SimulatedMeter,
+    SimulatedModule,
+    SimulatedPort,
+    VirtualClock,
+    refuse,
+)
 from tests.lab.module import PASSWORD, ROUTE_B_ID
 
 START = datetime(2026, 6, 1, 3, 0, tzinfo=UTC)
-
-
-class OddMeter(SimulatedMeter):
-    """Lacks properties that its map offers, prints a map of its own, or refuses a Get as a whole."""
-
-    lacking: frozenset[int] = frozenset()
-    printed_map: bytes | None = None
-    refuses_as_a_whole = False
-
-    def _readers(self, eoj: Eoj) -> Readers | None:
-        readers = super()._readers(eoj)
-        if readers is None:
-            return None
-        if self.printed_map is not None:
-            printed_map = self.printed_map
-            readers[0x9F] = lambda _: printed_map
-        return {epc: reader for epc, reader in readers.items() if epc not in self.lacking}
-
-    def answer(self, payload: bytes, at: float) -> bytes | None:
-        answer = super().answer(payload, at)
-        if answer is None or not self.refuses_as_a_whole:
-            return answer
-        frame = Frame.from_bytes(answer)
-        if frame.esv is not Esv.GET_SNA:
-            return answer
-        bare = tuple(Property(each.epc) for each in frame.properties)
-        return Frame(frame.tid, frame.seoj, frame.deoj, frame.esv, bare).to_bytes()
 
 
 class Home:
@@ -58,7 +37,7 @@ class Home:
     def __init__(self, **options: object) -> None:
         self.clock = VirtualClock(START)
         household = Household(lambda _day: [0] * 1440, since=START.timestamp() - 86_400)
-        self.odd = OddMeter(household, MeterOptions(**options))  # type: ignore[arg-type]  # by name
+        self.odd = SimulatedMeter(household, MeterOptions(**options))  # type: ignore[arg-type]  # by name
         self.module = SimulatedModule(self.odd, timing=INSTANT)
         self.session = Session(
             lambda _baud_rate: SimulatedPort(self.module, self.clock),
@@ -86,14 +65,13 @@ class Home:
 @pytest.mark.parametrize("lacking", [{0xD3}, {0xE3, 0xEB}, {0xD3, 0xE3, 0x8D, 0x82}])
 def test_a_property_that_only_the_map_has_costs_nothing_but_itself(lacking: set[int], refuses_as_a_whole: bool) -> None:
     home = Home()
-    home.odd.lacking = frozenset(lacking)
-    home.odd.refuses_as_a_whole = refuses_as_a_whole
+    home.odd.habits.append(Habit(refuse(*lacking, whole=refuses_as_a_whole)))
     assert home.poll_each_minute(3) == [Decimal("12345.0")] * 3
 
 
 def test_what_was_refused_twice_is_not_asked_again_in_this_session(caplog: pytest.LogCaptureFixture) -> None:
     home = Home()
-    home.odd.lacking = frozenset({0xE3})
+    home.odd.habits.append(Habit(refuse(0xE3)))
     home.poll_each_minute(5)
     asked = [Frame.from_bytes(sent.payload) for sent in home.module.sends]
     assert sum(0xE3 in {each.epc for each in frame.properties} for frame in asked) == 2
@@ -110,9 +88,8 @@ def test_what_was_refused_twice_is_not_asked_again_in_this_session(caplog: pytes
     ],
 )
 def test_a_map_that_no_meter_can_have_counts_as_unknown(printed_map: bytes) -> None:
-    home = Home(coefficient=None, measures_export=False)
-    home.odd.printed_map = printed_map
-    home.odd.refuses_as_a_whole = True
+    home = Home(coefficient=None, measures_export=False, property_map=printed_map)
+    home.odd.habits.append(Habit(refuse(0xD3, 0xE3, 0xEB, whole=True)))
     assert home.poll_each_minute(3) == [Decimal("12345.0")] * 3
 
 

@@ -27,10 +27,7 @@ from skstack.module import Credentials
 from skstack.port import SerialPort
 from skstack.recovery import LadderTimings
 from skstack.session import Session, SessionTimings
-from skstack.simulator.household import Household
-from skstack.simulator.meter import SimulatedMeter
-from skstack.simulator.models import INSTANT, TEST_PASSWORD, TEST_ROUTE_B_ID
-from skstack.simulator.module import SimulatedModule
+from skstack.simulator import INSTANT, TEST_PASSWORD, TEST_ROUTE_B_ID, Household, SimulatedMeter, SimulatedModule
 from storage.records import PowerRow, Round, Row
 from tests.lab.faults import Fault
 from tests.lab.radio import Radio, Wire

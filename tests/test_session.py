@@ -16,7 +16,7 @@ from skstack.errors import (
 from skstack.link import Link
 from skstack.module import Credentials
 from skstack.session import Session, SessionTimings
-from skstack.simulator.models import INSTANT, MODELS, TEST_PASSWORD, TEST_ROUTE_B_ID
+from skstack.simulator import INSTANT, MODELS, TEST_PASSWORD, TEST_ROUTE_B_ID
 from tests.lab.session import POWER, WATTS, Lab, MemoryCache
 
 JOINED = ["SKSREG S2", "SKSREG S3", "SKJOIN"]

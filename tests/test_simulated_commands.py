@@ -3,8 +3,7 @@ from __future__ import annotations
 import pytest
 
 from skstack.echonet.frame import Frame
-from skstack.simulator.lines import link_local
-from skstack.simulator.models import MODELS
+from skstack.simulator import MODELS, link_local
 from tests.lab.module import (
     METER_ADDRESS,
     METER_MAC,

@@ -5,8 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from skstack.echonet.frame import CONTROLLER, METER, NODE_PROFILE, Eoj, Esv, Frame, Property, parse_property_map
-from skstack.simulator.household import Household, local_day, midnight, room_climate, typical_day
-from skstack.simulator.meter import MeterOptions, SimulatedMeter
+from skstack.simulator import Household, MeterOptions, SimulatedMeter, local_day, midnight, typical_day
 from tests.lab.module import MIDNIGHT, NOON, constant_household, make_meter
 
 NO_DATA = bytes.fromhex("FFFFFFFE")
@@ -94,16 +93,6 @@ def test_panels_sell_at_noon_and_never_at_night() -> None:
     household = Household.typical(solar=True)
     assert household.power_w(NOON) < 0
     assert all(household.power_w(MIDNIGHT + minute * 60) > 0 for minute in range(240))
-
-
-def test_the_room_stays_within_what_sensors_measure() -> None:
-    for hour in range(0, 24 * 370, 7):
-        air = room_climate(MIDNIGHT + hour * 3600)
-        assert 10 < air.temperature_c < 35
-        assert 20 < air.humidity_pct < 80
-        assert 980 < air.pressure_hpa < 1040
-        assert 400 <= air.co2_ppm < 2000
-        assert 30 < air.cpu_temperature_c < 70
 
 
 # --- the meter: live values

@@ -27,6 +27,7 @@ from sensors.bme280 import (
 from sensors.mhz19 import READ_COMMAND, Mhz19, Mhz19Reading, open_serial_port, parse_reply
 from sensors.simulated_bme280 import SimulatedBme280, counts_for
 from sensors.simulated_mhz19 import BYTE_S, LOOK_ALIKE_FRAME, SimulatedMhz19, SimulatedPort, main
+from sensors.simulated_room import room_climate
 from tests.lab.sensors import FakeClock
 
 ROOT = Path(__file__).parent.parent
@@ -44,6 +45,9 @@ def chip(clock: FakeClock) -> SimulatedBme280:
     chip = SimulatedBme280(clock.monotonic)
     clock.sleep(0.01)
     return chip
+
+
+START_S = 1_780_239_600.0  # midnight in Japan, 1 June 2026
 
 
 def sample_of(chip: SimulatedBme280) -> bytes:
@@ -294,3 +298,16 @@ def test_importing_the_sensors_loads_no_library_and_no_other_room() -> None:
     )
     result = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
     assert result.stdout == "[]\n"
+
+
+# --- the room
+
+
+def test_the_room_stays_within_what_sensors_measure() -> None:
+    for hour in range(0, 24 * 370, 7):
+        air = room_climate(START_S + hour * 3600)
+        assert 10 < air.temperature_c < 35
+        assert 20 < air.humidity_pct < 80
+        assert 980 < air.pressure_hpa < 1040
+        assert 400 <= air.co2_ppm < 2000
+        assert 30 < air.cpu_temperature_c < 70

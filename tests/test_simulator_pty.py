@@ -11,8 +11,18 @@ from pathlib import Path
 import pytest
 import serial
 
-from skstack.simulator import INSTANT, MODELS, Babbling, Deaf, Device, SimulatedMeter, SimulatedModule
-from skstack.simulator.pseudo_terminal import build_module, build_parser, main, pseudo_terminal, serve
+from skstack.simulator import (
+    INSTANT,
+    MODELS,
+    Babbling,
+    Deaf,
+    Device,
+    SimulatedMeter,
+    SimulatedModule,
+    serve,
+    terminal_at,
+)
+from skstack.simulator.__main__ import build_module, build_parser, main
 from tests.lab.module import NOON, make_meter
 
 
@@ -22,7 +32,7 @@ def served(link: Path, device: Device | None = None) -> Iterator[int]:
     stop_fd, told_fd = os.pipe()
     device = device or SimulatedModule(make_meter(), timing=INSTANT, echo=False)
     begun = time.monotonic()
-    with pseudo_terminal(link) as master_fd:
+    with terminal_at(link) as master_fd:
         thread = threading.Thread(
             target=serve,
             args=(device, master_fd),
@@ -80,7 +90,7 @@ def test_the_terminal_passes_every_byte_as_it_is(tmp_path: Path) -> None:
 def test_a_stale_link_is_replaced_and_removed_at_the_end(tmp_path: Path) -> None:
     link = tmp_path / "tty"
     link.symlink_to("/nowhere")
-    with pseudo_terminal(link):
+    with terminal_at(link):
         assert link.resolve().is_char_device()
     assert not link.is_symlink()
 

@@ -45,6 +45,7 @@ from skstack.simulator.models import (
 )
 from skstack.simulator.module import SimulatedModule
 from skstack.simulator.port import SimulatedPort, VirtualClock
+from skstack.simulator.pseudo_terminal import serve, terminal_at
 from skstack.simulator.registers import Registers
 
 __all__ = [
@@ -94,8 +95,10 @@ __all__ = [
     "refuse_bare",
     "repeat",
     "rewrite",
+    "serve",
     "several",
     "shorten",
     "take",
+    "terminal_at",
     "typical_day",
 ]

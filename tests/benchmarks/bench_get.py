@@ -21,7 +21,7 @@ from skstack.errors import PortLostError
 from skstack.events import UdpReceived
 from skstack.port import SerialPort
 from skstack.session import Session
-from skstack.simulator.models import TEST_PASSWORD, TEST_ROUTE_B_ID
+from skstack.simulator import TEST_PASSWORD, TEST_ROUTE_B_ID
 from tests.benchmarks import household
 from tests.benchmarks.figure import Figure
 from tests.benchmarks.measuring import Deed, counted, cpu_s_in_turns

@@ -23,11 +23,7 @@ from poller.loop import Poller, RadioLog
 from poller.sensing import InlineSensing
 from skstack.meter import Meter
 from skstack.session import Session
-from skstack.simulator.household import Household
-from skstack.simulator.meter import SimulatedMeter
-from skstack.simulator.models import INSTANT
-from skstack.simulator.module import SimulatedModule
-from skstack.simulator.port import SimulatedPort, VirtualClock
+from skstack.simulator import INSTANT, Household, SimulatedMeter, SimulatedModule, SimulatedPort, VirtualClock
 from storage.database import Database
 from storage.records import Round
 from storage.spool import Spool

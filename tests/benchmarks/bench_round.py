@@ -27,7 +27,7 @@ from sensors.mhz19 import READ_COMMAND, Mhz19
 from sensors.simulated_bme280 import SimulatedBme280
 from sensors.simulated_mhz19 import SimulatedMhz19
 from skstack.meter import Meter
-from skstack.simulator.port import VirtualClock
+from skstack.simulator import VirtualClock
 from storage.database import Database
 from storage.records import Bme280Row, Co2Row, CpuTemperatureRow, EnergyRow, Row
 from storage.spool import Spool

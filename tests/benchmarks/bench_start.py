@@ -14,7 +14,7 @@ from pathlib import Path
 
 from skstack.meter import Meter
 from skstack.pan_cache import FilePanCache
-from skstack.simulator.models import TEST_PASSWORD, TEST_ROUTE_B_ID
+from skstack.simulator import TEST_PASSWORD, TEST_ROUTE_B_ID
 from tests.benchmarks import household, servers
 from tests.benchmarks.figure import Figure
 from tests.benchmarks.measuring import counted, process_s, result_of, script

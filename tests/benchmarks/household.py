@@ -15,7 +15,7 @@ from skstack.module import Credentials
 from skstack.pan_cache import PanCache
 from skstack.port import PortOpener, SerialPort
 from skstack.session import Session, SessionTimings
-from skstack.simulator.models import TEST_PASSWORD, TEST_ROUTE_B_ID
+from skstack.simulator import TEST_PASSWORD, TEST_ROUTE_B_ID
 from tests.benchmarks.measuring import ROOT, other_processors
 
 UP_WITHIN_S = 30.0

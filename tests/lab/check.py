@@ -19,12 +19,18 @@ from poller.stop import StopSignal
 from poller.wiring import Sensors
 from settings import Settings, load
 from skstack.port import FACTORY_BAUD_RATE
-from skstack.simulator.household import Household
-from skstack.simulator.lines import Beacon
-from skstack.simulator.meter import MeterOptions, SimulatedMeter
-from skstack.simulator.models import INSTANT, MODELS, Timing
-from skstack.simulator.module import SimulatedModule
-from skstack.simulator.pseudo_terminal import pseudo_terminal, serve
+from skstack.simulator import (
+    INSTANT,
+    MODELS,
+    Beacon,
+    Household,
+    MeterOptions,
+    SimulatedMeter,
+    SimulatedModule,
+    Timing,
+    serve,
+    terminal_at,
+)
 from tests.lab.module import METER_MAC, PASSWORD, ROUTE_B_ID
 
 NO_SENSORS = Sensors(temperature=False, co2=False, bme280=False)
@@ -115,7 +121,7 @@ def simulated(
     module = SimulatedModule(meter, model=MODELS[model], timing=timing, hex_payload=hex_payload, neighbours=neighbours)
     stop_fd, told_fd = os.pipe()
     begun = time.monotonic()
-    with pseudo_terminal(link) as master_fd:
+    with terminal_at(link) as master_fd:
         thread = threading.Thread(
             target=serve,
             args=(module, master_fd),

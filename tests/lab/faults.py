@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from skstack.echonet.frame import CONTROLLER, METER, Esv, Frame, Property
-from skstack.simulator.lines import Datagram, link_local
+from skstack.simulator import Datagram, link_local
 from tests.lab.radio import Radio
 
 HOUR_S = 3600.0

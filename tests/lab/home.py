@@ -19,11 +19,16 @@ from skstack.echonet.frame import Frame
 from skstack.meter import Meter
 from skstack.module import Credentials
 from skstack.session import Session
-from skstack.simulator.household import Household
-from skstack.simulator.meter import MeterOptions, SimulatedMeter
-from skstack.simulator.models import INSTANT, Timing
-from skstack.simulator.module import SimulatedModule
-from skstack.simulator.port import SimulatedPort, VirtualClock
+from skstack.simulator import (
+    INSTANT,
+    Household,
+    MeterOptions,
+    SimulatedMeter,
+    SimulatedModule,
+    SimulatedPort,
+    Timing,
+    VirtualClock,
+)
 from storage.connection import connect
 from storage.database import Database
 from storage.errors import DatabaseAwayError

@@ -7,10 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from skstack.echonet.frame import Frame
-from skstack.simulator.household import Household
-from skstack.simulator.meter import MeterOptions, SimulatedMeter
-from skstack.simulator.models import MODELS
-from skstack.simulator.module import SimulatedModule
+from skstack.simulator import MODELS, Household, MeterOptions, SimulatedMeter, SimulatedModule
 
 METER_MAC = "001C64000A0B8CF5"  # MeterOptions.mac
 METER_ADDRESS = "FE80:0000:0000:0000:021C:6400:0A0B:8CF5"

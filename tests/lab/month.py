@@ -11,11 +11,16 @@ from poller.loop import Poller, RadioLog
 from skstack.meter import Meter
 from skstack.module import Credentials
 from skstack.session import Session
-from skstack.simulator.household import Household
-from skstack.simulator.meter import MeterOptions, SimulatedMeter
-from skstack.simulator.models import MODELS, TEST_PASSWORD, TEST_ROUTE_B_ID
-from skstack.simulator.module import SimulatedModule
-from skstack.simulator.port import VirtualClock
+from skstack.simulator import (
+    MODELS,
+    TEST_PASSWORD,
+    TEST_ROUTE_B_ID,
+    Household,
+    MeterOptions,
+    SimulatedMeter,
+    SimulatedModule,
+    VirtualClock,
+)
 from storage.records import EnergyRow, PowerRow, Round, Row
 from tests.lab.faults import Fault, busy_spans, happenings
 from tests.lab.radio import Radio

@@ -13,11 +13,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from skstack.simulator.household import Household
-from skstack.simulator.meter import MeterOptions, SimulatedMeter
-from skstack.simulator.models import INSTANT, MODELS
-from skstack.simulator.module import SimulatedModule
-from skstack.simulator.pseudo_terminal import pseudo_terminal, serve
+from skstack.simulator import (
+    INSTANT,
+    MODELS,
+    Household,
+    MeterOptions,
+    SimulatedMeter,
+    SimulatedModule,
+    serve,
+    terminal_at,
+)
 from tests.lab.module import PASSWORD, ROUTE_B_ID
 
 ROOT = Path(__file__).parents[2]
@@ -34,7 +39,7 @@ def module_on(
         SimulatedMeter(household, MeterOptions(**options)), model=MODELS[model], hex_payload=not binary, timing=INSTANT
     )
     stop_reader, stop_writer = os.pipe()
-    with pseudo_terminal(link) as master_fd:
+    with terminal_at(link) as master_fd:
         thread = threading.Thread(
             target=serve, args=(module, master_fd), kwargs={"stop_fd": stop_reader, "now": time.time}, daemon=True
         )

@@ -12,8 +12,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from skstack.errors import PortLostError
-from skstack.simulator.module import SimulatedModule
-from skstack.simulator.port import SimulatedPort, VirtualClock
+from skstack.simulator import SimulatedModule, SimulatedPort, VirtualClock
 
 _HELD_S = 1.3  # the longest gap within a line that was seen
 _NEVER_SPOILED = (b"EVENT 29", b"EVENT 32")  # what the host never hears of, it cannot obey

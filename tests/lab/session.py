@@ -15,12 +15,22 @@ from skstack.pan_cache import PanCache
 from skstack.pans import PanDescription
 from skstack.port import Port
 from skstack.session import Session, SessionTimings
-from skstack.simulator.household import Household
-from skstack.simulator.lines import ALL_NODES, Beacon, Datagram, link_local
-from skstack.simulator.meter import MeterOptions, SimulatedMeter
-from skstack.simulator.models import MODELS, REALISTIC, TEST_PASSWORD, TEST_ROUTE_B_ID, Timing
-from skstack.simulator.module import SimulatedModule
-from skstack.simulator.port import VirtualClock
+from skstack.simulator import (
+    ALL_NODES,
+    MODELS,
+    REALISTIC,
+    TEST_PASSWORD,
+    TEST_ROUTE_B_ID,
+    Beacon,
+    Datagram,
+    Household,
+    MeterOptions,
+    SimulatedMeter,
+    SimulatedModule,
+    Timing,
+    VirtualClock,
+    link_local,
+)
 from tests.lab.radio import Radio
 
 START = datetime(2026, 6, 1, 3, 10, tzinfo=UTC)  # 12:10 in Japan: nothing is announced for a while
