@@ -90,14 +90,40 @@ def test_the_poller_reports_to_systemd_and_is_restarted_but_for_wrong_settings()
     assert unit["Restart"] == ["always"]
     assert unit["StartLimitIntervalSec"] == ["0"]
     assert unit["RestartPreventExitStatus"] == ["2"]
-    assert "WatchdogSec" in unit
+
+
+def test_the_documents_and_the_unit_name_one_watchdog() -> None:
+    assert read(POLLER)["WatchdogSec"] == ["10min"]
+    text = " ".join((ROOT / "docs" / "operations.md").read_text(encoding="utf-8").split())
+    assert "after ten silent minutes (`WatchdogSec=`) systemd restarts it" in text
+
+
+@pytest.mark.parametrize("unit", SERVICES, ids=lambda unit: unit.stem)
+def test_no_secret_is_left_in_a_core_dump_or_a_keyring(unit: Path) -> None:
+    assert read(unit)["LimitCORE"] == ["0"]
+    assert read(unit)["KeyringMode"] == ["private"]
+
+
+def test_the_install_makes_the_directories_that_a_stock_system_lacks() -> None:
+    """Debian 12 has no /etc/sysusers.d."""
+    for document in (POLLER, ROOT / "docs" / "operations.md"):
+        assert "install -D -m 644" in document.read_text(encoding="utf-8")
+
+
+def test_the_install_leaves_nothing_of_root_s_in_the_clone() -> None:
+    """Root builds nothing there: build/ and *.egg-info would be its own, and the next build would fail."""
+    commands_as_root = re.findall(r"sudo \S*pip install (.*)", (ROOT / "docs" / "operations.md").read_text("utf-8"))
+    assert commands_as_root
+    assert not [command for command in commands_as_root if re.search(r"(^|[\s'\"])\.", command)]
 
 
 def test_the_devices_stay_in_reach_of_the_poller() -> None:
     unit = read(POLLER)
     assert "PrivateDevices" not in unit
     allowed = {value for value in unit["DeviceAllow"] if value.startswith("char-")}
-    assert allowed == {f"char-{name} rw" for name in ("ttyUSB", "ttyACM", "ttyAMA", "ttyS", "i2c")}
+    # By number, since a name is looked up when the service starts, and a stick may bring its driver later.
+    # ttyUSB, ttyACM, ttyAMA, ttyS, i2c. Source: Linux, Documentation/admin-guide/devices.txt.
+    assert allowed == {f"char-{major} rw" for major in (188, 166, 204, 4, 89)}
     assert unit["SupplementaryGroups"] == ["dialout i2c video"]
 
 
@@ -134,12 +160,12 @@ def test_the_pictures_go_where_the_graphs_service_may_write() -> None:
 
 @needs_systemd_analyze
 @pytest.mark.parametrize("unit", SERVICES, ids=lambda unit: unit.stem)
-def test_the_hardening_is_rated_ok_or_better(unit: Path) -> None:
+def test_the_hardening_is_rated_1_9_or_better(unit: Path) -> None:
     # An exposure below 5.0 is rated OK; the threshold is in tenths.
-    command = ["systemd-analyze", "security", "--no-pager", "--offline=true", "--threshold=20", str(unit)]
+    command = ["systemd-analyze", "security", "--no-pager", "--offline=true", "--threshold=19", str(unit)]
     rated = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert rated.returncode == 0, rated.stdout[-200:] + rated.stderr
-    assert re.search(r"Overall exposure level for \S+: [012]\.\d (OK|SAFE)", rated.stdout)
+    assert re.search(r"Overall exposure level for \S+: [01]\.\d (OK|SAFE)", rated.stdout)
 
 
 @needs_systemd_analyze

@@ -1,4 +1,6 @@
-"""What the tests build on: one clock, one radio, one household, one of each fake. Tests import from here, never from each other.
+"""What the tests build on: one clock, one radio, one household, one of each fake.
+
+Tests import from here, never from each other.
 
 clock       LabClock: time that passes only when somebody waits
 port        FakePort: a serial port that follows a script to its end
@@ -15,4 +17,5 @@ pictures    what stands in a picture
 documents   the documents as blocks, tables and code spans
 check       --check in a household whose device is a simulated module
 process     the poller as a process
+machine     Machine: systemd as PID 1 in namespaces of its own, with the units as they are documented
 """
