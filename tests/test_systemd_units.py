@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import settings
-from storage import embedded
+from storage import cluster
 
 ROOT = Path(__file__).parents[1]
 UNITS = ROOT / "docs" / "systemd"
@@ -141,7 +141,7 @@ def test_the_embedded_database_can_run(unit: Path) -> None:
     assert values["RemoveIPC"] == ["no"]
     # Code made at run time is denied, so the server must not compile its queries.
     assert values["MemoryDenyWriteExecute"] == ["yes"]
-    assert re.search(r"^jit = off$", embedded.SETTINGS, re.MULTILINE)
+    assert re.search(r"^jit = off$", cluster.SETTINGS, re.MULTILINE)
 
 
 @pytest.mark.parametrize("unit", SERVICES, ids=lambda unit: unit.stem)
