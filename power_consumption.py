@@ -33,6 +33,11 @@ def make_parser() -> argparse.ArgumentParser:
     mode = parser.add_mutually_exclusive_group()
     mode.add_argument("--once", action="store_true", help=_("take one round of readings, store it and exit (for cron)"))
     mode.add_argument("--check", action="store_true", help=_("try every part and report what to do about each failure"))
+    mode.add_argument(
+        "--upgrade-database",
+        action="store_true",
+        help=_("bring the embedded database to the newest major version that the installed wheel ships"),
+    )
     mode.add_argument("--demo", action="store_true", help=_("run a simulated day, without hardware, and draw it"))
     parser.add_argument("-v", "--verbose", action="store_true", help=_("log in detail (secrets stay masked)"))
     parser.add_argument(
@@ -53,7 +58,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     logs.configure(verbose=arguments.verbose)
     try:
-        return _demo() if arguments.demo else _run(arguments)
+        if arguments.demo:
+            return _demo()
+        return _upgrade(arguments.config) if arguments.upgrade_database else _run(arguments)
     except ModuleNotFoundError as error:
         if error.name is None or error.name.split(".")[0] in _ROOMS:
             raise  # not a library that is missing, but a part of ours
@@ -74,6 +81,32 @@ def _demo() -> int:
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: nothing of the demo stays behind
     return run_demo({"power": power_graph.picture, "temp": temp_graph.picture})
+
+
+def _upgrade(config: str | None) -> int:
+    import signal
+    from pathlib import Path
+
+    from poller.wiring import StartError, only_poller
+    from settings import SettingsError, load_for_graphs
+    from storage.embedded import EmbeddedServer
+    from storage.errors import EmbeddedServerError
+    from storage.upgrade import upgrade
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: no server stays behind
+    try:
+        settings = load_for_graphs(Path(config) if config is not None else None)
+        if settings.database.url is not None:
+            raise SettingsError("[database] url names a server of your own: upgrade that as its own manual says")
+        with only_poller(settings.storage.data_dir):
+            upgrade(EmbeddedServer(settings.storage.data_dir), say=print)
+    except SettingsError as error:
+        print(f"power_consumption.py: {error}", file=sys.stderr)
+        return 2
+    except (StartError, EmbeddedServerError) as error:
+        print(f"power_consumption.py: {error}", file=sys.stderr)
+        return 1
+    return 0
 
 
 def _run(arguments: argparse.Namespace) -> int:
