@@ -20,7 +20,7 @@ from commandline.version import VERSION
 from poller.checks_radio import RadioCheck, RadioTimings
 from poller.checks_record import DatabaseCheck, check_data_dir, secrets_of
 from poller.checks_report import CheckFailedError, Report, StoppedError
-from poller.clock import SystemClock, TimeSource
+from poller.clock import Clock, SystemClock
 from poller.sensing import Source
 from poller.stop import StopSignal
 from poller.wiring import Sensors, StartError, only_poller, sources
@@ -46,7 +46,7 @@ def run_check(
     if stop is None:
         stop = StopSignal()
         stop.install()
-    clock = SystemClock(stop.sleep)
+    clock = Clock(SystemClock(stop.sleep))
     secrets = (settings.route_b.id, settings.route_b.id[-8:], settings.route_b.password)
     report = Report(
         out or sys.stdout,
@@ -71,7 +71,7 @@ def _try_all(
     stack: ExitStack,
     *,
     file: Path | None,
-    clock: TimeSource,
+    clock: Clock,
     stop: StopSignal,
     timings: RadioTimings | None,
 ) -> None:
@@ -124,7 +124,7 @@ def _lock(settings: Settings, stack: ExitStack) -> str:
     return "none with this data directory"
 
 
-def _try_sensors(wanted: Sequence[Source], report: Report, clock: TimeSource) -> None:
+def _try_sensors(wanted: Sequence[Source], report: Report, clock: Clock) -> None:
     if not wanted:
         report.skip("sensors", "none asked for: -t, -c and -b add them")
     for source in wanted:
@@ -140,7 +140,7 @@ def _try_sensors(wanted: Sequence[Source], report: Report, clock: TimeSource) ->
             source.close()
 
 
-def _read(source: Source, clock: TimeSource) -> str:
+def _read(source: Source, clock: Clock) -> str:
     return _shown(source.read(clock.now()))
 
 

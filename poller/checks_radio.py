@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from poller.checks_report import CheckFailedError, Report, StoppedError, split_advice
-from poller.clock import TimeSource
+from poller.clock import TOLERANCE, Clock
 from poller.loop import RadioLog
-from poller.meter_clock import MINUTE, WORTH_A_WARNING
+from poller.meter_clock import MINUTE
 from poller.stop import StopSignal
 from poller.wiring import make_session, port_opener
 from settings import Settings
@@ -54,7 +54,7 @@ class RadioCheck:
     """Tries the parts between us and the meter, over a session that close() ends."""
 
     def __init__(
-        self, settings: Settings, report: Report, *, clock: TimeSource, stop: StopSignal, timings: RadioTimings
+        self, settings: Settings, report: Report, *, clock: Clock, stop: StopSignal, timings: RadioTimings
     ) -> None:
         self._route_b = settings.route_b
         self._report = report
@@ -62,7 +62,7 @@ class RadioCheck:
         self._stop = stop
         self._timings = timings
         self._open_port = port_opener(settings, stop)
-        self._radio_log = RadioLog(clock.now)
+        self._radio_log = RadioLog(clock)
         self._session = make_session(settings, self._radio_log, clock, stop)
         self._meter = Meter(self._session, monotonic=clock.monotonic)
 
@@ -232,8 +232,10 @@ class RadioCheck:
         if not ahead:
             return "agrees with this machine, to the minute"
         found = f"{abs(ahead) / MINUTE:.1f} min {'ahead of' if ahead > timedelta(0) else 'behind'} this machine"
-        if abs(ahead) >= WORTH_A_WARNING:
-            raise CheckFailedError(found, "see that this machine's clock is right: timedatectl status")
+        if self._clock.follows_server:
+            return f"{found}, which follows a time server and is right"
+        if abs(ahead) > TOLERANCE:
+            raise CheckFailedError(found, "let this machine follow a time server: sudo timedatectl set-ntp true")
         return found
 
     def _question_until(self) -> float:

@@ -49,18 +49,18 @@ class Dating:
     def release(self) -> None:
         """Keep what waits, oldest first, if the clock is settled."""
         while self._waiting and self._clock.is_settled:
-            zero, stored = self._waiting[0]
+            zero, stored = self._waiting.popleft()
             dated = Round(tuple(_moved(row, self._clock.zero - zero) for row in stored.rows))
-            self._keep(dated)
-            self._waiting.popleft()
             for row in dated.rows:
                 if not isinstance(row, EnergyRow | MeterRow | RadioEventRow):
                     self._take(row.measured_at)
+            self._keep(dated)
 
     def close(self) -> None:
         """Keep what waits, dated by the machine's clock where nobody has told the time yet."""
-        self._clock.settle()
-        self.release()
+        if self._waiting:
+            self._clock.settle()
+            self.release()
 
     def _is_taken(self, time: datetime) -> bool:
         day, second = _day_and_second(time)

@@ -21,6 +21,7 @@ from tqdm import tqdm
 from charts import command
 from charts.period import day_of
 from charts.text import language_of
+from poller.clock import Clock
 from poller.duties import MeterDuties
 from poller.inquiry import ask_inline
 from poller.loop import Poller, RadioLog
@@ -79,7 +80,8 @@ def _simulate(midnight: datetime, server: EmbeddedServer, data_dir: Path) -> Non
     household = Household.typical(seed=_SOLAR_SEED, solar=True)
     options = MeterOptions(unit_code=0x02, digits=8)  # 0.01 kWh a count, for smoother bars
     module = SimulatedModule(SimulatedMeter(household, options), credentials=accepted)
-    radio_log = RadioLog(clock.now)
+    trusted = Clock(clock, is_synchronised=lambda: True)
+    radio_log = RadioLog(trusted)
     session = Session(
         lambda _baud_rate: SimulatedPort(module, clock),
         Credentials(accepted.route_b_id, accepted.password),
@@ -102,14 +104,14 @@ def _simulate(midnight: datetime, server: EmbeddedServer, data_dir: Path) -> Non
             meter,
             [InlineSensing(source) for source in _sensors(clock)],
             _Watched(store, bar.update, clock.now),
-            clock=clock,
+            clock=trusted,
             interval_s=INTERVAL_S,
             duties=MeterDuties(
                 session,
                 meter,
                 queries,
                 store.write,
-                clock=clock,
+                clock=trusted,
                 timeout_s=session.timings.answer_timeout_s,
                 history_pause_s=0.0,
                 ask=ask_inline,

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from datetime import timedelta
 from typing import Protocol
 
 from poller.backfill import Backfill
-from poller.clock import TimeSource
+from poller.clock import Clock
 from poller.half_hours import HalfHourRecord
 from poller.inquiry import Ask, AskAside, Inquirer
 from poller.meter_clock import MeterClock
@@ -91,9 +90,7 @@ class MeterDuties:
 
     *queries* is a Database with a connection of its own: it is asked aside, through *ask* (default: in a thread; with
     a virtual clock, or for a single round, hand in ask_inline). *write* keeps a round; *is_drained* says whether all
-    that was kept has reached the record, before which it is not asked. *on_compared* is told how far the meter's clock
-    is ahead of ours, or None where that cannot be known; *is_clock_right* says whether our clock can date a meter.
-    Times in seconds.
+    that was kept has reached the record, before which it is not asked. Times in seconds.
     """
 
     def __init__(
@@ -103,13 +100,11 @@ class MeterDuties:
         queries: Database,
         write: Callable[[Round], None],
         *,
-        clock: TimeSource,
+        clock: Clock,
         timeout_s: float,
         history_pause_s: float,
         ask: Ask | None = None,
         is_drained: Callable[[], bool] = lambda: True,
-        on_compared: Callable[[timedelta | None], None] = lambda _ahead: None,
-        is_clock_right: Callable[[], bool] = lambda: True,
     ) -> None:
         self._clock = clock
         self._write = write
@@ -122,9 +117,9 @@ class MeterDuties:
             margin_s=margin_s,
             pause_s=history_pause_s,
         )
-        meter_clock = MeterClock(session, meter, clock=clock, room=room, on_compared=on_compared)
+        meter_clock = MeterClock(session, meter, clock=clock, room=room)
         inquirer = Inquirer(ask or AskAside(), clock.monotonic, is_drained)
-        watch = MeterWatch(meter, queries, clock=clock, inquirer=inquirer, is_clock_right=is_clock_right)
+        watch = MeterWatch(meter, queries, clock=clock, inquirer=inquirer)
         history = MeterHistory(session, meter)
         days = Backfill(
             session,
@@ -139,8 +134,9 @@ class MeterDuties:
         )
         half_hours = HalfHourRecord(session, meter, meter_clock, clock=clock, room=room)
         self._watch = ShieldedDuty(watch, clock.monotonic)
-        others = (ShieldedDuty(duty, clock.monotonic) for duty in (meter_clock, half_hours, days))
-        self._duties = (self._watch, *others)
+        self._meter_clock = ShieldedDuty(meter_clock, clock.monotonic)
+        others = (ShieldedDuty(duty, clock.monotonic) for duty in (half_hours, days))
+        self._duties = (self._watch, self._meter_clock, *others)
 
     def work(self, until: float) -> float:
         """Do at most one short thing that is due and is over by *until*; return when to be called again (monotonic)."""
@@ -158,13 +154,19 @@ class MeterDuties:
         """Return the rows gathered since the last call. Waits for nothing."""
         return [row for duty in self._duties for row in duty.rows()]
 
+    def read_clock(self, until: float) -> None:
+        """For a poller of one round, where nobody has told the time: ask the meter for it, if it has not told yet."""
+        if not self._clock.is_settled and self._meter_clock.due_at() <= self._clock.monotonic():
+            self._meter_clock.act(until)
+
     def conclude(self) -> None:
         """For a poller of one round, when that is stored: ask the record about its meter, and write what follows.
 
         Without a thread this takes as long as the database does to answer.
         """
+        rows = list(self.rows())
         now = self._clock.monotonic()
         if self._watch.due_at() <= now:
             self._watch.act(now)
-        if rows := self.rows():
+        if rows := [*rows, *self.rows()]:
             self._write(Round(tuple(rows)))

@@ -1,7 +1,7 @@
 """The loop: a round of readings on every tick, duties in between, and nothing that ends it but a signal.
 
-Power and sensor rows of a round carry the round's tick as their time, so that they line up; a meter that answered
-more than LATE_S after the tick is stamped on arrival.
+Power and sensor rows of a round carry the round's tick as their time, so that they line up; what came late, or for a
+tick that was written before, carries its second of arrival. The time changes between two rounds only.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Protocol, TypeVar
 
-from poller.clock import TimeSource, next_tick
+from poller.clock import Clock, next_tick
+from poller.dating import LATE, Dating
 from poller.sensing import Sensing
 from skstack.errors import FrameError, SessionLostError, SkStackError
 from skstack.link import RadioEvent
@@ -23,14 +24,15 @@ from storage.records import PowerRow, RadioEventRow, Round, Row
 logger = logging.getLogger(__name__)
 
 ResultT = TypeVar("ResultT")
+OtherT = TypeVar("OtherT")
 
-LATE_S = 5.0
 _LAST_MOMENT_S = 1.0  # kept free before the next tick
 _FAULT_PAUSE_S = 1.0
 _LINK_PATIENCE_S = 55.0  # a round may wait for the link, but the sensors' rows not for hours
 _SHORTEST_NAP_S = 0.01
 _SENSOR_GRACE_S = 3.5  # the slowest sensor needs 3 s to find out that it has no answer
 _SENSOR_SHARE = 0.8  # of a short interval
+_WAITED_OUT = 2  # intervals: a step back of so much is waited out
 
 
 class RoundStore(Protocol):
@@ -53,15 +55,19 @@ class Duties(Protocol):
 class RadioLog:
     """What happened to the link since the last round, as rows. Bounded: the oldest go first."""
 
-    def __init__(self, now: Callable[[], datetime]) -> None:
-        self._now = now
-        self._rows: deque[RadioEventRow] = deque(maxlen=1000)
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._events: deque[tuple[float, RadioEvent]] = deque(maxlen=1000)
 
     def note(self, event: RadioEvent) -> None:
         """Keep *event* for the next round."""
-        self._rows.append(
+        self._events.append((self._clock.monotonic(), event))
+
+    def take(self) -> list[RadioEventRow]:
+        """Return the rows of what was noted since the last call, dated by the clock as it is now."""
+        rows = [
             RadioEventRow(
-                happened_at=self._now(),
+                happened_at=self._clock.at(at_s),
                 kind=event.kind,
                 duration_s=event.duration_s,
                 channel=event.channel,
@@ -69,12 +75,9 @@ class RadioLog:
                 signal_dbm=event.signal_dbm,
                 detail=event.detail,
             )
-        )
-
-    def take(self) -> list[RadioEventRow]:
-        """Return the rows noted since the last call."""
-        rows = list(self._rows)
-        self._rows.clear()
+            for at_s, event in self._events
+        ]
+        self._events.clear()
         return rows
 
 
@@ -82,7 +85,7 @@ class Poller:
     """One household's poller.
 
     *on_alive* is called at least every *alive_every_s* seconds between two rounds, and *on_status* is told in a line
-    how things stand after each: both for whoever supervises the process.
+    how things stand after each: both for whoever supervises the process. Rounds reach *store* when *clock* is settled.
     """
 
     def __init__(
@@ -92,7 +95,7 @@ class Poller:
         sensors: Sequence[Sensing],
         store: RoundStore,
         *,
-        clock: TimeSource,
+        clock: Clock,
         interval_s: int,
         duties: Duties,
         radio_log: RadioLog,
@@ -104,7 +107,7 @@ class Poller:
         self._session = session
         self._meter = meter
         self._sensors = sensors
-        self._store = store
+        self._dating = Dating(clock, store.write)
         self._clock = clock
         self._interval_s = interval_s
         self._duties = duties
@@ -120,22 +123,26 @@ class Poller:
 
     def run(self) -> None:
         """Poll on every tick until asked to stop, then store what is left."""
+        self._clock.update()
         tick = next_tick(self._clock.now(), self._interval_s)
-        while self._survived(self._wait_for, tick, otherwise=True):
-            if self._clock.now() < tick and not self._is_set_back(tick):
+        while (due := self._survived(self._wait_for, tick, otherwise=tick)) is not None:
+            if self._clock.now() < due:
                 continue  # a fault broke the wait off: the tick is still to come
-            tick = self._current(tick)
-            started = self._clock.monotonic()
-            power = self._survived(self.take_round, tick, otherwise=None)
-            self._count_missed(tick, self._clock.monotonic() - started, expected=power is None)
-            tick = next_tick(max(self._clock.now(), tick), self._interval_s)
+            started, zero = self._clock.monotonic(), self._clock.zero
+            power = self._survived(self.take_round, due, otherwise=None)
+            self._count_missed(due, self._clock.monotonic() - started, expected=power is None)
+            now = self._clock.now()
+            tick = next_tick(now if self._has_moved(zero) else max(now, due), self._interval_s)
         self._write([])
+
+    def close(self) -> None:
+        """Store what still waits for somebody to tell the time."""
+        self._dating.close()
 
     def take_round(self, tick: datetime, *, patience_s: float | None = None) -> PowerRow | None:
         """Read the meter and every sensor, store what came, and return the power row, if there is one."""
         started = self._clock.monotonic()
-        late_s = (self._clock.now() - tick).total_seconds()
-        sensed_at = tick if late_s <= LATE_S else self._clock.now().replace(microsecond=0)
+        sensed_at = self._dating.stamp(tick, self._clock.now())
         for sensor in self._sensors:
             sensor.start(sensed_at)
         limit_s = patience_s or max(self._interval_s - _LAST_MOMENT_S, self._session.timings.answer_timeout_s)
@@ -147,6 +154,7 @@ class Poller:
             if row is not None:
                 rows.append(row)
         self._write(rows)
+        self._look_at_clock()
         if power is not None:
             self._session.reading_stored()
             self.last_power = power
@@ -161,7 +169,7 @@ class Poller:
         watts = "power not measured" if power.power_w is None else f"{power.power_w} W"
         return f"{watts} at {power.measured_at:%H:%M:%S} UTC"
 
-    def _survived(self, act: Callable[[datetime], ResultT], tick: datetime, *, otherwise: ResultT) -> ResultT:
+    def _survived(self, act: Callable[[datetime], ResultT], tick: datetime, *, otherwise: OtherT) -> ResultT | OtherT:
         """Do *act* for *tick*; a fault of ours is logged and must not end the record."""
         try:
             return act(tick)
@@ -170,24 +178,30 @@ class Poller:
             self._clock.sleep(_FAULT_PAUSE_S)
             return otherwise
 
-    def _is_set_back(self, tick: datetime) -> bool:
-        """Whether *tick* is so far ahead that the clock must have been set back."""
-        return (tick - self._clock.now()).total_seconds() > 2 * self._interval_s
-
-    def _wait_for(self, tick: datetime) -> bool:
-        """Listen and do the duties until *tick*; False when asked to stop."""
+    def _wait_for(self, tick: datetime) -> datetime | None:
+        """Listen and do the duties until *tick* has come, or the time moved; return which one to take. None: stop."""
         wake_at = self._clock.monotonic()
+        zero = self._clock.zero
         while not self._should_stop():
             self._on_alive()
+            self._look_at_clock()
             remaining_s = (tick - self._clock.now()).total_seconds()
-            if remaining_s <= 0 or self._is_set_back(tick):
-                return True
+            if remaining_s <= 0 or self._has_moved(zero):
+                return self._current(tick)
             now = self._clock.monotonic()
             end = now + min(remaining_s, self._alive_every_s)
             if now >= wake_at:
                 wake_at = self._duties.work(now + remaining_s)
             self._session.run(min(end, max(wake_at, now + _SHORTEST_NAP_S)))
-        return False
+        return None
+
+    def _has_moved(self, zero: datetime) -> bool:
+        """Whether the time has moved, since its *zero* was that, by more than can be waited out."""
+        return abs(self._clock.zero - zero) > _WAITED_OUT * timedelta(seconds=self._interval_s)
+
+    def _look_at_clock(self) -> None:
+        self._clock.update()
+        self._dating.release()
 
     def _current(self, tick: datetime) -> datetime:
         """Return the latest tick that has come; another one than *tick* if the clock was set, or we overslept."""
@@ -212,10 +226,7 @@ class Poller:
         if self._failures:
             logger.info("the meter answers again after %d failed polls", self._failures)
             self._failures = 0
-        late_s = (self._clock.now() - tick).total_seconds() - (self._clock.monotonic() - poll.arrived_at)
-        measured_at = tick
-        if late_s > LATE_S:
-            measured_at = (tick + timedelta(seconds=late_s)).replace(microsecond=0)
+        measured_at = self._dating.stamp(tick, self._clock.at(poll.arrived_at))
         reading = poll.reading
         return PowerRow(
             measured_at,
@@ -231,7 +242,7 @@ class Poller:
 
         Raises: as Meter.poll.
         """
-        last_start = min(until - LATE_S, self._clock.monotonic() + _LINK_PATIENCE_S)
+        last_start = min(until - LATE.total_seconds(), self._clock.monotonic() + _LINK_PATIENCE_S)
         self._session.run_until_up(last_start)
         try:
             return self._meter.poll(until=until)
@@ -244,7 +255,7 @@ class Poller:
         rows.extend(self._duties.rows())
         rows.extend(self._radio_log.take())
         if rows:
-            self._store.write(Round(tuple(rows)))
+            self._dating.write(Round(tuple(rows)))
 
     def _count_missed(self, tick: datetime, took_s: float, *, expected: bool) -> None:
         """Count the ticks that a long round has cost. *expected*: the link is down, and that was said before."""

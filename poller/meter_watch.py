@@ -6,12 +6,11 @@ The views take every newer row of "meter" for an exchange, so the same meter is 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from poller.clock import TimeSource
+from poller.clock import Clock
 from poller.inquiry import Inquirer
 from skstack.echonet.properties import EnergyScale, MeterIdentity, register_difference
 from skstack.meter import Meter, Poll
@@ -44,7 +43,7 @@ class MeterWatch:
     """Compares who answers with who answered before, and the registers with the last ones.
 
     What the record knows from before is asked aside; until that is known, what was seen waits here. Nothing is looked
-    at before *is_clock_right*: since when a meter hangs there is compared with the dates of the record.
+    at before *clock* is settled: since when a meter hangs there is compared with the dates of the record.
     """
 
     def __init__(
@@ -52,14 +51,12 @@ class MeterWatch:
         meter: Meter,
         queries: Database,
         *,
-        clock: TimeSource,
+        clock: Clock,
         inquirer: Inquirer,
-        is_clock_right: Callable[[], bool] = lambda: True,
     ) -> None:
         self._meter = meter
         self._queries = queries
         self._clock = clock
-        self._is_clock_right = is_clock_right
         self._started_s = clock.monotonic()
         self._inquiry = inquirer.about("its meter", self._ask_record)
         self._is_known = False
@@ -91,7 +88,7 @@ class MeterWatch:
 
     def rows(self) -> list[Row]:
         """Look at the last poll; return the rows gathered since the last call. Asks the record nothing."""
-        if self._is_clock_right():
+        if self._clock.is_settled:
             self._look()
         rows, self._rows = self._rows, []
         return rows

@@ -39,6 +39,8 @@ def run_once(settings: Settings, sensors: Sensors, *, stop: StopSignal, patience
         parts.session.run_until_up(parts.clock.monotonic() + patience_s)
         now = parts.clock.now().replace(microsecond=0)
         power = parts.poller.take_round(now, patience_s=3 * settings.route_b.timeout_s)
+        parts.duties.read_clock(parts.clock.monotonic() + settings.route_b.timeout_s)
+        parts.poller.close()
         parts.duties.conclude()
         status = parts.store.status()
         if status.spool_error and status.waiting_rounds:

@@ -16,11 +16,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from poller.clock import SystemClock, TimeSource
-from poller.clock_guard import ClockGuard
+from poller.clock import Clock, SystemClock
 from poller.duties import MeterDuties
 from poller.inquiry import ask_inline
-from poller.loop import Poller, RadioLog, RoundStore
+from poller.loop import Poller, RadioLog
 from poller.notify import Notifier
 from poller.sensing import Source, ThreadSensing
 from poller.stop import StopSignal
@@ -74,7 +73,7 @@ class Parts:
     meter: Meter
     duties: MeterDuties
     store: Store
-    clock: TimeSource
+    clock: Clock
 
 
 @contextmanager
@@ -88,25 +87,20 @@ def wired(
 ) -> Iterator[Parts]:
     """Make the parts, and take them apart again in order: session, sensors, storage.
 
-    *worker*: for the loop, deliver to PostgreSQL in a thread of its own, and nothing before the clock is trusted;
-    without it, within each write.
+    *worker*: for the loop, deliver to PostgreSQL in a thread of its own; without it, within each write.
     Raises: StartError: another poller uses this data directory, or something needed is not installed.
     """
     _require("serial", "poller")
     notifier = notifier or Notifier()
     with ExitStack() as stack:
         stack.enter_context(only_poller(settings.storage.data_dir))
-        clock = SystemClock(stop.sleep)
-        radio_log = RadioLog(clock.now)
+        clock = Clock(SystemClock(stop.sleep))
+        radio_log = RadioLog(clock)
         records = Records(settings)
         stack.callback(records.close)
         spool = Spool(settings.storage.data_dir / "spool.sqlite3")
         store = Store(records.database(), spool)
-        guard = ClockGuard(store, spool, clock=clock) if worker else None  # a single round compares no clocks
-        keeper: RoundStore = guard or store
         stack.callback(store.close, STORE_CLOSE_S)
-        if guard:
-            stack.callback(guard.close)
         if worker:
             store.start()
         queries = records.database()
@@ -117,12 +111,12 @@ def wired(
         session = make_session(settings, radio_log, clock, stop)
         stack.callback(session.close)
         meter = Meter(session, monotonic=clock.monotonic)
-        duties = _make_duties(settings, session, meter, queries, store, guard, clock)
+        duties = _make_duties(settings, session, meter, queries, store, clock, worker=worker)
         poller = Poller(
             session,
             meter,
             sensing,
-            keeper,
+            store,
             clock=clock,
             interval_s=settings.route_b.interval_s,
             duties=duties,
@@ -132,6 +126,7 @@ def wired(
             on_status=notifier.status,
             alive_every_s=(notifier.watchdog_interval_s or 120.0) / 2,
         )
+        stack.callback(poller.close)
         yield Parts(poller, session, meter, duties, store, clock)
 
 
@@ -141,22 +136,21 @@ def _make_duties(
     meter: Meter,
     queries: Database,
     store: Store,
-    guard: ClockGuard | None,
-    clock: TimeSource,
+    clock: Clock,
+    *,
+    worker: bool,
 ) -> MeterDuties:
-    """Return what is done between the polls; without a *guard*, for a single round, the record is asked inline."""
+    """Return what is done between the polls; without a *worker*, for a single round, the record is asked inline."""
     return MeterDuties(
         session,
         meter,
         queries,
-        guard.write if guard else store.write,
+        store.write,
         clock=clock,
         timeout_s=settings.route_b.timeout_s,
         history_pause_s=settings.route_b.history_pause_s,
-        ask=None if guard else ask_inline,
+        ask=None if worker else ask_inline,
         is_drained=lambda: not store.status().waiting_rounds,
-        on_compared=guard.compared if guard else lambda _ahead: None,
-        is_clock_right=(lambda: guard.is_trusted) if guard else (lambda: True),
     )
 
 
@@ -230,7 +224,7 @@ def port_opener(settings: Settings, stop: StopSignal) -> PortOpener:
     return lambda baud_rate: SerialPort(settings.route_b.device, baud_rate, wake_fd=stop.fileno())
 
 
-def make_session(settings: Settings, radio_log: RadioLog, clock: TimeSource, stop: StopSignal) -> Session:
+def make_session(settings: Settings, radio_log: RadioLog, clock: Clock, stop: StopSignal) -> Session:
     """Make the session with the household's meter; it opens the port when it is first run."""
     route_b = settings.route_b
     return Session(

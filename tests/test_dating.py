@@ -105,23 +105,24 @@ def test_radio_events_move_and_the_rows_that_carry_the_meters_time_do_not() -> N
     assert keeping.rows == [CpuTemperatureRow(NOON, 48.3), RadioEventRow(NOON, "scan", 3.5), half_hour, meter]
 
 
-def test_what_cannot_be_kept_now_waits_and_is_kept_first() -> None:
-    keeping = Keeping(synchronised=True)
-    full = OSError("no space left on device")
+def test_a_round_that_is_refused_holds_up_no_other() -> None:
+    keeping = Keeping()
     kept: list[Round] = []
 
     def keep(stored: Round) -> None:
-        if full in faults:
-            raise full
+        if not stored.rows:
+            raise ValueError("a round has rows")
         kept.append(stored)
 
-    faults = [full]
     dating = Dating(keeping.clock, keep)
-    with pytest.raises(OSError, match="no space"):
-        dating.write(Round((power(NOON, 1),)))
-    faults.clear()
-    dating.write(Round((power(NOON + MINUTE, 2),)))
-    assert [row for stored in kept for row in stored.rows] == [power(NOON, 1), power(NOON + MINUTE, 2)]
+    first, second = (Round((power(NOON + number * MINUTE),)) for number in range(2))
+    for stored in (first, Round(()), second):
+        dating.write(stored)
+    keeping.be_set()
+    with pytest.raises(ValueError, match="a round has rows"):
+        dating.release()
+    dating.release()
+    assert kept == [first, second]
 
 
 # --- which time a reading carries

@@ -105,16 +105,16 @@ def test_a_row_without_one_of_its_directions_is_not_written(database_url: str) -
     assert energy(home) == []
 
 
-def test_the_clocks_are_compared_once_a_session(database_url: str) -> None:
+def test_the_meters_clock_is_read_once_a_session_and_is_no_event_while_it_agrees(database_url: str) -> None:
     home = home_at(database_url)
     home.run_until(NOON + timedelta(minutes=5))
     home.module.emit_event(0x26, home.clock.time_s)
     home.run_until(NOON + timedelta(minutes=10))
-    assert [row.duration_s for row in home.events("clock_difference")] == [0.0, 0.0]
+    assert home.events("clock_difference") == []
     assert len(home.asked(0x97)) == 2
 
 
-def test_the_difference_of_the_clocks_is_told_with_its_direction(database_url: str) -> None:
+def test_a_difference_of_over_two_minutes_is_recorded_with_its_direction(database_url: str) -> None:
     home = home_at(database_url, machine_ahead=timedelta(minutes=20))
     home.run_until(NOON + timedelta(minutes=1))
     (event,) = home.events("clock_difference")
@@ -123,15 +123,14 @@ def test_the_difference_of_the_clocks_is_told_with_its_direction(database_url: s
     assert event.detail == "the meter's clock is behind"
 
 
-def test_a_clock_that_is_set_is_compared_again(database_url: str) -> None:
-    home = home_at(database_url, machine_ahead=timedelta(minutes=-20))
+def test_a_machine_whose_clock_is_set_need_not_ask_the_meter_again(database_url: str) -> None:
+    home = home_at(database_url, machine_ahead=timedelta(minutes=-20), notification_delay_s=1700.0)
     home.run_until(NOON + timedelta(minutes=2))
     home.machine_ahead = timedelta(0)
-    home.run_until(NOON + timedelta(minutes=4))
-    assert [row.detail for row in home.events("clock_difference")] == [
-        "the meter's clock is ahead",
-        "the meter's clock is the same",
-    ]
+    home.run_until(NOON + timedelta(minutes=20))
+    assert [row.detail for row in home.events("clock_difference")] == ["the meter's clock is ahead"]
+    assert len(home.asked(0x97)) == 1
+    assert [at for at, _ in home.asked(0xEA)] == [pytest.approx(NOON + 5 * MINUTE, abs=timedelta(seconds=2))]
 
 
 def test_half_hours_are_right_whatever_the_machines_clock_says(database_url: str) -> None:
@@ -165,6 +164,7 @@ def test_a_database_that_hangs_delays_no_poll() -> None:
     released = threading.Event()
     home = Home(NOWHERE, days_before=1, ask=AskAside())
     home.write = lambda _stored: None  # type: ignore[method-assign]  # nobody looks
+    home.begin()
     home.queries.hang_until(released)
     home.run_until(NOON + timedelta(minutes=10))
     assert home.poller.missed_ticks == 0

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 import pytest
 
+from poller.clock import Clock
 from poller.loop import Poller, RadioLog, RoundStore
 from poller.sensing import InlineSensing, Source
 from skstack.meter import Meter
@@ -75,10 +76,11 @@ class Home:
         **options: object,
     ) -> None:
         self.clock = VirtualClock(START)
+        self.time = Clock(self.clock, is_synchronised=lambda: True)
         self.stop_at = START
         household = Household(lambda _day: [watts] * 1440, since=START.timestamp() - 86_400)
         self.module = SimulatedModule(SimulatedMeter(household, MeterOptions(**options)), timing=timing)  # type: ignore[arg-type]  # by name
-        self.radio_log = RadioLog(self.clock.now)
+        self.radio_log = RadioLog(self.time)
         self.session = Session(
             lambda _baud_rate: SimulatedPort(self.module, self.clock),
             Credentials(ROUTE_B_ID, PASSWORD),
@@ -114,7 +116,7 @@ class Home:
             self.meter,
             [InlineSensing(source) for source in self.sources],
             store,
-            clock=self.clock,
+            clock=self.time,
             interval_s=self.interval_s,
             duties=self.duties,
             radio_log=self.radio_log,

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from poller.clock import SystemClock
+from poller.clock import Clock, SystemClock
 from poller.loop import Poller, RadioLog
 from skstack.errors import SkStackError
 from skstack.keeper import KeeperTimings
@@ -238,8 +238,8 @@ def kill_and_replug(link: Path, until: float, rng: random.Random) -> None:
 
 def poll_while_it_is_killed(link: Path, seconds: float) -> list[PowerRow]:
     """Poll every second meanwhile, and return what was stored."""
-    clock, readings = SystemClock(), Readings()
-    radio_log = RadioLog(clock.now)
+    clock, readings = Clock(SystemClock(), is_synchronised=lambda: True), Readings()
+    radio_log = RadioLog(clock)
     killer = threading.Thread(
         target=kill_and_replug, args=(link, time.monotonic() + seconds, random.Random(int(seconds)))
     )

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import psycopg2
 
+from poller.clock import Clock
 from poller.duties import MeterDuties
 from poller.inquiry import ask_inline
 from poller.loop import Poller, RadioLog
@@ -125,12 +126,13 @@ def _poller(
         sleep=clock.sleep,
     )
     meter = Meter(session, monotonic=clock.monotonic)
+    trusted = Clock(clock, is_synchronised=lambda: True)
     duties = MeterDuties(
         session,
         meter,
         queries,
         store.store.write,
-        clock=clock,
+        clock=trusted,
         timeout_s=session.timings.answer_timeout_s,
         history_pause_s=10.0,
         ask=ask_inline,
@@ -140,10 +142,10 @@ def _poller(
         meter,
         [InlineSensing(source) for source in sensors(directory)],
         store,
-        clock=clock,
+        clock=trusted,
         interval_s=INTERVAL_S,
         duties=duties,
-        radio_log=RadioLog(clock.now),
+        radio_log=RadioLog(trusted),
         should_stop=until,
     )
 

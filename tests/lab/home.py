@@ -12,6 +12,7 @@ from typing import Any
 
 import psycopg2
 
+from poller.clock import Clock
 from poller.duties import MeterDuties
 from poller.inquiry import Ask, ask_inline
 from poller.loop import Poller, RadioLog
@@ -82,6 +83,7 @@ class Home:
         history_pause_s: float = 0.0,
         installed_at: datetime | None = None,
         machine_ahead: timedelta = timedelta(0),
+        is_synchronised: bool = True,
         ask: Ask = ask_inline,
         is_drained: Callable[[], bool] = lambda: True,
         **options: Any,
@@ -89,6 +91,7 @@ class Home:
         self.clock = VirtualClock(start - timedelta(seconds=3))
         self.true_now = self.clock.now
         self.machine_ahead = machine_ahead
+        self.is_synchronised = is_synchronised  # with a time server, where the machine may be wrong all the same
         self.clock.now = lambda: self.true_now() + self.machine_ahead  # type: ignore[method-assign]  # may be wrong
         profile = [watts] * 1440 if isinstance(watts, int) else watts
         household = Household(lambda _day: profile, since=start.timestamp() - days_before * 86_400)
@@ -111,7 +114,8 @@ class Home:
 
     def begin(self) -> None:
         """Start the program, again if it ran before."""
-        self.radio_log = RadioLog(self.clock.now)
+        self.time = Clock(self.clock, is_synchronised=lambda: self.is_synchronised)
+        self.radio_log = RadioLog(self.time)
         self.session = Session(
             lambda _baud_rate: SimulatedPort(self.module, self.clock),
             Credentials(ROUTE_B_ID, PASSWORD),
@@ -125,20 +129,18 @@ class Home:
             self.meter,
             self.queries.database,
             self.write,
-            clock=self.clock,
+            clock=self.time,
             timeout_s=self.session.timings.answer_timeout_s,
             history_pause_s=self._history_pause_s,
             ask=self._ask,
             is_drained=self._is_drained,
-            on_compared=self.compared,
-            is_clock_right=self.is_clock_right,
         )
         self.poller = Poller(
             self.session,
             self.meter,
             [],
             self,
-            clock=self.clock,
+            clock=self.time,
             interval_s=self._interval_s,
             duties=self,
             radio_log=self.radio_log,
@@ -152,13 +154,6 @@ class Home:
     def rows(self) -> Sequence[Row]:
         """Be the duties."""
         return self.duties.rows()
-
-    def compared(self, ahead: timedelta | None) -> None:
-        """Hear how far the meter's clock is ahead."""
-
-    def is_clock_right(self) -> bool:
-        """Say whether our clock can date a meter."""
-        return True
 
     def write(self, stored: Round, /) -> None:
         """Be the store: keep the round, and put it into the database."""

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
+from poller.clock import Clock
 from poller.loop import Poller, RadioLog
 from skstack.meter import Meter
 from skstack.module import Credentials
@@ -51,7 +52,8 @@ class Home:
         self.module = SimulatedModule(self.meter, model=MODELS[model], hex_payload=not is_binary)
         self.radio = Radio(self.module, self.clock, random.Random(f"wire/{seed}"), is_binary=is_binary)
         self.radio.plan(happenings(faults))
-        radio_log = RadioLog(self.clock.now)
+        clock = Clock(RadioClock(self.radio), is_synchronised=lambda: True)
+        radio_log = RadioLog(clock)
         self.session = Session(
             self.radio.open_port,
             Credentials(TEST_ROUTE_B_ID, TEST_PASSWORD),
@@ -67,7 +69,7 @@ class Home:
             meter,
             [],
             self.checker,
-            clock=RadioClock(self.radio),
+            clock=clock,
             interval_s=INTERVAL_S,
             duties=HalfHours(meter),
             radio_log=radio_log,
