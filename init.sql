@@ -150,55 +150,85 @@ comment on column radio_event.pan_id is 'PAN ID of the meter''s network.';
 comment on column radio_event.signal_dbm is 'Signal strength, dBm.';
 comment on column radio_event.detail is 'One short sentence. Never a secret.';
 
--- kWh between two registers of one meter. It wraps at 10^digits counts. null where a register is missing, and where the
--- difference cannot be true: a fall that is no wrap, or a rise beyond 100 kWh each half hour. (100 kWh is 200 kW: four
--- times the 50 kW where low-voltage supply ends in Japan. A meter that counts in steps above that may rise one count.)
-create or replace function register_difference_kwh(
-    earlier_kwh numeric, later_kwh numeric, count_kwh numeric, digits integer, half_hours integer
+-- The one definition of a step: the kWh between two registers that follow one another. null where that is not known: a
+-- register is missing, the meter was exchanged between them, or the rise cannot be true. True is 0 to 100 kWh, or one
+-- count where that is more, for each half hour between them, and at most half of the register's range; a fall is a wrap
+-- where that gives such a rise. (100 kWh is 200 kW: four times the 50 kW where low-voltage supply ends in Japan.)
+create or replace function energy_step_kwh(
+    earlier_at timestamptz, earlier_kwh numeric, later_at timestamptz, later_kwh numeric,
+    exchanged_at timestamptz, count_kwh numeric, range_kwh numeric
 ) returns numeric language sql immutable parallel safe as $$
-    select case when rise_kwh between 0 and half_hours * greatest(100, count_kwh) then rise_kwh end
-    from (
-        select case when later_kwh >= earlier_kwh then later_kwh - earlier_kwh
-                    else later_kwh - earlier_kwh + ('1e' || digits)::numeric * count_kwh end as rise_kwh
-    ) as step
+    select case
+        when later_at >= exchanged_at then null
+        when later_kwh >= earlier_kwh then
+            case when later_kwh - earlier_kwh <= least(
+                (date_part('epoch', later_at - earlier_at) / 1800)::numeric * greatest(100, count_kwh), range_kwh / 2
+            ) then later_kwh - earlier_kwh end
+        when later_kwh - earlier_kwh + range_kwh <= least(
+            (date_part('epoch', later_at - earlier_at) / 1800)::numeric * greatest(100, count_kwh), range_kwh / 2
+        ) then later_kwh - earlier_kwh + range_kwh
+    end
 $$;
-comment on function register_difference_kwh is 'kWh between two registers of one meter; null where that is not known.';
+comment on function energy_step_kwh is
+    'kWh between two registers that follow one another; null where that is not known. exchanged_at: when the meter of the '
+    'first was exchanged; count_kwh: one count of it; range_kwh: where it goes back to zero, null: not known.';
 
--- kWh used and sold from one register to another, by the meter of that time; null also where the meter was exchanged
--- between them. The history of a meter reaches back before the moment we first saw it: the first row of "meter" serves
--- that time too.
-create or replace function energy_between(site integer, started_at timestamptz, ended_at timestamptz)
-returns table (used_kwh numeric, sold_kwh numeric) language sql stable parallel safe as $$
-    select register_difference_kwh(earlier.import_kwh, later.import_kwh, meter.count_kwh, meter.digits, spans.half_hours),
-           register_difference_kwh(earlier.export_kwh, later.export_kwh, meter.count_kwh, meter.digits, spans.half_hours)
-    from energy as earlier
-    join energy as later on later.site_id = earlier.site_id and later.registered_at = ended_at
-    cross join lateral (select (extract(epoch from ended_at - started_at) / 1800)::integer as half_hours) as spans
-    left join lateral (
-        select coefficient * unit_kwh as count_kwh, meter.digits from meter where meter.site_id = site
-        order by since <= started_at desc, abs(extract(epoch from since - started_at)) limit 1
-    ) as meter on true
-    where earlier.site_id = site and earlier.registered_at = started_at
-        and not exists (
-            select from meter as newer
-            where newer.site_id = site and newer.since > started_at and newer.since <= ended_at
-                and exists (select from meter as older where older.site_id = site and older.since < newer.since)
-        )
-$$;
-comment on function energy_between is 'kWh used and sold between two registers, which are there exactly at these times.';
+-- A row of "meter" whose maker and serial number are both told and equal those of the row before it changes the scale
+-- only; any other row after the first is an exchange. The memory of a meter reaches back before the moment at which it
+-- was first seen, so the first row serves that time too.
+create or replace view meter_service as
+select site_id,
+    case row_number() over meters when 1 then '-infinity' else since end as served_from,
+    lead(since, 1, 'infinity') over meters as served_until,
+    coalesce(
+        min(since) filter (where is_another) over (meters rows between 1 following and unbounded following), 'infinity'
+    ) as exchanged_at,
+    count_kwh, count_kwh * round(10::numeric ^ digits) as range_kwh
+from (
+    select site_id, since, coefficient * unit_kwh as count_kwh, digits,
+        (manufacturer = lag(manufacturer) over meters and serial_number = lag(serial_number) over meters) is not true
+            as is_another
+    from meter
+    window meters as (partition by site_id order by since)
+) as told
+window meters as (partition by site_id order by since);
+comment on view meter_service is 'From when to when each row of "meter" tells the scale of the registers.';
+comment on column meter_service.site_id is 'Where.';
+comment on column meter_service.served_from is 'First moment; -infinity for the first row.';
+comment on column meter_service.served_until is 'The moment after the last; infinity for the last row.';
+comment on column meter_service.exchanged_at is 'When another meter took its place; infinity: it has not been exchanged.';
+comment on column meter_service.count_kwh is 'kWh of one count of the registers.';
+comment on column meter_service.range_kwh is 'kWh at which the registers go back to zero; null: not known.';
 
+-- An import register of exactly 0 is what the memory of a meter holds for the time before it served: no register.
+-- The order inside is for who asks for the newest half hours: they are then found without making all the others.
 create or replace view energy_half_hour as
-select site.site_id, half_hour.started_at, energy.used_kwh, energy.sold_kwh
-from site
-cross join lateral (
-    select min(registered_at) as first_at, max(registered_at) as last_at from energy where energy.site_id = site.site_id
-) as record
-cross join lateral (
-    select generate_series(record.first_at, record.last_at - interval '30 minutes', interval '30 minutes') as started_at
+select half_hour.site_id, half_hour.started_at,
+    case when earlier.import_kwh > 0 and later.import_kwh > 0 then energy_step_kwh(
+        earlier.registered_at, earlier.import_kwh, later.registered_at, later.import_kwh,
+        meter.exchanged_at, meter.count_kwh, meter.range_kwh
+    ) end as used_kwh,
+    case when (earlier.import_kwh = 0 or later.import_kwh = 0) is not true then energy_step_kwh(
+        earlier.registered_at, earlier.export_kwh, later.registered_at, later.export_kwh,
+        meter.exchanged_at, meter.count_kwh, meter.range_kwh
+    ) end as sold_kwh
+from (
+    select record.site_id, slot.started_at
+    from (
+        select site_id, min(registered_at) as first_at, max(registered_at) as last_at from energy group by site_id
+    ) as record
+    cross join lateral generate_series(
+        record.first_at, record.last_at - interval '30 minutes', interval '30 minutes'
+    ) as slot (started_at)
+    order by slot.started_at desc
 ) as half_hour
-left join lateral energy_between(
-    site.site_id, half_hour.started_at, half_hour.started_at + interval '30 minutes'
-) as energy on true;
+left join energy as earlier
+    on earlier.site_id = half_hour.site_id and earlier.registered_at = half_hour.started_at
+left join energy as later
+    on later.site_id = half_hour.site_id and later.registered_at = half_hour.started_at + interval '30 minutes'
+left join meter_service as meter
+    on meter.site_id = half_hour.site_id
+    and half_hour.started_at >= meter.served_from and half_hour.started_at < meter.served_until;
 comment on view energy_half_hour is
     'Energy of every half hour between the first and the last register of a site; null where a register is missing, '
     'where the meter was exchanged, and where the registers contradict each other.';
@@ -207,25 +237,57 @@ comment on column energy_half_hour.started_at is 'When the half hour begins.';
 comment on column energy_half_hour.used_kwh is 'kWh used from the grid, exact.';
 comment on column energy_half_hour.sold_kwh is 'kWh sold to the grid, exact.';
 
+-- The steps of a day, each quantity for itself: a register that only one of them lacks breaks no step of the other. The
+-- row of midnight stays without a register, so that a day without any is listed.
 create or replace view energy_day as
-select site.site_id, calendar.day, energy.used_kwh, energy.sold_kwh
-from site
-cross join lateral (
-    select min(registered_at) at time zone 'Asia/Tokyo' as first_at,
-           max(registered_at) at time zone 'Asia/Tokyo' - interval '30 minutes' as last_at
-    from energy where energy.site_id = site.site_id
-) as record
-cross join lateral (
-    select generate_series(date_trunc('day', record.first_at), record.last_at, interval '1 day')::date as day
-) as calendar
-left join lateral energy_between(
-    site.site_id,
-    calendar.day::timestamp at time zone 'Asia/Tokyo',
-    (calendar.day + 1)::timestamp at time zone 'Asia/Tokyo'
-) as energy on true;
+select site_id, day,
+    case when sum(half_hours) filter (where not is_sold and kwh is not null) = 48
+        then sum(kwh) filter (where not is_sold) end as used_kwh,
+    case when sum(half_hours) filter (where is_sold and kwh is not null) = 48
+        then sum(kwh) filter (where is_sold) end as sold_kwh
+from (
+    select step.site_id, step.day, step.is_sold, step.later_number - step.number as half_hours,
+        energy_step_kwh(
+            step.earlier_at, step.earlier_kwh, step.later_at, step.later_kwh,
+            meter.exchanged_at, meter.count_kwh, meter.range_kwh
+        ) as kwh
+    from (
+        select site_id, day, is_sold,
+            number, lead(number) over registers as later_number,
+            registered_at as earlier_at, lead(registered_at) over registers as later_at,
+            kwh as earlier_kwh, lead(kwh) over registers as later_kwh
+        from (
+            select record.site_id, date(midnight) as day, is_sold, number, energy.registered_at,
+                case when import_kwh = 0 then null when is_sold then export_kwh else import_kwh end as kwh
+            from (
+                select site_id,
+                    min(registered_at) at time zone 'Asia/Tokyo' as first_at,
+                    max(registered_at) at time zone 'Asia/Tokyo' as last_at
+                from energy
+                group by site_id
+            ) as record
+            cross join lateral generate_series(
+                date_trunc('day', record.first_at), record.last_at - interval '30 minutes', interval '1 day'
+            ) as midnight
+            cross join generate_series(0, 48) as number
+            cross join unnest(array[false, true]) as is_sold
+            left join energy
+                on energy.site_id = record.site_id
+                and energy.registered_at
+                    = date(midnight)::timestamp at time zone 'Asia/Tokyo' + number * interval '30 minutes'
+        ) as slot
+        where kwh is not null or number = 0
+        window registers as (partition by site_id, day, is_sold order by number)
+    ) as step
+    left join meter_service as meter
+        on meter.site_id = step.site_id
+        and step.earlier_at >= meter.served_from and step.earlier_at < meter.served_until
+) as steps
+group by site_id, day;
 comment on view energy_day is
-    'Energy of every day in Japan, from its first midnight register to the next: holes inside the day do no harm; null '
-    'where a midnight is missing (also today) or the meter was exchanged.';
+    'Energy of every day in Japan: the sum of its steps where they cover it from midnight to midnight and all are true. A '
+    'gap inside the day does no harm; null where a midnight is missing (also today), where the meter was exchanged, and '
+    'where the registers contradict each other.';
 comment on column energy_day.site_id is 'Where.';
 comment on column energy_day.day is 'The day, from midnight to midnight in Japan: the day of the meter.';
 comment on column energy_day.used_kwh is 'kWh used from the grid, exact.';

@@ -43,10 +43,19 @@ def cursor(shared_connection: Any) -> Iterator[Any]:
     shared_connection.rollback()
 
 
-def put_meter(cursor: Any, since: datetime, *, unit: str = "0.1", coefficient: int = 1, digits: int | None = 6) -> None:
+def put_meter(
+    cursor: Any,
+    since: datetime,
+    *,
+    unit: str = "0.1",
+    coefficient: int = 1,
+    digits: int | None = 6,
+    identity: tuple[str | None, str | None] = (None, None),
+) -> None:
     cursor.execute(
-        "insert into meter (site_id, since, coefficient, unit_kwh, digits) values (1, %s, %s, %s, %s)",
-        (since, coefficient, Decimal(unit), digits),
+        "insert into meter (site_id, since, coefficient, unit_kwh, digits, manufacturer, serial_number) "
+        "values (1, %s, %s, %s, %s, %s, %s)",
+        (since, coefficient, Decimal(unit), digits, *identity),
     )
 
 
@@ -264,6 +273,115 @@ def test_a_difference_that_cannot_be_true_is_null(cursor: Any, before: str, afte
     assert half_hours(cursor) == [(None, "0.2")]
 
 
+def test_a_rise_beyond_half_of_the_register_is_a_fall_of_something_else(cursor: Any) -> None:
+    # Four digits of 0.01 kWh: 100 kWh all around, so a rise of more than 50 cannot be told from a fall.
+    put_meter(cursor, JST_MIDNIGHT, unit="0.01", digits=4)
+    put_registers(cursor, JST_MIDNIGHT, ("10.00", "99.00"), ("60.00", "49.00"), ("10.00", "99.01"))
+    # 50.00; 49.00 - 99.00 + 100.00 = 50.00. Then 10.00 - 60.00 + 100.00 = 50.00, and 99.01 - 49.00 = 50.01.
+    assert half_hours(cursor) == [("50.00", "50.00"), ("50.00", None)]
+
+
+def test_an_import_register_of_exactly_zero_is_no_register(cursor: Any) -> None:
+    """The memory of a meter holds zeros for the time before it served."""
+    put_meter(cursor, JST_MIDNIGHT)
+    put_registers(cursor, JST_MIDNIGHT, ("0", "0"), ("0", "0"), ("0.1", "0.0"), ("0.4", "0.2"))
+    assert half_hours(cursor) == [(None, None), (None, None), ("0.3", "0.2")]
+
+
+SAME, OTHER = ("000016", "A1"), ("000016", "B2")
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "is_exchange"),
+    [
+        (SAME, SAME, False),  # the scale told again
+        (SAME, OTHER, True),
+        (SAME, ("00001B", "A1"), True),  # two makers may give the same number
+        (SAME, ("000016", None), True),
+        ((None, None), (None, None), True),  # no serial number: nothing says that it is the same
+        ((None, "A1"), (None, "A1"), True),
+    ],
+)
+def test_only_the_same_maker_and_serial_number_are_the_same_meter(
+    cursor: Any, before: tuple[str | None, str | None], after: tuple[str | None, str | None], is_exchange: bool
+) -> None:
+    put_meter(cursor, JST_MIDNIGHT - timedelta(days=9), identity=before)
+    put_meter(cursor, JST_MIDNIGHT + timedelta(minutes=10), identity=after)
+    put_registers(cursor, JST_MIDNIGHT, ("10.0", "2.0"), ("10.5", "2.0"), ("10.7", "2.1"))
+    across = (None, None) if is_exchange else ("0.5", "0.0")
+    assert half_hours(cursor) == [across, ("0.2", "0.1")]
+    assert days(cursor) == [(date(2024, 2, 29), None, None)]
+
+
+def test_a_meter_that_is_told_again_and_then_exchanged_is_exchanged_once(cursor: Any) -> None:
+    put_meter(cursor, JST_MIDNIGHT - timedelta(days=9), identity=SAME, digits=None)
+    put_meter(cursor, JST_MIDNIGHT + timedelta(minutes=10), identity=SAME, digits=4)  # wraps at 1,000.0 from here on
+    put_meter(cursor, JST_MIDNIGHT + timedelta(minutes=70), identity=OTHER, digits=4)
+    put_registers(
+        cursor, JST_MIDNIGHT, ("999.0", "0"), ("999.5", "0"), ("0.5", "0"), ("3.5", "0"), ("4.0", "0"), ("4.5", "0")
+    )
+    assert [used for used, _ in half_hours(cursor)] == ["0.5", "1.0", None, "0.5", "0.5"]
+
+
+def test_a_register_that_only_the_export_lacks_breaks_no_day(cursor: Any) -> None:
+    put_meter(cursor, JST_MIDNIGHT)
+    put_registers(cursor, JST_MIDNIGHT, *[(f"{100 + n / 10:.1f}", f"{5 + n / 10:.1f}") for n in range(49)])
+    cursor.execute(
+        "update energy set export_kwh = null where registered_at > %s and registered_at < %s",
+        (JST_MIDNIGHT + 3 * HALF_HOUR, JST_MIDNIGHT + 9 * HALF_HOUR),
+    )
+    cursor.execute("update energy set import_kwh = null where registered_at = %s", (JST_MIDNIGHT + 30 * HALF_HOUR,))
+    assert days(cursor) == [(date(2024, 2, 29), "4.8", "4.8")]
+    cursor.execute("update energy set export_kwh = null where registered_at = %s", (JST_MIDNIGHT,))
+    assert days(cursor) == [(date(2024, 2, 29), "4.8", None)]
+
+
+def test_a_false_step_makes_its_day_null_and_spoils_no_other(cursor: Any) -> None:
+    put_meter(cursor, JST_MIDNIGHT)
+    registers = [(f"{200 + n / 10 - (50 if n > 10 else 0):.1f}", "1.0") for n in range(97)]
+    put_registers(cursor, JST_MIDNIGHT, *registers)
+    assert days(cursor) == [(date(2024, 2, 29), None, "0.0"), (date(2024, 3, 1), "4.8", "0.0")]
+
+
+VERSION_1_0 = Path(__file__).parent / "data" / "init_1_0.sql"
+
+
+def test_a_database_of_version_1_0_is_brought_up_to_date_and_loses_nothing(empty_database_url: str) -> None:
+    """Version 1.0 wrote a row of "meter" for the same meter wherever it told its scale anew."""
+    with closing(psycopg2.connect(empty_database_url)) as connection, connection.cursor() as cursor:
+        cursor.execute(VERSION_1_0.read_text("utf-8"))
+        cursor.execute(HOME)
+        put_meter(cursor, JST_MIDNIGHT - timedelta(days=30), identity=SAME)
+        put_meter(cursor, JST_MIDNIGHT + 5 * HALF_HOUR, identity=SAME)
+        put_meter(cursor, JST_MIDNIGHT + 70 * HALF_HOUR + timedelta(minutes=17), identity=OTHER)
+        put_registers(cursor, JST_MIDNIGHT, *[(f"{100 + n / 10:.1f}", "1.0") for n in range(145)])
+        cursor.execute("create view my_own as select * from energy_between(1, now(), now())")
+        cursor.execute("create view my_days as select day, used_kwh from energy_day")
+        assert days(cursor)[0] == (date(2024, 2, 29), None, None)
+        held = {}
+        for table in ("site", "meter", "energy"):
+            cursor.execute(f"select * from {table} order by 1, 2")
+            held[table] = cursor.fetchall()
+        for _ in range(2):
+            cursor.execute(init_sql_path().read_text("utf-8"))
+        for table, rows in held.items():
+            cursor.execute(f"select * from {table} order by 1, 2")
+            assert cursor.fetchall() == rows
+        assert [used for _, used, _ in days(cursor)] == ["4.8", None, "4.8"]
+        cursor.execute("select used_kwh::text from my_days order by day")
+        assert cursor.fetchall() == [("4.8",), (None,), ("4.8",)]
+        cursor.execute("select count(*) from my_own")
+        assert cursor.fetchall() == [(0,)]
+
+
+def test_no_function_reads_a_table(cursor: Any) -> None:
+    """Citus refuses functions that read distributed tables; immutable ones of plain values run anywhere."""
+    cursor.execute(
+        "select proname, provolatile from pg_proc where pronamespace = 'public'::regnamespace and prokind = 'f'"
+    )
+    assert cursor.fetchall() == [("energy_step_kwh", "i")]
+
+
 def test_without_a_known_meter_no_wrap_is_assumed(cursor: Any) -> None:
     put_registers(cursor, JST_MIDNIGHT, ("99999.9", "1.0"), ("0.4", "1.1"))
     assert half_hours(cursor) == [(None, "0.1")]
@@ -371,6 +489,27 @@ def test_a_year_of_half_hours_agrees_with_the_counts_behind_it(cursor: Any) -> N
         for d in range(365)
     ]
     assert [used for (used,) in cursor.fetchall()] == by_day
+
+
+def test_the_newest_half_hours_are_found_without_making_all_the_others(cursor: Any) -> None:
+    put_meter(cursor, JST_MIDNIGHT)
+    cursor.execute(
+        "insert into energy (site_id, source, registered_at, import_kwh) "
+        "select 1, 'history', %s + n * interval '30 minutes', 1 + n * 0.1 from generate_series(0, 48000) as n",
+        (JST_MIDNIGHT,),
+    )
+    cursor.execute("analyze energy")
+    cursor.execute(
+        "explain (analyze, format json) select used_kwh from energy_half_hour where site_id = 1 "
+        "order by started_at desc limit 48"
+    )
+    ((plan,),) = cursor.fetchall()
+
+    def loops_over_energy(node: dict[str, Any]) -> list[int]:
+        own = [node["Actual Loops"]] if node.get("Alias") in ("earlier", "later") else []
+        return own + [loops for part in node.get("Plans", []) for loops in loops_over_energy(part)]
+
+    assert loops_over_energy(plan[0]["Plan"]) == [48, 48]
 
 
 def test_one_day_of_ten_years_is_read_in_a_blink(cursor: Any) -> None:
