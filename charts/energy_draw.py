@@ -11,11 +11,11 @@ from matplotlib.axes import Axes
 
 from charts import style
 from charts.axis import days_since_epoch, hatch_gaps
-from charts.gaps import Gap
+from charts.energy_load import Bar
+from charts.lacks import gaps_of
 from charts.power_load import PowerData
-from charts.steps import HALF_HOUR
+from charts.steps import step_of
 from charts.text import Words, kwh, number
-from storage.series import Energy
 
 _MOST_LABELLED = 31
 _MOST_EXACT = 8  # more labels than that have room for one decimal place only
@@ -29,40 +29,24 @@ def draw_energy(axes: Axes, data: PowerData, words: Words) -> None:
         "day": words.energy_day,
         "month": words.energy_month,
     }
-    style.name_panel(axes, names[data.step])
-    hatch_gaps(axes, gaps_of(data), data.period, words)
+    step = data.energy.step if data.energy else step_of(data.period)
+    style.name_panel(axes, names[step])
+    hatch_gaps(axes, gaps_of(data.energy, data.period.start, data.until), data.period, words)
     axes.axhline(0, color=style.MUTED, linewidth=0.9, zorder=2.3)
     axes.yaxis.set_major_formatter(lambda value, _: f"{abs(value):,.10g}")
-    known = [bar for bar in data.bars if bar.used_kwh is not None or bar.sold_kwh is not None]
+    bars = data.energy.bars if data.energy else []
+    known = [bar for bar in bars if bar.used_kwh is not None or bar.sold_kwh is not None]
     labelled = False
     if known:
         # As many bars as the period has room for, whether they are there or not.
         slots = data.period.seconds / max((bar.ended_at - bar.started_at).total_seconds() for bar in known)
-        labelled = data.step in ("day", "month") and slots <= _MOST_LABELLED + 0.5
+        labelled = step in ("day", "month") and slots <= _MOST_LABELLED + 0.5
         _draw_bars(axes, known, labelled=labelled)
     if labelled or not known:
         axes.set_yticks([])
 
 
-def gaps_of(data: PowerData) -> list[Gap]:
-    """Return where registers are missing: before the first, after the last, and bars without a value."""
-    if data.total is None:
-        return [Gap(data.period.start, data.until)]
-    missing = [(bar.started_at, bar.ended_at) for bar in data.bars if bar.used_kwh is None and bar.sold_kwh is None]
-    if data.total.started_at - data.period.start >= HALF_HOUR:
-        missing.insert(0, (data.period.start, data.total.started_at))
-    # The register of the running half hour comes when it is over, and a few minutes may pass until it is read.
-    if data.until - data.total.ended_at >= 2 * HALF_HOUR:
-        missing.append((data.total.ended_at, data.until))
-    gaps: list[Gap] = []
-    for start, end in missing:
-        if gaps and gaps[-1].end == start:
-            start = gaps.pop().start
-        gaps.append(Gap(start, end))
-    return gaps
-
-
-def _draw_bars(axes: Axes, bars: Sequence[Energy], *, labelled: bool) -> None:
+def _draw_bars(axes: Axes, bars: Sequence[Bar], *, labelled: bool) -> None:
     starts = np.array([float(days_since_epoch(bar.started_at)) for bar in bars])
     widths = np.array([float(days_since_epoch(bar.ended_at)) for bar in bars]) - starts
     used = np.array([float(bar.used_kwh or 0) for bar in bars])

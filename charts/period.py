@@ -61,6 +61,11 @@ class Period:
             return self.first_date.isoformat()
         return f"{self.first_date.isoformat()}_{self.last_date.isoformat()}"
 
+    def shifted(self, moment: datetime, *, days: int) -> datetime:
+        """Return the instant at which the clocks of the zone show the same time *days* later; negative: earlier."""
+        local = moment.astimezone(self.zone).replace(tzinfo=None) + timedelta(days=days)
+        return local.replace(tzinfo=self.zone).astimezone(UTC)
+
     def dates(self) -> Iterator[date]:
         """Yield each local date touched, in order."""
         for offset in range(self.days):

@@ -12,11 +12,26 @@ from matplotlib.ticker import MaxNLocator
 
 from charts import style
 from charts.axis import days_since_epoch, draw_line, gaps_in_words, hatch_gaps, mark_now, set_time_axis
+from charts.cost import Cost, UnknownCost
 from charts.energy_draw import draw_energy
-from charts.power_load import Difference, PowerData
-from charts.text import WORDS, Language, Words, kwh, missing_in_words, number, period_title, signed, when
+from charts.energy_load import Difference, EnergyData
+from charts.lacks import lacks_in_words
+from charts.power_load import PowerData
+from charts.text import (
+    MINUS,
+    WORDS,
+    Language,
+    Words,
+    kwh,
+    missing_in_words,
+    number,
+    period_title,
+    short_date,
+    signed,
+    when,
+)
 from charts.time_of_day import draw_time_of_day
-from storage.series import Energy
+from storage.energy import HALF_HOUR, SpanEnergy
 
 _POWER_IN, _ENERGY_IN, _CURRENT_IN = 3.5, 1.75, 1.5
 
@@ -32,6 +47,8 @@ def draw(
     footnote = gaps_in_words(data.power_gaps, data.period, words)
     if data.time_of_day is not None:  # its cells show holes that are shorter than a point
         footnote = missing_in_words(data.time_of_day.missing, words)
+    notes = [footnote, *lacks_in_words(data.energy, data.period, words)]
+    footnote = words.between_notes.join(note for note in notes if note)
     figure, panels = style.sheet(title, _key_figures(data, words), heights, footnote)
     for axes in panels:
         style.quiet(axes)
@@ -50,41 +67,59 @@ def draw(
 
 def _sells(data: PowerData) -> bool:
     sold_power = data.power is not None and bool((data.power["lowest_w"] < 0).any())
-    return sold_power or bool(data.total is not None and data.total.sold_kwh)
+    return sold_power or bool(data.energy and data.energy.sold.kwh)
 
 
 def _key_figures(data: PowerData, words: Words) -> list[style.KeyFigure]:
-    figures = []
-    several_days = data.period.days > 1
-    total = data.total
-    if total is not None and total.used_kwh is not None:
-        caption = words.bought_total if _sells(data) else words.used_total
-        figures.append(
-            style.KeyFigure(caption, f"{kwh(total.used_kwh)} kWh", _covered(data, total, words), style.BOUGHT)
-        )
-        if total.sold_kwh:
-            figures.append(style.KeyFigure(words.sold_total, f"{kwh(total.sold_kwh)} kWh", "", style.SOLD))
-    if data.difference is not None:
-        figures.append(_difference_figure(data.difference, words))
-    if several_days and total is not None and total.used_kwh is not None:
-        elapsed_days = Decimal((total.ended_at - total.started_at).total_seconds()) / 86_400
-        figures.append(style.KeyFigure(words.per_day, f"{number(total.used_kwh / elapsed_days, 1)} kWh"))
+    figures = _energy_figures(data, data.energy, words) if data.energy else []
     if data.peak is not None:
         moment, peak_w = data.peak
         at = when(moment, data.period, words.language)
         figures.append(style.KeyFigure(words.peak, f"{number(peak_w)} W", at))
     if data.base_load_w is not None:
         figures.append(style.KeyFigure(words.base_load, f"{number(data.base_load_w)} W", words.base_load_note))
-    if data.cost_yen is not None:
-        figures.append(style.KeyFigure(words.cost, f"¥{number(data.cost_yen)}".replace("¥−", "−¥"), words.cost_note))
+    if data.energy and data.energy.cost is not None:
+        figures.append(_cost_figure(data.energy.cost, data, words))
     return figures
 
 
-def _covered(data: PowerData, total: Energy, words: Words) -> str:
+def _energy_figures(data: PowerData, energy: EnergyData, words: Words) -> list[style.KeyFigure]:
+    caption = words.bought_total if _sells(data) else words.used_total
+    used, sold = energy.used, energy.sold
+    if used.kwh is None:
+        return [style.KeyFigure(caption, words.unknown, "", style.BOUGHT)] if energy.has_registers else []
+    figures = [style.KeyFigure(caption, f"{kwh(used.kwh)} kWh", _covered(data, used, words), style.BOUGHT)]
+    if sold.kwh:
+        figures.append(style.KeyFigure(words.sold_total, f"{kwh(sold.kwh)} kWh", "", style.SOLD))
+    if energy.difference is not None:
+        figures.append(_difference_figure(energy.difference, words))
+    if data.period.days > 1:
+        covered_days = Decimal(used.covered.total_seconds()) / 86_400
+        figures.append(style.KeyFigure(words.per_day, f"{number(used.kwh / covered_days, 1)} kWh"))
+    return figures
+
+
+def _cost_figure(cost: Cost | UnknownCost, data: PowerData, words: Words) -> style.KeyFigure:
+    if isinstance(cost, UnknownCost):
+        since = short_date(cost.since.astimezone(data.period.zone).date(), words.language)
+        return style.KeyFigure(words.cost, words.unknown, words.cost_unknown.format(since=since))
+    if cost.sold_yen is None:
+        note = words.cost_bought_note if _sells(data) else words.cost_note
+        return style.KeyFigure(words.cost, _yen(cost.bought_yen), note)
+    note = words.cost_parts.format(bought=_yen(cost.bought_yen), sold=_yen(cost.sold_yen))
+    return style.KeyFigure(words.cost_net, _yen(cost.yen), note)
+
+
+def _yen(yen: Decimal) -> str:
+    return f"¥{number(yen)}".replace(f"¥{MINUS}", f"{MINUS}¥")
+
+
+def _covered(data: PowerData, total: SpanEnergy, words: Words) -> str:
     """Say which part of the period the registers cover, unless it is all of it."""
-    start, end = (when(moment, data.period, words.language) for moment in (total.started_at, total.ended_at))
-    late = (total.started_at - data.period.start).total_seconds() >= 1800
-    early = (data.period.end - total.ended_at).total_seconds() >= 1800
+    first_at, last_at = total.first_at or total.started_at, total.last_at or total.ended_at
+    start, end = (when(moment, data.period, words.language) for moment in (first_at, last_at))
+    late = first_at - data.period.start >= HALF_HOUR
+    early = data.period.end - last_at >= HALF_HOUR
     if late and early:
         return words.between.format(start=start, end=end)
     if late:

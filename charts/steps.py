@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from itertools import pairwise
 from typing import Literal
 
 from charts.period import Period, midnight
+from storage.energy import HALF_HOUR, Span
 
 Step = Literal["half_hour", "hour", "day", "month"]
-Span = tuple[datetime, datetime]
 
-HALF_HOUR = timedelta(minutes=30)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -32,6 +31,11 @@ def next_half_hour(moment: datetime) -> datetime:
     Midnight is not on one of them in zones such as Asia/Kathmandu (UTC+5:45).
     """
     return moment + (_EPOCH - moment) % HALF_HOUR
+
+
+def half_hour_before(moment: datetime) -> datetime:
+    """Return *moment*, or the :00 or :30 before it: the newest register that can be there."""
+    return moment - (moment - _EPOCH) % HALF_HOUR
 
 
 def spans(period: Period, step: Step) -> list[Span]:

@@ -64,11 +64,16 @@ class Words:
     than_yesterday: str
     than_before: str
     cost: str
+    cost_net: str
+    unknown: str
     since: str
     until: str
     between: str
     base_load_note: str
     cost_note: str
+    cost_bought_note: str
+    cost_parts: str
+    cost_unknown: str
     more_than: str
     mean_temperature: str
     mean_humidity: str
@@ -85,6 +90,13 @@ class Words:
     missing: str
     missing_total: str
     missing_places: str
+    lack_across: str
+    lack_edge: str
+    lack_exchange: str
+    lack_impossible: str
+    places: str
+    registers_at: str
+    between_notes: str
     now: str
 
 
@@ -124,11 +136,16 @@ JA = Words(
     than_yesterday="前日より",
     than_before="前の{days}日間より",
     cost="電気代",
+    cost_net="電気代（買電－売電）",
+    unknown="不明",
     since="{start} から",
     until="{end} まで",
     between="{start}～{end}",
     base_load_note="夜間30分の最低",
     cost_note="目安",
+    cost_bought_note="買電のみの目安",
+    cost_parts="買電 {bought}、売電 {sold}",
+    cost_unknown="{since} からの使用量が不明",
     more_than="{kwh} kWh より {more}",
     mean_temperature="室温の平均",
     mean_humidity="湿度の平均",
@@ -144,6 +161,13 @@ JA = Words(
     missing="記録なし {length}",
     missing_total="記録なし 計 {length}",
     missing_places="（{count}か所）",
+    lack_across="{kwh} kWh は棒をまたぐ（{where}）",
+    lack_edge="{kwh} kWh は期間の端をまたぎ合計に含まず（{where}）",
+    lack_exchange="メーター交換のため電力量不明（{where}）",
+    lack_impossible="指示値の異常のため電力量不明（{where}）",
+    places="{count}か所",
+    registers_at="電力量は {start} から（指示値は毎時0分と30分）",
+    between_notes="　",
     now="（{time} 現在）",
 )
 
@@ -183,11 +207,16 @@ EN = Words(
     than_yesterday="Against the day before",
     than_before="Against the {days} days before",
     cost="Cost",
+    cost_net="Cost less sold",
+    unknown="not known",
     since="since {start}",
     until="until {end}",
     between="{start}–{end}",
     base_load_note="least half hour at night",
     cost_note="an estimate",
+    cost_bought_note="bought only, an estimate",
+    cost_parts="bought {bought}, sold {sold}",
+    cost_unknown="use since {since} not known",
     more_than="{more} from {kwh} kWh",
     mean_temperature="Room, mean",
     mean_humidity="Humidity, mean",
@@ -203,6 +232,13 @@ EN = Words(
     missing="no data {length}",
     missing_total="no data for {length} in all",
     missing_places=" ({count} places)",
+    lack_across="{kwh} kWh across bars ({where})",
+    lack_edge="{kwh} kWh across the edge, not in the total ({where})",
+    lack_exchange="meter exchanged, energy not known ({where})",
+    lack_impossible="registers contradict each other, energy not known ({where})",
+    places="{count} places",
+    registers_at="energy from {start} on (registers are at :00 and :30)",
+    between_notes="; ",
     now=" (at {time})",
 )
 
@@ -261,6 +297,18 @@ def when(moment: datetime, period: Period, language: Language) -> str:
         return clock(moment, period.zone)
     day = moment.astimezone(period.zone).date()
     return f"{short_date(day, language, with_year=period.days > 366)} {clock(moment, period.zone)}"
+
+
+def stretch(start: datetime, end: datetime, period: Period, language: Language) -> str:
+    """9:00–9:30 on the one day of *period*, otherwise with dates: 22 Nov 9:00–9:30, 22 Nov 23:30–23 Nov 0:30."""
+    first, last = (moment.astimezone(period.zone).date() for moment in (start, end))
+    dash = "～" if language == "ja" else "–"
+    begin, finish = clock(start, period.zone), clock(end, period.zone)
+    if first != last or period.days > 1:
+        begin = f"{short_date(first, language, with_year=period.days > 366)} {begin}"
+    if first != last:
+        finish = f"{short_date(last, language, with_year=period.days > 366)} {finish}"
+    return f"{begin}{dash}{finish}"
 
 
 def length_of(span: timedelta, language: Language) -> str:

@@ -1,5 +1,7 @@
 """Series for the pictures, aggregated in SQL: about 1,500 points whatever the range, and always of one site.
 
+The energy is in storage.energy.
+
 Times go in and come out aware, in UTC. Ranges are half-open. Each function runs one statement on the connection it is
 given and leaves opening, closing and errors to its caller.
 """
@@ -9,7 +11,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
@@ -88,33 +89,6 @@ where exists (
 )
 """
 
-_ENERGY = """
-select started_at, ended_at, used_kwh, sold_kwh
-from unnest(%(starts)s::timestamptz[], %(ends)s::timestamptz[]) as span(started_at, ended_at)
-left join lateral energy_between(%(site_id)s, started_at, ended_at) on true
-order by started_at
-"""
-
-_REGISTERS_HELD = """
-select min(registered_at) as first_at, max(registered_at) as last_at from energy
-where site_id = %(site_id)s and registered_at >= %(start)s and registered_at <= %(end)s
-"""
-
-# Steps as wide as the picture's resolution, so that ten years of half hours come back as 48 rows.
-_ENERGY_BY_HALF_HOUR = """
-select (date_part('hour', local_at) * 2 + floor(date_part('minute', local_at) / 30))::integer as half_hour,
-       sum(used_kwh) as used_kwh, sum(sold_kwh) as sold_kwh, count(used_kwh) as known
-from (
-    select half_hour.started_at at time zone %(zone)s as local_at, energy.used_kwh, energy.sold_kwh
-    from generate_series(%(start)s::timestamptz, %(end)s::timestamptz - interval '30 min', '30 min')
-        as half_hour(started_at)
-    left join lateral energy_between(%(site_id)s, half_hour.started_at, half_hour.started_at + interval '30 min')
-        as energy on true
-) as local
-group by 1
-order by 1
-"""
-
 _CPU = """
 select min(measured_at) as first_at, max(measured_at) as last_at, count(*) as readings,
        avg(temperature_c) as mean, min(temperature_c) as lowest, max(temperature_c) as highest
@@ -191,24 +165,6 @@ class PowerColumn(NamedTuple):
     means_w: list[float]
 
 
-class Energy(NamedTuple):
-    """kWh between two registers, exact; None where a register is missing or the meter was exchanged."""
-
-    started_at: datetime
-    ended_at: datetime
-    used_kwh: Decimal | None
-    sold_kwh: Decimal | None
-
-
-class EnergyByHalfHour(NamedTuple):
-    """kWh of one half hour of the day (0 to 47) over all days asked for; known: how many of them had registers."""
-
-    half_hour: int
-    used_kwh: Decimal | None
-    sold_kwh: Decimal | None
-    known: int
-
-
 class RoomAir(NamedTuple):
     """The three quantities of a BME280."""
 
@@ -263,30 +219,6 @@ def days_with_power(connection: Connection, site: int, spans: Sequence[tuple[dat
     """Count the spans in which any power was read."""
     starts, ends = [start for start, _ in spans], [end for _, end in spans]
     return int(_fetch(connection, _DAYS_WITH_POWER, site_id=site, starts=starts, ends=ends)[0][0])
-
-
-def energy(connection: Connection, site: int, spans: Sequence[tuple[datetime, datetime]]) -> list[Energy]:
-    """Read the kWh of each span, whose ends must be on :00 or :30 to have a register."""
-    if not spans:
-        return []
-    starts, ends = [start for start, _ in spans], [end for _, end in spans]
-    return [Energy(*row) for row in _fetch(connection, _ENERGY, site_id=site, starts=starts, ends=ends)]
-
-
-def registers_held(
-    connection: Connection, site: int, start: datetime, end: datetime
-) -> tuple[datetime, datetime] | None:
-    """Return when the first and the last register between *start* and *end* (both included) were taken."""
-    first_at, last_at = _fetch(connection, _REGISTERS_HELD, site_id=site, start=start, end=end)[0]
-    return None if first_at is None else (_utc(first_at), _utc(last_at))
-
-
-def energy_by_half_hour(
-    connection: Connection, site: int, start: datetime, end: datetime, zone: ZoneInfo
-) -> list[EnergyByHalfHour]:
-    """Add up the kWh of each half hour of the day in *zone*; *start* and *end* are on :00 or :30."""
-    rows = _fetch(connection, _ENERGY_BY_HALF_HOUR, site_id=site, start=start, end=end, zone=zone.key)
-    return [EnergyByHalfHour(*row) for row in rows]
 
 
 def cpu_temperature(connection: Connection, site: int, start: datetime, end: datetime) -> list[Bucket]:

@@ -16,8 +16,9 @@ from matplotlib.figure import Figure
 
 from charts import output, power_draw, power_load, style, text
 from charts.axis import days_since_epoch, ticks
-from charts.energy_draw import gaps_of
+from charts.cost import UnknownCost
 from charts.gaps import Gap
+from charts.lacks import gaps_of
 from charts.period import Period, day_of
 from charts.text import EN, JA, Language
 from settings import Tariff, Tier
@@ -86,8 +87,8 @@ def test_bars_add_up_to_the_headline(record: Any) -> None:
     site = Household(DAY - timedelta(days=40), 41, solar=True).write(record)
     for days in (1, 3, 7, 41):
         data = load(record, site, day_of(DAY - timedelta(days=days - 1), TOKYO, days))
-        assert sum(bar.used_kwh for bar in data.bars) == data.total.used_kwh
-        assert sum(bar.sold_kwh for bar in data.bars) == data.total.sold_kwh
+        assert sum(bar.used_kwh for bar in data.energy.bars) == data.energy.used.kwh
+        assert sum(bar.sold_kwh for bar in data.energy.bars) == data.energy.sold.kwh
 
 
 def test_bars_are_as_high_as_the_registers_rise(record: Any) -> None:
@@ -107,8 +108,8 @@ def test_an_exchanged_meter_leaves_what_is_known(record: Any) -> None:
         for since in (START - timedelta(days=900), START + 2 * half):
             cursor.execute("insert into meter (site_id, since, unit_kwh) values (%s, %s, 0.1)", (site, since))
     data = load(record, site, day_of(DAY, TOKYO))
-    assert [bar.used_kwh for bar in data.bars] == [Decimal(1), None, Decimal("2.0")]
-    assert data.total.used_kwh == Decimal("3.0")
+    assert [bar.used_kwh for bar in data.energy.bars[:4]] == [Decimal(1), None, Decimal("2.0"), None]
+    assert data.energy.used.kwh == Decimal("3.0")
 
 
 def test_the_peak_is_the_highest_reading_with_its_minute(record: Any) -> None:
@@ -142,13 +143,17 @@ def one_reading(record: Any, watts: int = 240) -> int:
 
 def test_the_day_is_compared_with_the_median_of_28_days(record: Any) -> None:
     # 28 days of 1 to 28 kWh: the median is 14.5. Today: 20.
-    registers, kwh = {}, Decimal(0)
+    registers, kwh = {}, Decimal(1000)
     for number in range(29):
         registers[START - timedelta(days=28 - number)] = str(kwh)
         kwh += number + 1
     registers[END] = str(kwh - 29 + 20)
     data = load(record, registers_only(record, registers), day_of(DAY, TOKYO))
-    assert (data.difference.kwh, data.difference.compared_with, data.difference.days) == (Decimal("5.5"), "usual", 28)
+    assert (data.energy.difference.kwh, data.energy.difference.compared_with, data.energy.difference.days) == (
+        Decimal("5.5"),
+        "usual",
+        28,
+    )
     figure = drawn(data)
     assert texts(figure, "value")[1] == "+38 %"  # 5.5 / 14.5
     assert "+5.5 from 14.5 kWh" in texts(figure, "note")
@@ -156,14 +161,14 @@ def test_the_day_is_compared_with_the_median_of_28_days(record: Any) -> None:
 
 def test_with_little_history_it_is_compared_with_the_day_before(record: Any) -> None:
     site = registers_only(record, {START - timedelta(days=1): "1", START: "5", END: "8"})
-    difference = load(record, site, day_of(DAY, TOKYO)).difference
+    difference = load(record, site, day_of(DAY, TOKYO)).energy.difference
     assert (difference.kwh, difference.compared_with) == (Decimal(-1), "yesterday")
 
 
 def test_without_history_it_is_compared_with_nothing(record: Any) -> None:
     site = registers_only(record, {START: "5", END: "8"})
     data = load(record, site, day_of(DAY, TOKYO))
-    assert (data.difference, data.usual) == (None, None)
+    assert (data.energy.difference, data.usual) == (None, None)
 
 
 def test_a_running_day_is_compared_up_to_the_same_time(record: Any) -> None:
@@ -171,14 +176,18 @@ def test_a_running_day_is_compared_up_to_the_same_time(record: Any) -> None:
     yesterday = START - timedelta(days=1)
     site = registers_only(record, {yesterday: "1", yesterday + noon: "3", START: "9", START + noon: "12"})
     data = load(record, site, day_of(DAY, TOKYO), now=START + noon + timedelta(minutes=7))
-    assert data.difference.kwh == Decimal(1)  # 3 kWh by noon, 2 kWh by yesterday's noon
+    assert data.energy.difference.kwh == Decimal(1)  # 3 kWh by noon, 2 kWh by yesterday's noon
 
 
 def test_a_week_is_compared_with_the_week_before(record: Any) -> None:
     week = timedelta(days=7)
     site = registers_only(record, {END - 2 * week: "100", END - week: "150", END: "230"})
     data = load(record, site, day_of(DAY - timedelta(days=6), TOKYO, 7))
-    assert (data.difference.kwh, data.difference.compared_with, data.difference.days) == (Decimal(30), "before", 7)
+    assert (data.energy.difference.kwh, data.energy.difference.compared_with, data.energy.difference.days) == (
+        Decimal(30),
+        "before",
+        7,
+    )
     assert "Against the 7 days before" in texts(drawn(data), "caption")
 
 
@@ -194,24 +203,24 @@ TIERED = Tariff(
 
 
 def test_a_day_costs_what_its_place_in_the_month_makes_it_cost(record: Any) -> None:
-    site = registers_only(record, {midnight(date(2025, 11, 1)): "0", START: "8", END: "13"})
+    site = registers_only(record, {midnight(date(2025, 11, 1)): "100", START: "108", END: "113"})
     data = load(record, site, day_of(DAY, TOKYO), tariff=TIERED)
     # 2 kWh x 20 + 3 kWh x 30, 5 kWh x (4 - 2), and a thirtieth of 300.
-    assert data.cost_yen == Decimal(40 + 90 + 10 + 10)
+    assert data.energy.cost.yen == Decimal(40 + 90 + 10 + 10)
 
 
 def test_a_place_in_the_month_that_is_not_known_makes_no_cost(record: Any) -> None:
     site = registers_only(record, {START: "8", END: "13"})
-    assert load(record, site, day_of(DAY, TOKYO), tariff=TIERED).cost_yen is None
+    assert load(record, site, day_of(DAY, TOKYO), tariff=TIERED).energy.cost == UnknownCost(midnight(date(2025, 11, 1)))
 
 
 def test_the_time_of_use_decides_the_price(record: Any) -> None:
     half = timedelta(minutes=30)
-    site = registers_only(record, {START: "0", START + half: "1", START + 2 * half: "3"})
+    site = registers_only(record, {START: "100", START + half: "101", START + 2 * half: "103"})
     prices = (Decimal(10), *[Decimal(100)] * 47)
     tariff = Tariff(Decimal(0), (), prices, None, Decimal(0), Decimal(0), 1)
     data = load(record, site, day_of(DAY, TOKYO), tariff=tariff)
-    assert data.cost_yen == Decimal(10 + 200)
+    assert data.energy.cost.yen == Decimal(10 + 200)
     assert "¥210" in texts(drawn(data), "value")
 
 
@@ -268,7 +277,7 @@ def test_a_hole_is_hatched_with_its_length_and_no_line_crosses_it(record: Any) -
     data = load(record, site, day_of(DAY, TOKYO))
     assert data.power_gaps == [Gap(*hole)]
     # The register of 9:00 is lost too: no bar from 8:30 on.
-    assert gaps_of(data) == [Gap(hole[0] - timedelta(minutes=30), hole[1])]
+    assert gaps_of(data.energy, START, data.until) == [Gap(hole[0] - timedelta(minutes=30), hole[1])]
     figure = drawn(data)
     assert texts(figure, "gap label") == ["no data 6 h", "no data 6 h 30 min"]
     assert [patch.get_hatch() for patch in named(figure, "gap")] == ["////"] * 2
@@ -283,7 +292,7 @@ def test_energy_that_the_history_filled_has_no_hole(record: Any) -> None:
     hole = (START + timedelta(hours=9), START + timedelta(hours=15))
     site = Household(DAY, 1, holes=(hole,)).write(record)
     data = load(record, site, day_of(DAY, TOKYO))
-    assert (len(data.power_gaps), gaps_of(data)) == (1, [])
+    assert (len(data.power_gaps), gaps_of(data.energy, START, data.until)) == (1, [])
 
 
 def test_readings_with_null_are_a_gap(record: Any) -> None:
@@ -310,7 +319,7 @@ def test_a_running_day_ends_at_now(record: Any) -> None:
     site = Household(DAY, 1, until=now).write(record)
     data = load(record, site, day_of(DAY, TOKYO), now=now + timedelta(seconds=20))
     figure = drawn(data)
-    assert data.power_gaps == gaps_of(data) == []
+    assert data.power_gaps == gaps_of(data.energy, START, data.until) == []
     assert [line.get_xdata()[0] for line in named(figure, "now")] == pytest.approx(
         [(now.timestamp() + 20) / 86_400] * 2
     )

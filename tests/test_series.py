@@ -1,10 +1,9 @@
-"""What the pictures read: aggregated and raw agree, energy is exact, and other sites do not leak in."""
+"""What the pictures read: aggregated and raw agree, and other sites do not leak in."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
-from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -36,16 +35,6 @@ def write_power(record: Any, site: str, rows: list[tuple[datetime, int | None]])
                 "insert into power (site_id, measured_at, power_w) values (%s, %s, %s)", (number, measured_at, watts)
             )
     return number
-
-
-def write_registers(record: Any, site: int, registers: list[tuple[datetime, str | None, str | None]]) -> None:
-    with record.cursor() as cursor:
-        for registered_at, used, sold in registers:
-            cursor.execute(
-                "insert into energy (site_id, registered_at, import_kwh, export_kwh, source)"
-                " values (%s, %s, %s, %s, 'read')",
-                (site, registered_at, used, sold),
-            )
 
 
 @pytest.mark.parametrize(
@@ -102,7 +91,6 @@ def test_other_sites_do_not_leak_in(record: Any) -> None:
     assert series.site_id(record, "cabin") == cabin
     assert series.site_id(record, "moon") is None
     assert [bucket.highest_w for bucket in series.power(record, home, START, END)] == [100]
-    assert series.registers_held(record, home, START, END) is None
 
 
 def test_the_moment_of_a_peak_is_exact_within_its_bucket(record: Any) -> None:
@@ -112,44 +100,6 @@ def test_the_moment_of_a_peak_is_exact_within_its_bucket(record: Any) -> None:
     bucket = series.power(record, site, START, START + timedelta(days=7))[0]
     assert bucket.highest_w == 4321
     assert series.moment_of_power(record, site, bucket, 4321) == START + timedelta(minutes=7)
-
-
-def test_energy_is_the_difference_of_the_registers_to_the_last_digit(record: Any) -> None:
-    site = write_power(record, "home", [])
-    hour = START + timedelta(hours=1)
-    write_registers(record, site, [(START, "12345.6", "0.3"), (hour, "12346.9", "0.3")])
-    assert series.energy(record, site, [(START, hour)]) == [series.Energy(START, hour, Decimal("1.3"), Decimal("0.0"))]
-
-
-def test_energy_agrees_with_the_view_of_half_hours(record: Any) -> None:
-    site = Household(DAY, 1, solar=True).write(record)
-    halves = [
-        (START + number * timedelta(minutes=30), START + (number + 1) * timedelta(minutes=30)) for number in range(48)
-    ]
-    with record.cursor() as cursor:
-        cursor.execute(
-            "select used_kwh, sold_kwh from energy_half_hour where site_id = %s order by started_at", (site,)
-        )
-        assert [tuple(energy[2:]) for energy in series.energy(record, site, halves)] == cursor.fetchall()
-
-
-def test_energy_without_a_register_is_not_known(record: Any) -> None:
-    site = write_power(record, "home", [])
-    half = timedelta(minutes=30)
-    write_registers(record, site, [(START, "10", None), (START + half, "10.5", None)])
-    known, unknown = series.energy(record, site, [(START, START + half), (START + half, START + 2 * half)])
-    assert (known.used_kwh, known.sold_kwh) == (Decimal("0.5"), None)
-    assert (unknown.used_kwh, unknown.sold_kwh) == (None, None)
-
-
-def test_energy_of_each_half_hour_of_the_day_adds_up_to_all_of_it(record: Any) -> None:
-    site = Household(DAY - timedelta(days=2), 3).write(record)
-    start = midnight(DAY - timedelta(days=2))
-    by_half_hour = series.energy_by_half_hour(record, site, start, END, TOKYO)
-    assert [row.half_hour for row in by_half_hour] == list(range(48))
-    assert [row.known for row in by_half_hour] == [3] * 48
-    total = series.energy(record, site, [(start, END)])[0]
-    assert sum((row.used_kwh or Decimal(0) for row in by_half_hour), Decimal(0)) == total.used_kwh
 
 
 def test_what_is_usual_is_the_median_over_the_days(record: Any) -> None:

@@ -1,0 +1,152 @@
+"""What the picture shows of the energy: every kWh a sum of steps, worked out here, nothing drawn.
+
+* bars: the steps that lie wholly inside each.
+* total: the steps that lie wholly inside the period, so also those across two bars.
+* lacks: what no bar holds, with its kWh or its reason.
+* difference: the total less what was used in the same time before. usual: the median of the 28 days before; the day
+  before where fewer than 7 of them are known. A longer period is compared with the same length before it, a running one
+  up to the same time. Times that lack more than a 24th, or more than a day, are not compared.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import TYPE_CHECKING, Literal
+
+from charts.cost import Cost, UnknownCost, cost_of
+from charts.period import Period
+from charts.steps import Step, clipped, half_hour_before, next_half_hour, spans, step_of
+from storage import energy
+from storage.energy import HALF_HOUR, Energy, Lack, Span, SpanEnergy
+
+if TYPE_CHECKING:
+    from psycopg2.extensions import connection as Connection  # noqa: N812 - a class with a lower-case name
+
+    from settings import Tariff
+
+USUAL_DAYS = 28
+FEWEST_USUAL_DAYS = 7
+_DAY = timedelta(days=1)
+
+ComparedWith = Literal["usual", "yesterday", "before"]
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """The energy of one bar; None: no step lies inside of it."""
+
+    started_at: datetime
+    ended_at: datetime
+    used_kwh: Decimal | None
+    sold_kwh: Decimal | None
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """How much more than usual was used; negative: less."""
+
+    kwh: Decimal
+    usual_kwh: Decimal
+    compared_with: ComparedWith
+    days: int
+
+
+@dataclass(frozen=True, slots=True)
+class EnergyData:
+    """The energy of a period, up to the register that can be there by now. None means not known."""
+
+    step: Step
+    bars: list[Bar]
+    used: SpanEnergy  # in all
+    sold: SpanEnergy
+    lacks: list[Lack]  # of what was used; what is not due yet is not lacking
+    sold_lacks: list[Lack]  # beyond those, of what was sold
+    difference: Difference | None
+    cost: Cost | UnknownCost | None
+
+    @property
+    def has_registers(self) -> bool:
+        """Whether any register tells of this period."""
+        return self.used.kwh is not None or any(lack.reason != "unread" for lack in self.lacks)
+
+
+def load(
+    connection: Connection, site: int, period: Period, *, now: datetime, tariff: Tariff | None
+) -> EnergyData | None:
+    """Read the energy of *period*; None where the first half hour is not over yet."""
+    step = step_of(period)
+    cut = clipped(spans(period, step), next_half_hour(period.start), half_hour_before(now))
+    if not cut:
+        return None
+    used = energy.read(connection, site, "import_kwh", cut)
+    sold = energy.read(connection, site, "export_kwh", cut)
+    total = used.total
+    # The register of a half hour that has just ended may take some minutes to come.
+    due_until = half_hour_before(now - HALF_HOUR)
+    return EnergyData(
+        step=step,
+        bars=[
+            Bar(bar.started_at, bar.ended_at, bar.kwh, export.kwh)
+            for bar, export in zip(used.spans, sold.spans, strict=True)
+        ],
+        used=total,
+        sold=sold.total,
+        lacks=_due(used.lacks, due_until),
+        sold_lacks=_beyond(used, sold, due_until),
+        difference=_difference(connection, site, period, total),
+        cost=cost_of(connection, site, period.zone, total, sold.total, tariff) if tariff else None,
+    )
+
+
+def _due(lacks: Sequence[Lack], due_until: datetime) -> list[Lack]:
+    return [lack for lack in lacks if lack.reason != "unread" or lack.started_at < due_until]
+
+
+def _beyond(used: Energy, sold: Energy, due_until: datetime) -> list[Lack]:
+    """Give what only the export register lacks; a household that never sold lacks nothing."""
+    if sold.total.kwh is None:
+        return []
+    named = {(lack.started_at, lack.ended_at) for lack in used.lacks if lack.reason != "across"}
+    return [lack for lack in _due(sold.lacks, due_until) if (lack.started_at, lack.ended_at) not in named]
+
+
+def _difference(connection: Connection, site: int, period: Period, total: SpanEnergy) -> Difference | None:
+    if total.kwh is None or total.first_at is None or total.last_at is None:
+        return None
+    span = (total.first_at, total.last_at)
+    if not _comparable(total._replace(started_at=span[0], ended_at=span[1])):
+        return None
+    if period.shifted(period.end, days=-1) > period.start:
+        others = _known(connection, site, [_earlier(period, span, period.days)])
+        return _compared(total.kwh, others, "before", period.days)
+    days_before = [_earlier(period, span, days) for days in range(USUAL_DAYS, 0, -1)]
+    usual = _known(connection, site, days_before)
+    if len(usual) >= FEWEST_USUAL_DAYS:
+        return _compared(total.kwh, usual, "usual", len(usual))
+    return _compared(total.kwh, _known(connection, site, days_before[-1:]), "yesterday", 1)
+
+
+def _earlier(period: Period, span: Span, days: int) -> Span:
+    return period.shifted(span[0], days=-days), period.shifted(span[1], days=-days)
+
+
+def _known(connection: Connection, site: int, cut: Sequence[Span]) -> list[Decimal]:
+    found = energy.read(connection, site, "import_kwh", cut).spans
+    return [span.kwh for span in found if span.kwh is not None and _comparable(span)]
+
+
+def _comparable(span: SpanEnergy) -> bool:
+    return span.lacking <= min((span.ended_at - span.started_at) / 24, _DAY)
+
+
+def _compared(
+    used_kwh: Decimal, others: Sequence[Decimal], compared_with: ComparedWith, days: int
+) -> Difference | None:
+    if not others:
+        return None
+    usual_kwh = statistics.median(others)
+    return Difference(used_kwh - usual_kwh, usual_kwh, compared_with, days)

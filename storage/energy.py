@@ -1,0 +1,241 @@
+"""The energy of spans of time as sums of steps, for the pictures; always of one site and one register.
+
+A step is what lies between two registers that follow one another, by the one definition: energy_step_kwh in init.sql. A
+span is the steps that lie wholly inside it. What no span holds is a Lack, with its kWh where they are known, and spoils
+nothing beside it. The registers are restricted to the spans first, with one beyond each end.
+
+Times go in and come out aware, in UTC. Each function runs one statement on the connection it is given and leaves
+opening, closing and errors to its caller.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+if TYPE_CHECKING:
+    from zoneinfo import ZoneInfo
+
+    from psycopg2.extensions import connection as Connection  # noqa: N812 - a class with a lower-case name
+
+HALF_HOUR = timedelta(minutes=30)  # the meter has registers on :00 and :30 and nowhere else
+_HALF_HOURS_OF_DAY = 48
+
+Register = Literal["import_kwh", "export_kwh"]
+Reason = Literal["across", "impossible", "exchange", "unread"]
+Span = tuple[datetime, datetime]
+
+
+class SpanEnergy(NamedTuple):
+    """The steps that lie wholly inside a span, together."""
+
+    started_at: datetime  # of the span
+    ended_at: datetime
+    kwh: Decimal | None  # exact; None: no step lies inside
+    first_at: datetime | None  # first and last register of the steps
+    last_at: datetime | None
+    covered: timedelta  # how long the steps are, together
+
+    @property
+    def lacking(self) -> timedelta:
+        """How much of the span no step of its own covers."""
+        return self.ended_at - self.started_at - self.covered
+
+
+class Lack(NamedTuple):
+    """A step that no span holds, or the time before the first or after the last register.
+
+    across: it reaches over the edge of a span; kwh is known. impossible: a fall that is no wrap, or a rise that cannot
+    be true. exchange: the meter was exchanged in it. unread: there is no register at one of its ends.
+    """
+
+    started_at: datetime  # register before, or where the spans begin
+    ended_at: datetime
+    reason: Reason
+    kwh: Decimal | None
+
+    def inside(self, start: datetime, end: datetime) -> timedelta:
+        """Return how much of it lies between two times."""
+        return max(min(end, self.ended_at) - max(start, self.started_at), timedelta())
+
+    def share_of(self, start: datetime, end: datetime) -> Decimal:
+        """Return the kWh that fall between two times if it is even; 0 where they are not known."""
+        half_hours = (self.ended_at - self.started_at) // HALF_HOUR
+        return (self.kwh or Decimal(0)) * (self.inside(start, end) // HALF_HOUR) / half_hours
+
+
+@dataclass(frozen=True, slots=True)
+class Energy:
+    """The energy of spans that follow one another, and what none of them holds, each in the order of time."""
+
+    spans: list[SpanEnergy]
+    lacks: list[Lack]
+
+    @property
+    def total(self) -> SpanEnergy:
+        """All steps from the begin of the first to the end of the last span, also those across two of them.
+
+        Only for spans without gaps between them.
+        """
+        start, end = self.spans[0].started_at, self.spans[-1].ended_at
+        across = [lack for lack in self.lacks if lack.kwh is not None and self.holds(lack)]
+        of_spans = [span.kwh for span in self.spans if span.kwh is not None]
+        of_lacks = [lack.kwh for lack in across if lack.kwh is not None]
+        first = [span.first_at for span in self.spans if span.first_at] + [lack.started_at for lack in across]
+        last = [span.last_at for span in self.spans if span.last_at] + [lack.ended_at for lack in across]
+        covered = [span.covered for span in self.spans] + [lack.ended_at - lack.started_at for lack in across]
+        return SpanEnergy(
+            start,
+            end,
+            sum(of_spans + of_lacks, Decimal(0)) if first else None,
+            min(first, default=None),
+            max(last, default=None),
+            sum(covered, timedelta()),
+        )
+
+    def holds(self, lack: Lack) -> bool:
+        """Whether a lack lies wholly between the begin of the first and the end of the last span."""
+        return self.spans[0].started_at <= lack.started_at and lack.ended_at <= self.spans[-1].ended_at
+
+    def spread(self) -> list[Decimal]:
+        """Return the kWh of each span with its share of the steps across its edges, as if these were even."""
+        return [
+            sum((lack.share_of(span.started_at, span.ended_at) for lack in self.lacks), span.kwh or Decimal(0))
+            for span in self.spans
+        ]
+
+
+# As meter_service in init.sql, of one site; that view is not granted to every role that draws.
+_METERS = """
+    select case row_number() over meters when 1 then '-infinity' else since end as served_from,
+        lead(since, 1, 'infinity') over meters as served_until,
+        coalesce(
+            min(since) filter (where is_another) over (meters rows between 1 following and unbounded following),
+            'infinity'
+        ) as exchanged_at,
+        count_kwh, count_kwh * round(10::numeric ^ digits) as range_kwh
+    from (
+        select since, coefficient * unit_kwh as count_kwh, digits,
+            (manufacturer = lag(manufacturer) over meters
+             and serial_number = lag(serial_number) over meters) is not true as is_another
+        from meter
+        where site_id = %(site_id)s
+        window meters as (order by since)
+    ) as told
+    window meters as (order by since)
+"""
+
+_STEPS = """
+    select earlier_at, later_at, coalesce(later_at >= exchanged_at, false) as is_exchange,
+        energy_step_kwh(earlier_at, earlier_kwh, later_at, later_kwh, exchanged_at, count_kwh, range_kwh) as kwh
+    from (
+        select registered_at as earlier_at, lead(registered_at) over registers as later_at,
+            {register} as earlier_kwh, lead({register}) over registers as later_kwh
+        from (
+            (select registered_at, {register} from energy
+             where site_id = %(site_id)s and registered_at < %(start)s and {is_register}
+             order by registered_at desc limit 1)
+            union all
+            select registered_at, {register} from energy
+            where site_id = %(site_id)s and registered_at >= %(start)s and registered_at <= %(end)s and {is_register}
+            union all
+            (select registered_at, {register} from energy
+             where site_id = %(site_id)s and registered_at > %(end)s and {is_register}
+             order by registered_at limit 1)
+        ) as restricted
+        window registers as (order by registered_at)
+    ) as pairs
+    left join (
+"""
+_STEPS += _METERS
+_STEPS += """
+    ) as meters on earlier_at >= served_from and earlier_at < served_until
+    where earlier_at < %(end)s and (later_at > %(start)s or later_at is null)
+"""
+
+# edges holds begin and end of each span, so an odd place is inside of span (place - 1) / 2.
+_SPANS = """
+select span, case when span is null then reason end as reason,
+    min(earlier_at) as first_at, max(later_at) as last_at, sum(kwh) as kwh, sum(later_at - earlier_at) as covered
+from (
+    select earlier_at, later_at, kwh,
+        case when kwh is not null and place %% 2 = 1 and later_at <= next_edge then (place - 1) / 2 end as span,
+        case when later_at is null then 'unread' when is_exchange then 'exchange' when kwh is null then 'impossible'
+            else 'across' end as reason
+    from (
+        select *, (%(edges)s::timestamptz[])[place + 1] as next_edge
+        from (select *, width_bucket(earlier_at, %(edges)s::timestamptz[]) as place from ({steps}) as steps) as placed
+    ) as edged
+    where place %% 2 = 1 or later_at is null or later_at > next_edge
+) as sorted
+group by span, 2, case when span is null then earlier_at end
+order by first_at
+"""
+
+# Steps of one length that begin at the same time of day share their half hours: they are spread afterwards.
+_BY_TIME_OF_DAY = """
+select (date_part('hour', local_at) * 2 + floor(date_part('minute', local_at) / 30))::integer as half_hour,
+    half_hours, sum(kwh) as kwh
+from (
+    select earlier_at at time zone %(zone)s as local_at, kwh,
+        (date_part('epoch', later_at - earlier_at) / 1800)::integer as half_hours
+    from ({steps}) as steps
+    where kwh is not null and earlier_at >= %(start)s and later_at <= %(end)s
+) as inside
+group by 1, 2
+"""
+
+# An import register of exactly 0 is what the memory of a meter holds for the time before it served: no register.
+_IS_REGISTER: dict[Register, str] = {
+    "import_kwh": "import_kwh > 0",
+    "export_kwh": "export_kwh is not null and (import_kwh = 0) is not true",
+}
+
+
+def read(connection: Connection, site: int, register: Register, spans: Sequence[Span]) -> Energy:
+    """Read the kWh of each span. The ends must be on :00 or :30, and no span may begin before the one before it ends.
+
+    Raises: ValueError: there is no span, or they overlap.
+    """
+    edges = [edge for span in spans for edge in span]
+    if not edges or any(later < earlier for earlier, later in pairwise(edges)):
+        raise ValueError("spans that follow one another were expected")
+    energy = [SpanEnergy(start, end, None, None, None, timedelta()) for start, end in spans]
+    lacks = []
+    first_register: datetime | None = None
+    for number, reason, first_at, last_at, kwh, covered in _rows(
+        connection, _SPANS, register, site_id=site, start=edges[0], end=edges[-1], edges=edges
+    ):
+        first_at, last_at = first_at.astimezone(UTC), (last_at or edges[-1]).astimezone(UTC)
+        first_register = first_register or first_at
+        if number is None:
+            lacks.append(Lack(max(first_at, edges[0]) if reason == "unread" else first_at, last_at, reason, kwh))
+        else:
+            energy[number] = energy[number]._replace(kwh=kwh, first_at=first_at, last_at=last_at, covered=covered)
+    if first_register is None or first_register > edges[0]:
+        lacks.insert(0, Lack(edges[0], first_register or edges[-1], "unread", None))
+    return Energy(energy, lacks)
+
+
+def by_time_of_day(connection: Connection, site: int, register: Register, span: Span, zone: ZoneInfo) -> list[Decimal]:
+    """Add up the kWh of each half hour of the day in *zone* (48, from 0:00) over the steps inside *span*.
+
+    A step over several half hours is spread over them evenly.
+    """
+    kwh = [Decimal(0)] * _HALF_HOURS_OF_DAY
+    rows = _rows(connection, _BY_TIME_OF_DAY, register, site_id=site, start=span[0], end=span[1], zone=zone.key)
+    for half_hour, half_hours, step_kwh in rows:
+        for number in range(half_hours):
+            kwh[(half_hour + number) % _HALF_HOURS_OF_DAY] += step_kwh / half_hours
+    return kwh
+
+
+def _rows(connection: Connection, sql: str, register: Register, **values: Any) -> list[tuple[Any, ...]]:
+    steps = _STEPS.format(register=register, is_register=_IS_REGISTER[register])
+    with connection.cursor() as cursor:
+        cursor.execute(sql.format(steps=steps), values)
+        return cursor.fetchall()

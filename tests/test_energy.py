@@ -1,0 +1,273 @@
+"""Energy as sums of steps: what a span holds, what is lacking and why, and what it costs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from charts import energy_load, power_draw, power_load, style
+from charts.cost import Cost, UnknownCost
+from charts.energy_load import EnergyData
+from charts.gaps import Gap
+from charts.lacks import gaps_of
+from charts.period import Period, day_of
+from charts.text import Language
+from settings import Tariff, Tier
+from storage import energy
+from storage.energy import Lack, SpanEnergy
+from tests.lab.pictures import texts
+from tests.lab.recorded import Household, midnight, rolled_back
+
+TOKYO, KATHMANDU = ZoneInfo("Asia/Tokyo"), ZoneInfo("Asia/Kathmandu")
+DAY = date(2025, 11, 22)
+START, END = midnight(DAY), midnight(DAY + timedelta(days=1))
+LATER = datetime(2025, 12, 1, tzinfo=UTC)
+HALF = timedelta(minutes=30)
+
+
+@pytest.fixture
+def record(module_database_url: str) -> Iterator[Any]:
+    """Open the empty record; what a test writes is rolled back."""
+    with rolled_back(module_database_url) as connection:
+        yield connection
+
+
+def site_with(record: Any, registers: dict[datetime, str | tuple[str | None, str | None]]) -> int:
+    """Write the registers: the import, or import and export."""
+    with record.cursor() as cursor:
+        cursor.execute("insert into site (name) values ('home') returning site_id")
+        site = int(cursor.fetchone()[0])
+        for registered_at, kwh in registers.items():
+            cursor.execute(
+                "insert into energy (site_id, registered_at, import_kwh, export_kwh, source) "
+                "values (%s, %s, %s, %s, 'read')",
+                (site, registered_at, *((kwh, None) if isinstance(kwh, str) else kwh)),
+            )
+    return site
+
+
+def steady(start: datetime, end: datetime, kwh: str = "0.5") -> dict[datetime, str | tuple[str | None, str | None]]:
+    """Give a register each half hour that rises evenly."""
+    return {start + n * HALF: str(1000 + n * Decimal(kwh)) for n in range((end - start) // HALF + 1)}
+
+
+def load(record: Any, site: int, period: Period, **options: Any) -> EnergyData:
+    found = energy_load.load(record, site, period, **{"now": LATER, "tariff": None, **options})
+    assert found is not None
+    return found
+
+
+# --- steps and spans
+
+
+def test_energy_is_the_rise_of_the_registers_to_the_last_digit(record: Any) -> None:
+    hour = START + timedelta(hours=1)
+    site = site_with(record, {START: ("12345.6", "0.3"), hour: ("12346.9", "0.3")})
+    span = [(START, hour)]
+    used = energy.read(record, site, "import_kwh", span)
+    assert used == energy.Energy([SpanEnergy(START, hour, Decimal("1.3"), START, hour, 2 * HALF)], [])
+    assert str(energy.read(record, site, "export_kwh", span).total.kwh) == "0.0"
+
+
+def test_energy_agrees_with_the_view_of_half_hours(record: Any) -> None:
+    site = Household(DAY, 1, solar=True).write(record)
+    halves = [(START + number * HALF, START + (number + 1) * HALF) for number in range(48)]
+    read = [energy.read(record, site, register, halves).spans for register in ("import_kwh", "export_kwh")]
+    with record.cursor() as cursor:
+        cursor.execute(
+            "select used_kwh, sold_kwh from energy_half_hour where site_id = %s order by started_at", (site,)
+        )
+        assert [(used.kwh, sold.kwh) for used, sold in zip(*read, strict=True)] == cursor.fetchall()
+
+
+def test_a_step_over_the_edge_is_in_no_span_but_in_the_total(record: Any) -> None:
+    site = site_with(record, {START: "10", START + 3 * HALF: "13", START + 4 * HALF: "15"})
+    found = energy.read(record, site, "import_kwh", [(START, START + 2 * HALF), (START + 2 * HALF, START + 4 * HALF)])
+    assert [span.kwh for span in found.spans] == [None, Decimal(2)]
+    assert found.lacks == [Lack(START, START + 3 * HALF, "across", Decimal(3))]
+    assert found.total == SpanEnergy(START, START + 4 * HALF, Decimal(5), START, START + 4 * HALF, 4 * HALF)
+    assert found.spread() == [Decimal(2), Decimal(3)]
+
+
+def test_one_register_beyond_each_end_tells_what_lies_across_it(record: Any) -> None:
+    site = site_with(record, {START - 5 * HALF: "10", START + HALF: "16", START + 2 * HALF: "17", END + HALF: "40"})
+    found = energy.read(record, site, "import_kwh", [(START, START + 2 * HALF)])
+    assert found.total.kwh == Decimal(1)
+    assert found.lacks == [Lack(START - 5 * HALF, START + HALF, "across", Decimal(6))]
+
+
+def test_time_before_the_first_and_after_the_last_register_is_unread(record: Any) -> None:
+    site = site_with(record, {START + HALF: "10", START + 2 * HALF: "11"})
+    found = energy.read(record, site, "import_kwh", [(START, END)])
+    assert found.lacks == [
+        Lack(START, START + HALF, "unread", None),
+        Lack(START + 2 * HALF, END, "unread", None),
+    ]
+    assert found.spans[0].lacking == END - START - HALF
+    nothing = energy.read(record, site, "export_kwh", [(START, END)])
+    assert (nothing.total.kwh, nothing.lacks) == (None, [Lack(START, END, "unread", None)])
+
+
+def test_what_lies_between_spans_is_nobodys(record: Any) -> None:
+    site = site_with(record, steady(START, END))
+    spans = [(START, START + 4 * HALF), (START + 10 * HALF, START + 12 * HALF)]
+    found = energy.read(record, site, "import_kwh", spans)
+    assert ([span.kwh for span in found.spans], found.lacks) == ([Decimal("2.0"), Decimal("1.0")], [])
+
+
+@pytest.mark.parametrize("spans", [[], [(START, END), (START, END)], [(END, START)]])
+def test_spans_must_follow_one_another(record: Any, spans: list[energy.Span]) -> None:
+    with pytest.raises(ValueError, match="follow one another"):
+        energy.read(record, 1, "import_kwh", spans)
+
+
+def test_each_half_hour_of_the_day_adds_up_and_a_longer_step_is_spread(record: Any) -> None:
+    registers = steady(START, END)
+    for number in (14, 15):
+        del registers[START + number * HALF]  # 6:30 to 8:00 is one step
+    registers[START + 16 * HALF] = "1008.3"  # of 1.8 kWh, and 8:00 to 8:30 of 0.2
+    site = site_with(record, registers)
+    kwh = energy.by_time_of_day(record, site, "import_kwh", (START, END), TOKYO)
+    assert kwh[13:17] == [Decimal("0.6")] * 3 + [Decimal("0.2")]
+    assert sum(kwh) == Decimal(24)
+
+
+# --- what the picture says
+
+
+def test_a_steady_kilowatt_is_24_kwh_a_day_also_over_an_exchange(record: Any) -> None:
+    """A month without its exchange made every figure of the year too small (dsmrreader/dsmr-reader 994)."""
+    first = midnight(date(2025, 10, 1))
+    exchanged_at = START + timedelta(hours=10, minutes=17)
+    registers = steady(first, END)
+    for moment in registers:
+        if moment > exchanged_at:
+            registers[moment] = str(7 + (moment - START) // HALF * Decimal("0.5"))
+    site = site_with(record, registers)
+    with record.cursor() as cursor:
+        for since, serial in ((first, "A1"), (exchanged_at, "B2")):
+            cursor.execute(
+                "insert into meter (site_id, since, manufacturer, serial_number, unit_kwh) "
+                "values (%s, %s, '000016', %s, 0.1)",
+                (site, since, serial),
+            )
+    period = day_of(date(2025, 10, 1), TOKYO, 53)
+    data = load(record, site, period)
+    assert data.used.kwh == 53 * 24 - Decimal("0.5")
+    assert [bar.used_kwh for bar in data.bars[-2:]] == [Decimal(24), Decimal("23.5")]
+    picture = power_load.load(record, site, period, now=LATER, tariff=None)
+    with style.applied("en"):
+        figure = power_draw.draw(picture, language="en")
+    values = dict(zip(texts(figure, "caption"), texts(figure, "value"), strict=False))
+    assert (values["Used"], values["A day"]) == ("1,271.5 kWh", "24.0 kWh")
+    assert texts(figure, "footnote") == ["meter exchanged, energy not known (22 Nov 10:00–10:30)"]
+
+
+def test_a_day_that_begins_on_a_quarter_is_whole_by_the_nearest_registers(record: Any) -> None:
+    """In Nepal (UTC+5:45) midnight lies between two registers."""
+    period = day_of(DAY, KATHMANDU)
+    site = site_with(
+        record,
+        steady(period.start - timedelta(hours=5, minutes=15), period.end + timedelta(hours=3, minutes=15), "0.16"),
+    )
+    data = load(record, site, period)
+    assert (data.used.kwh, data.lacks) == (Decimal("7.68"), [])
+    picture = power_load.load(record, site, period, now=LATER, tariff=None)
+    with style.applied("en"):
+        (note,) = texts(power_draw.draw(picture, language="en"), "footnote")
+    assert "energy from 0:15 on (registers are at :00 and :30)" in note
+
+
+def test_every_midnight_missing_leaves_every_bar_its_23_hours(record: Any) -> None:
+    first = midnight(date(2025, 11, 1))
+    registers = steady(first, END + timedelta(days=3))
+    for day in range(30):
+        registers.pop(first + timedelta(days=day), None)
+    site = site_with(record, registers)
+    data = load(record, site, day_of(date(2025, 11, 2), TOKYO, 20))
+    assert {bar.used_kwh for bar in data.bars} == {Decimal(23)}
+    assert data.used.kwh == 20 * 24 - 1  # both ends lie across the edge of the period
+    assert [(lack.reason, lack.kwh) for lack in data.lacks] == [("across", Decimal("1.0"))] * 21
+
+
+def test_an_export_register_that_stands_still_hides_no_gap(record: Any) -> None:
+    registers: dict[datetime, str | tuple[str | None, str | None]] = {
+        moment: (str(kwh), "0.0") for moment, kwh in steady(START, END).items()
+    }
+    for number in range(18, 30):
+        registers[START + number * HALF] = (None, "0.0")
+    site = site_with(record, registers)
+    data = load(record, site, day_of(DAY, TOKYO))
+    assert gaps_of(data, START, END) == [Gap(START + 17 * HALF, START + 30 * HALF)]
+    assert (data.used.kwh, data.sold.kwh, data.sold_lacks) == (Decimal(24), Decimal("0.0"), [])
+
+
+@pytest.mark.parametrize(
+    ("now", "gap"),
+    [
+        (timedelta(minutes=10), None),  # the first half hour is not over
+        (timedelta(hours=14, minutes=59), None),  # that of 14:30 may take some minutes
+        (timedelta(hours=15), timedelta(hours=14)),
+        (timedelta(days=2), timedelta(hours=14)),
+    ],
+)
+def test_what_is_not_due_yet_is_not_lacking(record: Any, now: timedelta, gap: timedelta | None) -> None:
+    site = site_with(record, steady(START - timedelta(days=1), START + timedelta(hours=14)))
+    until = min(START + now, END)
+    data = energy_load.load(record, site, day_of(DAY, TOKYO), now=START + now, tariff=None)
+    assert gaps_of(data, START, until) == ([] if gap is None else [Gap(START + gap, until)])
+
+
+def test_the_last_half_hour_of_a_past_day_is_missed_as_the_first_is(record: Any) -> None:
+    site = site_with(record, steady(START + HALF, END - HALF))
+    data = load(record, site, day_of(DAY, TOKYO))
+    assert gaps_of(data, START, END) == [Gap(START, START + HALF), Gap(END - HALF, END)]
+
+
+# --- cost
+
+
+def tariff(*tiers: Tier) -> Tariff:
+    return Tariff(Decimal(0), tiers, (), None, Decimal(0), Decimal(0), 1)
+
+
+FLAT = tariff(Tier(None, Decimal(31)))
+STEPS = tariff(Tier(Decimal(120), Decimal(30)), Tier(None, Decimal(40)))
+
+
+def test_a_flat_price_needs_no_place_in_the_month(record: Any) -> None:
+    site = site_with(record, steady(START, END))
+    assert load(record, site, day_of(DAY, TOKYO), tariff=FLAT).cost == Cost(Decimal(24 * 31), None)
+
+
+def test_a_record_that_begins_within_the_month_says_why_there_is_no_cost(record: Any) -> None:
+    site = site_with(record, steady(START, END))
+    assert load(record, site, day_of(DAY, TOKYO), tariff=STEPS).cost == UnknownCost(midnight(date(2025, 11, 1)))
+    picture = power_load.load(record, site, day_of(DAY, TOKYO), now=LATER, tariff=STEPS)
+    notes: dict[Language, str] = {"en": "use since 1 Nov not known", "ja": "11/1 からの使用量が不明"}
+    for language, note in notes.items():
+        with style.applied(language):
+            assert note in texts(power_draw.draw(picture, language=language), "note")
+
+
+def test_a_fall_within_the_month_costs_its_step_and_not_the_whole_cost(record: Any) -> None:
+    first = midnight(date(2025, 11, 1))
+    registers = steady(first, END)
+    for moment in registers:
+        if moment > START - timedelta(days=3):
+            registers[moment] = str(Decimal(str(registers[moment])) - 50)
+    site = site_with(record, registers)
+    # 21 days of 24 kWh less half a kWh are beyond the first 120.
+    assert load(record, site, day_of(DAY, TOKYO), tariff=STEPS).cost == Cost(Decimal(24 * 40), None)
+
+
+def test_sold_energy_without_a_price_is_said_to_be_left_out(record: Any) -> None:
+    site = site_with(record, {START: ("10", "5"), END: ("12", "9")})
+    picture = power_load.load(record, site, day_of(DAY, TOKYO), now=LATER, tariff=FLAT)
+    with style.applied("en"):
+        assert "bought only, an estimate" in texts(power_draw.draw(picture, language="en"), "note")
