@@ -30,6 +30,7 @@ from poller.check import run_check
 from poller.checks_radio import RadioTimings, signal_word
 from poller.checks_report import CheckFailedError, Report, split_advice
 from poller.stop import StopSignal
+from poller.time_server import TimeServer
 from poller.wiring import only_poller
 from sensors.errors import SensorNotFoundError
 from sensors.simulated_bme280 import SimulatedBme280
@@ -282,13 +283,20 @@ def test_a_meter_that_does_not_answer_is_asked_to_the_end_of_patience(tmp_path: 
     assert "bring the stick nearer" in checked.advice("meter")
 
 
-def test_a_clock_ten_minutes_off_is_a_failure(tmp_path: Path, database_url: str) -> None:
+@pytest.mark.parametrize("is_followed", [False, True])
+def test_a_clock_ten_minutes_off_is_a_failure_unless_it_follows_a_time_server(
+    tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch, is_followed: bool
+) -> None:
+    monkeypatch.setattr(TimeServer, "is_followed", lambda _self: is_followed)
     with simulated(tmp_path / "tty", ahead_s=660.0):
         checked = check(at_home(tmp_path, database_url))
-    assert checked.crosses == ["meter clock"]
     # The meter shows whole minutes: 11 minutes ahead are 10 to 11.
     assert re.search(r"1[01]\.\d min ahead of this machine", checked.line("meter clock"))
-    assert "timedatectl" in checked.advice("meter clock")
+    assert checked.crosses == ([] if is_followed else ["meter clock"])
+    if is_followed:
+        assert "which follows a time server and is right" in checked.line("meter clock")
+    else:
+        assert "timedatectl" in checked.advice("meter clock")
 
 
 def test_ctrl_c_ends_the_check_within_the_scan(tmp_path: Path, database_url: str) -> None:

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
+import psycopg2
 import pytest
 
+from poller.running import run_once
+from poller.stop import StopSignal
+from poller.time_server import TimeServer
+from poller.wiring import Sensors
 from skstack.echonet.frame import Esv, Frame, Property
 from storage.records import MeterRow, PowerRow
+from tests.lab.check import at_home, simulated
 from tests.lab.home import MINUTE, NOON, Home
 
 SECOND, HOUR, DAY = timedelta(seconds=1), timedelta(hours=1), timedelta(days=1)
@@ -46,11 +55,11 @@ def each_is_true(home: Home, *, within: timedelta = TO_HALF_A_MINUTE) -> None:
     assert stored(home) == sorted(written)
 
 
-def show(ahead: timedelta) -> object:
+def show(ahead: timedelta) -> Callable[[Frame, Frame | None], Frame | None]:
     """Let the meter's clock be *ahead*. Source: ECHONET Device Objects, super class, EPC 97 and 98."""
 
     def change(request: Frame, answer: Frame | None) -> Frame | None:
-        if answer is None or 0x97 not in {each.epc for each in request.properties}:
+        if answer is None or not _asks_for_the_time(request):
             return answer
         told = answer.edt_by_epc()
         date, time = told[0x98], told[0x97]
@@ -71,7 +80,7 @@ def test_no_meter_keeps_anything_from_a_machine_that_follows_a_server(
     database_url: str, ahead: timedelta, caplog: pytest.LogCaptureFixture
 ) -> None:
     home = Home(database_url, days_before=2)
-    home.tamper(show(ahead))  # type: ignore[arg-type]  # an object by name
+    home.tamper(show(ahead))
     home.run_until(NOON + 10 * MINUTE)
     home.module.emit_event(0x26, home.clock.time_s)  # a second session
     home.run_until(NOON + 30 * MINUTE)
@@ -114,8 +123,12 @@ def test_an_hour_ahead_beside_a_meter_without_a_clock_loses_no_row_when_the_serv
     assert {NOON + number * MINUTE for number in range(80, 90)} < set(written)
 
 
+def _asks_for_the_time(request: Frame) -> bool:
+    return 0x97 in {each.epc for each in request.properties}
+
+
 def _without_clock(request: Frame, answer: Frame | None) -> Frame | None:
-    if answer is None or 0x97 not in {each.epc for each in request.properties}:
+    if answer is None or not _asks_for_the_time(request):
         return answer
     return request.answer(Esv.GET_SNA, tuple(Property(each.epc, b"") for each in request.properties))
 
@@ -178,7 +191,7 @@ def test_a_meter_that_does_not_tell_its_time_delays_the_rows_by_a_quarter_of_an_
     database_url: str,
 ) -> None:
     home = Home(database_url, days_before=2, is_synchronised=False)
-    home.tamper(lambda request, answer: None if 0x97 in {each.epc for each in request.properties} else answer)
+    home.tamper(lambda request, answer: None if _asks_for_the_time(request) else answer)
     home.run_until(NOON + 14 * MINUTE)
     assert stored(home) == []
     home.run_until(NOON + 20 * MINUTE)
@@ -189,9 +202,7 @@ def test_a_meter_that_does_not_tell_its_time_delays_the_rows_by_a_quarter_of_an_
 def test_a_late_answer_about_the_time_dates_all_that_waited(database_url: str) -> None:
     home = Home(database_url, days_before=2, machine_ahead=9 * HOUR, is_synchronised=False)
     is_mute = [True]
-    home.tamper(
-        lambda request, answer: None if is_mute[0] and 0x97 in {each.epc for each in request.properties} else answer
-    )
+    home.tamper(lambda request, answer: None if is_mute[0] and _asks_for_the_time(request) else answer)
     home.run_until(NOON + 90 * SECOND)
     assert stored(home) == []
     is_mute[0] = False
@@ -224,7 +235,42 @@ def test_radio_events_before_the_time_was_known_are_dated_rightly(database_url: 
 
 def test_the_end_stores_what_waits(database_url: str) -> None:
     home = Home(database_url, days_before=2, is_synchronised=False)
-    home.tamper(lambda request, answer: None if 0x97 in {each.epc for each in request.properties} else answer)
+    home.tamper(lambda request, answer: None if _asks_for_the_time(request) else answer)
     home.run_until(NOON + 5 * MINUTE)
     home.poller.close()
     assert stored(home) == minutes(5)
+
+
+# --- a single round, for cron
+
+
+def test_a_single_round_that_was_not_told_the_time_asks_for_it_before_the_row_is_kept(database_url: str) -> None:
+    home = Home(database_url, days_before=2, machine_ahead=9 * HOUR, is_synchronised=False)
+    is_mute = [True]
+    home.tamper(lambda request, answer: None if is_mute[0] and _asks_for_the_time(request) else answer)
+    home.connect()
+    home.poller.take_round(home.time.now().replace(microsecond=0))
+    assert stored(home) == []
+    is_mute[0] = False
+    home.duties.read_clock(home.soon)
+    home.poller.close()
+    each_is_true(home)
+    home.duties.conclude()
+    ((since,),) = home.execute("select since from meter")
+    assert abs(since - home.true_now()) <= TO_HALF_A_MINUTE
+
+
+@pytest.mark.parametrize("is_synchronised", [False, True])
+def test_a_single_round_beside_a_meter_three_hours_ahead(
+    tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch, is_synchronised: bool
+) -> None:
+    """On a real clock: whoever follows a time server is right, everybody else takes the meter's time."""
+    monkeypatch.setattr(TimeServer, "is_followed", lambda _self: is_synchronised)
+    settings = at_home(tmp_path, database_url)
+    with simulated(tmp_path / "tty", ahead_s=3 * 3600.0):
+        assert run_once(settings, Sensors(temperature=False, co2=False, bme280=False), stop=StopSignal()) == 0
+    with closing(psycopg2.connect(database_url)) as connection, connection.cursor() as cursor:
+        cursor.execute("select measured_at - now() from power")
+        ((ahead,),) = cursor.fetchall()
+    expected = timedelta(0) if is_synchronised else 3 * HOUR
+    assert abs(ahead - expected) <= TO_HALF_A_MINUTE + MINUTE  # a test machine may be busy

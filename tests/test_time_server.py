@@ -113,12 +113,6 @@ def test_a_machine_without_timedatectl_is_none_that_follows(tmp_path: Path, monk
     assert not timedated_says_so()
 
 
-def test_this_kernel_tells_its_largest_error() -> None:
-    error_us = kernel_max_error_us()
-    assert error_us is not None
-    assert 0 <= error_us <= time_server.UNSYNCHRONISED_US
-
-
 # --- under the seccomp filter that systemd would apply
 
 _UNDER_FILTER = """
@@ -175,8 +169,11 @@ def asked_under(calls: set[str], mark: Path, *, errno: int = 1) -> tuple[int | N
 @needs_seccomp
 def test_the_kernel_can_be_asked_under_the_filter_of_the_unit(tmp_path: Path) -> None:
     """Source: systemd issue 26413: ProtectClock= refuses adjtimex also to those who only read."""
+    if kernel_max_error_us() is None:
+        pytest.skip("the kernel refuses already here, as some containers do")
     error_us, _ = asked_under(allowed_calls(UNIT.read_text(encoding="utf-8")), tmp_path / "mark")
     assert error_us is not None
+    assert 0 <= error_us <= time_server.UNSYNCHRONISED_US
 
 
 @needs_seccomp
