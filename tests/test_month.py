@@ -12,6 +12,7 @@ import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, find, given, settings
@@ -112,6 +113,27 @@ def test_from_every_kind_of_fault_the_link_comes_back(kind: str, severity: float
 @given(fault_lists(6.0), st.integers(1, 30))
 def test_from_any_faults_the_link_comes_back(faults: list[Fault], seed: int) -> None:
     assert problems(faults, seed=seed) == []
+
+
+@pytest.mark.parametrize(("interval_s", "hours"), [(1, 2.0), (10, 6.0), (3600, 96.0)])
+def test_at_any_interval_the_link_comes_back(interval_s: int, hours: float) -> None:
+    faults = [Fault(1800.0, "lost replies", 100.0, 4), Fault(2700.0, "EVENT 26", 100.0), Fault(3590.0, "late OK", 60.0)]
+    home = run(1, faults, days=hours / 24, interval_s=interval_s)
+    assert home.checker.problems == []
+    assert len(home.checker.readings) > 0.9 * hours * 3600 / max(interval_s, 2)  # an answer takes over a second
+
+
+@pytest.mark.parametrize("options", [{"lacks": frozenset({0xE1})}, {"unit_code": 0x05}, {"coefficient": 0}])
+def test_without_a_unit_the_power_is_read_and_the_registers_are_null(options: dict[str, Any]) -> None:
+    home = run(1, [Fault(1800.0, "lost replies", 100.0, 2)], days=0.1, **options)
+    assert home.checker.problems == []
+    assert len(home.checker.readings) == 143  # of 144 minutes; the link comes up during the first
+
+
+@pytest.mark.parametrize("amount", [1, 2, 3, 4])
+def test_another_meter_is_read_in_its_own_unit_wherever_its_pan_is(amount: int) -> None:
+    faults = [Fault(1800.0, "another meter", 300.0, amount), Fault(7200.0, "another meter", 300.0, amount)]
+    assert problems(faults, hours=4.0) == []
 
 
 # --- the checks have teeth

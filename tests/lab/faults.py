@@ -7,11 +7,12 @@ that one can say of any moment whether the link ought to be healthy.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from skstack.echonet.frame import CONTROLLER, METER, Esv, Frame, Property
 from skstack.simulator import Datagram, link_local
+from tests.lab import meter_faults
 from tests.lab.radio import Radio
 
 HOUR_S = 3600.0
@@ -35,7 +36,7 @@ class Fault:
         return self.at_s + self.lasts_s
 
     def __call__(self, radio: Radio) -> None:
-        KINDS[self.kind].begin(radio, self)
+        ALL_KINDS[self.kind].begin(radio, self)
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,7 @@ class End:
             radio.wire.losses.clear()
             radio.wire.wake_ups = 0
             radio.cut_writes = 0
+            radio.line.other = None
 
 
 Action = Callable[[Radio, Fault], object]
@@ -63,11 +65,15 @@ Action = Callable[[Radio, Fault], object]
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of fault: how it begins, how long it may last, and the most of its amount."""
+    """A kind of fault: how it begins, how long it may last, and the most of its amount.
+
+    For *settles_s* after its end a row may still lack values, while it is found out again what the meter has.
+    """
 
     begin: Action
     lasts_s: tuple[float, float] = (60.0, 300.0)
     most: int = 3
+    settles_s: float = 600.0
 
 
 def happenings(faults: Sequence[Fault]) -> list[Fault | End]:
@@ -90,10 +96,11 @@ def busy_spans(faults: Sequence[Fault]) -> list[tuple[float, float]]:
     return spans
 
 
-def schedule(seed: int, *, days: float, count: int) -> list[Fault]:
-    """Return *count* faults spread over *days*, each kind as often as the others, and quiet at both ends."""
+def schedule(seed: int, *, days: float, count: int, kinds: Collection[str] | None = None) -> list[Fault]:
+    """Return *count* faults of *kinds* over *days*, each kind as often as the others, and quiet at both ends."""
     rng = random.Random(f"faults/{seed}")
-    names = [name for _ in range(-(-count // len(KINDS))) for name in KINDS]
+    wanted = KINDS if kinds is None else kinds
+    names = [name for _ in range(-(-count // len(wanted))) for name in wanted]
     rng.shuffle(names)
     return sorted(
         make_fault(name, rng.uniform(0.25 * HOUR_S, (days * 24 - 5) * HOUR_S), rng.random(), rng.random())
@@ -103,8 +110,8 @@ def schedule(seed: int, *, days: float, count: int) -> list[Fault]:
 
 def make_fault(kind: str, at_s: float, length: float, severity: float) -> Fault:
     """Return a fault of *kind* at *at_s*; *length* and *severity*, 0 to 1, choose within what the kind allows."""
-    shortest_s, longest_s = KINDS[kind].lasts_s
-    amount = 1 + min(int(severity * KINDS[kind].most), KINDS[kind].most - 1)
+    shortest_s, longest_s = ALL_KINDS[kind].lasts_s
+    amount = 1 + min(int(severity * ALL_KINDS[kind].most), ALL_KINDS[kind].most - 1)
     return Fault(round(at_s, 1), kind, round(shortest_s + length**3 * (longest_s - shortest_s), 1), amount)
 
 
@@ -209,6 +216,8 @@ def _answer(tid: int, *epcs: int) -> bytes:
     return Frame(tid, METER, CONTROLLER, Esv.GET_RES, told).to_bytes()
 
 
+_REFUSALS_LAPSE_S = HOUR_S + 600.0
+
 KINDS: dict[str, Kind] = {
     # the meter
     "lost replies": Kind(lambda radio, fault: radio.module.faults.lose_replies(fault.amount), most=4),
@@ -254,5 +263,62 @@ KINDS: dict[str, Kind] = {
     "module hangs": Kind(lambda radio, fault: radio.module.hang(radio.time_s + fault.lasts_s), (2.0, 0.5 * HOUR_S)),
     "module restarts": Kind(lambda radio, _fault: radio.module.restart(radio.time_s)),
     "port disappears": Kind(lambda radio, fault: radio.unplug(fault.ends_s), (1.0, 2 * HOUR_S)),
+    # meters as people report them
+    "a register too high once": Kind(meter_faults.too_high_once),
+    "a register too low once": Kind(meter_faults.too_low_once),
+    "a wrong digit once": Kind(meter_faults.wrong_digit_once),
+    "a register twice": Kind(meter_faults.register_twice),
+    "another meter": Kind(meter_faults.exchange, most=4, settles_s=1800.0),
+    # bad places
+    "deaf scans": Kind(meter_faults.deaf_scans, (60.0, 2 * HOUR_S)),
+    "half-deaf scans": Kind(meter_faults.half_deaf_scans, (60.0, HOUR_S)),
+    "sessions forgotten": Kind(meter_faults.forget_sessions, (600.0, 3 * HOUR_S)),
+    # modules, and what may be there instead
+    "EVENT 24, then 25": Kind(meter_faults.connects_after_all),
+    "EVENT 25 over and over": Kind(meter_faults.connected_over_and_over),
+    "slow commands": Kind(meter_faults.slow_commands),
+    "late OK": Kind(meter_faults.late_ok),
+    "EVENT 32, then unplugged": Kind(meter_faults.limited_and_unplugged, (60.0, HOUR_S)),
+    "line that drips": Kind(meter_faults.drips),
+    "line that floods": Kind(meter_faults.floods, (5.0, 20.0)),
+    "line that is deaf": Kind(meter_faults.deaf_device),
+    "line that is not read": Kind(meter_faults.never_reads),
 }
 """Every kind of fault by its name; docs/faults.md lists the same names."""
+
+ODD_ANSWER_KINDS: dict[str, Kind] = {
+    "answers shortened": Kind(meter_faults.shortened, (60.0, 2 * HOUR_S), most=5),
+    "everything refused without a list": Kind(meter_faults.refused_bare, (65.0, HOUR_S), settles_s=_REFUSALS_LAPSE_S),
+    "one property never answered": Kind(
+        meter_faults.one_never_answered, (60.0, 2 * HOUR_S), settles_s=_REFUSALS_LAPSE_S
+    ),
+    "several never answered": Kind(meter_faults.several_never_answered, (60.0, 2 * HOUR_S), settles_s=1200.0),
+    "slow answers": Kind(meter_faults.slow, (60.0, HOUR_S)),
+    "answers slower than a minute": Kind(meter_faults.slower_than_a_minute, (300.0, HOUR_S)),
+    "answers slow by chance": Kind(meter_faults.slow_by_chance, (60.0, HOUR_S)),
+    "a meter that begins anew": Kind(meter_faults.begins_anew, (300.0, HOUR_S), settles_s=1200.0),
+    "everything refused": Kind(meter_faults.refused, (65.0, HOUR_S), settles_s=_REFUSALS_LAPSE_S),
+    "power refused": Kind(meter_faults.power_refused, (60.0, HOUR_S), settles_s=_REFUSALS_LAPSE_S),
+    "one property refused": Kind(meter_faults.one_refused, (60.0, 2 * HOUR_S), settles_s=_REFUSALS_LAPSE_S),
+    "answers lost by chance": Kind(meter_faults.lost_by_chance, (300.0, 3 * HOUR_S), most=2, settles_s=1200.0),
+}
+"""Answers that are short, refused, late or lost for long. A schedule holds them only where it is asked for them."""
+
+ALL_KINDS = KINDS | ODD_ANSWER_KINDS
+
+READS_WHILE: dict[str, float] = {
+    "answers shortened": 0.9,
+    "power refused": 0.9,
+    "one property refused": 0.9,
+    "one property never answered": 0.9,
+    "several never answered": 0.9,
+    "slow answers": 0.9,
+    "answers slower than a minute": 0.3,
+    "answers slow by chance": 0.8,
+    "a meter that begins anew": 0.5,
+    "answers lost by chance": 0.4,
+    "deaf scans": 0.9,
+    "half-deaf scans": 0.9,
+    "sessions forgotten": 0.6,
+}
+"""The share of the polls that give a row while such a fault lasts alone, once its first twenty polls are over."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from skstack.errors import PortLostError
-from skstack.simulator import SimulatedModule, SimulatedPort, VirtualClock
+from skstack.simulator import Device, SimulatedModule, SimulatedPort, VirtualClock
 
 _HELD_S = 1.3  # the longest gap within a line that was seen
 _NEVER_SPOILED = (b"EVENT 29", b"EVENT 32")  # what the host never hears of, it cannot obey
@@ -27,6 +27,17 @@ class Happening(Protocol):
 
     def __call__(self, radio: Radio) -> None:
         """Let it happen."""
+
+
+@dataclass(frozen=True)
+class Later:
+    """Something that follows from what has happened."""
+
+    at_s: float
+    action: Callable[[], object]
+
+    def __call__(self, radio: Radio) -> None:
+        self.action()
 
 
 @dataclass(slots=True)
@@ -106,6 +117,30 @@ _SPOIL: dict[str, Callable[[Wire, bytes, float], list[tuple[float, bytes]]]] = {
 }
 
 
+class Line:
+    """What is at the end of the serial line: the module, or for a while *other*; what one says meanwhile is lost."""
+
+    def __init__(self, module: SimulatedModule) -> None:
+        self.module = module
+        self.other: Device | None = None
+
+    @property
+    def reads(self) -> bool:
+        return self.other is None or self.other.reads
+
+    def receive(self, data: bytes, at: float) -> None:
+        (self.other or self.module).receive(data, at)
+
+    def take_output(self, at: float) -> bytes:
+        said = self.module.take_output(at)
+        return said if self.other is None else self.other.take_output(at)
+
+    def next_output_at(self) -> float | None:
+        devices: list[Device] = [self.module] if self.other is None else [self.module, self.other]
+        times = [at for each in devices if (at := each.next_output_at()) is not None]
+        return min(times, default=None)
+
+
 class Radio:
     """The stick with its module, plugged in or not, and everything that is going to happen to it."""
 
@@ -113,6 +148,7 @@ class Radio:
         self, module: SimulatedModule, clock: VirtualClock, rng: random.Random, *, is_binary: bool = False
     ) -> None:
         self.module = module
+        self.line = Line(module)
         self.clock = clock
         self.rng = rng
         self.wire = Wire(rng, is_binary=is_binary)
@@ -126,6 +162,10 @@ class Radio:
     def plan(self, happenings: Sequence[Happening]) -> None:
         """Let these happen, each at its time."""
         self._agenda = deque(sorted(happenings, key=lambda happening: happening.at_s))
+
+    def then(self, after_s: float, action: Callable[[], object]) -> None:
+        """Let *action* happen *after_s* from now, too."""
+        self.plan([*self._agenda, Later(self.clock.monotonic() + after_s, action)])
 
     @property
     def next_at(self) -> float:
@@ -178,7 +218,7 @@ class FaultyPort:
 
     def __init__(self, radio: Radio) -> None:
         self._radio = radio
-        self._port = SimulatedPort(radio.module, radio.clock)
+        self._port = SimulatedPort(radio.line, radio.clock)
         self._unplugged_before = radio.unplugged
         self._arriving: deque[tuple[float, bytes]] = deque()
 

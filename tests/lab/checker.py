@@ -1,0 +1,193 @@
+"""A store that looks at every row it is given: was it measured like that, and was it there when it ought to be."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Protocol
+
+from skstack.simulator import Registers, SimulatedModule, VirtualClock
+from storage.records import EnergyRow, PowerRow, Round
+from tests.lab.faults import ALL_KINDS, Fault, busy_spans
+
+RECOVERY_S = 600.0  # from the end of the last fault to the next reading
+_ANSWER_S = 3.0  # a poll that began so shortly before a fault may suffer from it
+_LATEST_S = 200.0  # how old a value may be that comes late: three timeouts of a minute, and a little
+_GRID_S = 10  # at shorter intervals not every tick can have its answer
+_LEARNS_IN = 20  # so many polls it may take to find out what a meter does
+_FEWEST_POLLS = 20  # that say anything about a share
+_SLIPS = frozenset({"a register too high once", "a register too low once"})
+_SLIP_COUNTS = 9
+_COUNT_KWH = {0x01: Decimal("0.1"), 0x02: Decimal("0.01")}
+
+
+@dataclass(frozen=True)
+class Era:
+    """The time from *since* (Unix seconds) on in which one meter served; *count_kwh*: None where it tells no unit."""
+
+    since: float
+    registers: Registers
+    count_kwh: Decimal | None
+
+    def kwh(self, at: float) -> tuple[Decimal, Decimal]:
+        """Return import and export at *at*, in counts of a kilowatt hour's part."""
+        imported, exported = self.registers.counts(at)
+        assert self.count_kwh is not None
+        return imported * self.count_kwh, exported * self.count_kwh
+
+
+class Checked(Protocol):
+    """A home that can be looked at, once it is there."""
+
+    @property
+    def module(self) -> SimulatedModule: ...
+
+    @property
+    def clock(self) -> VirtualClock: ...
+
+
+class Checker:
+    """Looks at every row as it comes, and keeps only what the next one is compared with. Times are Unix seconds."""
+
+    def __init__(
+        self,
+        home: Checked,
+        faults: Sequence[Fault],
+        *,
+        start: datetime,
+        interval_s: int = 60,
+        reads_while: Mapping[str, float] | None = None,
+    ) -> None:
+        """Watch *home* from *start* on, while *faults* happen; *reads_while*: see faults.READS_WHILE."""
+        self._home = home
+        self._interval_s = interval_s
+        self._reads_while = reads_while or {}
+        self._start = start.timestamp()
+        self._faults = sorted(faults)
+        self._spans = busy_spans(faults)
+        self._eras: list[Era] = []
+        self._last_power: PowerRow | None = None
+        self.readings: list[float] = []  # seconds since the start
+        self.half_hours = 0
+        self.problems: list[str] = []
+
+    # --- each row
+
+    def write(self, rounds: Round, /) -> None:
+        self._follow_exchanges()
+        for row in rounds.rows:
+            if isinstance(row, PowerRow):
+                self._check_power(row)
+            elif isinstance(row, EnergyRow):
+                self._check_energy(row)
+        del self._home.module.sends[:-1]  # a month of them would fill the memory that is watched
+
+    def _follow_exchanges(self) -> None:
+        meter = self._home.module.meter
+        if not self._eras or self._eras[-1].registers is not meter.registers:
+            options = meter.options
+            told = 0xE1 not in options.lacks and options.coefficient != 0
+            count_kwh = _COUNT_KWH.get(options.unit_code) if told else None
+            self._eras.append(Era(meter.installed_at, meter.registers, count_kwh))
+
+    def _check_power(self, row: PowerRow) -> None:
+        if self._last_power is not None and row.measured_at <= self._last_power.measured_at:
+            self.problems.append(f"{row.measured_at} came after {self._last_power.measured_at}")
+        self._last_power = row
+        stamped, now = row.measured_at.timestamp(), self._home.clock.time_s
+        self.readings.append(stamped - self._start)
+        may_lack = self._touched(ALL_KINDS, stamped - self._start)
+        # A value is measured after the request, so at the tick or later, and before it is stored: now. One that came
+        # late bears the time of its arrival.
+        on_time = stamped % self._interval_s == 0
+        begin = stamped if on_time else stamped - _LATEST_S if may_lack else stamped // 60 * 60
+        minutes = [max(begin, minute) for minute in range(int(begin) // 60 * 60, int(now) + 1, 60)]
+        if not any(self._agrees(row, at, min(at // 60 * 60 + 60, now), may_lack) for at in minutes):
+            self.problems.append(f"wrong at {row.measured_at}: {row}")
+
+    def _agrees(self, row: PowerRow, begin: float, end: float, may_lack: bool) -> bool:
+        """Tell whether *row* is what the meter measures at some time from *begin* to *end*, within one minute."""
+        household = self._home.module.meter.household
+        r_phase, t_phase = household.currents_da(begin)
+        measured = [
+            (row.power_w, household.power_w(begin)),
+            (row.current_r_a, Decimal(r_phase) / 10),
+            (row.current_t_a, Decimal(t_phase) / 10),
+        ]
+        if not all(told == true or (told is None and may_lack) for told, true in measured):
+            return False
+        eras = [era for era, ended in self._served() if era.since <= end and begin < ended]
+        return any(self._registers_agree(row, era, begin, end, may_lack) for era in eras)
+
+    def _served(self) -> list[tuple[Era, float]]:
+        """Return each era with its end."""
+        ends = [era.since for era in self._eras[1:]] + [float("inf")]
+        return list(zip(self._eras, ends, strict=True))
+
+    def _registers_agree(self, row: PowerRow, era: Era, begin: float, end: float, may_lack: bool) -> bool:
+        if era.count_kwh is None:
+            return (row.import_kwh, row.export_kwh) == (None, None)
+        slip_kwh = _SLIP_COUNTS * era.count_kwh if self._touched(_SLIPS, begin - self._start) else Decimal(0)
+        told = zip((row.import_kwh, row.export_kwh), era.kwh(max(begin, era.since)), era.kwh(end), strict=True)
+        return all(may_lack if kwh is None else low - slip_kwh <= kwh <= high + slip_kwh for kwh, low, high in told)
+
+    def _check_energy(self, row: EnergyRow) -> None:
+        self.half_hours += 1
+        at = row.registered_at.timestamp()
+        true = [era.kwh(at) for era, ended in self._served() if era.count_kwh and era.since <= at < ended]
+        told = (row.import_kwh, row.export_kwh)
+        if told in true:
+            return
+        # A meter that was not there yet has no register, or 0.
+        may_lack = self._touched(ALL_KINDS, at - self._start)
+        if not may_lack or any(told):
+            self.problems.append(f"wrong registers at {row.registered_at}: {row}")
+
+    def _touched(self, kinds: Collection[str], at_s: float) -> bool:
+        """Tell whether a fault of *kinds* may still have an effect on what is stored for *at_s*."""
+        settled_s = 11.0 * self._interval_s  # every tenth poll tries what was given up
+        return any(
+            fault.at_s - max(_ANSWER_S, self._interval_s) <= at_s
+            and at_s <= fault.ends_s + max(ALL_KINDS[fault.kind].settles_s, settled_s)
+            for fault in self._faults
+            if fault.kind in kinds
+        )
+
+    # --- all of them
+
+    def check_recovery(self, end_s: float) -> None:
+        """See that the link came back after every time of faults, and was healthy from then on to the next."""
+        recovery_s = RECOVERY_S + (self._interval_s if self._interval_s > 60 else 0)
+        self._check_reads_while()
+        nexts = [begin for begin, _ in self._spans[1:]] + [end_s]
+        for (_, ended_s), next_s in zip(self._spans, nexts, strict=False):
+            back_s = next((at for at in self.readings if at > ended_s), end_s)
+            if back_s - ended_s > recovery_s and next_s - ended_s > recovery_s + _ANSWER_S:
+                self.problems.append(
+                    f"no reading for {back_s - ended_s:.0f} s after the faults that ended at {ended_s}"
+                )
+                continue
+            self._check_healthy(back_s, next_s - _ANSWER_S)
+
+    def _check_reads_while(self) -> None:
+        """See that while a fault lasted alone as many polls gave a row as its kind allows, but for the first ones."""
+        spans = set(self._spans)
+        for fault in self._faults:
+            share = self._reads_while.get(fault.kind)
+            from_s, polls = fault.at_s + _LEARNS_IN * self._interval_s, 0
+            if share is not None and (fault.at_s, fault.ends_s) in spans:
+                polls = int((fault.ends_s - from_s) // self._interval_s)
+            if share is None or polls < _FEWEST_POLLS:
+                continue
+            read = sum(from_s <= at < fault.ends_s for at in self.readings)
+            if read < share * polls:
+                self.problems.append(f"{read} of {polls} polls gave a row while {fault}")
+
+    def _check_healthy(self, from_s: float, to_s: float) -> None:
+        """See that no tick between the two was missed."""
+        grid_s = max(self._interval_s, _GRID_S)
+        read = {at // grid_s for at in self.readings if from_s <= at <= to_s}
+        missed = [tick for tick in range(int(from_s // grid_s), int(to_s // grid_s)) if tick not in read]
+        self.problems += [f"no reading at {tick * grid_s} s, while the link was healthy" for tick in missed]

@@ -1,0 +1,77 @@
+"""The store that looks at every row of a simulated month lets the right ones pass and notices the others."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+import pytest
+
+from skstack.simulator import Household, MeterOptions, SimulatedMeter, SimulatedModule, VirtualClock
+from storage.records import PowerRow, Round
+from tests.lab.checker import Checker
+from tests.lab.faults import Fault
+
+START_AT = datetime(2026, 5, 31, 15, tzinfo=UTC)
+A_MINUTE_LATER = START_AT + timedelta(minutes=1)
+
+
+class Checked:
+    """A home that was never polled: 600 W since a day, 14.4 kWh and 0.01 kWh a minute."""
+
+    def __init__(self) -> None:
+        self.clock = VirtualClock(START_AT)
+        household = Household(lambda _day: [600] * 1440, since=START_AT.timestamp() - 86_400)
+        self.module = SimulatedModule(SimulatedMeter(household, MeterOptions(start_import_kwh=0, start_export_kwh=0)))
+
+
+def found_in(row: PowerRow, faults: list[Fault], *, exchange: bool = False) -> list[str]:
+    """Return what the checker finds wrong with *row*, stored two seconds after its tick."""
+    home = Checked()
+    checker = Checker(home, faults, start=START_AT)
+    checker.write(Round(()))
+    if exchange:
+        home.module.meter.exchange(START_AT.timestamp() + 30, unit_code=0x02)
+    home.clock.sleep(62.0)
+    checker.write(Round((row,)))
+    return checker.problems
+
+
+RIGHT = PowerRow(A_MINUTE_LATER, 600, Decimal("3.6"), Decimal("2.4"), Decimal("14.4"), Decimal(0))
+
+
+def test_the_checker_lets_pass_what_is_right() -> None:
+    assert found_in(RIGHT, []) == []
+    assert found_in(replace(RIGHT, import_kwh=None), [Fault(0.0, "one property refused", 60.0)]) == []
+    assert found_in(replace(RIGHT, import_kwh=Decimal("15.3")), [Fault(0.0, "a register too high once", 60.0)]) == []
+    assert (
+        found_in(replace(RIGHT, import_kwh=Decimal("0.00")), [Fault(30.0, "another meter", 60.0)], exchange=True) == []
+    )
+
+
+@pytest.mark.parametrize(
+    ("row", "faults", "exchange"),
+    [
+        (replace(RIGHT, power_w=601), [], False),
+        (replace(RIGHT, current_t_a=Decimal("2.5")), [Fault(0.0, "one property refused", 60.0)], False),
+        (replace(RIGHT, import_kwh=None), [], False),
+        (replace(RIGHT, power_w=None), [], False),
+        (replace(RIGHT, import_kwh=Decimal("15.3")), [], False),
+        (replace(RIGHT, import_kwh=Decimal("15.4")), [Fault(0.0, "a register too high once", 60.0)], False),
+        (replace(RIGHT, export_kwh=Decimal("144.0")), [Fault(30.0, "another meter", 60.0)], True),
+        (RIGHT, [Fault(30.0, "another meter", 60.0)], True),
+    ],
+)
+def test_the_checker_notices_what_is_wrong(row: PowerRow, faults: list[Fault], exchange: bool) -> None:
+    [problem] = found_in(row, faults, exchange=exchange)
+    assert problem.startswith("wrong at")
+
+
+def test_the_checker_notices_polls_without_a_row_while_a_fault_lasts() -> None:
+    fault = Fault(600.0, "answers shortened", 6000.0)
+    home = Checked()
+    checker = Checker(home, [fault], start=START_AT, reads_while={"answers shortened": 0.9})
+    checker.readings = [60.0 * minute for minute in range(1, 300) if minute % 2]
+    checker.check_recovery(18_000.0)
+    assert checker.problems[0].startswith("40 of 80 polls gave a row while")
