@@ -267,7 +267,6 @@ KINDS: dict[str, Kind] = {
     "a register too high once": Kind(meter_faults.too_high_once),
     "a register too low once": Kind(meter_faults.too_low_once),
     "a wrong digit once": Kind(meter_faults.wrong_digit_once),
-    "a register twice": Kind(meter_faults.register_twice),
     "another meter": Kind(meter_faults.exchange, most=4, settles_s=1800.0),
     # bad places
     "deaf scans": Kind(meter_faults.deaf_scans, (60.0, 2 * HOUR_S)),
@@ -286,7 +285,8 @@ KINDS: dict[str, Kind] = {
 }
 """Every kind of fault by its name; docs/faults.md lists the same names."""
 
-ODD_ANSWER_KINDS: dict[str, Kind] = {
+ODD_FRAME_KINDS: dict[str, Kind] = {
+    "a register twice": Kind(meter_faults.register_twice),
     "answers shortened": Kind(meter_faults.shortened, (60.0, 2 * HOUR_S), most=5),
     "everything refused without a list": Kind(meter_faults.refused_bare, (65.0, HOUR_S), settles_s=_REFUSALS_LAPSE_S),
     "one property never answered": Kind(
@@ -302,9 +302,9 @@ ODD_ANSWER_KINDS: dict[str, Kind] = {
     "one property refused": Kind(meter_faults.one_refused, (60.0, 2 * HOUR_S), settles_s=_REFUSALS_LAPSE_S),
     "answers lost by chance": Kind(meter_faults.lost_by_chance, (300.0, 3 * HOUR_S), most=2, settles_s=1200.0),
 }
-"""Answers that are short, refused, late or lost for long. A schedule holds them only where it is asked for them."""
+"""Frames that are odd, short, refused, late or lost for long. A schedule holds them only where it is asked for them."""
 
-ALL_KINDS = KINDS | ODD_ANSWER_KINDS
+ALL_KINDS = KINDS | ODD_FRAME_KINDS
 
 READS_WHILE: dict[str, float] = {
     "answers shortened": 0.9,
