@@ -1,6 +1,6 @@
 -- The record of power-consumption. PostgreSQL 13 or newer.
 --
---     psql -1 -v ON_ERROR_STOP=1 -f init.sql 'postgresql://user@host/database'
+--     psql -q -1 -v ON_ERROR_STOP=1 -f init.sql 'postgresql://user@host/database'
 --
 -- Safe to run again at any time, and after every upgrade of the program: nothing is ever dropped or emptied.
 -- Run it as the owner of the tables. A later change of the schema is added to this file as a statement that only

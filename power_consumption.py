@@ -9,10 +9,9 @@ import argparse
 import sys
 from gettext import gettext as _
 
+import script
 from commandline import translation
 from commandline.version import VERSION
-
-_ROOMS = ("charts", "commandline", "poller", "sensors", "settings", "skstack", "storage")
 
 TYPE_CHECKING = False  # as in typing, which takes longer to import than argparse
 if TYPE_CHECKING:
@@ -51,40 +50,30 @@ def make_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the poller with the arguments *argv*; return the exit code."""
+    extras = "poller,graph,embedded" if "--demo" in (sys.argv if argv is None else argv) else "poller"
+    return script.run("power_consumption.py", lambda: _main(argv), extras=extras)
+
+
+def _main(argv: Sequence[str] | None) -> int:
     translation.install()
-    parser = make_parser()
-    arguments = parser.parse_args(argv)
+    arguments = make_parser().parse_args(argv)
     from poller import logs  # here and below: after the arguments, so that -h does not wait for it
 
     logs.configure(verbose=arguments.verbose)
-    try:
-        if arguments.demo:
-            return _demo()
-        return _upgrade(arguments.config) if arguments.upgrade_database else _run(arguments)
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.split(".")[0] in _ROOMS:
-            raise  # not a library that is missing, but a part of ours
-        extra = "poller,graph,embedded" if arguments.demo else "poller"
-        print(f"{parser.prog}: {error.name} is missing: run pip install '.[{extra}]'", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print(f"{parser.prog}: interrupted", file=sys.stderr)
-        return 1
+    if arguments.demo:
+        return _demo()
+    return _upgrade(arguments.config) if arguments.upgrade_database else _run(arguments)
 
 
 def _demo() -> int:
-    import signal
-
     import power_graph
     import temp_graph
     from poller.demo import run_demo
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: nothing of the demo stays behind
     return run_demo({"power": power_graph.picture, "temp": temp_graph.picture})
 
 
 def _upgrade(config: str | None) -> int:
-    import signal
     from pathlib import Path
 
     from poller.wiring import StartError, only_poller
@@ -93,7 +82,6 @@ def _upgrade(config: str | None) -> int:
     from storage.errors import EmbeddedServerError
     from storage.upgrade import upgrade
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: no server stays behind
     try:
         settings = load_for_graphs(Path(config) if config is not None else None)
         if settings.database.url is not None:

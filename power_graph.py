@@ -6,6 +6,7 @@ from __future__ import annotations
 import sys
 from gettext import gettext as _
 
+import script
 from charts import arguments
 from commandline import translation
 
@@ -34,6 +35,10 @@ def picture(connection: Connection, site: int, request: Request) -> Figure | Non
 
 def main(argv: Sequence[str] | None = None, *, now: datetime | None = None) -> int:
     """Write the picture, print its path and return the exit code; *now* (aware) is the clock's unless given."""
+    return script.run("power_graph.py", lambda: _main(argv, now), extras="graph,embedded")
+
+
+def _main(argv: Sequence[str] | None, now: datetime | None) -> int:
     translation.install()
     parser = arguments.parser(
         "power_graph.py",

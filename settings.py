@@ -1,9 +1,9 @@
 """The one reader of power_consumption.ini: every value typed, checked and in a frozen dataclass.
 
-An error is one line that names file, section and key, what was expected and what came; the ID, the password and the
-database URL are never shown. An empty value counts as not given. Comments stand on lines of their own, since a
-password or a URL may hold any printable character. power_consumption.ini-sample documents every key; the file itself
-is read by commandline/ini_file.py.
+All errors are told at once, each in a line that names file, section and key, what was expected and what came; the ID,
+the password and the database URL are never shown. An empty value counts as not given. Comments stand on lines of their
+own, since a password or a URL may hold any printable character. power_consumption.ini-sample documents every key; the
+file itself is read by commandline/ini_file.py.
 
 Importing this module is light: configparser, zoneinfo and platformdirs are imported only when a file is read.
 """
@@ -167,7 +167,7 @@ def load(path: Path | None = None, *, environ: Mapping[str, str] = os.environ) -
     Raises: SettingsError: the file is missing, unreadable or malformed, or a value is wrong.
     """
     file = IniFile(path or DEFAULT_FILE, KEYS, holds_secret=_holds_secret)
-    return Settings(
+    read = Settings(
         database=_database(file.section("database")),
         storage=_storage(file.section("storage")),
         graph=_graph(file.section("graph")),
@@ -177,6 +177,8 @@ def load(path: Path | None = None, *, environ: Mapping[str, str] = os.environ) -
         co2=_co2(file.section("co2")),
         bme280=_bme280(file.section("bme280")),
     )
+    file.conclude()
+    return read
 
 
 def load_for_graphs(path: Path | None = None) -> GraphSettings:
@@ -186,12 +188,14 @@ def load_for_graphs(path: Path | None = None) -> GraphSettings:
     Raises: SettingsError: *path* is missing, the file is unreadable or malformed, or a value is wrong.
     """
     file = IniFile(path or DEFAULT_FILE, KEYS, required=path is not None, holds_secret=_holds_secret)
-    return GraphSettings(
+    read = GraphSettings(
         database=_database(file.section("database")),
         storage=_storage(file.section("storage")),
         graph=_graph(file.section("graph")),
         tariff=_tariff(file.section("tariff")),
     )
+    file.conclude()
+    return read
 
 
 def _holds_secret(texts: Texts) -> bool:
@@ -201,16 +205,17 @@ def _holds_secret(texts: Texts) -> bool:
 
 
 def _route_b(section: Section, environ: Mapping[str, str]) -> RouteB:
-    interval_s = section.whole("interval", "whole seconds", 1, 3600, 60)
+    attempt = section.attempt
+    interval_s = attempt(60, section.whole, "interval", "whole seconds", 1, 3600, 60)
     if interval_s < 10:
         logger.warning("%s: [routeB] interval: %d s is short: a poll alone can take longer", section.path, interval_s)
     return RouteB(
-        device=section.plain("device", "a device", "/dev/ttyUSB0"),
-        id=_route_b_id(section, environ),
-        password=_route_b_password(section, environ),
+        device=attempt("", section.plain, "device", "a device", "/dev/ttyUSB0"),
+        id=attempt("", _route_b_id, section, environ),
+        password=attempt("", _route_b_password, section, environ),
         interval_s=interval_s,
-        timeout_s=section.seconds("timeout", 1, 120, 20.0),
-        history_pause_s=section.seconds("history_pause", 0, 600, 10.0),
+        timeout_s=attempt(20.0, section.seconds, "timeout", 1, 120, 20.0),
+        history_pause_s=attempt(10.0, section.seconds, "history_pause", 0, 600, 10.0),
     )
 
 
@@ -243,56 +248,88 @@ def _route_b_password(section: Section, environ: Mapping[str, str]) -> str:
 
 
 def _database(section: Section) -> Database:
-    url = section.text("url")
+    return Database(url=section.attempt(None, _url, section))
+
+
+def _url(section: Section) -> str | None:
+    url = section.free("url", "")
     if url and not re.match(r"postgres(ql)?://|[a-z_]+\s*=", url):
         raise section.error("url", "postgresql://user@host/database", "something else (not shown)")
-    return Database(url=url or None)
+    return url or None
 
 
 def _storage(section: Section) -> Storage:
+    return Storage(
+        data_dir=section.attempt(Path(), _data_dir, section),
+        site=section.attempt("", _site, section),
+    )
+
+
+def _data_dir(section: Section) -> Path:
     from platformdirs import user_data_path
 
     data_dir = section.directory("data_dir", "") if section.text("data_dir") else user_data_path("power-consumption")
-    site = section.text("site") or "home"
+    # A data directory must not move with the directory a script is started in: it would look like a lost record.
+    return section.path.absolute().parent / data_dir
+
+
+def _site(section: Section) -> str:
+    site = section.free("site", "home")
     if len(site) > 63:
         raise section.error("site", "a name of at most 63 characters", f"{len(site)} characters")
-    # A data directory must not move with the directory a script is started in: it would look like a lost record.
-    return Storage(data_dir=(section.path.absolute().parent / data_dir), site=site)
+    return site
 
 
 def _cpu(section: Section) -> Cpu:
+    return Cpu(zone=section.attempt("", _zone, section))
+
+
+def _zone(section: Section) -> str:
     expected = "the type of a thermal zone such as cpu-thermal, or an absolute path"
     zone = section.plain("zone", expected, "")
     if "/" in zone and not zone.startswith("/"):
         raise section.error("zone", expected, shown(zone))
-    return Cpu(zone=zone)
+    return zone
 
 
 def _co2(section: Section) -> Co2:
     return Co2(
-        device=section.plain("device", "a device", "/dev/serial0"),
-        warm_up_s=section.seconds("warm_up", 0, 3600, 180.0),
+        device=section.attempt("", section.plain, "device", "a device", "/dev/serial0"),
+        warm_up_s=section.attempt(0.0, section.seconds, "warm_up", 0, 3600, 180.0),
     )
 
 
 def _bme280(section: Section) -> Bme280:
+    return Bme280(
+        bus=section.attempt(1, section.whole, "bus", "the number of an I2C bus", 0, 255, 1),
+        address=section.attempt(0x76, _address, section),
+    )
+
+
+def _address(section: Section) -> int:
     addresses = {"": 0x76, "0x76": 0x76, "0x77": 0x77, "118": 0x76, "119": 0x77}
     address = section.text("address").lower()
     if address not in addresses:
         raise section.error("address", "0x76 or 0x77", shown(address))
-    return Bme280(bus=section.whole("bus", "the number of an I2C bus", 0, 255, 1), address=addresses[address])
+    return addresses[address]
 
 
 def _graph(section: Section) -> Graph:
+    from zoneinfo import ZoneInfo
+
+    return Graph(
+        language=section.attempt(None, _language, section),
+        output_dir=section.attempt(Path(), section.directory, "output_dir", "."),
+        timezone=section.attempt(ZoneInfo("UTC"), _timezone, section),
+        contract_a=section.attempt(None, section.decimal, "contract_a", "amperes", 1, 1000),
+    )
+
+
+def _language(section: Section) -> str | None:
     language = section.text("language")
     if language not in ("", "ja", "en"):
         raise section.error("language", "ja or en, or nothing for the locale's", shown(language))
-    return Graph(
-        language=language or None,
-        output_dir=section.directory("output_dir", "."),
-        timezone=_timezone(section),
-        contract_a=section.decimal("contract_a", "amperes", 1, 1000),
-    )
+    return language or None
 
 
 def _timezone(section: Section) -> ZoneInfo:
@@ -308,21 +345,28 @@ def _timezone(section: Section) -> ZoneInfo:
 def _tariff(section: Section) -> Tariff | None:
     from decimal import Decimal
 
-    if not any(section.text(key) for key in KEYS["tariff"]):
+    attempt = section.attempt
+    if not attempt(True, lambda: any(section.text(key) for key in KEYS["tariff"])):
         return None
+    zero = Decimal(0)
+    tiers, time_of_use = attempt(((), ()), _prices, section)
+    return Tariff(
+        base_yen=attempt(zero, section.decimal, "base_yen", "yen a month", 0, 1_000_000) or zero,
+        tiers=tiers,
+        time_of_use=time_of_use,
+        export_yen_per_kwh=attempt(zero, section.decimal, "export_yen", "yen per kWh", 0, 1000),
+        fuel_adjustment_yen_per_kwh=attempt(zero, section.decimal, "fuel_adjustment_yen", "yen per kWh", -1000, 1000)
+        or zero,
+        renewable_levy_yen_per_kwh=attempt(zero, section.decimal, "renewable_levy_yen", "yen per kWh", 0, 1000) or zero,
+        billing_day=attempt(1, section.whole, "billing_day", "a day of the month", 1, 28, 1),
+    )
+
+
+def _prices(section: Section) -> tuple[tuple[Tier, ...], tuple[Decimal, ...]]:
     tiers, time_of_use = _tiers(section), _time_of_use(section)
     if bool(tiers) == bool(time_of_use):
         raise section.error("tiers", "either tiers or time_of_use", "both" if tiers else "neither")
-    zero = Decimal(0)
-    return Tariff(
-        base_yen=section.decimal("base_yen", "yen a month", 0, 1_000_000) or zero,
-        tiers=tiers,
-        time_of_use=time_of_use,
-        export_yen_per_kwh=section.decimal("export_yen", "yen per kWh", 0, 1000),
-        fuel_adjustment_yen_per_kwh=section.decimal("fuel_adjustment_yen", "yen per kWh", -1000, 1000) or zero,
-        renewable_levy_yen_per_kwh=section.decimal("renewable_levy_yen", "yen per kWh", 0, 1000) or zero,
-        billing_day=section.whole("billing_day", "a day of the month", 1, 28, 1),
-    )
+    return tiers, time_of_use
 
 
 def _price(text: str) -> Decimal | None:

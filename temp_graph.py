@@ -6,6 +6,7 @@ from __future__ import annotations
 import sys
 from gettext import gettext as _
 
+import script
 from charts import arguments
 from commandline import translation
 
@@ -30,6 +31,10 @@ def picture(connection: Connection, site: int, request: Request) -> Figure | Non
 
 def main(argv: Sequence[str] | None = None, *, now: datetime | None = None) -> int:
     """Write the picture, print its path and return the exit code; *now* (aware) is the clock's unless given."""
+    return script.run("temp_graph.py", lambda: _main(argv, now), extras="graph,embedded")
+
+
+def _main(argv: Sequence[str] | None, now: datetime | None) -> int:
     translation.install()
     parser = arguments.parser(
         "temp_graph.py",

@@ -40,6 +40,10 @@ class GraphError(Exception):
         self.exit_code = exit_code
 
 
+class NoDataError(GraphError):
+    """There is nothing to draw."""
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
     """What is to be drawn, and how."""
@@ -70,14 +74,14 @@ def run(arguments: argparse.Namespace, name: str, picture: Picture, *, now: date
     try:
         with _connected(config) as connection:
             return write(picture, connection, config.storage.site, request, path)
-    except ImportError as err:
-        raise GraphError(f"{err}: pip install '.[graph,embedded]'") from err
+    except NoDataError as err:
+        raise GraphError(f"{err}; {_looked_into(arguments, config)}") from err
 
 
 def write(picture: Picture, connection: Connection, site: str, request: Request, path: Path) -> Path:
     """Draw the picture of *site* into *path*, whose suffix chooses the format.
 
-    Raises: GraphError: no data, or *path* cannot be written. psycopg2.Error.
+    Raises: NoDataError. GraphError: *path* cannot be written. psycopg2.Error.
     """
     # Where the directory refuses, say so before anybody waits for a picture.
     if not os.access(path.parent, os.W_OK | os.X_OK):
@@ -85,7 +89,9 @@ def write(picture: Picture, connection: Connection, site: str, request: Request,
         raise GraphError(f"{path.parent} {what}: choose another place with -o or [graph] output_dir")
     number = series.site_id(connection, site)
     if number is None:
-        raise GraphError(f"no data: the record has no site {site!r} ([storage] site)")
+        raise NoDataError(f"no data: the record has no site {site!r} ([storage] site)")
+    # A notebook's setting; it is looked at when matplotlib is loaded, and refused where its backend is not installed.
+    os.environ.pop("MPLBACKEND", None)
     from charts import style
 
     with style.applied(request.language):
@@ -94,12 +100,22 @@ def write(picture: Picture, connection: Connection, site: str, request: Request,
             start, end = (
                 moment.astimezone(request.period.zone) for moment in (request.period.start, request.period.end)
             )
-            raise GraphError(f"no data from {start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} ({request.period.zone.key})")
+            raise NoDataError(
+                f"no data from {start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} ({request.period.zone.key})"
+            )
         try:
             output.save(figure, path)
         except OSError as err:
             raise GraphError(f"{path} cannot be written: {err.strerror or err}") from err
     return path
+
+
+def _looked_into(arguments: argparse.Namespace, config: settings.GraphSettings) -> str:
+    """Name the database and the settings file that it comes from: it may be another than the reader thinks."""
+    url = config.database.url
+    where = f"the embedded database in {config.storage.data_dir}" if url is None else masked_url(url)
+    file = Path(arguments.config or settings.DEFAULT_FILE).absolute()
+    return f"looked into {where}, {f'as {file} says' if file.exists() else f'by default, without {file}'}"
 
 
 def _request(arguments: argparse.Namespace, config: settings.GraphSettings, now: datetime) -> Request:
@@ -130,7 +146,7 @@ def _connected(config: settings.GraphSettings) -> Iterator[Connection]:
                 yield connection
             return
         if not (config.storage.data_dir / "postgresql").is_dir():
-            raise GraphError(f"no data: [database] url is empty and {config.storage.data_dir} holds no record yet")
+            raise NoDataError("no data: nothing was recorded yet")
         from storage.embedded import EmbeddedServer
 
         with EmbeddedServer(config.storage.data_dir) as server, _opened(server.url(), "try again") as connection:
@@ -152,8 +168,8 @@ def _opened(url: str, remedy: str) -> Iterator[Connection]:
                 cursor.execute("select set_config('statement_timeout', %s, false)", (f"{STATEMENT_TIMEOUT_S}s",))
             yield connection
     except (psycopg2.errors.UndefinedTable, psycopg2.errors.UndefinedFunction) as err:
-        command = f"psql -1 -v ON_ERROR_STOP=1 -f {shlex.quote(str(init_sql_path()))} {shlex.quote(masked_url(url))}"
-        raise GraphError(f"tables are missing ({one_line(err)}); run: {command}") from err
+        command = f"psql -q -1 -v ON_ERROR_STOP=1 -f {shlex.quote(str(init_sql_path()))} {shlex.quote(masked_url(url))}"
+        raise GraphError(f"tables are missing ({one_line(err)}); as their owner, run: {command}") from err
     except psycopg2.errors.InsufficientPrivilege as err:
         raise GraphError(f"the database refuses ({one_line(err)}): grant select as init.sql says") from err
     except (psycopg2.OperationalError, psycopg2.InterfaceError) as err:

@@ -12,31 +12,50 @@ import re
 import stat
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, ParamSpec, TypeVar
 
 if TYPE_CHECKING:
     from decimal import Decimal
 
 logger = logging.getLogger(__name__)
 
+T = TypeVar("T")
+P = ParamSpec("P")
 Texts = dict[str, dict[str, str]]  # by section and key
 
 _CONTROL = re.compile(r"[\x00-\x1F\x7F]")
 _NUMBER = re.compile(r"[+-]?[0-9]{1,9}(\.[0-9]{1,9})?")
 _COMMENT_BEHIND = re.compile(r"\s[;#]")
+_QUOTED = re.compile(r"(['\"]).*\1", re.DOTALL)
+# A Route-B ID, and a password as the grid companies make them.
+_CREDENTIAL = re.compile(r"[0-9A-Fa-f]{32}|(?=.*[0-9])(?=.*[A-Z])[0-9A-Z]{12}")
+_URL_WITH_USER = re.compile(r"://[^/@]*@")
+# Wider than both: to leave out too much of an error does no harm.
+_MAY_BE_SECRET = re.compile(
+    r"://[^/@]*@|password|\b[0-9A-F]{32}\b|\b(?=[A-Z]*[0-9])(?=[0-9]*[A-Z])[0-9A-Z]{12}\b", re.I
+)
 
 
 class SettingsError(ValueError):
-    """The settings cannot be used. The text is one line for the person who edits the file, without any secret."""
+    """The settings cannot be used. Each line is one error for the person who edits the file, without any secret."""
 
 
 class Section:
     """The texts of one section, handed out by key and checked on the way."""
 
-    def __init__(self, path: Path, name: str, texts: Mapping[str, str]) -> None:
+    def __init__(self, path: Path, name: str, texts: Mapping[str, str], problems: list[str]) -> None:
         self.path = path
         self.name = name
         self._texts = texts
+        self._problems = problems
+
+    def attempt(self, otherwise: T, read: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Return what *read* returns; where it raises SettingsError, note that for IniFile.conclude, and go on."""
+        try:
+            return read(*args, **kwargs)
+        except SettingsError as error:
+            self._problems.append(str(error))
+            return otherwise
 
     def error(self, key: str, expected: str, got: str) -> SettingsError:
         """Say what is wrong with *key*; *got* is quoted by the caller, or describes a secret without showing it."""
@@ -51,11 +70,22 @@ class Section:
             raise self.error(key, "printable characters", "a control character")
         return text
 
+    def free(self, key: str, default: str) -> str:
+        """Return a text that may hold anything. A comment behind it is a part of it, and warned of."""
+        text = self.text(key) or default
+        if _COMMENT_BEHIND.search(text):
+            logger.warning(
+                "%s: [%s] %s: a comment stands on a line of its own; here it counts", self.path, self.name, key
+            )
+        return text
+
     def plain(self, key: str, expected: str, default: str) -> str:
         """Return a text in which a comment behind the value would be taken for a part of it."""
         text = self.text(key) or default
         if _COMMENT_BEHIND.search(text):
             raise self.error(key, expected, f"{shown(text)}: a comment stands on a line of its own")
+        if _CREDENTIAL.fullmatch(text) or _URL_WITH_USER.search(text):
+            raise self.error(key, expected, shown(text))  # used as a name, it would stand in the log
         return text
 
     def decimal(self, key: str, what: str, low: int, high: int) -> Decimal | None:
@@ -139,10 +169,11 @@ class IniFile:
         holds_secret: Callable[[Texts], bool],
     ) -> None:
         self._path = path
+        self._problems: list[str] = []
         try:
             with path.open("rb") as file:
                 content = file.read()
-                self._texts = _parse(path, content, keys)
+                self._texts = _parse(path, content, keys, self._problems)
                 if holds_secret(self._texts):
                     _warn_if_readable_by_others(file, path)
         except FileNotFoundError as err:
@@ -155,10 +186,16 @@ class IniFile:
 
     def section(self, name: str) -> Section:
         """Return a section; one that is not there is empty."""
-        return Section(self._path, name, self._texts.get(name, {}))
+        return Section(self._path, name, self._texts.get(name, {}), self._problems)
+
+    def conclude(self) -> None:
+        """Raise SettingsError with all that was found wrong, a line each."""
+        if self._problems:
+            raise SettingsError("\n".join(self._problems))
 
 
-def _parse(path: Path, content: bytes, keys: Mapping[str, tuple[str, ...]]) -> Texts:
+def _parse(path: Path, content: bytes, keys: Mapping[str, tuple[str, ...]], problems: list[str]) -> Texts:
+    """Return what *keys* names; names that it does not are noted in *problems*."""
     import configparser
 
     # A section header is never empty, so with default_section="" no section lends its keys to the others.
@@ -180,11 +217,14 @@ def _parse(path: Path, content: bytes, keys: Mapping[str, tuple[str, ...]]) -> T
         raise SettingsError(f"{path}: line {err.errors[0][0]}: expected key = value or [section]") from None
     for section in parser.sections():
         if section not in keys:
-            raise SettingsError(f"{path}: unknown {_named('section', section)}; {_nearest(section, keys)}")
-        for key in parser[section]:
+            problems.append(f"{path}: unknown {_named('section', section)}; {_nearest(section, keys)}")
+            continue
+        for key, text in parser[section].items():
             if key not in keys[section]:
                 nearest = _nearest(key, keys[section])
-                raise SettingsError(f"{path}: [{section}] unknown {_named('key', key)}; {nearest}")
+                problems.append(f"{path}: [{section}] unknown {_named('key', key)}; {nearest}")
+            elif _QUOTED.fullmatch(text):
+                logger.warning("%s: [%s] %s: the quotes are taken for a part of the value", path, section, key)
     return {section: dict(parser[section]) for section in parser.sections()}
 
 
@@ -202,7 +242,9 @@ def _nearest(name: str, choices: Iterable[str]) -> str:
 
 
 def shown(text: str) -> str:
-    """Quote a value, not more of it than fits into a line."""
+    """Quote a value, not more of it than fits into a line, and nothing that may be a secret behind the wrong key."""
+    if _MAY_BE_SECRET.search(text):
+        return f"{len(text)} characters that look like a secret (not shown)"
     return repr(text if len(text) <= 60 else f"{text[:60]}...")
 
 

@@ -23,6 +23,7 @@ from poller.loop import Poller, RadioLog
 from poller.notify import Notifier
 from poller.sensing import Source, ThreadSensing
 from poller.stop import StopSignal
+from script import missing
 from settings import Settings
 from skstack.meter import Meter
 from skstack.module import Credentials
@@ -243,7 +244,7 @@ def make_session(settings: Settings, radio_log: RadioLog, clock: Clock, stop: St
 def _require(library: str, extra: str) -> None:
     """Raise StartError if *library* is not there; it is imported where it is used."""
     if importlib.util.find_spec(library) is None:
-        raise StartError(f"{library} is missing: run pip install '.[{extra}]'", exit_code=2)
+        raise StartError(missing(library, extra), exit_code=2)
 
 
 def sources(settings: Settings, sensors: Sensors) -> Sequence[Source]:

@@ -137,17 +137,17 @@ def _chosen(wanted: str, zones: list[_Place]) -> _Place:
         return found[0]
     if found:
         raise SensorNotFoundError(
-            f"CPU: {len(found)} thermal zones are of the type {wanted!r}: {_listed(found)}; "
+            f"CPU: {len(found)} thermal zones are of the type {wanted!r} ({_listed(found)}): "
             "set [cpu] zone to the name of one, such as thermal_zone1"
         )
-    raise SensorNotFoundError(f"CPU: no thermal zone is of the type {wanted!r} ([cpu] zone): {_listed(zones)}")
+    raise SensorNotFoundError(f"CPU: no thermal zone is of the type {wanted!r} ({_listed(zones)}): correct [cpu] zone")
 
 
 def _nothing_certain(zones: list[_Place], thermal_root: Path) -> str:
     if zones:
         return (
-            f"CPU: no thermal zone is certain to be the processor: {_listed(zones)}; "
-            "if one of them is, set [cpu] zone to its type or path, else run without --temp"
+            f"CPU: no thermal zone is certain to be the processor ({_listed(zones)}): "
+            "set [cpu] zone to the one that is, or run without --temp"
         )
     return (
         f"CPU: no temperature sensor: {thermal_root} has no thermal zone and there is no vcgencmd "
@@ -157,7 +157,7 @@ def _nothing_certain(zones: list[_Place], thermal_root: Path) -> str:
 
 def _listed(zones: list[_Place]) -> str:
     """Name each zone with its type and what it shows now."""
-    return ", ".join(f"{zone} ({_shown_now(zone)})" for zone in zones) or "there is none at all"
+    return ", ".join(f"{zone} {_shown_now(zone)}" for zone in zones) or "there is none at all"
 
 
 def _shown_now(zone: _Place) -> str:

@@ -143,7 +143,7 @@ def test_a_zone_that_may_be_something_else_is_never_read_and_all_are_listed(
     with pytest.raises(SensorNotFoundError, match=r"set \[cpu\] zone") as caught:
         read_c(zones(tmp_path, *types_and_texts))
     for number, (zone_type, text) in enumerate(types_and_texts):
-        assert f"thermal_zone{number} {zone_type} ({int(text) / 1000:.1f} C)" in str(caught.value)
+        assert f"thermal_zone{number} {zone_type} {int(text) / 1000:.1f} C" in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
@@ -214,13 +214,13 @@ def test_the_zone_of_the_settings_is_read_and_no_other(tmp_path: Path, wanted: s
 
 def test_a_type_that_several_zones_have_is_refused_with_their_names(tmp_path: Path) -> None:
     root = zones(tmp_path, ("acpitz", "16000\n"), ("acpitz", "52000\n"))
-    with pytest.raises(SensorNotFoundError, match=r"thermal_zone0 acpitz \(16.0 C\), thermal_zone1 acpitz \(52.0 C\)"):
+    with pytest.raises(SensorNotFoundError, match=r"thermal_zone0 acpitz 16.0 C, thermal_zone1 acpitz 52.0 C"):
         read_c(root, "acpitz")
     assert read_c(root, "thermal_zone1") == 52.0
 
 
 def test_a_type_that_no_zone_has_is_refused_with_what_is_there(tmp_path: Path) -> None:
-    with pytest.raises(SensorNotFoundError, match=r"'cpu-thermo'.*thermal_zone0 cpu-thermal \(48.0 C\)"):
+    with pytest.raises(SensorNotFoundError, match=r"'cpu-thermo'.*thermal_zone0 cpu-thermal 48.0 C"):
         read_c(zones(tmp_path, ("cpu-thermal", "48000\n")), "cpu-thermo")
     with pytest.raises(SensorNotFoundError, match="there is none at all"):
         read_c(tmp_path / "missing", "cpu-thermal")

@@ -149,7 +149,7 @@ def test_wrong_usage_ends_with_2(arguments: list[str], capsys: pytest.CaptureFix
         ("[graph]\ntimezone = Asia/Edo\n", 2, "timezone"),
         ("[graph]\nlanguage = fr\n", 2, "language"),
         ("[graf]\n", 2, "did you mean graph"),
-        ("[storage]\ndata_dir = nowhere\n", 1, "holds no record yet"),
+        ("[storage]\ndata_dir = nowhere\n", 1, "nothing was recorded yet"),
         ("[database]\nurl = postgresql://someone:hunter2@127.0.0.1:1/power\n", 1, "is it running"),
         ("[storage]\nsite = cabin\n[database]\nurl = {url}\n", 1, "no site 'cabin'"),
     ],
@@ -172,6 +172,23 @@ def test_wrong_settings_and_a_database_that_is_away_are_one_line(
     assert "hunter2" not in err
 
 
+def test_where_there_is_no_data_the_database_and_the_settings_are_named(
+    config: Path, database_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, _, err = run(["--config", str(config)], capsys)
+    assert re.search(r"no site 'home' \(\[storage\] site\); looked into postgresql://\S+/test_\d+\S*, as ", err)
+    assert f", as {config} says" in err
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    _, _, err = run([], capsys)
+    assert err == (
+        "power_graph.py: no data: nothing was recorded yet; looked into the embedded database in "
+        f"{tmp_path}/power-consumption, by default, without {elsewhere}/power_consumption.ini\n"
+    )
+
+
 def test_missing_tables_are_named_with_the_command_that_makes_them(
     empty_database_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -179,7 +196,7 @@ def test_missing_tables_are_named_with_the_command_that_makes_them(
     path.write_text(f"[database]\nurl = {empty_database_url}\n", "utf-8")
     code, _, err = run(["--config", str(path), "-o", str(tmp_path)], capsys)
     assert (code, err.count("\n")) == (1, 1)
-    assert re.search(r"run: psql -1 -v ON_ERROR_STOP=1 -f \S+init\.sql ", err)
+    assert re.search(r"as their owner, run: psql -q -1 -v ON_ERROR_STOP=1 -f \S+init\.sql ", err)
 
 
 @pytest.mark.parametrize("script", ["power_graph.py", "temp_graph.py"])

@@ -1,0 +1,108 @@
+"""What the three scripts share at their edges: old Pythons, missing libraries, signals, and a reader that has gone.
+
+Whatever Python starts a script must be able to read this file: nothing newer than Python 3.7 stands in it, nor in what
+it or a script imports at the top.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import signal
+import sys
+
+TYPE_CHECKING = False  # as in typing, which takes longer to import than argparse
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import TextIO
+
+_OLDEST = 0x030B0000  # as sys.hexversion: Python 3.11
+_ROOMS = ("charts", "commandline", "poller", "sensors", "settings", "skstack", "storage")
+
+
+def run(prog: str, act: Callable[[], int], *, extras: str) -> int:
+    """Run *act*, the whole of a script, and return its exit code; 0 too where SIGINT or SIGTERM ends it.
+
+    Says in one line that Python is too old, or that a library of the package's *extras* is missing. Nothing that is
+    printed meanwhile fails: neither where its reader has gone, nor on a full disk, nor in a poor encoding.
+    """
+    with _unfailing("stdout"), _unfailing("stderr"), _interruptible():
+        try:
+            if sys.hexversion < _OLDEST:
+                found = ".".join(map(str, sys.version_info[:3]))
+                sys.stderr.write(f"{prog}: Python 3.11 or newer is needed, this is {found}\n")
+                return 1
+            return act()
+        except ImportError as error:
+            if error.name is None or error.name.split(".")[0] in _ROOMS:
+                raise  # no library of others, but a part of ours
+            what = missing(error.name, extras) if isinstance(error, ModuleNotFoundError) else _unusable(error)
+            sys.stderr.write(f"{prog}: {what}\n")
+            return 2
+        except KeyboardInterrupt:
+            return 0
+
+
+def missing(library: str, extras: str) -> str:
+    """Say in one line that *library* is missing, and how to get at it from where this Python stands."""
+    if sys.prefix != sys.base_prefix:
+        return f"{library} is missing in the virtual environment {sys.prefix}: run pip install '.[{extras}]' in it"
+    return (
+        f"{library} is missing: activate the virtual environment (. .venv/bin/activate), or make it "
+        f"(python3 -m venv .venv) and then run pip install '.[{extras}]' in it"
+    )
+
+
+def _unusable(error: ImportError) -> str:
+    reason = str(error.__cause__ or error).strip().splitlines()[0]
+    return f"{error.name} is installed, but cannot be loaded: {reason}"
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """Let SIGTERM do as SIGINT does: what is half done is cleared away on the way out."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextlib.contextmanager
+def _unfailing(name: str) -> Iterator[None]:
+    """Stand before a standard stream, unless somebody has put another in its place, or it is closed."""
+    stream: TextIO | None = getattr(sys, name)
+    if stream is None or stream is not getattr(sys, f"__{name}__"):
+        yield
+        return
+    raw = _UnfailingFile(stream.fileno())
+    setattr(sys, name, io.TextIOWrapper(raw, stream.encoding, "backslashreplace", write_through=True))
+    try:
+        yield
+    finally:
+        setattr(sys, name, stream)
+
+
+class _UnfailingFile(io.RawIOBase):
+    """A file whose writes succeed, whatever becomes of them."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def writable(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return self._descriptor
+
+    def isatty(self) -> bool:
+        return os.isatty(self._descriptor)
+
+    def write(self, data) -> int:  # type: ignore[no-untyped-def]  # Buffer has its name from Python 3.12 on
+        rest = memoryview(data).cast("B")
+        size = len(rest)
+        with contextlib.suppress(OSError):
+            while rest:
+                rest = rest[os.write(self._descriptor, rest) :]
+        return size
