@@ -27,6 +27,12 @@ def choose(meter: SimulatedMeter, epc: int, edt: bytes) -> Frame:
     return answer(meter, Frame.set_c(2, epc, edt))
 
 
+def announced_by(meter: SimulatedMeter, at: float = NOON) -> Frame:
+    announced = meter.half_hour(at)
+    assert announced is not None
+    return Frame.from_bytes(announced)
+
+
 def count(edt: bytes) -> int:
     return int.from_bytes(edt, "big")
 
@@ -191,7 +197,7 @@ def test_a_meter_without_reverse_energy_has_none_of_its_properties() -> None:
     meter = make_meter(measures_export=False)
     for epc in (0xE3, 0xE4, 0xEB):
         assert answer(meter, Frame.get(1, [epc])).esv is Esv.GET_SNA
-    assert [announced.epc for announced in Frame.from_bytes(meter.half_hour(NOON)).properties] == [0xEA]
+    assert [announced.epc for announced in announced_by(meter).properties] == [0xEA]
 
 
 def test_six_properties_are_answered_and_a_seventh_is_not() -> None:
@@ -234,7 +240,7 @@ def test_the_instance_list_is_announced_on_request() -> None:
 def test_announcements_have_the_meters_own_numbers() -> None:
     meter = make_meter()
     assert meter.instance_list() == bytes.fromhex("1081 0000 0EF001 0EF001 73 01 D5 04 01028801")
-    frame = Frame.from_bytes(meter.half_hour(NOON + 100))
+    frame = announced_by(meter, NOON + 100)
     assert (frame.tid, frame.seoj, frame.deoj, frame.esv) == (1, METER, CONTROLLER, Esv.INF)
     assert frame.properties[0].edt == read(meter, 0xEA, NOON + 100)
     assert frame.properties[1].edt == read(meter, 0xEB, NOON + 100)
@@ -251,7 +257,7 @@ def test_announcements_come_within_five_minutes_of_each_half_hour() -> None:
 def test_a_confirmed_announcement_takes_its_answer() -> None:
     meter = make_meter(confirmed_notifications=True)
     meter.half_hour(NOON)
-    announced = Frame.from_bytes(meter.half_hour(NOON))
+    announced = announced_by(meter)
     assert announced.esv is Esv.INFC
     assert meter.answer(announced.answer_to_infc().to_bytes(), NOON) is None
     assert meter.confirmed_tids == [1]

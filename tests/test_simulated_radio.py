@@ -266,6 +266,14 @@ def test_half_hour_values_come_by_themselves_while_there_is_a_session() -> None:
     assert payloads(at.wait(3600)) == []
 
 
+@pytest.mark.parametrize(("lacks", "announced"), [({0xEB}, [[0xEA]]), ({0xEA, 0xEB}, [])])
+def test_a_meter_announces_only_what_it_has(lacks: set[int], announced: list[list[int]]) -> None:
+    at = power_up(meter={"lacks": frozenset(lacks)})
+    at.join()
+    at.module.announce(at.at)
+    assert [[each.epc for each in frame.properties] for frame in payloads(at.wait(1))] == announced
+
+
 # --- what can be made to go wrong
 
 

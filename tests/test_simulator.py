@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import doctest
 import subprocess
 import sys
+from datetime import UTC, datetime
+from random import Random
 
 import pytest
 
+import skstack.simulator
 from skstack.echonet.frame import CONTROLLER, NODE_PROFILE, Esv, Frame, Property
 from skstack.simulator import Credentials
 from tests.lab.module import (
@@ -208,3 +212,10 @@ module.receive(b"SKVER\\r\\n", 1.8e9)
 assert module.take_output(1.8e9 + 1).endswith(b"OK\\r\\n")
 """
     subprocess.run([sys.executable, "-c", source], check=True)
+
+
+def test_the_example_of_the_room_is_true() -> None:
+    names = {"datetime": datetime, "UTC": UTC, "Random": Random, **vars(skstack.simulator)}
+    finder, runner = doctest.DocTestParser(), doctest.DocTestRunner()
+    example = finder.get_doctest(str(skstack.simulator.__doc__), names, "skstack.simulator", None, 0)
+    assert runner.run(example) == (0, 8)

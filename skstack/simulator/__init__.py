@@ -1,9 +1,15 @@
-"""A simulated Wi-SUN module, the meter behind it and its household. Does no I/O but in its pseudo-terminal.
+r"""A simulated Wi-SUN module, the meter behind it and its household. Does no I/O but in its pseudo-terminal.
 
->>> clock = VirtualClock(start)
->>> module = SimulatedModule(SimulatedMeter(Household.typical(), MeterOptions(lacks=frozenset({0xE1}))))
->>> module.faults.habits.append(Habit(lose_share(0.6, Random(1))))
->>> port = SimulatedPort(module, clock)
+>>> clock = VirtualClock(datetime(2026, 6, 1, 3, 0, tzinfo=UTC))
+>>> meter = SimulatedMeter(Household.typical(), MeterOptions(lacks=frozenset({0xE1})))  # that tells no unit,
+>>> module = SimulatedModule(meter, model=MODELS["BP35A1"])
+>>> module.faults.habits.append(Habit(lose_share(0.6, Random(1))))  # and is heard badly
+>>> port = SimulatedPort(module, clock)  # the driver's port
+>>> port.write(b"SKVER\r\n")
+>>> port.read(timeout_s=1.0)
+b'SKVER\r\n'
+>>> port.read(timeout_s=1.0)
+b'EVER 1.2.10\r\n'
 """
 
 from skstack.simulator.audit import Sent

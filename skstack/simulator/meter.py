@@ -140,11 +140,12 @@ class SimulatedMeter:
                 return boundary + delay_s
             boundary += HALF_HOUR_S
 
-    def half_hour(self, at: float) -> bytes:
-        """Return the announcement of the registers at the last :00 or :30: EA and, where export is measured, EB."""
-        announced = [Property(0xEA, self.registers.fixed(at))]
-        if self.options.measures_export:
-            announced.append(Property(0xEB, self.registers.fixed(at, export=True)))
+    def half_hour(self, at: float) -> bytes | None:
+        """Return the announcement of the registers at the last :00 or :30: those of EA and EB that the meter has."""
+        readers = self._meter_readers()
+        announced = [Property(epc, readers[epc](at)) for epc in (0xEA, 0xEB) if epc in readers]
+        if not announced:
+            return None
         esv = Esv.INFC if self.options.confirmed_notifications else Esv.INF
         return Frame(self._next_tid(), METER, CONTROLLER, esv, tuple(announced)).to_bytes()
 

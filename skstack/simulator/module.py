@@ -137,7 +137,7 @@ class SimulatedModule:
 
     @property
     def violations(self) -> list[str]:
-        """Every send that should not have been: over another question, or while the module had asked for silence."""
+        """Every send that should not have been: over another request, or while the module had asked for silence."""
         return self._air.audit.violations
 
     @property

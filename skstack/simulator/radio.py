@@ -146,8 +146,9 @@ class Radio:
 
     def announce(self, at: float) -> None:
         """Let the meter announce its half-hour values, if there is a session."""
-        if self.pana.hears(self.pana.session, at):
-            self._announce(self.air.meter.half_hour(at), self.air.printer.own_address, at)
+        announced = self.air.meter.half_hour(at) if self.pana.hears(self.pana.session, at) else None
+        if announced is not None:
+            self._announce(announced, self.air.printer.own_address, at)
 
     def _announce(self, payload: bytes, destination: str, at: float) -> None:
         for reply in self._habitual(Reply(None, payload, at)):
