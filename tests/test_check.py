@@ -94,7 +94,7 @@ def test_a_household_in_order_gets_a_tick_for_each_part(tmp_path: Path, database
     # 0.275 x 0xA7 - 104.27 = -58.3
     assert "channel 0x39, PAN 0x8CF5, signal -58 dBm (excellent); no other meter heard" in checked.line("scan")
     assert "accepts the ID and the password" in checked.line("join")
-    assert "maker 000016, serial number SIM0000001, release F" in checked.line("meter")
+    assert "maker 000016, serial number ...001, release F" in checked.line("meter")
     assert "coefficient 1, unit 0.1 kWh, 6 digits; measures what is sold: yes" in checked.line("meter")
     assert "600 W, 3.6 A (R), 2.4 A (T), " in checked.line("reading")
     assert "678.0 kWh sold" in checked.line("reading")
