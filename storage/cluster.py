@@ -64,13 +64,13 @@ max_parallel_workers = 0
 max_logical_replication_workers = 0
 autovacuum_max_workers = 1
 dynamic_shared_memory_type = mmap  # neither a small /dev/shm nor a log-out that empties it does harm
+min_dynamic_shared_memory = 8MB  # and what mmap would keep in files, which go to the disk minute by minute, is here
 jit = off
 log_checkpoints = off
 timezone = 'UTC'
 log_timezone = 'UTC'
 # An SD card wears out by what is written. None of this delays or weakens a commit.
 checkpoint_timeout = 1h  # after a checkpoint each page goes to the log whole once more
-bgwriter_lru_maxpages = 0  # or the same few pages are written minute by minute, not once at each checkpoint
 autovacuum_naptime = 1h
 wal_compression = on  # by pglz: the servers of the wheel have no lz4
 fsync = {fsync}

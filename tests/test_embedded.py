@@ -174,6 +174,9 @@ def test_a_new_directory_becomes_a_server_with_our_tables_and_is_stopped_again(t
         assert ask(server.url(), "show server_encoding") == "UTF8"
         assert int(ask(server.url(), "select setting from pg_settings where name = 'shared_buffers'")) * 8192 == 2**24
         assert len(server_processes(tmp_path / "not yet there" / "data")) > 1
+        # A map of segments, and no segment: shared memory in a file would be written to the card minute by minute.
+        in_files = (tmp_path / "not yet there" / "data" / "postgresql" / "data" / "pg_dynshmem").iterdir()
+        assert sum(file.stat().st_size for file in in_files) < 100_000
     assert server_processes(tmp_path / "not yet there" / "data") == []
 
 
