@@ -50,11 +50,12 @@ class Dating:
         """Keep what waits, oldest first, if the clock is settled."""
         while self._waiting and self._clock.is_settled:
             zero, stored = self._waiting.popleft()
-            dated = Round(tuple(_moved(row, self._clock.zero - zero) for row in stored.rows))
-            for row in dated.rows:
+            if by := self._clock.zero - zero:
+                stored = Round(tuple(_moved(row, by) for row in stored.rows))
+            for row in stored.rows:
                 if not isinstance(row, EnergyRow | MeterRow | RadioEventRow):
                     self._take(row.measured_at)
-            self._keep(dated)
+            self._keep(stored)
 
     def close(self) -> None:
         """Keep what waits, dated by the machine's clock where nobody has told the time yet."""
