@@ -15,7 +15,8 @@ from skstack.echonet.frame import Frame
 from skstack.echonet.properties import JST
 from skstack.simulator import INSTANT, REALISTIC
 from storage.records import EnergyRow, PowerRow
-from tests.lab.home import DAY, HALF_HOUR, MINUTE, NOON, Home
+from tests.lab.clock import DAY, HALF_HOUR, MINUTE, NOON
+from tests.lab.home import Home
 
 HISTORY_EPCS = (0xE2, 0xE4, 0xE5)
 SOLAR = [-900 if 540 <= minute < 900 else 750 for minute in range(1440)]  # sells from 9 to 15 o'clock
@@ -46,7 +47,7 @@ def assert_polls_on_every_tick(home: Home, interval_s: int) -> None:
     _while_it_joined, *times = [row.measured_at for row in home.of(PowerRow) if row.power_w is not None]
     assert (times[0] - NOON) % timedelta(seconds=interval_s) == timedelta(0)
     assert times == [times[0] + number * timedelta(seconds=interval_s) for number in range(len(times))]
-    assert home.true_now() - times[-1] <= timedelta(seconds=interval_s)
+    assert home.clock.now() - times[-1] <= timedelta(seconds=interval_s)
 
 
 def assert_one_question_at_a_time(home: Home) -> None:

@@ -30,7 +30,8 @@ from sensors.bme280 import (
 )
 from sensors.errors import SensorError, SensorNotFoundError
 from sensors.simulated_bme280 import REAL_CALIBRATION_88, REAL_CALIBRATION_E1, SimulatedBme280
-from tests.lab.sensors import FakeClock, WatchedBus
+from tests.lab.clock import LabClock
+from tests.lab.sensors import WatchedBus
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,7 +283,7 @@ class Bench:
     """A simulated chip, a watched bus and the driver on them."""
 
     def __init__(self, address: int = 0x76, **chip_options: bytes) -> None:
-        self.clock = FakeClock()
+        self.clock = LabClock()
         self.chip = SimulatedBme280(self.clock.monotonic, address=address, **chip_options)
         self.bus = WatchedBus(self.chip, self.clock)
         self.sensor = Bme280(self.bus.open, address, sleep=self.clock.sleep)
@@ -421,14 +422,14 @@ def test_a_lasting_bus_fault_is_not_tried_again_and_says_what_to_do(bench: Bench
     with pytest.raises(SensorError, match=f"0x76.*{remedy}.*Errno {number}"):
         bench.sensor.read()
     assert len(bench.bus.transfers) == 1
-    assert bench.clock.now == 0.0
+    assert bench.clock.monotonic() == 0.0
 
 
 def test_a_fault_on_opening_says_what_to_do() -> None:
-    clock = FakeClock()
+    clock = LabClock()
     with pytest.raises(SensorNotFoundError, match=r"switch I2C on.*/dev/i2c-99"):
         Bme280(lambda: open_i2c_bus(99), sleep=clock.sleep).read()
-    assert clock.now == 0.0
+    assert clock.monotonic() == 0.0
 
 
 def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -463,7 +464,7 @@ def test_a_stuck_chip_ends_in_an_error_within_its_limit_and_comes_back(bench: Be
     setattr(bench.chip, fault, True)
     with pytest.raises(SensorError, match=f"0x76.*{words}"):
         bench.sensor.read()
-    assert bench.clock.now < 0.3
+    assert bench.clock.monotonic() < 0.3
     setattr(bench.chip, fault, False)
     bench.assert_reads_its_climate()
 
@@ -485,7 +486,7 @@ class SlowChip(SimulatedBme280):
 
 @pytest.mark.parametrize("false_sign", [(0xF7, 0xFF), (0xFF, 0xFC)], ids=["not measuring", "asleep"])
 def test_a_sample_is_new_only_when_both_signs_say_so(false_sign: tuple[int, int]) -> None:
-    clock = FakeClock()
+    clock = LabClock()
     chip = SlowChip(clock.monotonic)
     chip.false_sign = false_sign
     bus = WatchedBus(chip, clock)
@@ -566,7 +567,7 @@ def test_a_count_that_is_stuck_at_an_end_is_an_error_and_the_sensor_comes_back(
                 block[at : at + len(stuck)] = stuck
             return block
 
-    clock = FakeClock()
+    clock = LabClock()
     chip = StuckBus(clock.monotonic)
     sensor = Bme280(lambda: chip, sleep=clock.sleep)
     with pytest.raises(SensorError, match=f"its {quantity} is stuck"):
@@ -586,7 +587,7 @@ def test_a_short_transfer_is_an_error() -> None:
         def read_i2c_block_data(self, i2c_addr: int, register: int, length: int, /) -> list[int]:
             return super().read_i2c_block_data(i2c_addr, register, length)[: max(1, length - 1)]
 
-    clock = FakeClock()
+    clock = LabClock()
     chip = ShortBus(clock.monotonic)
     with pytest.raises(SensorError, match="0x88: expected 26 bytes, got 25"):
         Bme280(lambda: chip, sleep=clock.sleep).read()

@@ -17,7 +17,8 @@ from skstack.module import (
     wake,
 )
 from skstack.port import FACTORY_BAUD_RATE
-from tests.lab.port import Expect, FakeClock, FakePort, Reply, Silence, Step, Unplug
+from tests.lab.clock import LabClock
+from tests.lab.port import Expect, FakePort, Reply, Silence, Step, Unplug
 
 CREDENTIALS = Credentials("00112233445566778899AABBCCDDEEFF", "0123456789AB")
 QUIET = Silence(0.2)
@@ -43,7 +44,7 @@ class Opener:
     """Opens scripted ports one after the other."""
 
     def __init__(self, *scripts: list[Step]) -> None:
-        self.clock = FakeClock()
+        self.clock = LabClock()
         self._scripts = list(scripts)
         self.ports: list[FakePort] = []
         self.rates: list[int] = []
@@ -96,8 +97,8 @@ def test_a_healthy_module_is_ready_in_well_under_two_seconds() -> None:
 # --- waking up
 
 
-def woken(*script: Step) -> tuple[bool, FakePort, FakeClock]:
-    clock = FakeClock()
+def woken(*script: Step) -> tuple[bool, FakePort, LabClock]:
+    clock = LabClock()
     port = FakePort(clock, list(script))
     return wake(SkStack(port, monotonic=clock.monotonic)), port, clock
 
@@ -200,7 +201,7 @@ def test_a_port_that_goes_during_the_setup_is_closed() -> None:
 
 
 def test_a_module_without_a_readable_einfo_is_not_guessed_about() -> None:
-    clock = FakeClock()
+    clock = LabClock()
     script = set_up_script(Reply(b"EINFO FE80 \xff\r\nOK\r\n"))[:9]
     with pytest.raises(ModuleNotAnsweringError, match="EINFO"):
         set_up(SkStack(FakePort(clock, script), monotonic=clock.monotonic), CREDENTIALS)
@@ -209,7 +210,7 @@ def test_a_module_without_a_readable_einfo_is_not_guessed_about() -> None:
 class BabblingPort:
     """Says the same for ever, whatever is written."""
 
-    def __init__(self, clock: FakeClock, chunk: bytes) -> None:
+    def __init__(self, clock: LabClock, chunk: bytes) -> None:
         self._clock = clock
         self._chunk = chunk
         self.is_closed = False
@@ -227,7 +228,7 @@ class BabblingPort:
 
 @pytest.mark.parametrize("chunk", [b"\xff\x9f\x80", b"temperature 21.5\r\n", b"FAIL ER04\r\n", b"OK\r\n"])
 def test_a_device_that_babbles_costs_a_few_seconds(chunk: bytes) -> None:
-    clock = FakeClock()
+    clock = LabClock()
     port = BabblingPort(clock, chunk)
     try:
         assert open_at(FACTORY_BAUD_RATE, lambda _: port, CREDENTIALS, monotonic=clock.monotonic) is None
@@ -276,7 +277,7 @@ def test_a_late_refusal_of_our_line_end_does_not_shift_every_answer() -> None:
         SKVER,
         EVER,
     ]
-    clock = FakeClock()
+    clock = LabClock()
     port = FakePort(clock, script)
     assert wake(SkStack(port, monotonic=clock.monotonic))
     port.assert_done()
@@ -288,7 +289,7 @@ def test_what_a_module_need_not_offer_does_not_stop_the_setup(command: bytes, an
     plain = set_up_script(EINFO_DUAL, Expect(b"SKSREG SA2 1\r\n"), OK)
     position = plain.index(Expect(command))
     script = [*plain[: position + 1], answer, *plain[position + 2 :]]
-    clock = FakeClock()
+    clock = LabClock()
     port = FakePort(clock, script)
     module = set_up(SkStack(port, monotonic=clock.monotonic), CREDENTIALS)
     assert module.dialect is Dialect.DUAL

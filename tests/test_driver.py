@@ -21,14 +21,15 @@ from skstack.events import (
     StatusOk,
     UdpReceived,
 )
-from tests.lab.port import Expect, FakeClock, FakePort, Reply, Silence, Step, Unplug, Wake
+from tests.lab.clock import LabClock
+from tests.lab.port import Expect, FakePort, Reply, Silence, Step, Unplug, Wake
 
 METER = "FE80:0000:0000:0000:021C:6400:0A0B:8CF5"
 SKVER = Expect(b"SKVER\r\n")
 
 
-def driver(*script: Step) -> tuple[SkStack, FakePort, FakeClock]:
-    clock = FakeClock()
+def driver(*script: Step) -> tuple[SkStack, FakePort, LabClock]:
+    clock = LabClock()
     port = FakePort(clock, list(script))
     return SkStack(port, monotonic=clock.monotonic), port, clock
 
@@ -144,7 +145,7 @@ def test_silence_ends_with_the_timeout() -> None:
 class BabblingPort:
     """Never stops talking: the same chunk again and again, one each 10 ms."""
 
-    def __init__(self, clock: FakeClock, chunk: bytes) -> None:
+    def __init__(self, clock: LabClock, chunk: bytes) -> None:
         self._clock = clock
         self._chunk = chunk
 
@@ -161,7 +162,7 @@ class BabblingPort:
 
 @pytest.mark.parametrize("chunk", [f"EVENT 21 {METER} 00\r\n".encode(), b"\xff\x00garbage", b"ERXUDP ", b"\r\n"])
 def test_chatter_does_not_extend_the_deadline(chunk: bytes) -> None:
-    clock = FakeClock()
+    clock = LabClock()
     stack = SkStack(BabblingPort(clock, chunk), monotonic=clock.monotonic)
     with pytest.raises(SkStackTimeoutError):
         stack.execute(commands.stack_version(), timeout_s=3.0)
@@ -170,7 +171,7 @@ def test_chatter_does_not_extend_the_deadline(chunk: bytes) -> None:
 
 @pytest.mark.parametrize("chunk", [f"EVENT 21 {METER} 00\r\n".encode(), b"\xff\x00garbage"])
 def test_a_babbling_device_cannot_hold_any_wait(chunk: bytes) -> None:
-    clock = FakeClock()
+    clock = LabClock()
     stack = SkStack(BabblingPort(clock, chunk), monotonic=clock.monotonic)
     stack.synchronise(limit_s=2.0)
     assert clock.monotonic() < 2.1

@@ -23,7 +23,8 @@ from poller.meter_clock import MeterClock
 from skstack.echonet.frame import Frame, Property
 from storage.database import Database
 from storage.records import EnergyRow, MeterRow, PowerRow, Row
-from tests.lab.home import HALF_HOUR, MINUTE, NOON, NOWHERE, Home
+from tests.lab.clock import HALF_HOUR, MINUTE, NOON
+from tests.lab.home import Home
 
 AT_NOON_KWH = Decimal("151.2")
 PROJECT = Path(__file__).parent.parent
@@ -126,7 +127,7 @@ def test_a_difference_of_over_two_minutes_is_recorded_with_its_direction(databas
 def test_a_machine_whose_clock_is_set_need_not_ask_the_meter_again(database_url: str) -> None:
     home = home_at(database_url, machine_ahead=timedelta(minutes=-20), notification_delay_s=1700.0)
     home.run_until(NOON + timedelta(minutes=2))
-    home.machine_ahead = timedelta(0)
+    home.machine.ahead = timedelta(0)
     home.run_until(NOON + timedelta(minutes=20))
     assert [row.detail for row in home.events("clock_difference")] == ["the meter's clock is ahead"]
     assert len(home.asked(0x97)) == 1
@@ -162,7 +163,7 @@ def test_nothing_is_asked_while_the_link_is_down(database_url: str) -> None:
 
 def test_a_database_that_hangs_delays_no_poll() -> None:
     released = threading.Event()
-    home = Home(NOWHERE, days_before=1, ask=AskAside())
+    home = Home(days_before=1, ask=AskAside())
     home.write = lambda _stored: None  # type: ignore[method-assign]  # nobody looks
     home.begin()
     home.queries.hang_until(released)
@@ -196,7 +197,7 @@ def test_a_single_round_is_stored_before_the_record_is_asked(database_url: str) 
 
 
 def test_a_single_round_without_an_answer_concludes_without_a_question() -> None:
-    home = Home(NOWHERE)
+    home = Home()
     home.duties.conclude()
     assert home.queries.asked == 0
     assert home.rounds == []

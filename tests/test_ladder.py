@@ -10,8 +10,9 @@ from skstack.module import BAUD_RATES, Credentials
 from skstack.port import Port
 from skstack.session import Session
 from skstack.simulator import TEST_PASSWORD, TEST_ROUTE_B_ID, Beacon
-from tests.lab.port import FakeClock
-from tests.lab.session import METER_ADDRESS, METER_MAC, WATTS, Lab, MemoryCache
+from tests.lab.clock import LabClock
+from tests.lab.module import METER_ADDRESS, METER_MAC
+from tests.lab.session import WATTS, Lab, MemoryCache
 
 BRING_UP = ["SKVER", "SKRESET", "SKSREG SFE", "SKVER", "SKINFO", "SKSREG SA2", "SKSETPWD", "SKSETRBID"]
 JOIN = ["SKSREG S2", "SKSREG S3", "SKJOIN"]
@@ -194,7 +195,7 @@ def test_a_stick_that_is_back_is_found_within_half_a_minute() -> None:
 class DeadPort:
     """Opens, and is gone at the first read."""
 
-    def __init__(self, clock: FakeClock) -> None:
+    def __init__(self, clock: LabClock) -> None:
         self.reads = 0
         self._clock = clock
 
@@ -210,7 +211,7 @@ class DeadPort:
 
 
 def test_a_port_that_dies_whenever_it_is_opened_does_not_make_the_climb_spin() -> None:
-    clock = FakeClock()
+    clock = LabClock()
     port = DeadPort(clock)
     session = Session(
         lambda _: port,

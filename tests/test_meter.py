@@ -9,13 +9,14 @@ from datetime import timedelta
 from decimal import Decimal
 
 from skstack.meter import HalfHour
-from tests.lab.home import HALF_HOUR, MINUTE, NOON, NOWHERE, Home
+from tests.lab.clock import HALF_HOUR, MINUTE, NOON
+from tests.lab.home import Home
 
 AT_NOON_KWH = Decimal("151.2")
 
 
 def home_with(**options: object) -> Home:
-    home = Home(NOWHERE, days_before=10, start_import_kwh=0, start_export_kwh=0, **options)  # type: ignore[arg-type]  # by name
+    home = Home(days_before=10, start_import_kwh=0, start_export_kwh=0, **options)  # type: ignore[arg-type]  # by name
     home.connect()
     return home
 

@@ -14,7 +14,7 @@ from skstack.echonet.frame import Esv, Property
 from skstack.echonet.properties import Epc
 from skstack.errors import SkStackTimeoutError
 from skstack.meter_history import MeterHistory
-from tests.lab.home import NOWHERE, Home
+from tests.lab.home import Home
 
 
 def history_of(home: Home) -> MeterHistory:
@@ -24,7 +24,7 @@ def history_of(home: Home) -> MeterHistory:
 
 
 def home_with(**options: object) -> Home:
-    return Home(NOWHERE, days_before=10, start_import_kwh=0, start_export_kwh=0, **options)  # type: ignore[arg-type]  # by name
+    return Home(days_before=10, start_import_kwh=0, start_export_kwh=0, **options)  # type: ignore[arg-type]  # by name
 
 
 def test_a_day_is_chosen_and_read() -> None:

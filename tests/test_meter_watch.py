@@ -7,7 +7,8 @@ from decimal import Decimal
 
 from skstack.echonet.frame import Frame, Property
 from storage.records import MeterRow, PowerRow
-from tests.lab.home import HALF_HOUR, MINUTE, NOON, Home
+from tests.lab.clock import HALF_HOUR, MINUTE, NOON
+from tests.lab.home import Home
 
 OLD, NEW = "SIM0000001", "SIM0000002"
 

@@ -28,7 +28,8 @@ from sensors.mhz19 import (
     parse_reply,
 )
 from sensors.simulated_mhz19 import CONSOLE_TEXT, LOOK_ALIKE_FRAME, SimulatedMhz19, SimulatedPort
-from tests.lab.sensors import FakeClock, ScriptedPort
+from tests.lab.clock import LabClock
+from tests.lab.sensors import ScriptedPort
 
 REPLIES: list[dict[str, Any]] = json.loads((Path(__file__).parent / "data" / "mhz19.json").read_text())["replies"]
 every_reply = pytest.mark.parametrize("vector", REPLIES, ids=[str(reply["id"]) for reply in REPLIES])
@@ -142,7 +143,7 @@ class Bench:
     """The driver with a port on a clock; ports are what the next openings give."""
 
     def __init__(
-        self, *ports: ScriptedPort | SimulatedPort | Exception, clock: FakeClock, warm_up_s: float = 0.0
+        self, *ports: ScriptedPort | SimulatedPort | Exception, clock: LabClock, warm_up_s: float = 0.0
     ) -> None:
         self.clock = clock
         self.ports = list(ports)
@@ -162,54 +163,54 @@ class Bench:
 
 
 @pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
+def clock() -> LabClock:
+    return LabClock()
 
 
-def simulated(clock: FakeClock, **faults: object) -> tuple[SimulatedMhz19, Bench]:
+def simulated(clock: LabClock, **faults: object) -> tuple[SimulatedMhz19, Bench]:
     sensor = SimulatedMhz19(warm_up_s=0.0)
     for name, value in faults.items():
         setattr(sensor, name, value)
     return sensor, Bench(SimulatedPort(sensor, monotonic=clock.monotonic, sleep=clock.sleep), clock=clock)
 
 
-def test_reads_co2_and_box_temperature(clock: FakeClock) -> None:
+def test_reads_co2_and_box_temperature(clock: LabClock) -> None:
     sensor, bench = simulated(clock)
     assert bench.sensor.read() == Mhz19Reading(620, 25, warming_up=False)
     sensor.co2_ppm, sensor.temperature_c = 1800, -3
     assert bench.sensor.read() == Mhz19Reading(1800, -3, warming_up=False)
 
 
-def test_an_answer_is_taken_as_soon_as_it_is_whole(clock: FakeClock) -> None:
+def test_an_answer_is_taken_as_soon_as_it_is_whole(clock: LabClock) -> None:
     _, bench = simulated(clock)
     bench.sensor.read()
-    assert clock.now == pytest.approx(0.02 + 9 * 10 / 9600, abs=0.001)
+    assert clock.monotonic() == pytest.approx(0.02 + 9 * 10 / 9600, abs=0.001)
 
 
-def test_a_sensor_without_temperature_gives_none(clock: FakeClock) -> None:
+def test_a_sensor_without_temperature_gives_none(clock: LabClock) -> None:
     _, bench = simulated(clock, temperature_c=None)
     assert bench.sensor.read().temperature_c is None
 
 
 @pytest.mark.parametrize(("box", "temperature_c"), [(19, None), (20, -20), (110, 70), (111, None), (255, None)])
-def test_an_implausible_box_temperature_is_left_out(clock: FakeClock, box: int, temperature_c: int | None) -> None:
+def test_an_implausible_box_temperature_is_left_out(clock: LabClock, box: int, temperature_c: int | None) -> None:
     bench = Bench(ScriptedPort(clock, frame(620, box=box)), clock=clock)
     assert bench.sensor.read() == Mhz19Reading(620, temperature_c, warming_up=False)
 
 
 @pytest.mark.parametrize("co2_ppm", [1, 399, 400, 1999, 2000, 2001, 4999, 5001, 9999])
-def test_every_possible_concentration_is_kept(clock: FakeClock, co2_ppm: int) -> None:
+def test_every_possible_concentration_is_kept(clock: LabClock, co2_ppm: int) -> None:
     assert Bench(ScriptedPort(clock, frame(co2_ppm)), clock=clock).sensor.read().co2_ppm == co2_ppm
 
 
 @pytest.mark.parametrize("co2_ppm", [10001, 32767, 65535])
-def test_an_impossible_concentration_is_refused(clock: FakeClock, co2_ppm: int) -> None:
+def test_an_impossible_concentration_is_refused(clock: LabClock, co2_ppm: int) -> None:
     with pytest.raises(SensorError, match=f"{co2_ppm} ppm is more than any range"):
         Bench(ScriptedPort(clock, frame(co2_ppm)), clock=clock).sensor.read()
 
 
 @pytest.mark.parametrize("reply", [frame(410, status=1), frame(410, u=15000), frame(0)])
-def test_boot_values_are_refused_and_start_the_warm_up_again(clock: FakeClock, reply: bytes) -> None:
+def test_boot_values_are_refused_and_start_the_warm_up_again(clock: LabClock, reply: bytes) -> None:
     bench = Bench(ScriptedPort(clock, frame(700), reply, frame(700), frame(700)), clock=clock, warm_up_s=180.0)
     bench.sensor.read()
     clock.sleep(200.0)
@@ -220,11 +221,11 @@ def test_boot_values_are_refused_and_start_the_warm_up_again(clock: FakeClock, r
 
 
 @pytest.mark.parametrize(("status", "u"), [(64, 0), (232, 10752), (0, 25856), (2, 14999)])
-def test_other_status_bytes_mean_nothing(clock: FakeClock, status: int, u: int) -> None:
+def test_other_status_bytes_mean_nothing(clock: LabClock, status: int, u: int) -> None:
     assert Bench(ScriptedPort(clock, frame(818, status=status, u=u)), clock=clock).sensor.read().co2_ppm == 818
 
 
-def test_a_low_reading_is_told_once(clock: FakeClock, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_low_reading_is_told_once(clock: LabClock, caplog: pytest.LogCaptureFixture) -> None:
     bench = Bench(ScriptedPort(clock, frame(388), frame(390)), clock=clock)
     bench.sensor.read()
     bench.sensor.read()
@@ -233,7 +234,7 @@ def test_a_low_reading_is_told_once(clock: FakeClock, caplog: pytest.LogCaptureF
     ]
 
 
-def test_nothing_but_the_read_command_is_ever_sent(clock: FakeClock) -> None:
+def test_nothing_but_the_read_command_is_ever_sent(clock: LabClock) -> None:
     port = ScriptedPort(clock, b"noise", b"", frame(500), frame(0), LOOK_ALIKE_FRAME)
     bench = Bench(port, clock=clock)
     bench.sensor.read()
@@ -243,13 +244,13 @@ def test_nothing_but_the_read_command_is_ever_sent(clock: FakeClock) -> None:
     assert set(port.written) == {READ_COMMAND}
 
 
-def test_the_input_is_flushed_before_every_command(clock: FakeClock) -> None:
+def test_the_input_is_flushed_before_every_command(clock: LabClock) -> None:
     port = ScriptedPort(clock, b"", frame(500)[1:], frame(500))
     Bench(port, clock=clock).sensor.read()
     assert port.flushes == len(port.written) == 3
 
 
-def test_a_byte_left_over_does_not_shift_later_replies(clock: FakeClock) -> None:
+def test_a_byte_left_over_does_not_shift_later_replies(clock: LabClock) -> None:
     sensor, bench = simulated(clock)
     for co2_ppm in (600, 601, 602):
         sensor.co2_ppm = co2_ppm
@@ -258,24 +259,24 @@ def test_a_byte_left_over_does_not_shift_later_replies(clock: FakeClock) -> None
 
 
 @pytest.mark.parametrize("stray", [b"\x00", b"\xff", b"\xff\x86", bytes.fromhex("0000000c")])
-def test_stray_bytes_before_a_reply_are_skipped(clock: FakeClock, stray: bytes) -> None:
+def test_stray_bytes_before_a_reply_are_skipped(clock: LabClock, stray: bytes) -> None:
     _, bench = simulated(clock, stray=stray)
     assert bench.sensor.read().co2_ppm == 620
-    assert clock.now < 0.2
+    assert clock.monotonic() < 0.2
 
 
-def test_a_reply_in_two_pieces_is_put_together(clock: FakeClock) -> None:
+def test_a_reply_in_two_pieces_is_put_together(clock: LabClock) -> None:
     _, bench = simulated(clock, split_s=0.4)
     assert bench.sensor.read().co2_ppm == 620
-    assert clock.now < 0.6
+    assert clock.monotonic() < 0.6
 
 
-def test_the_echo_of_a_half_duplex_adapter_before_the_reply_does_no_harm(clock: FakeClock) -> None:
+def test_the_echo_of_a_half_duplex_adapter_before_the_reply_does_no_harm(clock: LabClock) -> None:
     assert Bench(ScriptedPort(clock, READ_COMMAND + frame(505)), clock=clock).sensor.read().co2_ppm == 505
 
 
 @pytest.mark.parametrize("fault", ["silences_left", "wrong_checksums_left"])
-def test_two_failed_tries_cost_no_reading(clock: FakeClock, fault: str) -> None:
+def test_two_failed_tries_cost_no_reading(clock: LabClock, fault: str) -> None:
     _, bench = simulated(clock, **{fault: 2})
     assert bench.sensor.read().co2_ppm == 620
     assert bench.opened == 1
@@ -292,20 +293,20 @@ def test_two_failed_tries_cost_no_reading(clock: FakeClock, fault: str) -> None:
     ],
 )
 def test_a_fault_ends_within_three_seconds_and_the_next_reading_works_when_it_is_over(
-    clock: FakeClock, fault: str, value: object, words: str
+    clock: LabClock, fault: str, value: object, words: str
 ) -> None:
     sensor, bench = simulated(clock)
     good = getattr(sensor, fault)
     setattr(sensor, fault, value)
     with pytest.raises(SensorError, match=words):
         bench.sensor.read()
-    assert clock.now <= 3.0
+    assert clock.monotonic() <= 3.0
     setattr(sensor, fault, good)
     assert bench.sensor.read().co2_ppm == 620
     assert bench.opened == 2
 
 
-def test_endless_noise_ends_within_three_seconds(clock: FakeClock) -> None:
+def test_endless_noise_ends_within_three_seconds(clock: LabClock) -> None:
     class Noise(ScriptedPort):
         def read(self, size: int, /) -> bytes:
             clock.sleep(size * 10 / 9600)
@@ -313,10 +314,10 @@ def test_endless_noise_ends_within_three_seconds(clock: FakeClock) -> None:
 
     with pytest.raises(SensorError, match="start byte"):
         Bench(Noise(clock), clock=clock).sensor.read()
-    assert clock.now <= 3.0
+    assert clock.monotonic() <= 3.0
 
 
-def test_a_port_that_never_waits_does_not_hang_the_reading(clock: FakeClock) -> None:
+def test_a_port_that_never_waits_does_not_hang_the_reading(clock: LabClock) -> None:
     class Impatient(ScriptedPort):
         def read(self, size: int, /) -> bytes:
             return b""
@@ -330,7 +331,7 @@ def test_a_port_that_never_waits_does_not_hang_the_reading(clock: FakeClock) -> 
             Bench(port, clock=clock).sensor.read()
 
 
-def test_a_reply_after_its_deadline_still_counts(clock: FakeClock) -> None:
+def test_a_reply_after_its_deadline_still_counts(clock: LabClock) -> None:
     _, bench = simulated(clock, split_s=0.65)
     assert bench.sensor.read().co2_ppm == 620
 
@@ -346,7 +347,7 @@ def test_a_reply_after_its_deadline_still_counts(clock: FakeClock) -> None:
         ),
     ],
 )
-def test_a_port_that_fails_is_closed_and_opened_again(clock: FakeClock, error: Exception, words: str) -> None:
+def test_a_port_that_fails_is_closed_and_opened_again(clock: LabClock, error: Exception, words: str) -> None:
     broken, whole = ScriptedPort(clock, error), ScriptedPort(clock, frame(640))
     bench = Bench(broken, whole, clock=clock)
     with pytest.raises(SensorError, match=words):
@@ -355,20 +356,20 @@ def test_a_port_that_fails_is_closed_and_opened_again(clock: FakeClock, error: E
     assert bench.sensor.read().co2_ppm == 640
 
 
-def test_one_port_is_kept_open(clock: FakeClock) -> None:
+def test_one_port_is_kept_open(clock: LabClock) -> None:
     _, bench = simulated(clock)
     for _ in range(5):
         bench.sensor.read()
     assert bench.opened == 1
 
 
-def test_nothing_is_opened_before_the_first_reading(clock: FakeClock) -> None:
+def test_nothing_is_opened_before_the_first_reading(clock: LabClock) -> None:
     _, bench = simulated(clock)
     bench.sensor.close()
     assert bench.opened == 0
 
 
-def test_a_port_that_cannot_be_opened_is_tried_again_at_the_next_reading(clock: FakeClock) -> None:
+def test_a_port_that_cannot_be_opened_is_tried_again_at_the_next_reading(clock: LabClock) -> None:
     bench = Bench(SensorNotFoundError("gone"), ScriptedPort(clock, frame(640)), clock=clock)
     with pytest.raises(SensorNotFoundError, match="gone"):
         bench.sensor.read()
@@ -378,11 +379,11 @@ def test_a_port_that_cannot_be_opened_is_tried_again_at_the_next_reading(clock: 
 # --- warm-up ---
 
 
-def scripted(clock: FakeClock, *co2_ppm: int) -> Bench:
+def scripted(clock: LabClock, *co2_ppm: int) -> Bench:
     return Bench(ScriptedPort(clock, *map(frame, co2_ppm)), clock=clock, warm_up_s=180.0)
 
 
-def test_readings_are_marked_for_the_warm_up_time_after_opening(clock: FakeClock) -> None:
+def test_readings_are_marked_for_the_warm_up_time_after_opening(clock: LabClock) -> None:
     bench = scripted(clock, 410, 410, 410, 410)
     marks = [bench.warming_up_after(0.0), bench.warming_up_after(90.0), bench.warming_up_after(89.0)]
     assert marks == [True, True, True]
@@ -390,17 +391,17 @@ def test_readings_are_marked_for_the_warm_up_time_after_opening(clock: FakeClock
 
 
 @pytest.mark.parametrize("values", [(388, 555, 555, 555), (500, 5000, 5000, 5000), (400, 400, 448, 448)])
-def test_the_single_jump_of_a_warming_sensor_does_not_end_the_mark(clock: FakeClock, values: tuple[int, ...]) -> None:
+def test_the_single_jump_of_a_warming_sensor_does_not_end_the_mark(clock: LabClock, values: tuple[int, ...]) -> None:
     bench = scripted(clock, *values)
     assert [bench.warming_up_after(20.0) for _ in values] == [True] * 4
 
 
-def test_a_value_that_keeps_changing_ends_the_mark_early_and_for_good(clock: FakeClock) -> None:
+def test_a_value_that_keeps_changing_ends_the_mark_early_and_for_good(clock: LabClock) -> None:
     bench = scripted(clock, 640, 642, 639, 639, 639)
     assert [bench.warming_up_after(10.0) for _ in range(5)] == [True, True, False, False, False]
 
 
-def test_a_failure_marks_again_since_the_sensor_may_have_lost_its_power(clock: FakeClock) -> None:
+def test_a_failure_marks_again_since_the_sensor_may_have_lost_its_power(clock: LabClock) -> None:
     port = ScriptedPort(clock, frame(640), frame(640), b"", b"", b"", frame(640))
     bench = Bench(port, clock=clock, warm_up_s=180.0)
     assert bench.warming_up_after(0.0)
@@ -414,7 +415,7 @@ def test_a_failure_marks_again_since_the_sensor_may_have_lost_its_power(clock: F
 
 
 @pytest.mark.parametrize("reply", [frame(0), frame(410, status=1), frame(410, u=15000)])
-def test_a_sensor_without_a_value_is_booting_for_its_warm_up_and_then_faulty(clock: FakeClock, reply: bytes) -> None:
+def test_a_sensor_without_a_value_is_booting_for_its_warm_up_and_then_faulty(clock: LabClock, reply: bytes) -> None:
     """A value of 0 ppm after the start is in WifWaf/MH-Z19 issue 6; for ever, in arendst/Tasmota issue 16309."""
     bench = Bench(ScriptedPort(clock, *[reply] * 6, frame(700), reply), clock=clock, warm_up_s=180.0)
     for _ in range(3):
@@ -432,7 +433,7 @@ def test_a_sensor_without_a_value_is_booting_for_its_warm_up_and_then_faulty(clo
         bench.sensor.read()
 
 
-def test_a_missed_reply_does_not_make_a_faulty_sensor_a_booting_one(clock: FakeClock) -> None:
+def test_a_missed_reply_does_not_make_a_faulty_sensor_a_booting_one(clock: LabClock) -> None:
     bench = Bench(ScriptedPort(clock, frame(0), b"", b"", b"", frame(0)), clock=clock, warm_up_s=180.0)
     with pytest.raises(SensorNotReadyError):
         bench.sensor.read()
@@ -445,7 +446,7 @@ def test_a_missed_reply_does_not_make_a_faulty_sensor_a_booting_one(clock: FakeC
 
 
 @pytest.mark.parametrize("end_ppm", [5000, 10000])
-def test_a_settled_sensor_at_the_end_of_its_range_has_no_value(clock: FakeClock, end_ppm: int) -> None:
+def test_a_settled_sensor_at_the_end_of_its_range_has_no_value(clock: LabClock, end_ppm: int) -> None:
     """The reading is cut off at 2000, 5000 or 10000 ppm by the range. Source: manual MH-Z19B v1.5, table of ranges."""
     bench = Bench(ScriptedPort(clock, frame(700), *[frame(end_ppm)] * 3, frame(1200)), clock=clock)
     assert bench.sensor.read().co2_ppm == 700
@@ -455,7 +456,7 @@ def test_a_settled_sensor_at_the_end_of_its_range_has_no_value(clock: FakeClock,
     assert bench.sensor.read().co2_ppm == 1200
 
 
-def test_2000_in_a_row_is_the_end_of_a_range_and_alone_it_is_a_value(clock: FakeClock) -> None:
+def test_2000_in_a_row_is_the_end_of_a_range_and_alone_it_is_a_value(clock: LabClock) -> None:
     bench = Bench(ScriptedPort(clock, *map(frame, (1990, 2000, 1995, 2000, 2000, 2000, 1980))), clock=clock)
     assert [bench.sensor.read().co2_ppm for _ in range(4)] == [1990, 2000, 1995, 2000]
     for _ in range(2):
@@ -464,18 +465,18 @@ def test_2000_in_a_row_is_the_end_of_a_range_and_alone_it_is_a_value(clock: Fake
     assert bench.sensor.read().co2_ppm == 1980
 
 
-def test_what_lies_within_the_range_that_was_seen_is_a_value(clock: FakeClock) -> None:
+def test_what_lies_within_the_range_that_was_seen_is_a_value(clock: LabClock) -> None:
     bench = Bench(ScriptedPort(clock, *map(frame, (2001, 2000, 2000, 5001, 5000, 5000))), clock=clock)
     assert [bench.sensor.read().co2_ppm for _ in range(6)] == [2001, 2000, 2000, 5001, 5000, 5000]
 
 
-def test_the_simulated_warm_up_is_marked_to_its_end(clock: FakeClock) -> None:
-    sensor = SimulatedMhz19(powered_at=clock.now, warm_up_s=180.0)
+def test_the_simulated_warm_up_is_marked_to_its_end(clock: LabClock) -> None:
+    sensor = SimulatedMhz19(powered_at=clock.monotonic(), warm_up_s=180.0)
     port = SimulatedPort(sensor, monotonic=clock.monotonic, sleep=clock.sleep)
     bench = Bench(port, clock=clock, warm_up_s=180.0)
     readings = []
     for minute in range(5):
-        clock.now = minute * 60.0
+        clock.sleep(minute * 60.0 - clock.monotonic())
         readings.append(bench.sensor.read())
     assert [(reading.co2_ppm, reading.warming_up) for reading in readings] == [
         (410, True),

@@ -22,14 +22,14 @@ from skstack.echonet.frame import Frame
 from skstack.link import Link
 from skstack.values import Line, UdpReceived
 from tests.lab.faults import KINDS, Fault, make_fault, schedule
-from tests.lab.month import DAY_S, Home, run
+from tests.lab.month import FaultyMonth, run
 
 MONTH_DAYS = 30.0
 MONTH_FAULTS = 520  # each of the kinds some 13 times
 SEED = int(os.environ.get("MONTH_SEED", "1"))
 
 
-def check(seed: int, *, days: float, count: int) -> Home:
+def check(seed: int, *, days: float, count: int) -> FaultyMonth:
     """Poll for *days* with *count* faults and say how to see it again if anything was wrong."""
     home = run(seed, schedule(seed, days=days, count=count), days=days)
     problems = "\n".join(home.checker.problems[:20])
@@ -57,11 +57,10 @@ def test_without_faults_no_minute_is_missed() -> None:
 
 def test_memory_does_not_grow() -> None:
     faults = schedule(3, days=8.0, count=140)
-    home = Home(3, faults, days=8.0)
+    home = FaultyMonth(3, faults)
     objects = []
     for day in (2.0, 8.0):
-        home.end_s = day * DAY_S
-        home.poller.run()
+        home.run_to_day(day)
         gc.collect()
         objects.append(len(gc.get_objects()))
     assert objects[1] - objects[0] < 1000  # six days of polls would be 8640
@@ -163,9 +162,9 @@ def test_a_driver_that_sends_into_the_silence_is_caught(monkeypatch: pytest.Monk
 
 
 def test_a_driver_that_never_gives_a_question_its_time_is_caught() -> None:
-    home = Home(1, [Fault(1790.0, "lost replies", 300.0, 3)], days=0.1)
+    home = FaultyMonth(1, [Fault(1790.0, "lost replies", 300.0, 3)])
     home.session.timings = dataclasses.replace(home.session.timings, answer_timeout_s=5.0)
-    home.poller.run()
+    home.run_to_day(0.1)
     assert any("an unanswered request" in violation for violation in home.module.violations)
 
 

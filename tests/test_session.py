@@ -17,7 +17,8 @@ from skstack.link import Link
 from skstack.module import Credentials
 from skstack.session import Session, SessionTimings
 from skstack.simulator import INSTANT, MODELS, TEST_PASSWORD, TEST_ROUTE_B_ID
-from tests.lab.session import POWER, WATTS, Lab, MemoryCache
+from tests.lab.rig import POWER
+from tests.lab.session import WATTS, Lab, MemoryCache
 
 JOINED = ["SKSREG S2", "SKSREG S3", "SKJOIN"]
 
@@ -337,7 +338,7 @@ def test_a_notification_is_kept_and_an_infc_answered(confirmed: bool) -> None:
     [notification] = lab.session.notifications
     assert notification.frame.seoj == METER
     assert {prop.epc for prop in notification.frame.properties} == {0xEA, 0xEB}
-    assert lab.meter.confirmed_tids == ([notification.frame.tid] if confirmed else [])
+    assert lab.simulated.confirmed_tids == ([notification.frame.tid] if confirmed else [])
 
 
 @pytest.mark.parametrize("confirmed", [False, True])
@@ -348,7 +349,7 @@ def test_a_notification_between_a_question_and_its_answer_is_kept(confirmed: boo
     assert lab.ask() == WATTS
     lab.run(1.0)
     assert len(lab.session.notifications) == 1
-    assert len(lab.meter.confirmed_tids) == confirmed
+    assert len(lab.simulated.confirmed_tids) == confirmed
 
 
 @pytest.mark.parametrize("esv", [Esv.INF, Esv.INFC])

@@ -28,19 +28,19 @@ from sensors.mhz19 import READ_COMMAND, Mhz19, Mhz19Reading, open_serial_port, p
 from sensors.simulated_bme280 import SimulatedBme280, counts_for
 from sensors.simulated_mhz19 import BYTE_S, LOOK_ALIKE_FRAME, SimulatedMhz19, SimulatedPort, main
 from sensors.simulated_room import room_climate
-from tests.lab.sensors import FakeClock
+from tests.lab.clock import LabClock
 
 ROOT = Path(__file__).parent.parent
 RESET_CONTENTS = bytes.fromhex("8000008000008000")
 
 
 @pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
+def clock() -> LabClock:
+    return LabClock()
 
 
 @pytest.fixture
-def chip(clock: FakeClock) -> SimulatedBme280:
+def chip(clock: LabClock) -> SimulatedBme280:
     """Return a chip that has started up."""
     chip = SimulatedBme280(clock.monotonic)
     clock.sleep(0.01)
@@ -73,7 +73,7 @@ def test_counts_for_undoes_the_formulas_with_every_realistic_calibration() -> No
         assert values.pressure_hpa == pytest.approx(p_pa / 100, abs=0.01), number
 
 
-def test_after_power_on_it_copies_its_calibration_and_holds_reset_contents(clock: FakeClock) -> None:
+def test_after_power_on_it_copies_its_calibration_and_holds_reset_contents(clock: LabClock) -> None:
     chip = SimulatedBme280(clock.monotonic)
     assert status_of(chip) == 0x01
     clock.sleep(0.002)
@@ -82,7 +82,7 @@ def test_after_power_on_it_copies_its_calibration_and_holds_reset_contents(clock
 
 
 def test_a_measurement_takes_its_time_and_the_old_sample_stays_until_then(
-    chip: SimulatedBme280, clock: FakeClock
+    chip: SimulatedBme280, clock: LabClock
 ) -> None:
     chip.write_byte_data(0x76, CTRL_HUM, 0x01)
     chip.write_byte_data(0x76, CTRL_MEAS, 0x25)
@@ -95,9 +95,7 @@ def test_a_measurement_takes_its_time_and_the_old_sample_stays_until_then(
     assert None not in (parse_sample(sample_of(chip)).temperature, parse_sample(sample_of(chip)).humidity)
 
 
-def test_the_humidity_setting_takes_effect_only_with_the_next_ctrl_meas(
-    chip: SimulatedBme280, clock: FakeClock
-) -> None:
+def test_the_humidity_setting_takes_effect_only_with_the_next_ctrl_meas(chip: SimulatedBme280, clock: LabClock) -> None:
     chip.write_byte_data(0x76, CTRL_MEAS, 0x25)
     chip.write_byte_data(0x76, CTRL_HUM, 0x01)
     clock.sleep(0.1)
@@ -107,14 +105,14 @@ def test_the_humidity_setting_takes_effect_only_with_the_next_ctrl_meas(
     assert raw.humidity is None
 
 
-def test_a_skipped_quantity_holds_the_skip_word(chip: SimulatedBme280, clock: FakeClock) -> None:
+def test_a_skipped_quantity_holds_the_skip_word(chip: SimulatedBme280, clock: LabClock) -> None:
     chip.write_byte_data(0x76, CTRL_HUM, 0x01)
     chip.write_byte_data(0x76, CTRL_MEAS, 0b001_000_01)  # temperature x1, pressure skipped
     clock.sleep(0.1)
     assert sample_of(chip)[:3] == b"\x80\x00\x00"
 
 
-def test_oversampling_once_gives_16_bits_and_sixteen_times_gives_20(chip: SimulatedBme280, clock: FakeClock) -> None:
+def test_oversampling_once_gives_16_bits_and_sixteen_times_gives_20(chip: SimulatedBme280, clock: LabClock) -> None:
     chip.write_byte_data(0x76, CTRL_MEAS, 0b001_001_01)
     clock.sleep(0.2)
     coarse = parse_sample(sample_of(chip))
@@ -130,7 +128,7 @@ def test_oversampling_once_gives_16_bits_and_sixteen_times_gives_20(chip: Simula
     assert abs(coarse.pressure - fine.pressure) <= 8
 
 
-def test_a_measurement_never_looks_like_a_skipped_one(chip: SimulatedBme280, clock: FakeClock) -> None:
+def test_a_measurement_never_looks_like_a_skipped_one(chip: SimulatedBme280, clock: LabClock) -> None:
     # With this part's calibration 0x80000 is 21.9219 C, 621.5 hPa and 0x8000 is 57.25 %.
     chip.temperature_c, chip.pressure_hpa, chip.humidity_pct = 21.9219, 621.525, 57.249
     chip.write_byte_data(0x76, CTRL_HUM, 0x01)
@@ -141,7 +139,7 @@ def test_a_measurement_never_looks_like_a_skipped_one(chip: SimulatedBme280, clo
     assert raw.humidity == 0x8001
 
 
-def test_only_the_reset_word_resets(chip: SimulatedBme280, clock: FakeClock) -> None:
+def test_only_the_reset_word_resets(chip: SimulatedBme280, clock: LabClock) -> None:
     chip.write_byte_data(0x76, CONFIG, 0x10)
     chip.write_byte_data(0x76, RESET, 0xB5)
     assert chip.read_i2c_block_data(0x76, CONFIG, 1) == [0x10]
@@ -150,7 +148,7 @@ def test_only_the_reset_word_resets(chip: SimulatedBme280, clock: FakeClock) -> 
     assert status_of(chip) == 0x01
 
 
-def test_a_wrong_calibration_byte_moves_the_temperature_by_a_plausible_amount(clock: FakeClock) -> None:
+def test_a_wrong_calibration_byte_moves_the_temperature_by_a_plausible_amount(clock: LabClock) -> None:
     chip = SimulatedBme280(clock.monotonic)
     good = bytes(chip.read_i2c_block_data(0x76, 0x88, 26))
     chip.wrong_calibration_reads = 1
@@ -215,21 +213,21 @@ def test_a_look_alike_pushes_a_frame_a_second_and_answers_nothing() -> None:
     assert len(sensor.take_output(86_400.5)) <= 16 * 3
 
 
-def test_the_port_waits_to_the_byte_and_not_past_its_timeout(clock: FakeClock) -> None:
+def test_the_port_waits_to_the_byte_and_not_past_its_timeout(clock: LabClock) -> None:
     sensor = SimulatedMhz19(warm_up_s=0.0)
     port = SimulatedPort(sensor, monotonic=clock.monotonic, sleep=clock.sleep, timeout_s=0.05)
     assert port.read(9) == b""
-    assert clock.now == pytest.approx(0.05)
+    assert clock.monotonic() == pytest.approx(0.05)
     port.write(READ_COMMAND)
     assert len(port.read(4)) == 4
-    assert clock.now == pytest.approx(0.05 + 0.02 + 4 * BYTE_S, abs=1e-4)
+    assert clock.monotonic() == pytest.approx(0.05 + 0.02 + 4 * BYTE_S, abs=1e-4)
     port.reset_input_buffer()
     assert len(port.read(9)) == 5  # only what had not arrived yet
 
 
-def test_ports_on_a_clock_far_from_zero_come_to_an_end(clock: FakeClock) -> None:
-    clock.now = 1.7e9  # where a float second has steps of 2e-7
-    sensor = SimulatedMhz19(powered_at=clock.now, warm_up_s=0.0)
+def test_ports_on_a_clock_far_from_zero_come_to_an_end(clock: LabClock) -> None:
+    clock.sleep(1.7e9)  # where a float second has steps of 2e-7
+    sensor = SimulatedMhz19(powered_at=clock.monotonic(), warm_up_s=0.0)
     driver = Mhz19(
         lambda: SimulatedPort(sensor, monotonic=clock.monotonic, sleep=clock.sleep),
         monotonic=clock.monotonic,

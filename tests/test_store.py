@@ -25,7 +25,8 @@ from storage.errors import SpoolError, SpoolFullError
 from storage.records import PowerRow, RadioEventRow, Round, Row
 from storage.spool import Spool
 from storage.store import Store
-from tests.lab.database import Clock, FakeDatabase, full_round, power_row, round_of
+from tests.lab.clock import LabClock
+from tests.lab.database import FIRST_AT, FakeDatabase, full_round, power_row, round_of
 
 ROOT = Path(__file__).resolve().parent.parent
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -55,8 +56,8 @@ class StubbornSpool(Spool):
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
+def clock() -> LabClock:
+    return LabClock(FIRST_AT)
 
 
 @pytest.fixture
@@ -71,7 +72,7 @@ def spool(tmp_path: Path) -> Iterator[StubbornSpool]:
 
 
 @pytest.fixture
-def store(database: FakeDatabase, spool: StubbornSpool, clock: Clock) -> Store:
+def store(database: FakeDatabase, spool: StubbornSpool, clock: LabClock) -> Store:
     return Store(database, spool, monotonic=clock.monotonic, now=clock.now)
 
 
@@ -128,13 +129,13 @@ def test_while_the_database_is_away_rounds_are_on_disk_when_write_returns(
 
 
 def test_what_waited_is_delivered_in_order_before_the_new_round(
-    store: Store, database: FakeDatabase, spool: Spool, clock: Clock
+    store: Store, database: FakeDatabase, spool: Spool, clock: LabClock
 ) -> None:
     database.is_away = True
     for number in range(3):
         store.write(round_of(number))
     database.is_away = False
-    clock.pass_s(60)
+    clock.sleep(60)
     store.write(round_of(3))
     assert database.watts() == [0, 1, 2, 3]
     assert spool.count() == 0
@@ -147,7 +148,7 @@ def test_more_than_one_batch_is_delivered_in_order(store: Store, database: FakeD
     assert database.attempts == 3  # of 500, 500 and 203 rounds
 
 
-def test_the_next_run_delivers_what_the_last_one_left(database: FakeDatabase, spool: Spool, clock: Clock) -> None:
+def test_the_next_run_delivers_what_the_last_one_left(database: FakeDatabase, spool: Spool, clock: LabClock) -> None:
     database.is_away = True
     first_run = Store(database, spool, monotonic=clock.monotonic, now=clock.now)
     first_run.write(round_of(1))
@@ -158,32 +159,32 @@ def test_the_next_run_delivers_what_the_last_one_left(database: FakeDatabase, sp
     assert database.watts() == [1, 2]
 
 
-def test_tries_are_1_2_4_up_to_60_seconds_apart(store: Store, database: FakeDatabase, clock: Clock) -> None:
+def test_tries_are_1_2_4_up_to_60_seconds_apart(store: Store, database: FakeDatabase, clock: LabClock) -> None:
     database.is_away = True
     store.write(round_of(0))
-    tried_at, began_at = [], clock.seconds
+    tried_at, began_at = [], clock.monotonic()
     for number in range(1, 400):
         before = database.attempts
-        clock.pass_s(1)
+        clock.sleep(1)
         store.write(round_of(number))
         if database.attempts > before:
-            tried_at.append(clock.seconds - began_at)
+            tried_at.append(clock.monotonic() - began_at)
     # 1, then 2, 4, 8, 16, 32 later, then every 60.
     assert tried_at == [1, 3, 7, 15, 31, 63, 123, 183, 243, 303, 363]
 
 
 def test_an_outage_is_one_warning_then_silence_then_one_line(
-    store: Store, database: FakeDatabase, clock: Clock, caplog: pytest.LogCaptureFixture
+    store: Store, database: FakeDatabase, clock: LabClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
     store.write(round_of(0))
     database.is_away = True
     for number in range(1, 31):
-        clock.pass_s(60)
+        clock.sleep(60)
         store.write(round_of(number))
     assert messages(caplog, logging.WARNING) == ["PostgreSQL is away, rounds go to the spool: connection refused"]
     database.is_away = False
-    clock.pass_s(60)
+    clock.sleep(60)
     store.write(round_of(31))
     # The first of the 30 rounds failed at 60 s, the 31st delivered them at 31 x 60 s.
     assert messages(caplog, logging.INFO) == ["PostgreSQL is back after 1800 s: 30 rounds delivered"]
@@ -191,23 +192,23 @@ def test_an_outage_is_one_warning_then_silence_then_one_line(
 
 
 def test_a_long_outage_is_remembered_once_an_hour(
-    store: Store, database: FakeDatabase, clock: Clock, caplog: pytest.LogCaptureFixture
+    store: Store, database: FakeDatabase, clock: LabClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     database.is_away = True
     for number in range(3 * 60):
         store.write(round_of(number))
-        clock.pass_s(60)
+        clock.sleep(60)
     assert len(messages(caplog, logging.WARNING)) == 3  # at 0, 60 and 120 minutes
 
 
-def test_the_status_tells_since_when_and_why(store: Store, database: FakeDatabase, clock: Clock) -> None:
+def test_the_status_tells_since_when_and_why(store: Store, database: FakeDatabase, clock: LabClock) -> None:
     store.write(round_of(0))
     status = store.status()
     assert (status.waiting_rounds, status.away_since, status.away_reason, status.spool_error) == (0, None, None, None)
     database.is_away, since = True, clock.now()
     for number in range(1, 4):
         store.write(round_of(number))
-        clock.pass_s(1)
+        clock.sleep(1)
     status = store.status()
     assert (status.waiting_rounds, status.away_since, status.away_reason) == (3, since, "connection refused")
 
@@ -235,7 +236,7 @@ def test_refused_rows_in_the_spool_do_not_block_those_behind(
 
 
 def test_with_neither_database_nor_disk_rounds_stay_in_memory_in_their_order(
-    store: Store, database: FakeDatabase, spool: StubbornSpool, clock: Clock, caplog: pytest.LogCaptureFixture
+    store: Store, database: FakeDatabase, spool: StubbornSpool, clock: LabClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     database.is_away = True
     store.write(round_of(0))
@@ -248,7 +249,7 @@ def test_with_neither_database_nor_disk_rounds_stay_in_memory_in_their_order(
     assert store.status().waiting_rounds == 4
     assert store.status().spool_error == "the disk is full: make room"
     database.is_away = False
-    clock.pass_s(60)
+    clock.sleep(60)
     store.write(round_of(4))
     assert database.watts() == [0, 1, 2, 3, 4]
     assert store.status().waiting_rounds == 0
@@ -267,7 +268,7 @@ def test_rounds_in_memory_go_to_disk_as_soon_as_there_is_room(
 
 
 def test_memory_is_bounded_and_the_oldest_goes_first(
-    database: FakeDatabase, spool: StubbornSpool, clock: Clock, caplog: pytest.LogCaptureFixture
+    database: FakeDatabase, spool: StubbornSpool, clock: LabClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     store = Store(database, spool, monotonic=clock.monotonic, now=clock.now, memory_rounds=5)
     database.is_away = spool.is_full = True
@@ -276,25 +277,25 @@ def test_memory_is_bounded_and_the_oldest_goes_first(
     assert store.status().waiting_rounds == 5
     assert len([message for message in messages(caplog, logging.ERROR) if "lost" in message]) == 1
     database.is_away = False
-    clock.pass_s(60)
+    clock.sleep(60)
     assert store.deliver() == 0
     assert database.watts() == [3, 4, 5, 6, 7]
 
 
 def test_a_full_disk_does_not_make_delivered_rounds_come_again(
-    store: Store, database: FakeDatabase, spool: StubbornSpool, clock: Clock
+    store: Store, database: FakeDatabase, spool: StubbornSpool, clock: LabClock
 ) -> None:
     database.is_away = True
     store.write(round_of(0))
     spool.is_full, database.is_away = True, False
-    clock.pass_s(60)
+    clock.sleep(60)
     assert store.deliver() == 0
     assert store.deliver() == 0
     assert database.attempts == 2  # one failed, one delivered
 
 
 def test_an_unusable_spool_does_not_keep_rounds_from_a_healthy_database(
-    database: FakeDatabase, tmp_path: Path, clock: Clock
+    database: FakeDatabase, tmp_path: Path, clock: LabClock
 ) -> None:
     (tmp_path / "data").write_text("a file where the directory should be")
     store = Store(database, Spool(tmp_path / "data" / "spool.sqlite3"), monotonic=clock.monotonic, now=clock.now)
@@ -305,7 +306,7 @@ def test_an_unusable_spool_does_not_keep_rounds_from_a_healthy_database(
 
 
 def test_a_spool_that_can_be_read_again_is_delivered(
-    database: FakeDatabase, tmp_path: Path, clock: Clock, caplog: pytest.LogCaptureFixture
+    database: FakeDatabase, tmp_path: Path, clock: LabClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The directory is out of order at the start, with two rounds of the last run in it, and is mended later."""
     caplog.set_level(logging.INFO)
@@ -318,11 +319,11 @@ def test_a_spool_that_can_be_read_again_is_delivered(
     for number in range(3, 20):
         store.write(round_of(number))  # PostgreSQL is the only safe place
         assert database.watts()[-1] == number
-        clock.pass_s(1)
+        clock.sleep(1)
     assert len(messages(caplog, logging.ERROR)) == 1
     directory.unlink()
     (tmp_path / "away").rename(directory)
-    clock.pass_s(60)
+    clock.sleep(60)
     store.write(round_of(20))
     assert database.watts() == [*range(3, 20), 1, 2, 20]
     assert store.status().spool_error is None
@@ -330,35 +331,35 @@ def test_a_spool_that_can_be_read_again_is_delivered(
 
 
 def test_a_spool_that_cannot_be_read_is_tried_less_and_less_often(
-    store: Store, spool: StubbornSpool, clock: Clock
+    store: Store, spool: StubbornSpool, clock: LabClock
 ) -> None:
     spool.is_unreadable = True
-    tried_at, began_at = [], clock.seconds
+    tried_at, began_at = [], clock.monotonic()
     for number in range(130):
         before = spool.peeks
         store.write(round_of(number))
         if spool.peeks > before:
-            tried_at.append(clock.seconds - began_at)
-        clock.pass_s(1)
+            tried_at.append(clock.monotonic() - began_at)
+        clock.sleep(1)
     # 1, 2, 4, 8, 16, 32, then 60 seconds after the one before.
     assert tried_at == [0, 1, 3, 7, 15, 31, 63, 123]
 
 
 def test_a_text_that_no_encoding_takes_does_not_block_the_backlog(
-    store: Store, database: FakeDatabase, clock: Clock
+    store: Store, database: FakeDatabase, clock: LabClock
 ) -> None:
     database.is_away = True
     broken_text = RadioEventRow(clock.now(), "scan", detail="a\ud800b")
     store.write(Round((broken_text,)))
     store.write(round_of(1))
     database.is_away = False
-    clock.pass_s(60)
+    clock.sleep(60)
     store.write(round_of(2))
     assert database.rows == [broken_text, power_row(1), power_row(2)]
 
 
 def test_an_error_nobody_thought_of_keeps_the_round_and_is_logged_once(
-    store: Store, database: FakeDatabase, spool: Spool, clock: Clock, caplog: pytest.LogCaptureFixture
+    store: Store, database: FakeDatabase, spool: Spool, clock: LabClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     def surprise(_row: Row) -> bool:
         raise UnicodeEncodeError("ascii", "自宅", 0, 2, "ordinal not in range(128)")
@@ -366,7 +367,7 @@ def test_an_error_nobody_thought_of_keeps_the_round_and_is_logged_once(
     database.refuses = surprise
     for number in range(3):
         store.write(round_of(number))
-        clock.pass_s(60)
+        clock.sleep(60)
     assert rounds_in(spool) == [round_of(0), round_of(1), round_of(2)]
     assert len(messages(caplog, logging.ERROR)) == 1
     database.refuses = lambda _row: False

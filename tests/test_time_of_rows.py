@@ -18,9 +18,10 @@ from poller.wiring import Sensors
 from skstack.echonet.frame import Esv, Frame, Property
 from storage.records import MeterRow, PowerRow
 from tests.lab.check import at_home, simulated
-from tests.lab.home import MINUTE, NOON, Home
+from tests.lab.clock import MINUTE, NOON
+from tests.lab.home import Home
 
-SECOND, HOUR, DAY = timedelta(seconds=1), timedelta(hours=1), timedelta(days=1)
+SECOND, HOUR = timedelta(seconds=1), timedelta(hours=1)
 TO_HALF_A_MINUTE = timedelta(seconds=31)  # the meter shows minutes; readings carry whole seconds
 
 
@@ -38,9 +39,9 @@ def set_later(home: Home, after: timedelta, *, ahead: timedelta = timedelta(0), 
     """Let the machine's clock be set when it is *after* noon."""
 
     def be_set() -> None:
-        home.machine_ahead, home.is_synchronised = ahead, is_synchronised
+        home.machine.ahead, home.machine.is_synchronised = ahead, is_synchronised
 
-    home.clock.signal_at(home.clock.monotonic() + (NOON + after - home.true_now()).total_seconds(), be_set)
+    home.clock.signal_at(home.clock.monotonic() + (NOON + after - home.clock.now()).total_seconds(), be_set)
 
 
 def minutes(count: int) -> list[datetime]:
@@ -257,7 +258,7 @@ def test_a_single_round_that_was_not_told_the_time_asks_for_it_before_the_row_is
     each_is_true(home)
     home.duties.conclude()
     ((since,),) = home.execute("select since from meter")
-    assert abs(since - home.true_now()) <= TO_HALF_A_MINUTE
+    assert abs(since - home.clock.now()) <= TO_HALF_A_MINUTE
 
 
 @pytest.mark.parametrize("is_synchronised", [False, True])

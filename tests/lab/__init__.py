@@ -1,8 +1,7 @@
-"""What the tests build on: one clock, one radio, one household, one of each fake.
-
-Tests import from here, never from each other.
+"""What the tests build on: one of each. Tests import from here, never from one another.
 
 clock       LabClock: time that passes only when somebody waits
+rig         Rig: a household, its meter, the stick and the line to it; what Lab and Home are made on
 port        FakePort: a serial port that follows a script to its end
 transcripts the published conversations of tests/data/transcripts, as bytes on the wire
 module      Host: types at a simulated module; power_up(), make_meter()

@@ -1,13 +1,16 @@
-"""Fakes of the storage room: rounds to write, a clock, and a database that is away, slow or particular on demand."""
+"""Rounds to write, and a database that is away, slow or particular on demand."""
 
 from __future__ import annotations
 
+import random
 import threading
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from typing import Any, TypeVar
 
-from storage.database import RefusedRow
+from storage.connection import connect
+from storage.database import Database, RefusedRow
 from storage.errors import DatabaseAwayError
 from storage.records import (
     Bme280Row,
@@ -20,7 +23,9 @@ from storage.records import (
     Round,
     Row,
 )
+from storage.store import Writer
 
+RowT = TypeVar("RowT")
 FIRST_AT = datetime(2024, 2, 29, 14, 59, tzinfo=UTC)
 
 
@@ -52,33 +57,26 @@ def full_round(number: int) -> Round:
     )
 
 
-class Clock:
-    """A monotonic clock and a calendar that move only when told."""
-
-    def __init__(self) -> None:
-        self.seconds = 1000.0
-
-    def monotonic(self) -> float:
-        return self.seconds
-
-    def now(self) -> datetime:
-        return FIRST_AT + timedelta(seconds=self.seconds)
-
-    def pass_s(self, seconds: float) -> None:
-        self.seconds += seconds
-
-
 class FakeDatabase:
-    """Keeps rows once each, like a table with keys. Away, hanging or refusing when told."""
+    """Keeps rows once each by the keys of init.sql; the first one stays. Away, hanging or refusing when told."""
 
     def __init__(self) -> None:
-        self.rows: list[Row] = []
         self.is_away = False
         self.attempts = 0
         self.is_closed = False
         self.refuses: Callable[[Row], bool] = lambda _row: False
         self.answers = threading.Event()  # cleared: write() hangs until it is set
         self.answers.set()
+        self._rows: dict[tuple[object, ...], Row] = {}
+
+    @property
+    def rows(self) -> list[Row]:
+        """What it keeps, in the order in which it came."""
+        return list(self._rows.values())
+
+    def of(self, kind: type[RowT]) -> list[RowT]:
+        """Return the rows of one table."""
+        return [row for row in self._rows.values() if isinstance(row, kind)]
 
     def write(self, rounds: Sequence[Round]) -> tuple[RefusedRow, ...]:
         self.attempts += 1
@@ -87,11 +85,81 @@ class FakeDatabase:
         if self.is_away:
             raise DatabaseAwayError("connection refused")
         rows = [row for each in rounds for row in each.rows]
-        self.rows += [row for row in rows if row not in self.rows and not self.refuses(row)]
+        for row in rows:
+            if not self.refuses(row):
+                self._rows.setdefault(key_of(row), row)
         return tuple(RefusedRow(row, "out of range") for row in rows if self.refuses(row))
 
     def close(self) -> None:
         self.is_closed = True
 
     def watts(self) -> list[int | None]:
-        return [row.power_w for row in self.rows if isinstance(row, PowerRow)]
+        return [row.power_w for row in self.of(PowerRow)]
+
+
+def key_of(row: Row) -> tuple[object, ...]:
+    """Return the row's table and its primary key, but for the site."""
+    match row:
+        case EnergyRow():
+            return (type(row), row.registered_at)
+        case MeterRow():
+            return (type(row), row.since)
+        case RadioEventRow():
+            return (type(row), row.happened_at, row.kind)
+        case _:
+            return (type(row), row.measured_at)
+
+
+class Queries:
+    """A Database that can be away: it counts how often somebody connected. Without a *url* it always is."""
+
+    def __init__(self, url: str | None, site: str) -> None:
+        self.is_away = False
+        self.asked = 0
+        self._url = url
+        self._released: threading.Event | None = None
+        self.database = Database(self._connect, site=site)
+
+    def _connect(self) -> Any:
+        self.asked += 1
+        if self._released is not None and not self._released.wait(60.0):
+            raise AssertionError("nobody let the database answer")
+        if self.is_away or self._released or self._url is None:
+            raise DatabaseAwayError("connection refused")
+        return connect(self._url)
+
+    def hang_until(self, released: threading.Event) -> None:
+        """Let the database accept no connection before that."""
+        self._released = released
+
+    def leave(self) -> None:
+        self.database.close()
+        self.is_away = True
+
+
+class Unreliable:
+    """Stands before a database: away four times a day, and now and then failing after it has stored."""
+
+    def __init__(self, database: Writer, now: Callable[[], datetime], *, seed: int, days: int) -> None:
+        self._database = database
+        self._now = now
+        self._random = random.Random(f"outages/{seed}")
+        begin = now()
+        self._spans = []
+        for _ in range(4 * days):
+            away_from = begin + days * timedelta(days=self._random.random())
+            self._spans.append((away_from, away_from + timedelta(minutes=self._random.expovariate(1 / 45))))
+        self.failures = 0
+
+    def write(self, rounds: Sequence[Round]) -> tuple[RefusedRow, ...]:
+        if any(since <= self._now() < until for since, until in self._spans):
+            self.failures += 1
+            raise DatabaseAwayError("connection refused")
+        refused = self._database.write(rounds)
+        if self._random.random() < 0.005:
+            self.failures += 1
+            raise DatabaseAwayError("the connection was lost after the commit")
+        return refused
+
+    def close(self) -> None:
+        self._database.close()

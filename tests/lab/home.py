@@ -1,13 +1,16 @@
-"""A poller with its real duties beside a simulated household, in virtual time, with a real database or none."""
+"""The whole poller beside a simulated household, in virtual time: radio, idle tasks, sensors and storage.
+
+begin() is the one place that puts the poller's parts together.
+"""
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import psycopg2
@@ -16,174 +19,157 @@ from poller.clock import Clock
 from poller.duties import MeterDuties
 from poller.inquiry import Ask, ask_inline
 from poller.loop import Poller, RadioLog
-from skstack.echonet.frame import Frame
+from poller.sensing import InlineSensing, Source
 from skstack.meter import Meter
 from skstack.module import Credentials
 from skstack.session import Session
-from skstack.simulator import (
-    INSTANT,
-    Household,
-    MeterOptions,
-    SimulatedMeter,
-    SimulatedModule,
-    SimulatedPort,
-    Timing,
-    VirtualClock,
-)
+from skstack.simulator import TEST_PASSWORD, TEST_ROUTE_B_ID
 from storage.connection import connect
 from storage.database import Database
-from storage.errors import DatabaseAwayError
-from storage.records import Round, Row
-from tests.lab.module import PASSWORD, ROUTE_B_ID
+from storage.records import EnergyRow, Round, Row
+from storage.spool import Spool
+from storage.store import Store, Writer
+from tests.lab.clock import NOON
+from tests.lab.database import FakeDatabase, Queries, Unreliable
+from tests.lab.rig import MachineClock, Rig
 
-NOON = datetime(2026, 6, 1, 3, 0, tzinfo=UTC)  # in Japan
-MINUTE, HALF_HOUR, DAY = timedelta(minutes=1), timedelta(minutes=30), timedelta(days=1)
-NOWHERE = "postgresql://user@nowhere/home"
 SITE = "home"
+LEAD = timedelta(seconds=3)  # in which the link comes up before the first tick
 
 
-class Queries:
-    """A database that can be away: it counts how often it was asked."""
+class Home(Rig):
+    """A poller and its household; *options*: Rig's. The clock stands three seconds before *start*.
 
-    def __init__(self, url: str) -> None:
-        self.is_away = False
-        self.asked = 0
-        self._released: threading.Event | None = None
-        self.database = Database(lambda: self._connect(url), site=SITE)
-
-    def _connect(self, url: str) -> Any:
-        self.asked += 1
-        if self._released is not None and not self._released.wait(60.0):
-            raise AssertionError("nobody let the database answer")
-        if self.is_away or self._released:
-            raise DatabaseAwayError("connection refused")
-        return connect(url)
-
-    def hang_until(self, released: threading.Event) -> None:
-        """Let the database accept no connection before that."""
-        self._released = released
-
-    def leave(self) -> None:
-        self.database.close()
-        self.is_away = True
-
-
-class Home:
-    """A poller beside a household. The clock stands at *start* less three seconds; run() lets time pass."""
+    *url*: the rows go into that PostgreSQL, else into a FakeDatabase (self.database), which answers no queries.
+    *data_dir*: rounds reach it through the storage on disk, which outages of it fill; else each is written at once, and
+    must be taken. *outages*: a seed and how many days; the database is away now and then in them.
+    *sensors*: makes what is read beside the meter, by the machine's clock.
+    *idle_tasks*: False: between two polls nothing is done but to keep the half hours that the meter tells.
+    *keep*: gets each round in place of all that, which would grow in a long run.
+    """
 
     def __init__(
         self,
-        url: str,
+        url: str | None = None,
         *,
         start: datetime = NOON,
-        days_before: int = 0,
-        watts: int | Sequence[int] = 600,
         interval_s: int = 60,
-        timing: Timing = INSTANT,
         history_pause_s: float = 0.0,
-        installed_at: datetime | None = None,
-        machine_ahead: timedelta = timedelta(0),
-        is_synchronised: bool = True,
+        data_dir: Path | None = None,
+        outages: tuple[int, int] | None = None,
+        sensors: Callable[[MachineClock], Sequence[Source]] = lambda _clock: (),
+        idle_tasks: bool = True,
+        keep: Callable[[Round], None] | None = None,
         ask: Ask = ask_inline,
         is_drained: Callable[[], bool] = lambda: True,
         **options: Any,
     ) -> None:
-        self.clock = VirtualClock(start - timedelta(seconds=3))
-        self.true_now = self.clock.now
-        self.machine_ahead = machine_ahead
-        self.is_synchronised = is_synchronised  # with a time server, where the machine may be wrong all the same
-        self.clock.now = lambda: self.true_now() + self.machine_ahead  # type: ignore[method-assign]  # may be wrong
-        profile = [watts] * 1440 if isinstance(watts, int) else watts
-        household = Household(lambda _day: profile, since=start.timestamp() - days_before * 86_400)
-        self.simulated = SimulatedMeter(
-            household,
-            MeterOptions(**{"notification_delay_s": 20.0, **options}),
-            installed_at=installed_at.timestamp() if installed_at else None,
-        )
-        self.module = SimulatedModule(self.simulated, timing=timing)
-        self.queries = Queries(url)
-        self.writer = Database(lambda: connect(url), site=SITE)
+        super().__init__(start=start - LEAD, **{"notification_delay_s": 20.0, **options})
+        self.interval_s = interval_s
+        self.history_pause_s = history_pause_s
         self.rounds: list[Round] = []
+        self.queries = Queries(url, SITE)
+        self.database = FakeDatabase()
+        writer: Writer = Database(lambda: connect(url), site=SITE) if url else self.database
+        if outages:
+            writer = Unreliable(writer, self.clock.now, seed=outages[0], days=outages[1])
+        self.writer = writer
+        self.between_ticks: Callable[[], object] = lambda: None  # what a test wants to go wrong there
         self._url = url
+        self._data_dir = data_dir
+        self._sensors = sensors
+        self._idle_tasks = idle_tasks
+        self._keep = keep or self._store
         self._ask = ask
         self._is_drained = is_drained
-        self._interval_s = interval_s
-        self._history_pause_s = history_pause_s
-        self._stop_at = 0.0
+        self._stop_at = float("inf")
         self.begin()
 
     def begin(self) -> None:
-        """Start the program, again if it ran before."""
-        self.time = Clock(self.clock, is_synchronised=lambda: self.is_synchronised)
-        self.radio_log = RadioLog(self.time)
+        """Put the poller together, as a process does that starts."""
+        self.time = clock = Clock(self.machine, is_synchronised=lambda: self.machine.is_synchronised)
+        self.radio_log = RadioLog(clock)
         self.session = Session(
-            lambda _baud_rate: SimulatedPort(self.module, self.clock),
-            Credentials(ROUTE_B_ID, PASSWORD),
+            self.radio.open_port,
+            Credentials(TEST_ROUTE_B_ID, TEST_PASSWORD),
             on_event=self.radio_log.note,
-            monotonic=self.clock.monotonic,
-            sleep=self.clock.sleep,
+            monotonic=clock.monotonic,
+            sleep=clock.sleep,
+            should_stop=self._should_stop,
         )
-        self.meter = Meter(self.session, monotonic=self.clock.monotonic)
+        self.meter = Meter(self.session, monotonic=clock.monotonic)
         self.duties = MeterDuties(
             self.session,
             self.meter,
             self.queries.database,
             self.write,
-            clock=self.time,
+            clock=clock,
             timeout_s=self.session.timings.answer_timeout_s,
-            history_pause_s=self._history_pause_s,
+            history_pause_s=self.history_pause_s,
             ask=self._ask,
             is_drained=self._is_drained,
         )
+        self.store: Store | None = None
+        if self._data_dir is not None:
+            spool = Spool(self._data_dir / "spool.sqlite3")
+            self.store = Store(self.writer, spool, monotonic=clock.monotonic, now=clock.now)
         self.poller = Poller(
             self.session,
             self.meter,
-            [],
+            [InlineSensing(source) for source in self._sensors(self.machine)],
             self,
-            clock=self.time,
-            interval_s=self._interval_s,
+            clock=clock,
+            interval_s=self.interval_s,
             duties=self,
             radio_log=self.radio_log,
-            should_stop=lambda: self.clock.monotonic() >= self._stop_at,
+            should_stop=self._should_stop,
         )
 
+    def _should_stop(self) -> bool:
+        return self.clock.monotonic() >= self._stop_at
+
+    # --- what the poller sees of the lab
+
     def work(self, until: float) -> float:
-        """Be the duties: do them, but wake up in time to stop."""
-        return min(self.duties.work(until), self._stop_at)
+        """Be the idle tasks: do them, but wake up in time to stop."""
+        self.between_ticks()
+        return min(self.duties.work(until) if self._idle_tasks else until, self._stop_at)
 
     def rows(self) -> Sequence[Row]:
-        """Be the duties."""
-        return self.duties.rows()
+        """Be the idle tasks."""
+        if self._idle_tasks:
+            return self.duties.rows()
+        told = self.meter.take_half_hours()
+        return [EnergyRow(each.registered_at, each.import_kwh, each.export_kwh, "notified") for each in told]
 
     def write(self, stored: Round, /) -> None:
-        """Be the store: keep the round, and put it into the database."""
+        """Be the storage."""
+        self._keep(stored)
+
+    def _store(self, stored: Round) -> None:
+        """Bring the round to the database, and remember it."""
+        if self.store is not None:
+            self.store.write(stored)
+        else:
+            refused = self.writer.write([stored])
+            assert not refused, refused
         self.rounds.append(stored)
-        refused = self.writer.write([stored])
-        assert not refused, refused
+
+    # --- time
 
     def run(self, passing: timedelta) -> None:
         """Let time pass."""
         self._stop_at = self.clock.monotonic() + passing.total_seconds()
         self.poller.run()
+        self._stop_at = float("inf")  # a test may go on with the session alone
+
+    def run_minutes(self, minutes: float) -> None:
+        """Let so many ticks come, where the interval is a minute."""
+        self.run(timedelta(minutes=minutes))
 
     def run_until(self, time: datetime) -> None:
         """Let it be one second to *time*, truly: a tick at *time* is still to come."""
-        self.run(time - self.true_now() - timedelta(seconds=1))
-
-    def silence_export(self) -> None:
-        """Let the meter list its export properties, with no data in any of them."""
-        self.simulated.registers = replace(self.simulated.registers, measures_export=False)
-
-    def tamper(self, change: Callable[[Frame, Frame | None], Frame | None]) -> None:
-        """Let *change* have a say in every answer: it gets the request and the answer, and returns another or none."""
-        answer = self.simulated.answer
-
-        def changed(payload: bytes, at: float) -> bytes | None:
-            told = answer(payload, at)
-            frame = change(Frame.from_bytes(payload), Frame.from_bytes(told) if told else None)
-            return frame.to_bytes() if frame else None
-
-        self.simulated.answer = changed  # type: ignore[method-assign]  # a meter with manners of its own
+        self.run(time - self.clock.now() - timedelta(seconds=1))
 
     def connect(self) -> None:
         """Bring the session up, without the loop."""
@@ -196,8 +182,31 @@ class Home:
 
     def restart(self) -> None:
         """End the program and start it again at once."""
-        self.session.close()
+        self.close()
         self.begin()
+
+    def close(self) -> None:
+        """End the program."""
+        self.session.close()
+        if self.store is not None:
+            self.store.close()
+        self.queries.database.close()
+        self.writer.close()
+
+    def deliver(self) -> None:
+        """Let time pass until everything that waits on the disk has reached the database."""
+        assert self.store is not None
+        for _ in range(100):
+            self.clock.sleep(600.0)
+            if not self.store.deliver():
+                return
+        raise AssertionError(self.store.status())
+
+    # --- what came of it
+
+    def silence_export(self) -> None:
+        """Let the meter list its export properties, with no data in any of them."""
+        self.simulated.registers = replace(self.simulated.registers, measures_export=False)
 
     def of(self, kind: type[Row]) -> list[Any]:
         """Return the rows of a class that were written, in order."""
@@ -207,18 +216,9 @@ class Home:
         """Return the radio events of a kind that were written."""
         return [row for stored in self.rounds for row in stored.rows if getattr(row, "kind", None) == kind]
 
-    def asked(self, *epcs: int) -> list[tuple[datetime, Frame]]:
-        """Return the requests for any of *epcs* that the module was given, with their times."""
-        sent = [(datetime.fromtimestamp(each.at, tz=UTC), Frame.from_bytes(each.payload)) for each in self.module.sends]
-        return [(at, frame) for at, frame in sent if {asked.epc for asked in frame.properties}.intersection(epcs)]
-
-    def registers(self, at: datetime) -> tuple[Decimal, Decimal]:
-        """Return the simulated meter's own registers, kWh: the unit is 0.1."""
-        bought, sold = self.simulated.registers.counts(at.timestamp())
-        return Decimal(bought) / 10, Decimal(sold) / 10
-
     def execute(self, statement: str) -> list[tuple[Any, ...]]:
         """Let the owner of the database execute something."""
+        assert self._url is not None
         with closing(psycopg2.connect(self._url)) as connection, connection, connection.cursor() as cursor:
             cursor.execute(statement)
             return cursor.fetchall() if cursor.description else []

@@ -1,29 +1,12 @@
-"""A clock that moves only when told, and a port that follows a script to its end."""
+"""A serial port that follows a script to its end."""
 
 from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
 
 from skstack.errors import PortLostError
-
-
-class FakeClock:
-    """Time that passes only when somebody waits."""
-
-    def __init__(self, start: datetime = datetime(2026, 6, 1, 3, 0, tzinfo=UTC)) -> None:
-        self._start = start
-        self._elapsed_s = 0.0
-
-    def monotonic(self) -> float:
-        return self._elapsed_s
-
-    def now(self) -> datetime:
-        return self._start + timedelta(seconds=self._elapsed_s)
-
-    def sleep(self, seconds: float) -> None:
-        self._elapsed_s += max(0.0, seconds)
+from tests.lab.clock import LabClock
 
 
 @dataclass(frozen=True)
@@ -63,7 +46,7 @@ Step = Expect | Reply | Silence | Wake | Unplug
 class FakePort:
     """Follows a script. A read that has nothing to give moves the clock by its timeout."""
 
-    def __init__(self, clock: FakeClock, script: list[Step]) -> None:
+    def __init__(self, clock: LabClock, script: list[Step]) -> None:
         self._clock = clock
         self._script = deque(script)
         self.is_closed = False

@@ -160,12 +160,12 @@ class Radio:
         self._agenda: deque[Happening] = deque()
 
     def plan(self, happenings: Sequence[Happening]) -> None:
-        """Let these happen, each at its time."""
-        self._agenda = deque(sorted(happenings, key=lambda happening: happening.at_s))
+        """Let these happen as well, each at its time."""
+        self._agenda = deque(sorted([*self._agenda, *happenings], key=lambda happening: happening.at_s))
 
     def then(self, after_s: float, action: Callable[[], object]) -> None:
         """Let *action* happen *after_s* from now, too."""
-        self.plan([*self._agenda, Later(self.clock.monotonic() + after_s, action)])
+        self.plan([Later(self.clock.monotonic() + after_s, action)])
 
     @property
     def next_at(self) -> float:

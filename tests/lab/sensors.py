@@ -1,30 +1,28 @@
-"""Stand-ins for the tests of sensors/: a clock that moves only when told, and wrappers that watch or disturb."""
+"""Buses and ports for the tests of sensors/: they watch, or disturb."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import subprocess
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from pathlib import Path
 
-from sensors.bme280 import I2cBus
-
-
-class FakeClock:
-    """Monotonic time; sleeping moves it."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def monotonic(self) -> float:
-        return self.now
-
-    def sleep(self, seconds: float) -> None:
-        assert seconds >= 0
-        self.now += seconds
+from poller.sensing import Source
+from sensors.bme280 import Bme280, I2cBus
+from sensors.cpu import read_cpu_temperature_c
+from sensors.mhz19 import Mhz19
+from sensors.simulated_bme280 import SimulatedBme280
+from sensors.simulated_mhz19 import SimulatedMhz19
+from sensors.simulated_mhz19 import SimulatedPort as Mhz19Port
+from storage.records import Bme280Row, Co2Row, CpuTemperatureRow
+from tests.lab.clock import LabClock
+from tests.lab.rig import MachineClock
 
 
 class WatchedBus:
     """Passes every transfer on, keeps a record of it, and raises the errors it was told to raise first."""
 
-    def __init__(self, bus: I2cBus, clock: FakeClock) -> None:
+    def __init__(self, bus: I2cBus, clock: LabClock) -> None:
         self._bus = bus
         self._clock = clock
         self.transfers: list[tuple[str, int, int]] = []  # what, register, length or value
@@ -55,7 +53,7 @@ class WatchedBus:
 
     def _note(self, what: str, register: int, number: int) -> None:
         self.transfers.append((what, register, number))
-        self.times.append(self._clock.now)
+        self.times.append(self._clock.monotonic())
         self.before_transfer(what, register)
         if self.errors:
             raise self.errors.pop(0)
@@ -64,7 +62,7 @@ class WatchedBus:
 class ScriptedPort:
     """A serial port that answers each command with the next piece of a script, and notes what was done to it."""
 
-    def __init__(self, clock: FakeClock, *answers: bytes | Exception) -> None:
+    def __init__(self, clock: LabClock, *answers: bytes | Exception) -> None:
         self._clock = clock
         self._answers = list(answers)
         self._unread = b""
@@ -92,3 +90,47 @@ class ScriptedPort:
 
     def close(self) -> None:
         self.closed += 1
+
+
+class Room:
+    """The three sensors of a room, simulated: a warm CPU, a BME280 (*chip*) and an MH-Z19 (*air*)."""
+
+    def __init__(self, directory: Path) -> None:
+        self._thermal_root = directory / "thermal"
+        self.zone = self._thermal_root / "thermal_zone0"
+        self.zone.mkdir(parents=True)
+        (self.zone / "type").write_text("cpu-thermal\n", encoding="ascii")
+        self.heat_cpu("48312")
+        self.air = SimulatedMhz19(powered_at=-3600.0)
+        self.chip = SimulatedBme280(lambda: 0.0)
+
+    def heat_cpu(self, millidegrees: str) -> None:
+        (self.zone / "temp").write_text(f"{millidegrees}\n", encoding="ascii")
+
+    def sources(self, clock: MachineClock) -> Sequence[Source]:
+        """Return what a poller reads by *clock*; for Home(sensors=)."""
+        self.chip = SimulatedBme280(clock.monotonic)
+        bme280 = Bme280(lambda: self.chip, sleep=clock.sleep)
+        mhz19 = Mhz19(
+            lambda: Mhz19Port(self.air, monotonic=clock.monotonic, sleep=clock.sleep),
+            warm_up_s=60.0,
+            monotonic=clock.monotonic,
+            sleep=clock.sleep,
+        )
+
+        def read_cpu(tick: datetime) -> CpuTemperatureRow:
+            return CpuTemperatureRow(tick, read_cpu_temperature_c(thermal_root=self._thermal_root, run=_no_command))
+
+        def read_bme280(tick: datetime) -> Bme280Row:
+            reading = bme280.read()
+            return Bme280Row(tick, reading.temperature_c, reading.humidity_pct, reading.pressure_hpa)
+
+        def read_mhz19(tick: datetime) -> Co2Row:
+            reading = mhz19.read()
+            return Co2Row(tick, reading.co2_ppm, reading.temperature_c, reading.warming_up)
+
+        return [Source("CPU temperature", read_cpu), Source("BME280", read_bme280), Source("MH-Z19", read_mhz19)]
+
+
+def _no_command(*_arguments: object, **_options: object) -> subprocess.CompletedProcess[bytes]:
+    raise FileNotFoundError
