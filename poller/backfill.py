@@ -18,11 +18,8 @@ from poller.inquiry import Inquirer
 from poller.meter_clock import MeterClock
 from poller.meter_watch import MeterWatch
 from poller.room import Room
-from skstack.echonet.history import MAX_DAY_BACK
-from skstack.echonet.properties import JST, DayHistory, Epc, half_hours
-from skstack.errors import SkStackError
-from skstack.meter_history import MeterHistory
-from skstack.session import Session
+from skstack import MeterHistory, Session, SkStackError
+from skstack.echonet import JST, MAX_DAY_BACK, DayHistory, Epc, half_hours
 from storage.database import Database
 from storage.holes import energy_gaps
 from storage.records import EnergyRow, Round, Row
@@ -135,8 +132,8 @@ class Backfill:
 
     def _notice_occasions(self) -> None:
         """List anew in a new session, and once a day; only then is everything asked for again."""
-        if self._listed_session != self._session.link.sessions:
-            self._listed_session = self._session.link.sessions
+        if self._listed_session != self._session.number:
+            self._listed_session = self._session.number
             self._must_list = True
         if self._clock.monotonic() >= self._daily_at:
             self._daily_at = self._clock.monotonic() + DAILY_S

@@ -2,33 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import TypeVar
 
-from poller.checks_report import CheckFailedError, Report, StoppedError, split_advice
+from poller.checks_report import CheckFailedError, Report, StoppedError
 from poller.clock import TOLERANCE, Clock
-from poller.loop import RadioLog
 from poller.meter_clock import MINUTE
 from poller.stop import StopSignal
 from poller.wiring import make_session, port_opener
 from settings import Settings
-from skstack import commands
-from skstack.errors import CommandFailedError, MeterNotFoundError, PortLostError
-from skstack.events import Dialect, Line, PanCollector, PanDescription, StatusOk
-from skstack.meter import Meter
-from skstack.module import BAUD_RATES, Credentials, Module, ModuleNotAnsweringError, open_at
-from skstack.port import FACTORY_BAUD_RATE
-from skstack.scan import scan
-
-_T = TypeVar("_T")
+from skstack import (
+    BAUD_RATES,
+    FACTORY_BAUD_RATE,
+    Dialect,
+    FilePanCache,
+    Meter,
+    MeterNotFoundError,
+    ModuleNotAnsweringError,
+    PanDescription,
+    PortLostError,
+    RadioEvent,
+    prints_binary,
+)
 
 EXCELLENT_DBM, GOOD_DBM, FAIR_DBM = -60.0, -75.0, -85.0  # modules hear down to about -100 dBm
 
-_SLICE_S = 0.5  # how often the join is looked at
+_SLICE_S = 0.5  # how often what the link has reached is looked at
 _REFUSALS = 2  # one may be bad luck on the air
 _TRIES = 3  # of one question
 
@@ -62,9 +64,10 @@ class RadioCheck:
         self._stop = stop
         self._timings = timings
         self._open_port = port_opener(settings, stop)
-        self._radio_log = RadioLog(clock)
-        self._session = make_session(settings, self._radio_log, clock, stop)
+        cache = _WriteOnlyCache(settings.storage.data_dir / "pan.json")
+        self._session = make_session(settings, clock, stop, cache, baud_rates=timings.baud_rates)
         self._meter = Meter(self._session, monotonic=clock.monotonic)
+        self._events: list[RadioEvent] = []
 
     def run(self, *, needs: Sequence[str]) -> None:
         """Try every part in order."""
@@ -96,103 +99,79 @@ class RadioCheck:
         except PortLostError as error:
             if device.exists():
                 raise
-            missing = split_advice(str(error), "")
-            raise CheckFailedError(missing.found, f"{missing.advice}; {_ports_there()}") from error
+            raise CheckFailedError(error.what, f"{error.remedy}; {_ports_there()}") from error
 
     def _module(self) -> str:
-        module = self._opened_module()
-        self._session.link.attach(module)
+        try:
+            self._let_link_go_on(lambda: self._session.module is not None)
+        except ModuleNotAnsweringError as error:
+            raise CheckFailedError(
+                f"nothing answers on {self._route_b.device} at any baud rate", error.remedy
+            ) from error
+        module = self._session.module
+        if module is None:
+            raise self._session.failure
         model = _MODELS.get((module.mac.hex()[:6], module.dialect), "of an unknown make")
+        payload = {None: "always in hex", False: "in hex", True: "in binary"}[prints_binary(module)]
         return (
             f"{model}, firmware {module.firmware or 'unknown'}, {module.dialect.value} dialect, "
-            f"{self._payload_mode()}, {module.baud_rate} baud"
+            f"payload {payload}, {module.baud_rate} baud"
         )
-
-    def _opened_module(self) -> Module:
-        credentials = Credentials(self._route_b.id, self._route_b.password)
-        for baud_rate in self._timings.baud_rates:
-            module = open_at(baud_rate, self._open_port, credentials, monotonic=self._clock.monotonic)
-            if module is not None:
-                return module
-            self._check_stop()
-        raise ModuleNotAnsweringError(
-            f"nothing answers on {self._route_b.device} at any baud rate: see that [routeB] device names the Wi-SUN "
-            "module and nothing else; if it does, unplug it, plug it in again and try again"
-        )
-
-    def _payload_mode(self) -> str:
-        """Ask, without changing it, how the module prints datagrams; the program reads both ways."""
-        try:
-            answer = self._session.link.command(lambda _: commands.payload_mode())
-        except CommandFailedError as error:
-            if error.code == "ER04":  # the command is ROHM's own; the others know hex only
-                return "payload always in hex"
-            raise
-        values = [line.value for line in answer if isinstance(line, StatusOk)]
-        return "payload in binary" if values == ["00"] else "payload in hex"
 
     def _scan(self) -> str:
-        link = self._session.link
-        pairing_id = Credentials(self._route_b.id, self._route_b.password).pairing_id
-        heard: set[bytes] = set()
-        collector = PanCollector()
-
-        def note(line: Line) -> None:
-            pan = collector.add(line)
-            if pan is not None:
-                heard.add(pan.mac)
-
         try:
-            found = self._drive(scan(link, pairing_id), note)
+            self._let_link_go_on(lambda: self._session.peer is not None)
         except MeterNotFoundError as error:
             # A module answers for meters with our pairing ID only, so that silence says nothing of the radio itself.
-            others = f"; {_meters(len(heard))} heard, so that the radio works" if heard else ""
-            advice = str(error).partition(": ")[2]
-            raise CheckFailedError(f"this household's meter did not answer{others}", advice) from error
-        link.peer = found
+            others = f"; {_meters(error.others)} heard, so that the radio works" if error.others else ""
+            raise CheckFailedError(f"this household's meter did not answer{others}", error.remedy) from error
+        found = self._session.peer
+        if found is None:
+            raise self._session.failure
         if found.signal_dbm is not None and signal_word(found.signal_dbm) == "weak":
             self._report.remark(f"readings will be lost now and then: {_WEAK_ADVICE}")
-        return f"{_pan(found)}; {_meters(len(heard - {found.mac}))} heard"
+        heard = next((event.detail for event in self._events if event.kind == "scan"), None)
+        return f"{_pan(found)}; {heard or 'no other meter heard'}"
 
-    def _drive(self, climb: Generator[float, Line | None, _T], note: Callable[[Line], None]) -> _T:
-        """Give a step of the climb the lines that come, and *note* them; return what it returns."""
-        try:
-            until = next(climb)
-            while True:
-                self._check_stop()
-                line = self._session.link.next_line(max(0.0, until - self._clock.monotonic()))
-                if line is not None:
-                    note(line)
-                until = climb.send(line)
-        except StopIteration as done:
-            found: _T = done.value
-            return found
+    def _let_link_go_on(self, has_come: Callable[[], bool]) -> None:
+        """Let the session do what it does for the poller until *has_come*. Raises: SkStackError: what failed first."""
+        before = self._session.failure
+        while not has_come():
+            if self._session.failure is not before:
+                raise self._session.failure
+            self._session.run(self._clock.monotonic() + _SLICE_S)
+            self._note_slice()
+
+    def _note_slice(self) -> None:
+        self._events += self._session.take_events()
+        if self._stop.requested():
+            raise StoppedError
 
     def _join(self) -> str:
-        """Let the session join the meter that was found: it opens the port afresh, as the poller would."""
         until = self._clock.monotonic() + self._timings.join_patience_s
-        failures: list[str] = []
-        while not self._session.run_until_up(min(until, self._clock.monotonic() + _SLICE_S)):
-            self._check_stop()
-            failures += [row.detail or "" for row in self._radio_log.take() if row.kind == "join_failed"]
-            if len(failures) >= _REFUSALS or self._clock.monotonic() >= until:
-                raise self._join_failure(failures)
-        took_s = next((row.duration_s for row in self._radio_log.take() if row.kind == "join"), None)
+        while not self._session.run_until_up(self._clock.monotonic() + _SLICE_S):
+            self._note_slice()
+            failures = [event for event in self._events if event.kind == "join_failed"]
+            is_refused = sum(failure.times for failure in failures) >= _REFUSALS
+            if is_refused or self._clock.monotonic() >= until:
+                raise self._join_failure([failure.detail or "" for failure in failures])
+        self._note_slice()
+        took_s = next((event.duration_s for event in self._events if event.kind == "join"), None)
         handshake = "" if took_s is None else f"; the handshake took {took_s:.1f} s"
         return f"the meter accepts the ID and the password{handshake}"
 
     def _join_failure(self, failures: Sequence[str]) -> CheckFailedError:
         if any("EVENT 24" in failure for failure in failures):
             found = f"the meter refused {'twice' if len(failures) > 1 else 'once'}: {failures[-1]}"
-            advice = "compare [routeB] id and password with the letter of the grid company, sign by sign"
-            peer = self._session.link.peer
+            advice = "compare [routeB] id and password with the letter of the grid company, character by character"
+            peer = self._session.peer
             is_near = peer is not None and (peer.signal_dbm or 0.0) >= GOOD_DBM
             return CheckFailedError(found, advice if is_near else f"{advice}; if both are right, {_WEAK_ADVICE}")
-        reason = failures[-1] if failures else str(self._session.ladder.last_error or self._session.link.why_silent)
+        reason = failures[-1] if failures else self._session.down_reason
         return CheckFailedError(reason, f"wait a minute and try again; if it stays so, {_WEAK_ADVICE}")
 
     def _identity(self) -> str:
-        identity = self._meter.identify(until=self._question_until())
+        identity = self._meter.identify(until=self._request_until())
         scale = identity.scale
         if scale is None:
             raise CheckFailedError(
@@ -207,7 +186,7 @@ class RadioCheck:
         )
 
     def _reading(self) -> str:
-        poll = self._meter.poll(until=self._question_until())
+        poll = self._meter.poll(until=self._request_until())
         if poll is None:
             raise CheckFailedError(
                 "the meter answered, without a single value",
@@ -224,7 +203,7 @@ class RadioCheck:
         return ", ".join(f"{value} {unit}" for value, unit in values if value is not None)
 
     def _difference(self) -> str:
-        shown = self._meter.read_clock(until=self._question_until())
+        shown = self._meter.read_clock(until=self._request_until())
         if shown is None:
             return "the meter does not show a clock"
         now = self._clock.now()
@@ -238,12 +217,16 @@ class RadioCheck:
             raise CheckFailedError(found, "let this machine follow a time server: sudo timedatectl set-ntp true")
         return found
 
-    def _question_until(self) -> float:
+    def _request_until(self) -> float:
         return self._clock.monotonic() + _TRIES * self._route_b.timeout_s
 
-    def _check_stop(self) -> None:
-        if self._stop.requested():
-            raise StoppedError
+
+class _WriteOnlyCache(FilePanCache):
+    """Remembers the PAN for the poller, and lets the check scan all the same."""
+
+    def load(self, key: str) -> PanDescription | None:
+        """Return None."""
+        return None
 
 
 def _shortened(serial_number: str | None) -> str:

@@ -12,7 +12,7 @@ from typing import TextIO
 
 from poller.wiring import StartError
 from sensors.errors import SensorError
-from skstack.errors import SkStackError
+from skstack import SkStackError
 from storage.errors import StorageError
 
 logger = logging.getLogger(__name__)
@@ -114,7 +114,9 @@ class Report:
             failure = error
         except ImportError as error:
             failure = CheckFailedError(f"the library {error.name} is not installed", "run: pip install '.[poller]'")
-        except (SkStackError, StorageError, SensorError, StartError) as error:
+        except SkStackError as error:
+            failure = CheckFailedError(error.what, error.remedy or advice)
+        except (StorageError, SensorError, StartError) as error:
             failure = split_advice(str(error), advice)
         except Exception as error:  # a fault of the program in one part must not hide what the others find
             logger.exception("--check: %s", name)

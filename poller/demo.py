@@ -24,7 +24,7 @@ from charts.text import language_of
 from poller.clock import Clock
 from poller.duties import MeterDuties
 from poller.inquiry import ask_inline
-from poller.loop import Poller, RadioLog
+from poller.loop import Poller
 from poller.sensing import InlineSensing, Source
 from sensors.bme280 import Bme280
 from sensors.mhz19 import Mhz19
@@ -32,9 +32,7 @@ from sensors.simulated_bme280 import SimulatedBme280
 from sensors.simulated_mhz19 import SimulatedMhz19
 from sensors.simulated_mhz19 import SimulatedPort as Mhz19Port
 from sensors.simulated_room import room_climate
-from skstack.meter import Meter
-from skstack.module import Credentials
-from skstack.session import Session
+from skstack import Credentials, Meter, Session
 from skstack.simulator import Credentials as AcceptedCredentials
 from skstack.simulator import Household, MeterOptions, SimulatedMeter, SimulatedModule, SimulatedPort, VirtualClock
 from storage.connection import connect
@@ -81,11 +79,9 @@ def _simulate(midnight: datetime, server: EmbeddedServer, data_dir: Path) -> Non
     options = MeterOptions(unit_code=0x02, digits=8)  # 0.01 kWh a count, for smoother bars
     module = SimulatedModule(SimulatedMeter(household, options), credentials=accepted)
     trusted = Clock(clock, is_synchronised=lambda: True)
-    radio_log = RadioLog(trusted)
     session = Session(
         lambda _baud_rate: SimulatedPort(module, clock),
         Credentials(accepted.route_b_id, accepted.password),
-        on_event=radio_log.note,
         monotonic=clock.monotonic,
         sleep=clock.sleep,
     )
@@ -116,7 +112,6 @@ def _simulate(midnight: datetime, server: EmbeddedServer, data_dir: Path) -> Non
                 history_pause_s=0.0,
                 ask=ask_inline,
             ),
-            radio_log=radio_log,
             should_stop=lambda: clock.now() >= end,
         )
         poller.run()

@@ -13,9 +13,7 @@ from poller.inquiry import Ask, AskAside, Inquirer
 from poller.meter_clock import MeterClock
 from poller.meter_watch import MeterWatch
 from poller.room import Room
-from skstack.meter import Meter
-from skstack.meter_history import HISTORY_PATIENCE, MeterHistory
-from skstack.session import Session
+from skstack import Meter, MeterHistory, Session
 from storage.database import Database
 from storage.records import Round, Row
 
@@ -112,7 +110,7 @@ class MeterDuties:
         room = Room(clock.monotonic, patience_s=timeout_s, usual_s=timeout_s, margin_s=margin_s)
         history_room = Room(
             clock.monotonic,
-            patience_s=HISTORY_PATIENCE * timeout_s,
+            patience_s=session.timings.longest_wait_s,
             usual_s=timeout_s,
             margin_s=margin_s,
             pause_s=history_pause_s,

@@ -11,10 +11,8 @@ from datetime import UTC, datetime, timedelta
 from poller.clock import TimeSource
 from poller.meter_clock import MeterClock
 from poller.room import Room
-from skstack.echonet.properties import Epc
-from skstack.errors import SkStackError
-from skstack.meter import HalfHour, Meter
-from skstack.session import Session
+from skstack import HalfHour, Meter, Session, SkStackError
+from skstack.echonet import Epc
 from storage.records import EnergyRow, EnergySource, Row
 
 logger = logging.getLogger(__name__)

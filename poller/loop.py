@@ -7,7 +7,6 @@ tick that was written before, carries its second of arrival. The time changes be
 from __future__ import annotations
 
 import logging
-from collections import deque
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Protocol, TypeVar
@@ -15,10 +14,7 @@ from typing import Protocol, TypeVar
 from poller.clock import Clock, next_tick
 from poller.dating import LATE, Dating
 from poller.sensing import Sensing
-from skstack.errors import FrameError, SessionLostError, SkStackError
-from skstack.link import RadioEvent
-from skstack.meter import Meter, Poll
-from skstack.session import Session
+from skstack import Meter, Poll, RadioEvent, Session, SessionLostError, SkStackError, StoppedError
 from storage.records import PowerRow, RadioEventRow, Round, Row
 
 logger = logging.getLogger(__name__)
@@ -52,33 +48,20 @@ class Duties(Protocol):
         """Return the rows gathered since the last call."""
 
 
-class RadioLog:
-    """What happened to the link since the last round, as rows. Bounded: the oldest go first."""
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._events: deque[tuple[float, RadioEvent]] = deque(maxlen=1000)
-
-    def note(self, event: RadioEvent) -> None:
-        """Keep *event* for the next round."""
-        self._events.append((self._clock.monotonic(), event))
-
-    def take(self) -> list[RadioEventRow]:
-        """Return the rows of what was noted since the last call, dated by the clock as it is now."""
-        rows = [
-            RadioEventRow(
-                happened_at=self._clock.at(at_s),
-                kind=event.kind,
-                duration_s=event.duration_s,
-                channel=event.channel,
-                pan_id=event.pan_id,
-                signal_dbm=event.signal_dbm,
-                detail=event.detail,
-            )
-            for at_s, event in self._events
-        ]
-        self._events.clear()
-        return rows
+def radio_event_row(event: RadioEvent, clock: Clock) -> RadioEventRow:
+    """Return *event* as it is stored; where it happened several times, its detail says so."""
+    detail = event.detail
+    if event.times > 1:
+        detail = f"{detail}, {event.times} times" if detail else f"{event.times} times"
+    return RadioEventRow(
+        happened_at=clock.at(event.happened_at),
+        kind=event.kind,
+        duration_s=event.duration_s,
+        channel=event.channel,
+        pan_id=event.pan_id,
+        signal_dbm=event.signal_dbm,
+        detail=detail,
+    )
 
 
 class Poller:
@@ -98,7 +81,6 @@ class Poller:
         clock: Clock,
         interval_s: int,
         duties: Duties,
-        radio_log: RadioLog,
         should_stop: Callable[[], bool] = lambda: False,
         on_alive: Callable[[], None] = lambda: None,
         on_status: Callable[[str], None] = lambda _text: None,
@@ -111,7 +93,6 @@ class Poller:
         self._clock = clock
         self._interval_s = interval_s
         self._duties = duties
-        self._radio_log = radio_log
         self._should_stop = should_stop
         self._on_alive = on_alive
         self._on_status = on_status
@@ -156,14 +137,13 @@ class Poller:
         self._write(rows)
         self._look_at_clock()
         if power is not None:
-            self._session.reading_stored()
             self.last_power = power
         self._on_status(self._status(power))
         return power
 
     def _status(self, power: PowerRow | None) -> str:
         if power is None:
-            why = self.last_failure if self._session.up else self._session.link.why_silent
+            why = self.last_failure if self._session.up else self._session.down_reason
             last = f"; the last at {self.last_power.measured_at:%Y-%m-%d %H:%M} UTC" if self.last_power else ""
             return f"no reading: {why}{last}"
         watts = "power not measured" if power.power_w is None else f"{power.power_w} W"
@@ -213,10 +193,12 @@ class Poller:
     def _poll_meter(self, tick: datetime, until: float) -> PowerRow | None:
         try:
             poll = self._ask_meter(until)
-        except (SkStackError, FrameError, ValueError) as error:
+        except StoppedError:
+            return None
+        except (SkStackError, ValueError) as error:
             self._failures += 1
             # While the link is down, what keeps it down says more than that it is.
-            self.last_failure = str(error if self._session.up else self._session.ladder.last_error or error)
+            self.last_failure = str(error) if self._session.up else self._session.down_reason
             level = logging.WARNING if self._failures == 1 else logging.DEBUG
             logger.log(level, "no reading of the meter: %s (%d in a row)", self.last_failure, self._failures)
             return None
@@ -253,7 +235,7 @@ class Poller:
 
     def _write(self, rows: list[Row]) -> None:
         rows.extend(self._duties.rows())
-        rows.extend(self._radio_log.take())
+        rows.extend(radio_event_row(event, self._clock) for event in self._session.take_events())
         if rows:
             self._dating.write(Round(tuple(rows)))
 

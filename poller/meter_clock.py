@@ -7,9 +7,7 @@ from datetime import datetime, timedelta
 
 from poller.clock import TOLERANCE, Clock, span
 from poller.room import Room
-from skstack.errors import SkStackError
-from skstack.meter import Meter
-from skstack.session import Session
+from skstack import Meter, Session, SkStackError
 from storage.records import RadioEventRow, Row
 
 logger = logging.getLogger(__name__)
@@ -51,7 +49,7 @@ class MeterClock:
     @property
     def is_settled(self) -> bool:
         """Whether the meter has told its time in this session, has no clock, or was asked often enough."""
-        has_looked = self._session_number == self._session.link.sessions
+        has_looked = self._session_number == self._session.number
         return has_looked and (self._tries >= TRIES or self._not_before == float("inf"))
 
     def due_at(self) -> float:
@@ -84,9 +82,9 @@ class MeterClock:
 
     def _take_shown(self) -> None:
         """Take what the meter told as the session began; where it did not, it is to be asked."""
-        if self._session_number == self._session.link.sessions or not self._meter.is_identified:
+        if self._session_number == self._session.number or not self._meter.is_identified:
             return
-        self._session_number = self._session.link.sessions
+        self._session_number = self._session.number
         self._tries = 0
         told = self._meter.shown_clock
         if told is not None:

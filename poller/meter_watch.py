@@ -12,8 +12,8 @@ from decimal import Decimal
 
 from poller.clock import Clock
 from poller.inquiry import Inquirer
-from skstack.echonet.properties import EnergyScale, MeterIdentity, register_difference
-from skstack.meter import Meter, Poll
+from skstack import Meter, Poll
+from skstack.echonet import EnergyScale, MeterIdentity, register_difference
 from storage.database import Database
 from storage.holes import KnownMeter, LastRegisters, known_meter, last_registers
 from storage.records import MeterRow, RadioEventRow, Row

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
-from skstack.errors import SkStackError
+from skstack import SkStackError
 
 T = TypeVar("T")
 

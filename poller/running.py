@@ -10,7 +10,7 @@ from poller.notify import Notifier
 from poller.stop import StopSignal
 from poller.wiring import Sensors, wired
 from settings import Settings
-from skstack.session import Session
+from skstack import Session
 
 logger = logging.getLogger(__name__)
 
@@ -59,4 +59,4 @@ def _failed(why: str) -> int:
 def _reason(session: Session, poller: Poller) -> str:
     if session.up:
         return poller.last_failure or "it gave no answer"
-    return str(session.ladder.last_error or session.link.why_silent)
+    return session.down_reason

@@ -19,17 +19,23 @@ from typing import TYPE_CHECKING
 from poller.clock import Clock, SystemClock
 from poller.duties import MeterDuties
 from poller.inquiry import ask_inline
-from poller.loop import Poller, RadioLog
+from poller.loop import Poller
 from poller.notify import Notifier
 from poller.sensing import Source, ThreadSensing
 from poller.stop import StopSignal
 from script import missing
 from settings import Settings
-from skstack.meter import Meter
-from skstack.module import Credentials
-from skstack.pan_cache import FilePanCache
-from skstack.port import PortOpener, SerialPort
-from skstack.session import Session, SessionTimings
+from skstack import (
+    BAUD_RATES,
+    Credentials,
+    FilePanCache,
+    Meter,
+    PanCache,
+    PortOpener,
+    SerialPort,
+    Session,
+    SessionTimings,
+)
 from storage.connection import connect, masked_url
 from storage.database import Database
 from storage.embedded import EmbeddedServer
@@ -45,6 +51,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+LONGEST_WAIT_TIMEOUTS = 3  # AIF specification 2.4.2: 20 s for one property, 60 s for several
 STORE_CLOSE_S = 1.0  # of the 10 s in which a signal ends the poller: session 5, queries 0.5, embedded server 3
 
 
@@ -96,7 +103,6 @@ def wired(
     with ExitStack() as stack:
         stack.enter_context(only_poller(settings.storage.data_dir))
         clock = Clock(SystemClock(stop.sleep))
-        radio_log = RadioLog(clock)
         records = Records(settings)
         stack.callback(records.close)
         spool = Spool(settings.storage.data_dir / "spool.sqlite3")
@@ -109,7 +115,7 @@ def wired(
         sensing = [ThreadSensing(source) for source in sources(settings, sensors)]
         for sensor in sensing:
             stack.callback(sensor.close)
-        session = make_session(settings, radio_log, clock, stop)
+        session = make_session(settings, clock, stop, FilePanCache(settings.storage.data_dir / "pan.json"))
         stack.callback(session.close)
         meter = Meter(session, monotonic=clock.monotonic)
         duties = _make_duties(settings, session, meter, queries, store, clock, worker=worker)
@@ -121,7 +127,6 @@ def wired(
             clock=clock,
             interval_s=settings.route_b.interval_s,
             duties=duties,
-            radio_log=radio_log,
             should_stop=stop.requested,
             on_alive=notifier.watchdog,
             on_status=notifier.status,
@@ -225,18 +230,22 @@ def port_opener(settings: Settings, stop: StopSignal) -> PortOpener:
     return lambda baud_rate: SerialPort(settings.route_b.device, baud_rate, wake_fd=stop.fileno())
 
 
-def make_session(settings: Settings, radio_log: RadioLog, clock: Clock, stop: StopSignal) -> Session:
+def make_session(
+    settings: Settings, clock: Clock, stop: StopSignal, cache: PanCache, *, baud_rates: Sequence[int] = BAUD_RATES
+) -> Session:
     """Make the session with the household's meter; it opens the port when it is first run."""
     route_b = settings.route_b
     return Session(
         port_opener(settings, stop),
         Credentials(route_b.id, route_b.password),
-        cache=FilePanCache(settings.storage.data_dir / "pan.json"),
-        on_event=radio_log.note,
+        cache=cache,
         monotonic=clock.monotonic,
         sleep=clock.sleep,
         should_stop=stop.requested,
-        timings=SessionTimings(answer_timeout_s=route_b.timeout_s),
+        timings=SessionTimings(
+            answer_timeout_s=route_b.timeout_s, longest_wait_s=LONGEST_WAIT_TIMEOUTS * route_b.timeout_s
+        ),
+        baud_rates=baud_rates,
         first_tid=secrets.randbelow(0x10000),  # an answer to the process before us is not taken for one to us
     )
 

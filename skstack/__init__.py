@@ -1,1 +1,71 @@
-"""The radio: SK commands to a Wi-SUN module, ECHONET Lite frames to the meter behind it."""
+"""From a serial port to a session with the household's smart meter, over a Wi-SUN module that speaks SKSTACK IP.
+
+A Session keeps the link up and asks; a Meter knows what the answers mean; a MeterHistory reads its memory.
+"""
+
+from skstack.driver import Module
+from skstack.errors import (
+    CommandFailedError,
+    FrameError,
+    MalformedLineError,
+    MeterNotFoundError,
+    MeterSilentError,
+    ModuleNotAnsweringError,
+    ModuleRestartedError,
+    ModuleUnsupportedError,
+    PortLostError,
+    SendFailedError,
+    SendUnconfirmedError,
+    SessionLostError,
+    SkStackError,
+    SkStackTimeoutError,
+    StoppedError,
+)
+from skstack.events import Dialect, PanDescription
+from skstack.link import RadioEvent
+from skstack.meter import HalfHour, Meter, Poll
+from skstack.meter_history import MeterHistory
+from skstack.module import BAUD_RATES, Credentials, prints_binary
+from skstack.pan_cache import FilePanCache, PanCache
+from skstack.port import FACTORY_BAUD_RATE, Port, PortOpener, SerialPort
+from skstack.recovery import RecoveryTimings
+from skstack.session import Notification, Session, SessionTimings
+
+__all__ = [
+    "BAUD_RATES",
+    "FACTORY_BAUD_RATE",
+    "CommandFailedError",
+    "Credentials",
+    "Dialect",
+    "FilePanCache",
+    "FrameError",
+    "HalfHour",
+    "MalformedLineError",
+    "Meter",
+    "MeterHistory",
+    "MeterNotFoundError",
+    "MeterSilentError",
+    "Module",
+    "ModuleNotAnsweringError",
+    "ModuleRestartedError",
+    "ModuleUnsupportedError",
+    "Notification",
+    "PanCache",
+    "PanDescription",
+    "Poll",
+    "Port",
+    "PortLostError",
+    "PortOpener",
+    "RadioEvent",
+    "RecoveryTimings",
+    "SendFailedError",
+    "SendUnconfirmedError",
+    "SerialPort",
+    "Session",
+    "SessionLostError",
+    "SessionTimings",
+    "SkStackError",
+    "SkStackTimeoutError",
+    "StoppedError",
+    "prints_binary",
+]

@@ -10,9 +10,12 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import IPv6Address
+from typing import Generic, TypeVar
 
+from skstack.events import ECHONET_PORT, Dialect, Line, ModuleInfo, RegisterValue, StackVersion, StatusOk
 from skstack.lines import MAX_PAYLOAD_BYTES
-from skstack.values import ECHONET_PORT, Dialect
+
+AnswerT = TypeVar("AnswerT", bound=Line)
 
 FIRST_CHANNEL, LAST_CHANNEL = 0x21, 0x3C
 """The 28 channels of the B-route, 922.5 to 927.9 MHz. Source: BP35A1 command reference 4.12, 8."""
@@ -25,17 +28,19 @@ _REGISTER = re.compile(r"S[0-9A-F]{1,2}")
 
 
 @dataclass(frozen=True, slots=True)
-class Command:
-    """One command and the syntax quirks the reference gives it.
+class Command(Generic[AnswerT]):
+    """One command, the line that answers it, and the syntax quirks the reference gives it.
+
+    An *answer* other than StatusOk is followed by an OK; an OK without it is some other command's.
 
     Raises: ValueError: a name or argument that is not printable ASCII. A CR in a password would start a second command.
     """
 
     name: str
+    answer: type[AnswerT]
     args: tuple[str, ...] = ()
     payload: bytes | None = None  # SKSENDTO: raw bytes right after the line, whose terminator is a space
     terminator: bytes = b"\r\n"  # ROPT ends with CR only
-    has_status: bool = True  # SKLL64 answers an address and no OK
     secret_args: frozenset[int] = frozenset()  # positions in args that are never shown
 
     def __post_init__(self) -> None:
@@ -65,63 +70,56 @@ def _is_printable(text: str) -> bool:
     return text.isascii() and text.isprintable()
 
 
-def reset() -> Command:
+def reset() -> Command[StatusOk]:
     """SKRESET: all registers, credentials and the session go back to nothing. Source: BP35A1 command reference 4."""
-    return Command("SKRESET")
+    return Command("SKRESET", StatusOk)
 
 
-def echo_off() -> Command:
+def echo_off() -> Command[StatusOk]:
     """Stop the module from repeating what we send, secrets included. This command itself is still echoed."""
     return write_register("SFE", "0")
 
 
-def stack_version() -> Command:
+def stack_version() -> Command[StackVersion]:
     """SKVER: answered with EVER. A module with J11 (binary) firmware stays silent."""
-    return Command("SKVER")
+    return Command("SKVER", StackVersion)
 
 
-def app_version() -> Command:
-    """SKAPPVER: answered with EAPPVER, by Tessera modules with FAIL ER04."""
-    return Command("SKAPPVER")
-
-
-def module_info() -> Command:
+def module_info() -> Command[ModuleInfo]:
     """SKINFO: answered with EINFO, which tells the dialect. Source: BP35A1 command reference 4.2."""
-    return Command("SKINFO")
+    return Command("SKINFO", ModuleInfo)
 
 
-def set_password(password: str) -> Command:
+def set_password(password: str) -> Command[StatusOk]:
     """SKSETPWD: 1 to 32 visible ASCII characters, 12 in practice; kept until reset.
 
     Source: BP35A1 command reference 4.19. Raises: ValueError.
     """
     if not re.fullmatch(r"[\x21-\x7E]{1,32}", password):
         raise ValueError("the password must be 1 to 32 visible ASCII characters")
-    return Command("SKSETPWD", (f"{len(password):X}", password), secret_args=frozenset({1}))
+    return Command("SKSETPWD", StatusOk, (f"{len(password):X}", password), secret_args=frozenset({1}))
 
 
-def set_route_b_id(route_b_id: str) -> Command:
+def set_route_b_id(route_b_id: str) -> Command[StatusOk]:
     """SKSETRBID: 32 hex digits, sent in upper case; kept until reset.
 
     Source: BP35A1 command reference 4.20. Raises: ValueError.
     """
     if not re.fullmatch(r"[0-9A-Fa-f]{32}", route_b_id):
         raise ValueError("the Route-B ID must be 32 hex digits")
-    return Command("SKSETRBID", (route_b_id.upper(),), secret_args=frozenset({0}))
+    return Command("SKSETRBID", StatusOk, (route_b_id.upper(),), secret_args=frozenset({0}))
 
 
-def scan(dialect: Dialect, *, duration: int, channel_mask: int = ALL_CHANNELS_MASK, mode: int = 2) -> Command:
+def scan(dialect: Dialect, *, duration: int, channel_mask: int = ALL_CHANNELS_MASK) -> Command[StatusOk]:
     """SKSCAN: OK at once, then EVENT 20 and EPANDESC for each PAN, EVENT 22 at the end.
 
-    Mode 2 asks only coordinators with our pairing ID, mode 3 all, mode 0 measures energy. duration is 0 to 14, see
-    scan_seconds. Source: BP35A1 command reference 4.12. Raises: ValueError.
+    Mode 2: only coordinators with our pairing ID answer. duration is 0 to 14, see scan_seconds.
+    Source: BP35A1 command reference 4.12. Raises: ValueError.
     """
-    if mode not in (0, 2, 3):
-        raise ValueError(f"scan mode must be 0, 2 or 3, not {mode}")
     if not 0 < channel_mask <= ALL_CHANNELS_MASK:
         raise ValueError(f"channel mask must have 1 to 32 bits, not {channel_mask:#x}")
-    args = (f"{mode:X}", f"{channel_mask:08X}", f"{_checked_duration(duration):X}")
-    return Command("SKSCAN", args if dialect is Dialect.SINGLE else (*args, B_ROUTE_SIDE))
+    args = ("2", f"{channel_mask:08X}", f"{_checked_duration(duration):X}")
+    return Command("SKSCAN", StatusOk, args if dialect is Dialect.SINGLE else (*args, B_ROUTE_SIDE))
 
 
 def scan_seconds(duration: int, channels: int = LAST_CHANNEL - FIRST_CHANNEL + 1) -> float:
@@ -148,19 +146,19 @@ def channel_mask(channel: int) -> int:
     return 1 << (channel - FIRST_CHANNEL)
 
 
-def write_register(name: str, value: str) -> Command:
+def write_register(name: str, value: str) -> Command[StatusOk]:
     """SKSREG <name> <value>: set a virtual register until reset, such as S2 (channel) and S3 (PAN ID).
 
     *value* is hex digits without prefix. Source: BP35A1 command reference 4.1. Raises: ValueError.
     """
     if not re.fullmatch(r"[0-9A-F]{1,16}", value):
         raise ValueError("a register value must be 1 to 16 upper-case hex digits")
-    return Command("SKSREG", (_checked_register(name), value))
+    return Command("SKSREG", StatusOk, (_checked_register(name), value))
 
 
-def read_register(name: str) -> Command:
+def read_register(name: str) -> Command[RegisterValue]:
     """SKSREG <name>: answered with ESREG and OK. Source: BP35A1 command reference 4.1. Raises: ValueError."""
-    return Command("SKSREG", (_checked_register(name),))
+    return Command("SKSREG", RegisterValue, (_checked_register(name),))
 
 
 def _checked_register(name: str) -> str:
@@ -169,54 +167,42 @@ def _checked_register(name: str) -> str:
     return name
 
 
-def join(address: IPv6Address) -> Command:
+def join(address: IPv6Address) -> Command[StatusOk]:
     """SKJOIN: OK at once, then the PANA handshake, and EVENT 25 or 24. Source: BP35A1 command reference 4.4."""
-    return Command("SKJOIN", (_expanded(address),))
+    return Command("SKJOIN", StatusOk, (_expanded(address),))
 
 
-def rejoin() -> Command:
+def rejoin() -> Command[StatusOk]:
     """SKREJOIN: renew the session; FAIL ER10 where there is none. Source: BP35A1 command reference 4.5."""
-    return Command("SKREJOIN")
+    return Command("SKREJOIN", StatusOk)
 
 
-def terminate() -> Command:
+def terminate() -> Command[StatusOk]:
     """SKTERM: end the session; OK, then EVENT 27 or 28; FAIL ER10 where there is none.
 
     Source: BP35A1 command reference 4.6.
     """
-    return Command("SKTERM")
+    return Command("SKTERM", StatusOk)
 
 
-def link_local_address(mac: bytes) -> Command:
-    """SKLL64: the link-local address for a MAC of 8 bytes. Answered with that address alone, no OK.
-
-    Source: BP35A1 command reference 4.33. Raises: ValueError.
-    """
-    if len(mac) != 8:
-        raise ValueError(f"a MAC address has 8 bytes, not {len(mac)}")
-    return Command("SKLL64", (mac.hex().upper(),), has_status=False)
-
-
-def payload_mode() -> Command:
+def payload_mode() -> Command[StatusOk]:
     """ROPT: OK 00 where ERXUDP payloads are binary, OK 01 where they are hex text; Tessera modules say FAIL ER04.
 
     The command and its answers end with CR alone. Source: BP35A1 command reference 4.35.
     """
-    return Command("ROPT", terminator=b"\r")
+    return Command("ROPT", StatusOk, terminator=b"\r")
 
 
-def send_udp(dialect: Dialect, address: IPv6Address, payload: bytes, port: int = ECHONET_PORT) -> Command:
-    """SKSENDTO from UDP handle 1: EVENT 21, then OK. 1 to 1232 bytes, always encrypted (sec 1: no key, no datagram).
+def send_udp(dialect: Dialect, address: IPv6Address, payload: bytes) -> Command[StatusOk]:
+    """SKSENDTO from UDP handle 1 to ECHONET's port: EVENT 21, then OK. 1 to 1232 bytes, always encrypted (sec 1).
 
     Source: BP35A1 command reference 4.7. Raises: ValueError.
     """
     if not 1 <= len(payload) <= MAX_PAYLOAD_BYTES:
         raise ValueError(f"a datagram has 1 to {MAX_PAYLOAD_BYTES} bytes, not {len(payload)}")
-    if not 0 < port <= 0xFFFF:
-        raise ValueError(f"a port has 16 bits, not {port:#x}")
     side = () if dialect is Dialect.SINGLE else (B_ROUTE_SIDE,)
-    args = ("1", _expanded(address), f"{port:04X}", "1", *side, f"{len(payload):04X}")
-    return Command("SKSENDTO", args, payload)
+    args = ("1", _expanded(address), f"{ECHONET_PORT:04X}", "1", *side, f"{len(payload):04X}")
+    return Command("SKSENDTO", StatusOk, args, payload)
 
 
 @lru_cache(maxsize=16)

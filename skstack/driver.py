@@ -1,6 +1,6 @@
-"""The blocking driver: one command, one answer, one deadline. One thread, no retries, no policy.
+"""The blocking driver: one command, its answer, one deadline. One thread, no policy.
 
-Lines that are nobody's answer (events, datagrams, scan results) are kept in order and handed out by next_line.
+Lines that are nobody's answer (events, datagrams, scan results) are kept in order and handed out by receive.
 """
 
 from __future__ import annotations
@@ -9,23 +9,14 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 
-from skstack.commands import Command
-from skstack.errors import CommandFailedError, MalformedLineError, SkStackTimeoutError
-from skstack.events import (
-    AddressLine,
-    AppVersion,
-    Echo,
-    Line,
-    ModuleInfo,
-    RegisterValue,
-    StackVersion,
-    StatusFail,
-    StatusOk,
-    UnknownLine,
-    parse_line,
-)
+from backoff import Backoff
+from skstack.commands import AnswerT, Command
+from skstack.errors import CommandFailedError, MalformedLineError, SkStackTimeoutError, StoppedError
+from skstack.events import Dialect, Echo, Line, StatusFail, StatusOk
 from skstack.lines import LineBuffer
+from skstack.parser import parse_line
 from skstack.port import Port
 
 logger = logging.getLogger(__name__)
@@ -33,56 +24,56 @@ logger = logging.getLogger(__name__)
 COMMAND_TIMEOUT_S = 3.0  # SKRESET, the slowest, was seen to take 0.6 s
 _QUIET_S = 0.2  # longer than any gap seen within the output of a module
 _MOST_CHUNKS = 64  # a babbling device must not hold us for ever
-
-_ANSWERS = (RegisterValue, ModuleInfo, StackVersion, AppVersion, AddressLine, UnknownLine)
+_GARBLED_PAUSE_S, _LONGEST_GARBLED_PAUSE_S = 0.05, 0.8
 
 
 class SkStack:
-    """SK commands over a *port*.
+    """SK commands over a *port*. Every wait ends with StoppedError as soon as *should_stop* says so.
 
-    *malformed_lines* counts what could not be read; *echoes* counts the echoes of our own commands: after the echo was
-    switched off, one more means that the module has restarted.
+    *echoes* counts the echoes of our own commands: after the echo was switched off, one more means that the module has
+    restarted.
     """
 
-    def __init__(self, port: Port, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        port: Port,
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
+        should_stop: Callable[[], bool] = lambda: False,
+    ) -> None:
         self._port = port
         self._monotonic = monotonic
+        self._should_stop = should_stop
         self._buffer = LineBuffer()
         self._received: deque[Line] = deque()  # in the order of arrival, not looked at yet
         self._unsolicited: deque[Line] = deque()  # seen while an answer was awaited, and not part of it
-        self.malformed_lines = 0
+        self._has_warned = False
         self.echoes = 0
 
-    def execute(self, command: Command, *, timeout_s: float = COMMAND_TIMEOUT_S) -> list[Line]:
-        """Send *command* and return the lines of its answer, without the OK unless it carries a value.
+    def execute(self, command: Command[AnswerT], *, timeout_s: float = COMMAND_TIMEOUT_S) -> AnswerT:
+        """Send *command* and return the line that answers it; repeat it where it came in garbled (ER09).
 
-        What came before the command was written never answers it. Events and datagrams are left for next_line, and
+        What came before the command was written never answers it. Events and datagrams are left for receive, and
         however many come, they do not extend the wait.
-
-        Raises: CommandFailedError: the module answered FAIL. SkStackTimeoutError: no OK within *timeout_s*.
-            PortLostError: the port is gone.
+        Raises: CommandFailedError: the module answered FAIL. SkStackTimeoutError: no answer within *timeout_s*.
+            PortLostError: the port is gone. StoppedError.
         """
-        self.collect()
-        self._unsolicited.extend(self._received)
-        self._received.clear()
-        logger.debug("> %s", command)
-        self._port.write(command.to_bytes())
-        started = self._monotonic()
-        deadline = started + timeout_s
-        answer: list[Line] = []
-        while not self._completed(command, answer):
-            if self._monotonic() >= deadline:
-                self.abandon()  # a payload that declared too much may have swallowed the answer
-                if self._completed(command, answer):
-                    break
-                raise SkStackTimeoutError(f"answer to {command.name}", self._monotonic() - started)
-            self._receive(deadline)
-        return answer
+        deadline = self._monotonic() + timeout_s
+        backoff = Backoff(_GARBLED_PAUSE_S, _LONGEST_GARBLED_PAUSE_S)
+        while True:
+            try:
+                return self._attempt(command, deadline)
+            except CommandFailedError as error:
+                again_at = self._monotonic() + backoff.failed()
+                if error.code != "ER09" or again_at >= deadline:
+                    raise
+            while self._monotonic() < again_at:
+                self._receive(again_at)
 
-    def next_line(self, timeout_s: float) -> Line | None:
+    def receive(self, timeout_s: float) -> Line | None:
         """Return the next line that is nobody's answer, waiting up to *timeout_s*; None when none came.
 
-        Raises: PortLostError: the port is gone.
+        Raises: PortLostError: the port is gone. StoppedError.
         """
         if self._unsolicited:
             return self._unsolicited.popleft()
@@ -91,12 +82,12 @@ class SkStack:
         return None
 
     def collect(self) -> int:
-        """Take in what has already arrived, without waiting; return how many lines are ready for next_line.
+        """Take in what has already arrived, without waiting; return how many lines are ready for receive.
 
-        Raises: PortLostError: the port is gone.
+        Raises: PortLostError: the port is gone. StoppedError.
         """
         for _ in range(_MOST_CHUNKS):
-            chunk = self._port.read(0.0)
+            chunk = self._read(0.0)
             if not chunk:
                 break
             self._take(chunk)
@@ -105,23 +96,19 @@ class SkStack:
     def synchronise(self, *, limit_s: float = 2.0) -> None:
         """End a half-typed command and wait until the module is quiet; what it says meanwhile is dropped.
 
-        A device that is never quiet costs *limit_s*. Raises: PortLostError: the port is gone.
+        A device that is never quiet costs *limit_s*. Raises: PortLostError: the port is gone. StoppedError.
         """
         self._port.write(b"\r\n")
         self.drain(_QUIET_S, limit_s=limit_s)
 
     def drain(self, quiet_s: float, *, limit_s: float = 2.0) -> None:
-        """Drop what comes until nothing has come for *quiet_s*. Raises: PortLostError: the port is gone."""
+        """Drop what comes until nothing has come for *quiet_s*. Raises: PortLostError, StoppedError."""
         deadline = self._monotonic() + limit_s
-        while self._monotonic() < deadline and self._port.read(quiet_s):
+        while self._monotonic() < deadline and self._read(quiet_s):
             pass
         self._buffer = LineBuffer()
         self._unsolicited.clear()
         self._received.clear()
-
-    def abandon(self) -> None:
-        """Give up a payload that will not be completed, so that it cannot swallow what comes next."""
-        self._parse(self._buffer.abandon())
 
     def fill_data_entry(self) -> None:
         """Feed a module that still waits for the payload of a broken SKSENDTO as many bytes as it can want.
@@ -131,15 +118,16 @@ class SkStack:
         """
         self._port.write(b"\r\n" * 616)
 
-    def ask_raw(self, question: bytes, *, timeout_s: float) -> bytes:
-        """Send bytes that are no SK command and return what comes back before it is quiet again.
+    def exchange_raw(self, request: bytes, *, timeout_s: float) -> bytes:
+        """Send bytes that are no SK command and return what comes within *timeout_s*, up to the first quiet moment.
 
-        Raises: PortLostError: the port is gone.
+        Raises: PortLostError: the port is gone. StoppedError.
         """
-        self._port.write(question)
-        reply = self._port.read(timeout_s)
-        for _ in range(_MOST_CHUNKS):
-            more = self._port.read(_QUIET_S)
+        self._port.write(request)
+        deadline = self._monotonic() + timeout_s
+        reply = self._read(timeout_s)
+        while (remaining_s := deadline - self._monotonic()) > 0:
+            more = self._read(min(_QUIET_S, remaining_s))
             if not more:
                 break
             reply += more
@@ -149,38 +137,52 @@ class SkStack:
         """Close the port."""
         self._port.close()
 
-    def _completed(self, command: Command, answer: list[Line]) -> bool:
-        """Sort what has come, up to the end of the answer to *command*; False if that is still awaited."""
-        while self._received:
-            if self._sort(self._received.popleft(), command, answer):
-                return True
-        return False
-
-    def _sort(self, line: Line, command: Command, answer: list[Line]) -> bool:
-        """Put *line* where it belongs; True when it completes the answer to *command*."""
-        if isinstance(line, StatusOk):
-            if line.value is not None:
-                answer.append(line)
-            return command.has_status
-        if isinstance(line, StatusFail):
-            raise CommandFailedError(str(command), line.code)
-        if isinstance(line, _ANSWERS):
-            answer.append(line)
-            return not command.has_status and isinstance(line, AddressLine)
-        self._unsolicited.append(line)
-        return False
+    def _attempt(self, command: Command[AnswerT], deadline: float) -> AnswerT:
+        """Send *command* once and return its answer. Raises: as execute."""
+        self.collect()
+        self._unsolicited.extend(self._received)
+        self._received.clear()
+        logger.debug("> %s", command)
+        self._port.write(command.to_bytes())
+        started = self._monotonic()
+        answer: AnswerT | None = None
+        is_over = False
+        while True:
+            while self._received:
+                line = self._received.popleft()
+                if isinstance(line, command.answer):
+                    answer = line
+                elif isinstance(line, StatusFail):
+                    raise CommandFailedError(str(command), line.code)
+                elif not isinstance(line, StatusOk):
+                    self._unsolicited.append(line)
+                if answer is not None and isinstance(line, StatusOk):
+                    return answer
+            if is_over:
+                raise SkStackTimeoutError(f"answer to {command.name}", self._monotonic() - started)
+            if self._monotonic() < deadline:
+                self._receive(deadline)
+            else:
+                is_over = True
+                self._parse(self._buffer.abandon())  # a payload that declared too much may have swallowed the answer
 
     def _receive(self, deadline: float) -> bool:
         """Wait for lines until *deadline*; False when it has passed, or the wait was broken off, without any."""
         while True:
             remaining_s = deadline - self._monotonic()
-            chunk = self._port.read(max(0.0, remaining_s))
+            chunk = self._read(max(0.0, remaining_s))
             if not chunk:
                 return False
             if self._take(chunk):
                 return True
             if remaining_s <= 0:
                 return False
+
+    def _read(self, timeout_s: float) -> bytes:
+        """Every wait passes here. Raises: StoppedError, PortLostError."""
+        if self._should_stop():
+            raise StoppedError
+        return self._port.read(timeout_s)
 
     def _take(self, chunk: bytes) -> bool:
         """Parse what a *chunk* completes; True if it brought a line worth keeping."""
@@ -192,9 +194,12 @@ class SkStack:
             try:
                 line = parse_line(raw)
             except MalformedLineError as error:
-                self.malformed_lines += 1
-                level = logging.WARNING if self.malformed_lines == 1 else logging.DEBUG
-                logger.log(level, "skipped a broken line from the module: %s", error)
+                logger.log(
+                    logging.DEBUG if self._has_warned else logging.WARNING,
+                    "skipped a broken line from the module: %s",
+                    error,
+                )
+                self._has_warned = True
                 continue
             logger.debug("< %r", line)
             if isinstance(line, Echo):
@@ -203,3 +208,14 @@ class SkStack:
             self._received.append(line)
             kept = True
         return kept
+
+
+@dataclass(frozen=True, slots=True)
+class Module:
+    """A module that is ready to scan and join: its driver, and what it told of itself when it was set up."""
+
+    stack: SkStack
+    dialect: Dialect
+    mac: bytes
+    firmware: str | None
+    baud_rate: int

@@ -5,11 +5,16 @@ SkStackError
 ├── SkStackTimeoutError     (also TimeoutError) nothing came in time
 ├── MalformedLineError      bytes from the module that we cannot read
 ├── FrameError              (also ValueError) bytes that are no ECHONET Lite frame, or no such property
-├── SendUnconfirmedError    neither EVENT 21 nor a matching answer came
+├── SendUnconfirmedError    neither EVENT 21 nor a matching response came
 ├── SendFailedError         EVENT 21 said that the datagram was not sent
 ├── SessionLostError        PANA is not established, has ended or has expired
+├── MeterSilentError        several requests in a row stayed without a response
 ├── MeterNotFoundError      a scan ended without the meter
-└── PortLostError           (also OSError) the serial device is gone, busy or refused
+├── ModuleNotAnsweringError nothing comes back, or nothing that a module says
+├── ModuleUnsupportedError  the module speaks the binary J11 protocol
+├── ModuleRestartedError    the module has lost its session, its credentials and its registers
+├── PortLostError           (also OSError) the serial device is gone, busy or refused
+└── StoppedError            the caller asked for an end
 """
 
 from __future__ import annotations
@@ -24,11 +29,20 @@ _KEYWORD = re.compile(
 
 
 class SkStackError(Exception):
-    """Anything that keeps the module or the meter from answering."""
+    """Anything that keeps the module or the meter from answering.
+
+    *what* went wrong; *remedy*: what the household can do about it, empty where that is nothing. Both are for people.
+    """
+
+    def __init__(self, what: str, remedy: str = "") -> None:
+        """Show both, as "what: remedy"."""
+        super().__init__(f"{what}: {remedy}" if remedy else what)
+        self.what = what
+        self.remedy = remedy
 
 
 class CommandFailedError(SkStackError):
-    """The module refused a command. Look at .code: ER05 wants the other dialect, ER10 means it could not be done."""
+    """The module refused a command. Look at .code: ER09 is a garbled line, ER10 means it could not be done."""
 
     def __init__(self, command: str, code: str) -> None:
         """Name the *command* with its secrets masked, and the *code* ("ER10")."""
@@ -38,7 +52,7 @@ class CommandFailedError(SkStackError):
 
 
 class SkStackTimeoutError(SkStackError, TimeoutError):
-    """Nothing came before the deadline. Ask again, or climb the ladder."""
+    """Nothing came before the deadline. Ask again, or recover the link."""
 
     def __init__(self, waiting_for: str, waited_s: float) -> None:
         """Say what was awaited, and for how many seconds."""
@@ -80,17 +94,41 @@ class SendFailedError(SkStackError):
 
 
 class SessionLostError(SkStackError):
-    """There is no PANA session. Join again."""
+    """There is no PANA session, or silence is due. Join again, or wait."""
 
-    def __init__(self, reason: str, event_code: int | None = None) -> None:
-        """Give the *reason*, and the EVENT number that told us where there was one."""
-        super().__init__(reason)
-        self.event_code = event_code
+
+class MeterSilentError(SkStackError):
+    """The session may be dead on the meter's side only: join again."""
 
 
 class MeterNotFoundError(SkStackError):
     """No meter with our pairing ID answered a scan. Scan again later; a weak radio misses beacons."""
 
+    def __init__(self, what: str, remedy: str = "", *, others: int = 0) -> None:
+        """Say also how many *others* were heard."""
+        super().__init__(what, remedy)
+        self.others = others
+
+
+class ModuleNotAnsweringError(SkStackError):
+    """Nothing came back at any baud rate, or nothing that a module says. Check that the device is the Wi-SUN module."""
+
+
+class ModuleUnsupportedError(SkStackError):
+    """The module speaks the binary J11 protocol. Another module, or its SK firmware, is needed."""
+
+
+class ModuleRestartedError(SkStackError):
+    """The module has lost its session, its credentials and its registers. Set it up again."""
+
 
 class PortLostError(SkStackError, OSError):
-    """The serial port is missing, busy, refused or gone. Open it again later; the text says what to do."""
+    """The serial port is missing, busy, refused or gone. Open it again later; the remedy says what to do."""
+
+
+class StoppedError(SkStackError):
+    """The caller asked for an end, or the time for ending is up. Wait for nothing any more."""
+
+    def __init__(self) -> None:
+        """Say so; there is nothing else to tell."""
+        super().__init__("asked to stop")

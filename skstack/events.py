@@ -1,387 +1,228 @@
-"""Lines to values: what the module said.
+"""What a module can say: one frozen class for each kind of line that we use, every field parsed; and what a scan finds.
 
-parse_line has three outcomes: a value; an UnknownLine (well-formed, not for us); MalformedLineError.
-The values themselves are in values.py, the assembly of EPANDESC blocks in pans.py; both are offered here.
+Nothing here shows a secret in its repr: not the Route-B ID (a PANA frame carries it in clear), not the PairID.
+
+Source of the forms: BP35A1 command reference 4 and 5; what dual-stack modules print differently was observed on BP35C2,
+RS-WSUHA-P and RL7023 Stick-D/DSS (tests/data/transcripts).
 """
 
 from __future__ import annotations
 
-import re
-from binascii import unhexlify
-from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import Enum, IntEnum
 from functools import lru_cache
 from ipaddress import IPv6Address
-from typing import NamedTuple
 
-from skstack.errors import MalformedLineError
-from skstack.lines import TRUNCATED
-from skstack.pans import PanCollector, PanDescription, link_local, signal_dbm
-from skstack.values import (
-    ECHONET_PORT,
-    AddressLine,
-    AppVersion,
-    Dialect,
-    Echo,
-    EnergyScan,
-    Event,
-    EventCode,
-    HandleLine,
-    Line,
-    ListHeader,
-    ModuleInfo,
-    NeighborLine,
-    PanField,
-    Pong,
-    RegisterValue,
-    StackVersion,
-    StatusFail,
-    StatusOk,
-    TcpReceived,
-    TcpStatus,
-    UdpReceived,
-    UnknownLine,
-)
-
-__all__ = [
-    "ECHONET_PORT",
-    "AddressLine",
-    "AppVersion",
-    "Dialect",
-    "Echo",
-    "EnergyScan",
-    "Event",
-    "EventCode",
-    "HandleLine",
-    "Line",
-    "ListHeader",
-    "ModuleInfo",
-    "NeighborLine",
-    "PanCollector",
-    "PanDescription",
-    "PanField",
-    "Pong",
-    "RegisterValue",
-    "StackVersion",
-    "StatusFail",
-    "StatusOk",
-    "TcpReceived",
-    "TcpStatus",
-    "UdpReceived",
-    "UnknownLine",
-    "link_local",
-    "parse_line",
-    "signal_dbm",
-]
+ECHONET_PORT = 0x0E1A
 
 
-def parse_line(line: bytes) -> Line:
-    """Return what *line* (without its terminator) says. Pure: no state, no log.
+class EventCode(IntEnum):
+    """EVENT numbers. Others (40 to 57: the HAN side) stay plain ints. Source: BP35A1 command reference 5.11."""
 
-    Raises: MalformedLineError: a known kind of line with broken fields, or bytes that are no printable ASCII.
+    NEIGHBOR_SOLICITED = 0x01
+    NEIGHBOR_ADVERTISED = 0x02
+    PINGED = 0x05
+    SCAN_ENDED = 0x1E  # named once in the reference; real modules send SCAN_DONE
+    ENERGY_SCAN_DONE = 0x1F
+    BEACON_RECEIVED = 0x20
+    UDP_SENT = 0x21  # param 0 sent, 1 failed, 2 looking for the neighbour first
+    SCAN_DONE = 0x22
+    PANA_FAILED = 0x24
+    PANA_CONNECTED = 0x25  # also after each renewal
+    PANA_CLOSE_REQUESTED = 0x26  # by the meter
+    PANA_CLOSED = 0x27
+    PANA_CLOSE_TIMEOUT = 0x28  # closed nevertheless
+    PANA_EXPIRED = 0x29
+    SEND_LIMIT_REACHED = 0x32  # ARIB STD-T108: so many seconds an hour
+    SEND_LIMIT_LIFTED = 0x33
+    WOKE_UP = 0xC0  # without an address
+
+
+class Dialect(Enum):
+    """How a module wants SKSCAN and SKSENDTO. Told by the last field of EINFO, not by the product's name."""
+
+    SINGLE = "single"
+    """Single-hop edition (BP35A1, RL7023 Stick-D/IPS): no side argument."""
+    DUAL = "dual"
+    """Dual stack (BP35C0, BP35C2, RS-WSUHA-P, RL7023 Stick-D/DSS): side 0 is the B-route, 1 the HAN."""
+
+
+@dataclass(frozen=True, slots=True)
+class StatusOk:
+    """OK, with the value that ROPT and RUART add."""
+
+    value: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StatusFail:
+    """FAIL ERnn. Source: BP35A1 command reference 9."""
+
+    code: str
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """EVENT: something happened by itself. Source: BP35A1 command reference 5.11; side: dual-stack modules."""
+
+    code: int  # an EventCode where the number is known
+    address: IPv6Address | None = None
+    side: int | None = None
+    param: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class UdpReceived:
+    """ERXUDP: a datagram. Source: BP35A1 command reference 5.1; side and LQI: dual-stack modules.
+
+    On other ports than ECHONET's the payload may hold the Route-B ID: only its length is shown.
     """
-    if line.startswith(b"ERXUDP ") or line == b"ERXUDP":
-        return _parse_udp(line)
-    if len(line) <= _REPEATED_LINE_BYTES and (line == b"OK" or line.startswith(b"EVENT ")):
-        return _parse_repeated(line)
-    return _parse_other(line)
 
-
-_REPEATED_LINE_BYTES = 64
-
-
-@lru_cache(maxsize=256)
-def _parse_repeated(line: bytes) -> Line:
-    """As _parse_other, remembered: weeks of the same few EVENT lines, none of which holds a secret."""
-    return _parse_other(line)
-
-
-def _parse_other(line: bytes) -> Line:
-    if line.startswith((b"S", b"R", b"W")) and (echo := _parse_echo(line)) is not None:
-        return echo
-    if not _is_printable(line):
-        raise MalformedLineError("not printable ASCII", line)
-    text = line.decode("ascii").rstrip(" ")  # some firmware puts a space before the line end
-    keyword, *fields = text.split(" ")
-    try:
-        if (parse := _PARSERS.get(keyword)) is not None:
-            return parse(fields)
-        if text.startswith("  "):
-            return _parse_pan_field(text)
-        return _parse_body_line(line, text)
-    except ValueError as error:
-        # The reason names what is wrong, never the value; the cause would show it.
-        raise MalformedLineError(str(error), line) from None
-
-
-# --- fields: each raises ValueError with a reason that does not repeat the value
-
-
-def _hex(token: str, digits: int, name: str) -> int:
-    if len(token) != digits or not _HEX.fullmatch(token):
-        raise ValueError(f"{name} is not {digits} hex digits")
-    return int(token, 16)
-
-
-def _short_hex(token: str, name: str) -> int:
-    if not 1 <= len(token) <= 2 or not _HEX.fullmatch(token):
-        raise ValueError(f"{name} is not one or two hex digits")
-    return int(token, 16)
-
-
-def _mac(token: str) -> bytes:
-    # 12 digits are no EUI-64, but a published client's test has them.
-    if len(token) not in (12, 16) or not _HEX.fullmatch(token):
-        raise ValueError("MAC address is not 16 hex digits")
-    return unhexlify(token)
-
-
-@lru_cache(maxsize=256)
-def _address(token: str) -> IPv6Address:
-    # IPv6Address alone would also take a zone ("%eth0") and an embedded IPv4 address.
-    if not _ADDRESS_CHARACTERS.fullmatch(token):
-        raise ValueError("address is not IPv6")
-    try:
-        return IPv6Address(token)
-    except ValueError:
-        raise ValueError("address is not IPv6") from None
-
-
-def _expect(fields: list[str], *counts: int) -> None:
-    if len(fields) not in counts:
-        raise ValueError(f"{len(fields)} fields instead of {' or '.join(map(str, counts))}")
-
-
-_HEX = re.compile(r"[0-9A-Fa-f]+")
-_ADDRESS_CHARACTERS = re.compile(r"[0-9A-Fa-f:]{2,39}")
-
-
-# --- ERXUDP
-
-_UDP = re.compile(rb"ERXUDP ((?:[!-~]+ ){6,8}?)([0-9A-Fa-f]{4}) (.*)", re.DOTALL)
-
-
-class _UdpHeader(NamedTuple):
     sender: IPv6Address
     destination: IPv6Address
     remote_port: int
     local_port: int
     sender_mac: bytes
-    lqi: int | None
-    secured: bool
+    lqi: int | None  # see signal_dbm
+    secured: bool  # the radio frame was encrypted
     side: int | None
+    payload: bytes
+
+    def __repr__(self) -> str:
+        is_echonet = self.remote_port == self.local_port == ECHONET_PORT
+        shown = self.payload.hex() if is_echonet else f"{len(self.payload)} bytes"
+        return (
+            f"UdpReceived({self.sender} port {self.remote_port:04X} to {self.destination} port {self.local_port:04X},"
+            f" lqi={self.lqi}, secured={self.secured}, side={self.side}, payload={shown})"
+        )
 
 
-def _parse_udp(line: bytes) -> UdpReceived:
-    """ERXUDP <sender> <destination> <rport> <lport> <mac> [lqi] <secured> [side] <length> <payload>."""
-    match = _UDP.fullmatch(line)
-    if match is None:
-        raise MalformedLineError("no ERXUDP header", line)
-    fields, length_field, printed = match.groups()
-    try:
-        header = _parse_udp_header(fields)
-        payload = _payload(printed, int(length_field, 16))
-    except ValueError as error:
-        raise MalformedLineError(str(error), line) from None
-    return UdpReceived(*header, payload)
+@dataclass(frozen=True, slots=True)
+class PanField:
+    """An indented "Key:Value" line of EPANDESC. Source: BP35A1 command reference 5.7."""
+
+    key: str
+    value: str
+
+    def __repr__(self) -> str:
+        # Only what is known to be public is shown: a damaged key must not uncover the PairID.
+        value = self.value if self.key in _PUBLIC_PAN_KEYS else "****"
+        return f"PanField(key={self.key!r}, value={value!r})"
 
 
-@lru_cache(maxsize=64)
-def _parse_udp_header(fields: bytes) -> _UdpHeader:
-    """Remembered: a session sees the same few headers for weeks, and they hold addresses only."""
-    sender, destination, remote_port, local_port, mac, *rest = fields.decode("ascii").rstrip(" ").split(" ")
-    lqi = rest.pop(0) if len(rest) == 3 else None
-    side = rest.pop() if len(rest) == 2 else None
-    [secured] = rest
-    is_secured = _short_hex(secured, "SECURED")
-    if is_secured > 1:
-        raise ValueError("SECURED is neither 0 nor 1")
-    return _UdpHeader(
-        _address(sender),
-        _address(destination),
-        _hex(remote_port, 4, "remote port"),
-        _hex(local_port, 4, "local port"),
-        _mac(mac),
-        None if lqi is None else _hex(lqi, 2, "LQI"),
-        is_secured == 1,
-        None if side is None else _short_hex(side, "side"),
-    )
+_PUBLIC_PAN_KEYS = frozenset({"Channel", "Channel Page", "Pan ID", "Addr", "LQI", "Side"})
 
 
-def _payload(printed: bytes, length: int) -> bytes:
-    """Return the payload, printed as hex text or as it is. The declared *length* tells which."""
-    text = printed.rstrip(b" ")  # some firmware puts a space before the line end
-    if len(text) == 2 * length:
-        try:
-            return unhexlify(text)
-        except ValueError:
-            raise ValueError("payload is not hex") from None
-    if len(printed) != length or printed.endswith(TRUNCATED):
-        raise ValueError(f"payload is not {length} bytes")
-    return printed
+@dataclass(frozen=True, slots=True)
+class ModuleInfo:
+    """EINFO: the module itself. Source: BP35A1 command reference 4.2; the side in the last field: observed."""
+
+    address: IPv6Address
+    mac: bytes
+    channel: int
+    pan_id: int
+    dialect: Dialect | None  # None: the last field is neither FFFE nor 0 or 1
 
 
-# --- the other kinds
+@dataclass(frozen=True, slots=True)
+class RegisterValue:
+    """ESREG: the value of the register that was asked for, as hex digits.
 
-
-def _parse_event(fields: list[str]) -> Event:
-    _expect(fields, 1, 2, 3, 4)
-    number = _hex(fields[0], 2, "EVENT number")
-    code = EventCode(number) if number in EventCode._value2member_map_ else number
-    if len(fields) == 1:
-        return Event(code)
-    if len(fields[1]) == 1:  # a side without an address
-        _expect(fields, 2)
-        return Event(code, side=_short_hex(fields[1], "side"))
-    address = _address(fields[1])
-    match fields[2:]:
-        case []:
-            return Event(code, address)
-        case [side] if len(side) == 1:
-            return Event(code, address, side=_short_hex(side, "side"))
-        case [param]:
-            return Event(code, address, param=_hex(param, 2, "parameter"))
-        case [side, param]:
-            return Event(code, address, _short_hex(side, "side"), _short_hex(param, "parameter"))
-        case _:
-            raise AssertionError("counted above")
-
-
-def _parse_ok(fields: list[str]) -> StatusOk:
-    _expect(fields, 0, 1)
-    return StatusOk(fields[0] if fields else None)
-
-
-def _parse_fail(fields: list[str]) -> StatusFail:
-    _expect(fields, 1)
-    if not re.fullmatch(r"ER\d\d", fields[0]):
-        raise ValueError("error code is not ERnn")
-    return StatusFail(fields[0])
-
-
-def _parse_module_info(fields: list[str]) -> ModuleInfo:
-    _expect(fields, 5)
-    address, mac, channel, pan_id, last = fields
-    # A short address, usually FFFE, stands where dual-stack firmware prints the side.
-    dialect = Dialect.SINGLE if len(last) == 4 else {"0": Dialect.DUAL, "1": Dialect.DUAL}.get(last)
-    if not _HEX.fullmatch(last):
-        raise ValueError("last field is not hex")
-    return ModuleInfo(_address(address), _mac(mac), _hex(channel, 2, "channel"), _hex(pan_id, 4, "PAN ID"), dialect)
-
-
-def _parse_register(fields: list[str]) -> RegisterValue:
-    _expect(fields, 1)
-    return RegisterValue(fields[0])
-
-
-def _parse_stack_version(fields: list[str]) -> StackVersion:
-    _expect(fields, 1)
-    return StackVersion(fields[0])
-
-
-def _parse_app_version(fields: list[str]) -> AppVersion:
-    _expect(fields, 1)
-    return AppVersion(fields[0])
-
-
-def _parse_pong(fields: list[str]) -> Pong:
-    _expect(fields, 1)
-    return Pong(_address(fields[0]))
-
-
-def _parse_tcp(fields: list[str]) -> TcpReceived:
-    _expect(fields, 5)
-    sender, remote_port, local_port, length, printed = fields
-    payload = _payload(printed.encode("ascii"), _hex(length, 4, "length"))
-    return TcpReceived(
-        _address(sender), _hex(remote_port, 4, "remote port"), _hex(local_port, 4, "local port"), payload
-    )
-
-
-def _parse_tcp_status(fields: list[str]) -> TcpStatus:
-    _expect(fields, 2, 5)
-    status, handle = _short_hex(fields[0], "status"), _short_hex(fields[1], "handle")
-    if len(fields) == 2:
-        return TcpStatus(status, handle)
-    remote_port, local_port = _hex(fields[3], 4, "remote port"), _hex(fields[4], 4, "local port")
-    return TcpStatus(status, handle, _address(fields[2]), remote_port, local_port)
-
-
-def _list_header(name: str) -> Callable[[list[str]], ListHeader]:
-    def parse(fields: list[str]) -> ListHeader:
-        _expect(fields, 0)
-        return ListHeader(name)
-
-    return parse
-
-
-_LISTS = ("EADDR", "ENEIGHBOR", "EPANDESC", "EEDSCAN", "EHANDLE", "EPORT")
-
-_PARSERS: dict[str, Callable[[list[str]], Line]] = {
-    "OK": _parse_ok,
-    "FAIL": _parse_fail,
-    "EVENT": _parse_event,
-    "EINFO": _parse_module_info,
-    "ESREG": _parse_register,
-    "EVER": _parse_stack_version,
-    "EAPPVER": _parse_app_version,
-    "EPONG": _parse_pong,
-    "ERXTCP": _parse_tcp,
-    "ETCP": _parse_tcp_status,
-    **{name: _list_header(name) for name in _LISTS},
-}
-
-
-def _parse_pan_field(text: str) -> PanField:
-    match = _PAN_FIELD.fullmatch(text)
-    if match is None:
-        raise ValueError("indented, but no Key:Value")
-    return PanField(match[1], match[2])
-
-
-_PAN_FIELD = re.compile(r"  ([A-Za-z][A-Za-z0-9 ]*): ?([^ ]+)")
-
-
-def _parse_body_line(line: bytes, text: str) -> Line:
-    """Recognise the lines of a list by their form, where that is safe."""
-    if (match := _ADDRESS_LINE.fullmatch(text)) is not None:
-        return AddressLine(_address(match[1]))
-    if (match := _NEIGHBOR_LINE.fullmatch(text)) is not None:
-        return NeighborLine(_address(match[1]), unhexlify(match[2]), int(match[3], 16))
-    if (match := _HANDLE_LINE.fullmatch(text)) is not None:
-        return HandleLine(int(match[1], 16), _address(match[2]), int(match[3], 16), int(match[4], 16))
-    if _ENERGY_LINE.fullmatch(text):
-        numbers = unhexlify(text.replace(" ", ""))
-        return EnergyScan(tuple(zip(numbers[::2], numbers[1::2], strict=True)))
-    return UnknownLine(line)
-
-
-_ADDRESS_LINE = re.compile(r"([0-9A-Fa-f]{0,4}:[0-9A-Fa-f:]{1,34})")
-_NEIGHBOR_LINE = re.compile(r"([0-9A-F:]{39}) ([0-9A-F]{16}) ([0-9A-F]{4})")
-_HANDLE_LINE = re.compile(r"([0-9A-F]{1,2}) ([0-9A-F:]{39}) ([0-9A-F]{4}) ([0-9A-F]{4})")
-_ENERGY_LINE = re.compile(r"(?:(?:2[1-9A-F]|3[0-9A-C]) [0-9A-F]{2} )*(?:2[1-9A-F]|3[0-9A-C]) [0-9A-F]{2}")
-
-
-def _parse_echo(line: bytes) -> Line | None:
-    """Return the echo's keyword, or the real line that is glued behind it; None where *line* is no echo.
-
-    What we write without a line end (a payload, half a command) is echoed without one, and the next line follows.
+    A long one is not shown: register S0A is the pairing ID.
     """
-    if (glued := _GLUED_ANSWER.match(line) or _GLUED_EVENT.match(line)) is not None:
-        return parse_line(line[glued.end() :])
-    if (echo := _ECHO.match(line)) is None:
-        return None
-    if line.endswith(TRUNCATED) or not (echo[1] == b"SKSENDTO" or _is_printable(line)):
-        raise MalformedLineError("not printable ASCII", line)
-    return Echo(echo[1].decode("ascii"))
+
+    value: str
+
+    def __repr__(self) -> str:
+        shown = repr(self.value) if len(self.value) <= 4 else f"{len(self.value)} digits"
+        return f"RegisterValue({shown})"
 
 
-_OUR_KEYWORD = r"(SK[A-Z]{3,9}|SKLL64|ROPT|WOPT|RUART|WUART)"
-_ECHO = re.compile(rf"{_OUR_KEYWORD}(?: |\Z)".encode("ascii"))
-# Behind a whole keyword an answer may follow. Behind arguments, which may be a password, or half a keyword: only what
-# comes by itself and looks it.
-_GLUED_ANSWER = re.compile(rf"{_OUR_KEYWORD}(?=(?:{'|'.join(_PARSERS)})(?: |\Z))".encode("ascii"))
-_GLUED_EVENT = re.compile(rb"[SRW].*?(?=ERXUDP [0-9A-Fa-f]{1,4}:|EVENT [0-9A-Fa-f]{2}(?: |\Z))", re.DOTALL)
+@dataclass(frozen=True, slots=True)
+class StackVersion:
+    """EVER: the version of SKSTACK IP, such as 1.2.10."""
+
+    version: str
 
 
-def _is_printable(line: bytes) -> bool:
-    return line.isascii() and line.decode("ascii").isprintable()
+@dataclass(frozen=True, slots=True)
+class Echo:
+    """The module repeats one of our commands. Only its keyword is kept: the rest may be a password."""
+
+    command: str
+
+
+@dataclass(frozen=True, slots=True)
+class UnknownLine:
+    """A well-formed line that is none of the above. It may be the torn rest of an echo: never log raw."""
+
+    raw: bytes
+
+    def __repr__(self) -> str:
+        return f"UnknownLine({len(self.raw)} bytes)"
+
+
+@dataclass(frozen=True, slots=True)
+class ForeignLine:
+    """A line that the module knows and that is none of ours: TCP, ping, its own tables, the energy of the channels.
+
+    *keyword* is its first word; "entry" for a line of a table, which begins with none.
+    """
+
+    keyword: str
+
+
+Line = (
+    StatusOk
+    | StatusFail
+    | Event
+    | UdpReceived
+    | PanField
+    | ModuleInfo
+    | RegisterValue
+    | StackVersion
+    | Echo
+    | ForeignLine
+    | UnknownLine
+)
+
+
+# --- what a scan finds
+
+
+def signal_dbm(lqi: int) -> float:
+    """Return the received power in dBm for an LQI of 0 to 255. Source: two published clients."""
+    return 0.275 * lqi - 104.27
+
+
+@lru_cache(maxsize=16)
+def link_local(mac: bytes) -> IPv6Address:
+    """Return FE80::/64 and the MAC of 8 bytes with the universal/local bit flipped.
+
+    Source: RFC 4291, appendix A. Raises: ValueError: not 8 bytes.
+    """
+    if len(mac) != 8:
+        raise ValueError(f"a MAC address has 8 bytes, not {len(mac)}")
+    return IPv6Address(b"\xfe\x80" + bytes(6) + bytes([mac[0] ^ 0x02]) + mac[1:])
+
+
+@dataclass(frozen=True, slots=True)
+class PanDescription:
+    """A meter that answered the scan. Source: BP35A1 command reference 5.7."""
+
+    channel: int
+    pan_id: int
+    mac: bytes
+    lqi: int | None = None
+    side: int | None = None  # dual-stack modules only
+    pair_id: str | None = field(default=None, repr=False)  # scan mode 2 only: the last 8 characters of the Route-B ID
+
+    @property
+    def address(self) -> IPv6Address:
+        """The link-local address to join."""
+        return link_local(self.mac)
+
+    @property
+    def signal_dbm(self) -> float | None:
+        """The received power in dBm, None where the module did not tell."""
+        return None if self.lqi is None else signal_dbm(self.lqi)

@@ -1,6 +1,7 @@
-"""What is known of the module and its PANA session, brought up to date by every line that comes.
+"""The link: the module, the meter that was found, the PANA session with it, and whether sending is allowed.
 
-The link sends commands and watches; it decides nothing. The ladder climbs, the session asks.
+The only writer of all that: every line that is received brings it up to date, and every command that changes it passes
+here. It decides nothing: recovery.py says what is done next, session.py asks the meter.
 """
 
 from __future__ import annotations
@@ -8,20 +9,21 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
-from enum import Enum
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from enum import Enum, auto
 
 from skstack import commands
-from skstack.commands import Command
-from skstack.driver import COMMAND_TIMEOUT_S
-from skstack.errors import CommandFailedError, PortLostError, SessionLostError
-from skstack.events import Dialect, Event, EventCode, Line, PanDescription, RegisterValue, UdpReceived
-from skstack.module import Module
+from skstack.commands import AnswerT, Command
+from skstack.driver import COMMAND_TIMEOUT_S, Module
+from skstack.errors import CommandFailedError, PortLostError, SessionLostError, SkStackError, SkStackTimeoutError
+from skstack.events import Event, EventCode, Line, PanDescription
 
 logger = logging.getLogger(__name__)
 
 _LIMIT_S = 3700.0  # ARIB STD-T108 counts the sending time of an hour
+_MOST_ALIKE = 5  # events of one kind between two takings; the rest is counted
+_MOST_EVENTS = 200
 
 
 class Pana(Enum):
@@ -29,29 +31,93 @@ class Pana(Enum):
 
     CLOSED = "closed"
     JOINING = "joining"
+    REJOINING = "rejoining"  # the same session, authenticated anew
     OPEN = "open"
     EXPIRED = "expired"  # EVENT 29: the module renews it by itself; nothing may be sent until 24 or 25
+    SUSPECT = "suspect"  # open for the module, but we do not believe it: SKREJOIN may still work
+
+
+class Trigger(Enum):
+    """What can change the PANA session: an EVENT of the module, or something that we did or gave up."""
+
+    CONNECTED = EventCode.PANA_CONNECTED  # also after each renewal
+    FAILED = EventCode.PANA_FAILED
+    CLOSE_REQUESTED = EventCode.PANA_CLOSE_REQUESTED
+    CLOSED = EventCode.PANA_CLOSED
+    CLOSE_TIMEOUT = EventCode.PANA_CLOSE_TIMEOUT
+    EXPIRED = EventCode.PANA_EXPIRED
+    JOIN = auto()  # SKJOIN is on its way
+    REJOIN = auto()  # SKREJOIN is
+    SUSPECT = auto()
+    GIVE_UP = auto()  # no EVENT in time, refused, or reset: there is no session on either side
+
+
+# The end of an older session (26, 27, 28) may still be reported while we join: it is not ours.
+_HANDSHAKE = {Trigger.CONNECTED: Pana.OPEN, Trigger.FAILED: Pana.CLOSED, Trigger.GIVE_UP: Pana.CLOSED}
+_ENDS = {
+    trigger: Pana.CLOSED
+    for trigger in (Trigger.FAILED, Trigger.CLOSE_REQUESTED, Trigger.CLOSED, Trigger.CLOSE_TIMEOUT, Trigger.GIVE_UP)
+}
+_TRANSITIONS: Mapping[Pana, Mapping[Trigger, Pana]] = {
+    Pana.CLOSED: {Trigger.JOIN: Pana.JOINING, Trigger.CONNECTED: Pana.OPEN},
+    Pana.JOINING: _HANDSHAKE,
+    Pana.REJOINING: _HANDSHAKE,
+    Pana.OPEN: {
+        Trigger.CONNECTED: Pana.OPEN,
+        Trigger.EXPIRED: Pana.EXPIRED,
+        Trigger.SUSPECT: Pana.SUSPECT,
+        **_ENDS,
+    },
+    Pana.EXPIRED: {Trigger.CONNECTED: Pana.OPEN, **_ENDS},
+    Pana.SUSPECT: {
+        Trigger.REJOIN: Pana.REJOINING,
+        Trigger.CONNECTED: Pana.OPEN,
+        Trigger.EXPIRED: Pana.EXPIRED,
+        **_ENDS,
+    },
+}
+"""What follows from a trigger in a state; where it is not listed, it changes nothing."""
+
+_HANDSHAKES = (Pana.JOINING, Pana.REJOINING)
+_TRIGGERS: Mapping[int, Trigger] = {
+    trigger.value: trigger for trigger in Trigger if isinstance(trigger.value, EventCode)
+}
+_REASONS = {
+    Trigger.FAILED: "PANA authentication failed (EVENT 24)",
+    Trigger.CLOSE_REQUESTED: "the meter ended the session (EVENT 26)",
+    Trigger.CLOSED: "the session was ended (EVENT 27)",
+    Trigger.CLOSE_TIMEOUT: "the session was ended without an answer (EVENT 28)",
+}
+_NOT_SENT, _LOOKING_FOR_PEER = 1, 2  # EVENT 21; command reference 5.11
+_B_ROUTE_SIDES = (None, 0)  # the HAN side of a dual-stack module is none of our business
 
 
 @dataclass(frozen=True, slots=True)
 class RadioEvent:
-    """Something worth remembering about the link. Times in seconds, signal in dBm."""
+    """Something worth remembering about the link. Times in seconds, signal in dBm.
+
+    *happened_at*: monotonic; *times*: how often it happened since the events were taken last.
+    """
 
     kind: str
+    happened_at: float
     duration_s: float | None = None
     channel: int | None = None
     pan_id: int | None = None
     signal_dbm: float | None = None
     detail: str | None = None
+    times: int = 1
 
 
 @dataclass(slots=True)
 class Sending:
     """One datagram handed to the module, and what became of it.
 
-    *result*: the parameter of its EVENT 21: 0 sent, 1 not sent, 2 the meter is being looked for; None: not told yet.
+    *accepted*: the module said OK. *result*: the parameter of its EVENT 21: 0 sent, 1 not sent, 2 the meter is being
+    looked for; None: not told yet.
     """
 
+    accepted: bool = False
     result: int | None = None
 
     @property
@@ -60,203 +126,266 @@ class Sending:
         return self.result == _NOT_SENT
 
 
-_NOT_SENT, _LOOKING_FOR_PEER = 1, 2  # EVENT 21; command reference 5.11
-_B_ROUTE_SIDES = (None, 0)  # the HAN side of a dual-stack module is none of our business
-_ENDINGS = {
-    EventCode.PANA_FAILED: "PANA authentication failed (EVENT 24)",
-    EventCode.PANA_CLOSE_REQUESTED: "the meter ended the session (EVENT 26)",
-    EventCode.PANA_CLOSED: "the session was ended (EVENT 27)",
-    EventCode.PANA_CLOSE_TIMEOUT: "the session was ended without an answer (EVENT 28)",
-}
-
-
 class Link:
-    """The module, the meter found, the session with it, and whether sending is allowed.
-
-    *on_datagram* gets every UDP datagram, wanted or not; *on_event* what is worth remembering.
-    """
+    """See the module's text. *sleep* passes the time of a wait while no port is open."""
 
     def __init__(
-        self,
-        *,
-        on_datagram: Callable[[UdpReceived], None],
-        on_event: Callable[[RadioEvent], None],
-        monotonic: Callable[[], float] = time.monotonic,
+        self, *, monotonic: Callable[[], float] = time.monotonic, sleep: Callable[[float], None] = time.sleep
     ) -> None:
-        self._on_datagram = on_datagram
-        self._on_event = on_event
-        self.monotonic = monotonic
-        self.module: Module | None = None
-        self.dialect = Dialect.SINGLE
-        self.peer: PanDescription | None = None
-        self.pana = Pana.CLOSED
-        self.limited_since: float | None = None  # EVENT 32: over the hourly sending limit
-        self.expired_at = 0.0
-        self.sessions = 0  # how many were established: a new one may be with another meter
-        self.lines = 0  # how many came, of any kind
-        self.ending = "not joined yet"
-        self.believed_open = False  # we gave the session up, the module did not: SKREJOIN may still work
+        self._monotonic = monotonic
+        self._sleep = sleep
+        self._module: Module | None = None
+        self._peer: PanDescription | None = None
+        self._pana = Pana.CLOSED
+        self._since = 0.0  # when the PANA state began
+        self._limited_since: float | None = None  # EVENT 32: over the hourly sending limit
+        self._failure: SkStackError = SessionLostError("not joined yet")
+        self._sessions = 0
+        self._answers = 0
+        self._lines = 0
         self._sending: Sending | None = None  # what the next EVENT 21 tells of
         self._echoes = 0
+        self._events: list[RadioEvent] = []
+
+    # --- how it stands
+
+    @property
+    def module(self) -> Module | None:
+        """The module; None while no port is open."""
+        return self._module
+
+    @property
+    def peer(self) -> PanDescription | None:
+        """The meter's PAN, also while there is no session; None before one was found."""
+        return self._peer
+
+    @property
+    def pana(self) -> Pana:
+        """The state of the session."""
+        return self._pana
+
+    @property
+    def is_authenticating(self) -> bool:
+        """A handshake is under way."""
+        return self._pana in _HANDSHAKES
+
+    @property
+    def state_since(self) -> float:
+        """When that state began (monotonic)."""
+        return self._since
+
+    @property
+    def limited_since(self) -> float | None:
+        """Since when the module is over its hourly sending limit (monotonic); None: it is not."""
+        return self._limited_since
+
+    @property
+    def sessions(self) -> int:
+        """How many sessions were established: a new one may be with another meter."""
+        return self._sessions
+
+    @property
+    def answers(self) -> int:
+        """How many requests the meter has answered: an answer proves the link."""
+        return self._answers
+
+    @property
+    def lines(self) -> int:
+        """How many lines have come, of any kind."""
+        return self._lines
 
     @property
     def joined(self) -> bool:
-        """There is a session, and we know with whom: an EVENT 25 may come unasked, after we forgot the PAN."""
-        return self.pana is Pana.OPEN and self.peer is not None
+        """There is a session, and we know with whom: an EVENT 25 may come before any PAN was found."""
+        return self._pana is Pana.OPEN and self._peer is not None
 
     @property
     def up(self) -> bool:
         """There is a session, and sending is allowed."""
-        return self.joined and self.limited_since is None
+        return self._pana is Pana.OPEN and self._peer is not None and self._limited_since is None
 
     @property
-    def why_silent(self) -> str:
+    def failure(self) -> SkStackError:
+        """What keeps the link down, or did so last."""
+        return self._failure
+
+    @property
+    def down_reason(self) -> str:
         """Say why nothing may be sent now."""
-        if self.limited_since is not None:
+        if self._limited_since is not None:
             return "the module is over its hourly sending limit (EVENT 32)"
-        if self.pana is Pana.EXPIRED:
+        if self._pana is Pana.EXPIRED:
             return "the module is renewing its session (EVENT 29)"
-        return self.ending
+        return str(self._failure)
+
+    # --- the module
 
     def attach(self, module: Module) -> None:
-        """Take a module that was just set up: it has no session, and its echo is off."""
-        self.module = module
-        self.dialect = module.dialect
-        self.pana = Pana.CLOSED
-        self.believed_open = False
-        self.limited_since = None
-        self._sending = None
+        """Take a module that was just set up: it has no session, no limit, and its echo is off."""
+        self._move(Trigger.GIVE_UP, None)
+        self._lift_limit()
+        self._module = module
         self._echoes = module.stack.echoes
 
-    def detach(self, reason: str) -> None:
-        """Close the port, if it is open."""
-        if self.module is not None:
-            self.module.stack.close()
-        self.module = None
-        self.give_up(reason)
+    def detach(self, failure: SkStackError | None = None) -> None:
+        """Close the port, if it is open; *failure*: it was lost. What the module said of a limit goes with it."""
+        if self._module is not None:
+            self._module.stack.close()
+            self._module = None
+            self._move(Trigger.GIVE_UP, None)
+            self._lift_limit()
+            if failure is not None:
+                self.record("port_lost", detail=str(failure))
+        if failure is not None:
+            self._failure = failure
 
-    def next_line(self, timeout_s: float) -> Line | None:
-        """Wait for a line, take note of it and return it. Raises: PortLostError."""
-        line = self._module().stack.next_line(timeout_s)
+    def execute(self, command: Command[AnswerT], *, timeout_s: float = COMMAND_TIMEOUT_S) -> AnswerT:
+        """Execute a *command*. Raises: as SkStack.execute."""
+        return self._attached().stack.execute(command, timeout_s=timeout_s)
+
+    def receive(self, timeout_s: float) -> Line | None:
+        """Wait for a line, take note of it and return it; None when none came. Raises: PortLostError, StoppedError."""
+        module = self._module
+        if module is None:
+            self._sleep(timeout_s)
+            return None
+        line = module.stack.receive(timeout_s)
         if line is not None:
-            self.lines += 1
-            self.note(line)
+            self._lines += 1
+            if isinstance(line, Event) and line.side in _B_ROUTE_SIDES:
+                self._note(line)
         return line
 
-    def command(self, build: Callable[[Dialect], Command], *, timeout_s: float = COMMAND_TIMEOUT_S) -> list[Line]:
-        """Execute the command that *build* makes for the module's dialect.
+    def collect(self) -> int:
+        """Return how many lines have already arrived. Raises: PortLostError, StoppedError."""
+        return self._attached().stack.collect()
 
-        ER05 (wrong number of arguments) is answered with the other dialect, ER09 (garbled on the UART) by repeating,
-        once each. Raises: as SkStack.execute.
+    def check_restart(self) -> bool:
+        """Whether the module has restarted behind our back: echo on again, or the PAN ID register at its default.
+
+        Raises: SkStackTimeoutError: it does not answer at all. PortLostError.
         """
-        stack = self._module().stack
-        try:
-            return stack.execute(build(self.dialect), timeout_s=timeout_s)
-        except CommandFailedError as error:
-            if error.code not in ("ER05", "ER09"):
-                raise
-            garbled = error.code == "ER09" or build(Dialect.SINGLE) == build(Dialect.DUAL)
-        if garbled:
-            return stack.execute(build(self.dialect), timeout_s=timeout_s)
-        other = Dialect.SINGLE if self.dialect is Dialect.DUAL else Dialect.DUAL
-        answer = stack.execute(build(other), timeout_s=timeout_s)
-        logger.info("the module speaks the %s dialect after all", other.name.lower())
-        self.dialect = other
-        return answer
-
-    def catch_up(self) -> None:
-        """Take note of everything that has already arrived, without waiting. Raises: PortLostError."""
-        for _ in range(self._module().stack.collect()):  # no more than that: a device may babble without end
-            self.next_line(0.0)
-
-    def send(self, payload: bytes, sending: Sending) -> None:
-        """Hand a datagram for the meter to the module, unless what has already arrived forbids it.
-
-        *sending* learns from the EVENT 21 that follows, until the next datagram is sent. It comes before the OK or
-        soon after; others, after one that settled it, are of the module's own datagrams (PANA).
-        Raises: SessionLostError: no session, or silence is due. Else as SkStack.execute.
-        """
-        self.catch_up()  # an EVENT 29 or 32 that is waiting to be read closes the gate before we write
-        peer = self.peer
-        if not self.up or peer is None:
-            raise SessionLostError(self.why_silent)
-        self._sending = sending
-        self.command(lambda dialect: commands.send_udp(dialect, peer.address, payload))
-
-    def read_register(self, name: str) -> str | None:
-        """Return the value of an S register as the module prints it; None if it has no such register.
-
-        Raises: SkStackTimeoutError, PortLostError.
-        """
-        try:
-            answer = self.command(lambda _: commands.read_register(name))
-        except CommandFailedError:
-            return None
-        return next((line.value for line in answer if isinstance(line, RegisterValue)), None)
+        pan_id = self._read_register("S3")
+        if self._attached().stack.echoes != self._echoes:
+            return True
+        return (pan_id or "").upper() == "FFFF" and self._peer is not None and self._peer.pan_id != 0xFFFF
 
     def check_limit(self) -> None:
         """Ask the module whether it may send (register SFB), should EVENT 32 or 33 have been lost.
 
         Raises: SkStackTimeoutError, PortLostError.
         """
-        value = self.read_register("SFB") or ""
-        if re.fullmatch("0+", value) or self._is_limit_over():
-            self._lift_limit()
-        elif re.fullmatch("0*1", value):
+        value = self._read_register("SFB") or ""
+        if re.fullmatch("0*1", value):
             self._impose_limit()
+        elif re.fullmatch("0+", value) or self._is_hour_over():
+            self._lift_limit()
 
-    def _is_limit_over(self) -> bool:
-        """Whether the hour has passed: should EVENT 33 be lost, and SFB say nothing that we understand."""
-        return self.limited_since is not None and self.monotonic() >= self.limited_since + _LIMIT_S
+    def _is_hour_over(self) -> bool:
+        """Whether the limit must have ended: should EVENT 33 be lost, and SFB say nothing that we understand."""
+        return self._limited_since is not None and self._monotonic() >= self._limited_since + _LIMIT_S
 
-    def has_forgotten(self) -> bool:
-        """Whether the module has restarted behind our back: echo on again, or the PAN ID register at its default.
+    # --- the session
 
-        Raises: SkStackTimeoutError: it does not answer at all.
+    def tune(self, peer: PanDescription) -> None:
+        """Take *peer* for the meter to join."""
+        self._peer = peer
+
+    def authenticate(self, peer: PanDescription, *, again: bool) -> None:
+        """Begin a handshake with *peer*: SKREJOIN where *again*, else SKJOIN. EVENT 25 or 24 ends it.
+
+        Raises: as SkStack.execute; the handshake is then under way all the same if only the OK was lost.
         """
-        pan_id = self.read_register("S3")
-        if self._module().stack.echoes != self._echoes:
-            return True
-        return (pan_id or "").upper() == "FFFF" and self.peer is not None and self.peer.pan_id != 0xFFFF
+        if again:
+            self._move(Trigger.REJOIN, None)
+            self.execute(commands.rejoin())
+            return
+        self.execute(commands.write_register("S2", f"{peer.channel:02X}"))
+        self.execute(commands.write_register("S3", f"{peer.pan_id:04X}"))
+        self._move(Trigger.GIVE_UP, None)
+        self._move(Trigger.JOIN, None)
+        self.execute(commands.join(peer.address))
 
-    def doubt(self, reason: str) -> None:
+    def suspect(self, failure: SkStackError) -> None:
         """Give up a session that the module may still believe in."""
-        self.believed_open = self.pana is Pana.OPEN
-        self._close(reason)
+        self._move(Trigger.SUSPECT, failure)
 
-    def give_up(self, reason: str) -> None:
-        """Note that there is no session, on either side."""
-        self._close(reason)
-        self.believed_open = False
+    def give_up(self, failure: SkStackError) -> None:
+        """Note that there is no session, on either side; *failure* keeps the link down from now on."""
+        self._move(Trigger.GIVE_UP, failure)
+        self._failure = failure
 
-    def note(self, line: Line) -> None:
-        """Bring the state up to date with one line."""
-        if isinstance(line, UdpReceived):
-            self._on_datagram(line)
-        elif isinstance(line, Event) and line.side in _B_ROUTE_SIDES:
-            self._note_event(line)
+    def note_answer(self) -> None:
+        """Note that the meter has answered a request."""
+        self._answers += 1
 
-    def _note_event(self, event: Event) -> None:
-        match event.code:
-            case EventCode.UDP_SENT:
-                self._note_sent(event.param)
-            case EventCode.PANA_CONNECTED:
-                self._note_connected()
-            case EventCode.PANA_FAILED:
-                self._close(_ENDINGS[EventCode.PANA_FAILED])
-            case EventCode.PANA_CLOSE_REQUESTED | EventCode.PANA_CLOSED | EventCode.PANA_CLOSE_TIMEOUT:
-                # While we join, the end of an older session may still be reported: it is not ours.
-                if self.pana is not Pana.JOINING:
-                    self._close(_ENDINGS[EventCode(event.code)])
-            case EventCode.PANA_EXPIRED:
-                if self.pana is Pana.OPEN:
-                    self.pana = Pana.EXPIRED
-                    self.expired_at = self.monotonic()
-                    self._on_event(RadioEvent("expired"))
-            case EventCode.SEND_LIMIT_REACHED:
-                self._impose_limit()
-            case EventCode.SEND_LIMIT_LIFTED:
-                self._lift_limit()
+    def terminate(self, *, timeout_s: float) -> None:
+        """Ask the module to end the session, if it may have one: EVENT 27 or 28 follows.
+
+        Raises: as SkStack.execute.
+        """
+        if self._module is not None and self._pana is not Pana.CLOSED:
+            self.execute(commands.terminate(), timeout_s=timeout_s)
+
+    def send(self, payload: bytes) -> Sending:
+        """Hand a datagram for the meter to the module.
+
+        What is returned learns from the EVENT 21 that follows, until the next datagram is sent. It comes before the OK
+        or soon after; others, after one that settled it, are of the module's own datagrams (PANA).
+        Raises: SessionLostError: no session, or silence is due. CommandFailedError. PortLostError, StoppedError.
+        """
+        peer, module = self._peer, self._attached()
+        if not self.up or peer is None:
+            raise SessionLostError(self.down_reason)
+        self._sending = sending = Sending()
+        try:
+            module.stack.execute(commands.send_udp(module.dialect, peer.address, payload))
+        except SkStackTimeoutError:  # it may have been sent nevertheless
+            return sending
+        sending.accepted = True
+        return sending
+
+    # --- what happened
+
+    def record(
+        self,
+        kind: str,
+        duration_s: float | None = None,
+        *,
+        peer: PanDescription | None = None,
+        detail: str | None = None,
+    ) -> None:
+        """Keep an event until it is taken; of what repeats itself only the first few, and how often it came."""
+        alike = [
+            place
+            for place, event in enumerate(self._events)
+            if (event.kind, event.pan_id, event.detail) == (kind, peer.pan_id if peer else None, detail)
+        ]
+        if len(alike) >= _MOST_ALIKE:
+            last = self._events[alike[-1]]
+            self._events[alike[-1]] = replace(last, times=last.times + 1)
+        elif len(self._events) < _MOST_EVENTS:
+            event = RadioEvent(kind, self._monotonic(), duration_s, detail=detail)
+            if peer is not None:
+                event = replace(event, channel=peer.channel, pan_id=peer.pan_id, signal_dbm=peer.signal_dbm)
+            self._events.append(event)
+
+    def take_events(self) -> list[RadioEvent]:
+        """Return what happened since the last call, in order."""
+        events, self._events = self._events, []
+        return events
+
+    # --- events of the module
+
+    def _note(self, event: Event) -> None:
+        if event.code == EventCode.UDP_SENT:
+            self._note_sent(event.param)
+        elif event.code == EventCode.SEND_LIMIT_REACHED:
+            self._impose_limit()
+        elif event.code == EventCode.SEND_LIMIT_LIFTED:
+            self._lift_limit()
+        elif (trigger := _TRIGGERS.get(event.code)) is not None:
+            self._move(trigger, SessionLostError(_REASONS[trigger]) if trigger in _REASONS else None)
 
     def _note_sent(self, param: int | None) -> None:
         if self._sending is not None:
@@ -264,35 +393,62 @@ class Link:
             if param != _LOOKING_FOR_PEER:
                 self._sending = None
 
+    def _move(self, trigger: Trigger, failure: SkStackError | None) -> None:
+        """Change the PANA state as the table says, and record what that means."""
+        before, after = self._pana, _TRANSITIONS[self._pana].get(trigger)
+        if after is None:
+            logger.debug("%s means nothing while the session is %s", trigger.name, before.value)
+            return
+        lasted_s = self._monotonic() - self._since
+        self._pana = after
+        self._since = self._monotonic()
+        if failure is not None:
+            self._failure = failure
+        if after is Pana.OPEN:
+            self._opened(before, lasted_s)
+            return
+        self._sending = None
+        if after is Pana.EXPIRED:
+            self.record("expired")
+        elif before in _HANDSHAKES:
+            self.record("join_failed", lasted_s, peer=self._peer, detail=str(failure) if failure else None)
+        elif failure is not None and before in (Pana.OPEN, Pana.EXPIRED):  # else we end it, to begin a new one
+            self.record("lost", detail=str(failure))
+
+    def _opened(self, before: Pana, lasted_s: float) -> None:
+        if before is Pana.OPEN:
+            self.record("renewed")
+        elif before is Pana.EXPIRED:
+            self.record("renewed", lasted_s)
+        elif before in _HANDSHAKES:
+            self.record("join", lasted_s, peer=self._peer)
+        if before in (Pana.CLOSED, Pana.JOINING):
+            self._sessions += 1
+
     def _impose_limit(self) -> None:
-        if self.limited_since is None:
-            self.limited_since = self.monotonic()
+        if self._limited_since is None:
+            self._limited_since = self._monotonic()
             logger.error("the module has used up its hourly sending time (EVENT 32): silent until it may send again")
-            self._on_event(RadioEvent("limited"))
+            self.record("limited")
 
     def _lift_limit(self) -> None:
-        if self.limited_since is not None:
-            duration_s = self.monotonic() - self.limited_since
-            logger.info("the module may send again after %.0f s", duration_s)
-            self._on_event(RadioEvent("unlimited", duration_s))
-            self.limited_since = None
+        if self._limited_since is not None:
+            duration_s = self._monotonic() - self._limited_since
+            logger.info("the limit on sending has ended after %.0f s", duration_s)
+            self.record("unlimited", duration_s)
+            self._limited_since = None
 
-    def _note_connected(self) -> None:
-        if self.pana is Pana.OPEN:
-            self._on_event(RadioEvent("renewed"))
-        elif self.pana is Pana.EXPIRED:
-            self._on_event(RadioEvent("renewed", self.monotonic() - self.expired_at))
-        else:
-            self.sessions += 1
-        self.pana = Pana.OPEN
-        self.believed_open = False
+    def _read_register(self, name: str) -> str | None:
+        """Return the value of an S register as the module prints it; None if it has no such register.
 
-    def _close(self, reason: str) -> None:
-        self.pana = Pana.CLOSED
-        self.ending = reason
-        self._sending = None
+        Raises: SkStackTimeoutError, PortLostError.
+        """
+        try:
+            return self.execute(commands.read_register(name)).value
+        except CommandFailedError:
+            return None
 
-    def _module(self) -> Module:
-        if self.module is None:
+    def _attached(self) -> Module:
+        if self._module is None:
             raise PortLostError("the port is closed")
-        return self.module
+        return self._module

@@ -13,15 +13,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
-from skstack.echonet.frame import METER, Frame, encode_property_map
+from skstack.echonet.device import decode_clock
+from skstack.echonet.frame import METER, encode_property_map
 from skstack.echonet.history import ScheduledEnergy, decode_scheduled_energy
-from skstack.echonet.properties import Epc, MeterIdentity, MeterReading, decode_clock, decode_identity, decode_reading
+from skstack.echonet.properties import Epc, MeterIdentity, MeterReading, decode_identity, decode_reading
 from skstack.errors import FrameError, SkStackError
 from skstack.session import Session
 
 logger = logging.getLogger(__name__)
 
-_CLOCK_PATIENCE_S = 3.0  # less than makes the first poll late
+_CLOCK_TIMEOUT_S = 3.0  # less than makes the first poll's row late
 
 _POLLED = (Epc.POWER, Epc.CURRENTS, Epc.IMPORT_ENERGY, Epc.EXPORT_ENERGY)
 _IDENTIFYING = (
@@ -32,7 +33,6 @@ _IDENTIFYING = (
     Epc.SERIAL_NUMBER,
     Epc.STANDARD_VERSION,
 )
-_SHORTEST_S = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +71,7 @@ class Meter:
         self._map_session = 0
         self._get_map: frozenset[int] = frozenset()  # empty: not known
         self._refused: set[int] = set()  # what the map offers, but the meter has not got, in this session
+        self._has_to_look_at_clock = False
         self.shown_clock: ShownClock | None = None  # when the present session began; None: it did not tell
         self.identity: MeterIdentity | None = None
         self.last_poll: Poll | None = None
@@ -95,15 +96,15 @@ class Meter:
     def is_identified(self) -> bool:
         """Whether it is known who answers in the present session, and how its registers count."""
         known = self.identity is not None and self.identity.scale is not None
-        return known and self._identified_session == self._session.link.sessions
+        return known and self._identified_session == self._session.number
 
     def identify(self, *, until: float) -> MeterIdentity:
         """Return who the meter is; asks once a session, since the meter may have been exchanged between two.
 
-        Raises: as Session.ask.
+        Raises: as Session.get.
         """
         if self.identity is None or not self.is_identified:
-            session_number = self._session.link.sessions
+            session_number = self._session.number
             if self._map_session != session_number:  # kept, should a slow meter not answer the rest in this round
                 values = self._session.get((Epc.GET_MAP,), until=until)
                 self._get_map = _believable(decode_identity(values).get_map)
@@ -115,24 +116,25 @@ class Meter:
                 values[Epc.GET_MAP] = encode_property_map(self._get_map - self._refused)
             identity = decode_identity(values)
             if self.identity is not None and identity.serial_number != self.identity.serial_number:
-                self._session.notifications.clear()  # told by the meter that hung there before
+                self._session.notifications.clear()  # told by the meter that was installed before
             self.identity = identity
             self._identified_session = session_number
-            self._look_at_clock(until)
+            self.shown_clock = None
+            self._has_to_look_at_clock = True
             logger.info("the meter: maker %s, release %s", identity.manufacturer, identity.release)
         return self.identity
 
     def _look_at_clock(self, until: float) -> None:
-        """Read the meter's clock as the session begins; an answer that does not come soon is left for later."""
-        self.shown_clock = None
+        """Read the meter's clock after the first poll of a session; a response that does not come soon is left."""
+        self._has_to_look_at_clock = False
         with contextlib.suppress(SkStackError):
-            shown = self.read_clock(until=min(until, self._monotonic() + _CLOCK_PATIENCE_S))
+            shown = self.read_clock(until=min(until, self._monotonic() + _CLOCK_TIMEOUT_S))
             self.shown_clock = ShownClock(shown, self._monotonic()) if shown else None
 
     def poll(self, *, until: float) -> Poll | None:
         """Read power, currents and registers in one request; None if the meter answered without a single value.
 
-        Raises: as Session.ask: no answer by *until* (monotonic), or no link.
+        Raises: as Session.get: no answer by *until* (monotonic), or no link.
         """
         identity = self.identify(until=until)
         values = self._read([epc for epc in _POLLED if self.offers(epc)], until)
@@ -141,13 +143,15 @@ class Meter:
             return None
         if identity.scale is not None and (Epc.EXPORT_ENERGY in values or Epc.EXPORT_ENERGY in self._refused):
             self._export_is_silent = reading.export_kwh is None
-        self.last_poll = Poll(reading, self._monotonic())
-        return self.last_poll
+        self.last_poll = poll = Poll(reading, self._monotonic())
+        if self._has_to_look_at_clock:
+            self._look_at_clock(until)
+        return poll
 
     def _read(self, epcs: Sequence[int], until: float) -> dict[int, bytes]:
         """Read *epcs*. What does not come is asked for once more, alone; refused again, not any more in this session.
 
-        Raises: as Session.ask.
+        Raises: as Session.get.
         """
         values = self._session.get(epcs, until=until) if epcs else {}
         for epc in epcs:
@@ -163,25 +167,16 @@ class Meter:
                     self._refused.add(epc)
         return values
 
-    def ask_aside(self, request: Frame, *, until: float, timeout_s: float | None = None) -> Frame:
-        """Ask something less urgent than a poll: at *until* it is given up, and the next question need not wait for it.
-
-        It leaves the link alone where it stays unanswered. *timeout_s*: as Session.ask, which tells what is raised.
-        """
-        patience_s = timeout_s or self._session.timings.answer_timeout_s
-        remaining_s = max(until - self._monotonic(), _SHORTEST_S)
-        return self._session.ask(request, until=until, timeout_s=min(patience_s, remaining_s), vital=False)
-
     def read_clock(self, *, until: float) -> datetime | None:
-        """Return the meter's own time (97, 98), to the minute; None: it has no clock. Raises: as Session.ask."""
+        """Return the meter's own time (97, 98), to the minute; None: it has no clock. Raises: as Session.get."""
         if not self.has_clock:
             return None
-        return _clock(self.ask_aside(Frame.get(0, (Epc.CLOCK_TIME, Epc.CLOCK_DATE)), until=until).edt_by_epc())
+        return _clock(self._session.get((Epc.CLOCK_TIME, Epc.CLOCK_DATE), until=until, background=True))
 
     def read_half_hour(self, *, until: float) -> HalfHour | None:
-        """Ask for the registers of the last :00 or :30 (EA, EB). Raises: as Session.ask."""
+        """Ask for the registers of the last :00 or :30 (EA, EB). Raises: as Session.get."""
         asked = [epc for epc in (Epc.SCHEDULED_IMPORT, Epc.SCHEDULED_EXPORT) if self.offers(epc)]
-        return self._half_hour(self.ask_aside(Frame.get(0, asked), until=until).edt_by_epc())
+        return self._half_hour(self._session.get(asked, until=until, background=True))
 
     def take_half_hours(self) -> list[HalfHour]:
         """Return what the meter has told unasked since the last call. It is kept until the meter is identified."""
@@ -189,9 +184,9 @@ class Meter:
             return []
         told = []
         while self._session.notifications:
-            frame = self._session.notifications.popleft().frame
-            if frame.seoj == METER:
-                half_hour = self._half_hour(frame.edt_by_epc())
+            notification = self._session.notifications.popleft()
+            if notification.source == METER:
+                half_hour = self._half_hour(notification.values)
                 if half_hour is not None:
                     told.append(half_hour)
         return told

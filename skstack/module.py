@@ -8,36 +8,32 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TypeVar
 
 from skstack import commands
-from skstack.driver import SkStack
-from skstack.errors import CommandFailedError, SkStackError, SkStackTimeoutError
-from skstack.events import Dialect, Line, ModuleInfo, StackVersion
+from skstack.commands import AnswerT, Command
+from skstack.driver import COMMAND_TIMEOUT_S, Module, SkStack
+from skstack.errors import (
+    CommandFailedError,
+    ModuleUnsupportedError,
+    SkStackError,
+    SkStackTimeoutError,
+)
+from skstack.events import Dialect
 from skstack.port import FACTORY_BAUD_RATE, OTHER_BAUD_RATES, PortOpener
 
 logger = logging.getLogger(__name__)
 
 BAUD_RATES = (FACTORY_BAUD_RATE, *OTHER_BAUD_RATES)
 PROBE_TIMEOUT_S = 1.0  # SKVER is answered at once; a second covers a busy module
+SET_UP_LIMIT_S = 20.0  # eight commands; a module that takes longer would be given up at the first poll
 _LATE_ANSWER_S = 0.5  # 0.34 s is the slowest answer to a plain command in the logs
 
 # The J11 firmware speaks binary frames, and answers any well-framed request. Source: ROHM BP35Cx-J11 UART interface.
 _J11_MAGIC_REQUEST = bytes.fromhex("D0EA83FC")
 _J11_MAGIC_ANSWER = bytes.fromhex("D0F9EE5D")
 _J11_GET_VERSION = 0x006B
-
-_LineT = TypeVar("_LineT", bound=Line)
-
-
-class ModuleNotAnsweringError(SkStackError):
-    """Nothing came back at any baud rate, or nothing that a module says. Check that the device is the Wi-SUN module."""
-
-
-class ModuleUnsupportedError(SkStackError):
-    """The module speaks the binary J11 protocol. Another module, or its SK firmware, is needed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,37 +49,27 @@ class Credentials:
         return self.route_b_id[-8:].upper()
 
 
-@dataclass(frozen=True, slots=True)
-class Module:
-    """A module that is ready to scan and join."""
-
-    stack: SkStack
-    dialect: Dialect
-    mac: bytes
-    firmware: str | None
-    baud_rate: int
-
-
 def open_at(
     baud_rate: int,
     open_port: PortOpener,
     credentials: Credentials,
     *,
     monotonic: Callable[[], float] = time.monotonic,
+    should_stop: Callable[[], bool] = lambda: False,
 ) -> Module | None:
     """Open the port at one of BAUD_RATES and set the module up; None, and the port closed, if it is silent there.
 
     Raises: PortLostError: no such device, refused or busy. ModuleUnsupportedError: J11 firmware. SkStackError: it
-        answers, but not as a module should.
+        answers, but not as a module should. StoppedError.
     """
-    stack = SkStack(open_port(baud_rate), monotonic=monotonic)
+    stack = SkStack(open_port(baud_rate), monotonic=monotonic, should_stop=should_stop)
     try:
         if wake(stack):
-            return set_up(stack, credentials, baud_rate=baud_rate)
+            return set_up(stack, credentials, baud_rate=baud_rate, monotonic=monotonic)
         if baud_rate == FACTORY_BAUD_RATE and _speaks_j11(stack):
             raise ModuleUnsupportedError(
-                "the module speaks the binary J11 protocol (BP35C1-J11, RS-WSUHA-J11 ...), which is not supported: "
-                "use a module with SK firmware (BP35A1, BP35C2, RL7023, RS-WSUHA-P)"
+                "the module speaks the binary J11 protocol (BP35C1-J11, RS-WSUHA-J11 ...), which is not supported",
+                "use a module with SK firmware (BP35A1, BP35C2, RL7023, RS-WSUHA-P)",
             )
     except SkStackError:
         stack.close()
@@ -93,7 +79,7 @@ def open_at(
 
 
 def wake(stack: SkStack) -> bool:
-    """Bring the module to where it takes commands; False if it is silent."""
+    """Bring the module to where it takes commands; False if it is silent. Raises: PortLostError, StoppedError."""
     stack.synchronise()
     if _answers(stack):
         return True
@@ -102,57 +88,75 @@ def wake(stack: SkStack) -> bool:
     return _answers(stack)
 
 
-def set_up(stack: SkStack, credentials: Credentials, *, baud_rate: int = FACTORY_BAUD_RATE) -> Module:
+def set_up(
+    stack: SkStack,
+    credentials: Credentials,
+    *,
+    baud_rate: int = FACTORY_BAUD_RATE,
+    monotonic: Callable[[], float] = time.monotonic,
+) -> Module:
     """Reset the module, learn its dialect and give it the credentials; the session and the echo are off afterwards.
 
     Raises: SkStackError: the module refused or stopped answering.
     """
-    stack.execute(commands.reset())
-    _try(stack, commands.echo_off())
-    firmware = _first(_try(stack, commands.stack_version()), StackVersion)
-    info = _first(stack.execute(commands.module_info()), ModuleInfo)
-    if info is None:
-        raise ModuleNotAnsweringError("the module answered SKINFO without its EINFO line")
+    deadline = monotonic() + SET_UP_LIMIT_S
+
+    def execute(command: Command[AnswerT]) -> AnswerT:
+        return stack.execute(command, timeout_s=max(0.0, min(COMMAND_TIMEOUT_S, deadline - monotonic())))
+
+    def attempt(command: Command[AnswerT]) -> AnswerT | None:
+        """Execute what a module need not offer; None where it refuses or says nothing."""
+        try:
+            return execute(command)
+        except (CommandFailedError, SkStackTimeoutError) as error:
+            logger.debug("not offered by this module: %s", error)
+            return None
+
+    execute(commands.reset())
+    attempt(commands.echo_off())
+    version = attempt(commands.stack_version())
+    info = execute(commands.module_info())
     if info.dialect is None:
         logger.warning("the module does not tell its dialect (EINFO): taken for a dual-stack one")
     dialect = info.dialect or Dialect.DUAL
     if dialect is Dialect.DUAL:
-        _try(stack, commands.write_register("SA2", "1"))  # the signal of each datagram, where the firmware has it
-    stack.execute(commands.set_password(credentials.password))
-    stack.execute(commands.set_route_b_id(credentials.route_b_id))
-    version = firmware.version if firmware else None
-    logger.info("module ready: firmware %s, %s dialect", version or "unknown", dialect.name.lower())
-    return Module(stack, dialect, info.mac, version, baud_rate)
+        attempt(commands.write_register("SA2", "1"))  # the signal of each datagram, where the firmware has it
+    execute(commands.set_password(credentials.password))
+    execute(commands.set_route_b_id(credentials.route_b_id))
+    firmware = version.version if version else None
+    logger.info("module ready: firmware %s, %s dialect", firmware or "unknown", dialect.name.lower())
+    return Module(stack, dialect, info.mac, firmware, baud_rate)
+
+
+def prints_binary(module: Module) -> bool | None:
+    """Ask how the module prints payloads (ROPT), without changing it; None: only ROHM's can be asked, others print hex.
+
+    Raises: SkStackError.
+    """
+    try:
+        return module.stack.execute(commands.payload_mode()).value == "00"
+    except CommandFailedError as error:
+        if error.code == "ER04":
+            return None
+        raise
 
 
 def _answers(stack: SkStack) -> bool:
     """Ask for the version, twice: the first SKVER after power-up was seen to fail (transcripts, start-up)."""
     for _ in range(2):
         try:
-            if _first(stack.execute(commands.stack_version(), timeout_s=PROBE_TIMEOUT_S), StackVersion):
-                return True
+            stack.execute(commands.stack_version(), timeout_s=PROBE_TIMEOUT_S)
         except CommandFailedError:
             pass
         except SkStackTimeoutError:
             return False
+        else:
+            return True
         stack.drain(_LATE_ANSWER_S)  # it was an answer to our line end; the one to SKVER must not answer what follows
     return True  # it did answer, if only FAIL
 
 
 def _speaks_j11(stack: SkStack) -> bool:
     header = _J11_MAGIC_REQUEST + _J11_GET_VERSION.to_bytes(2, "big") + (4).to_bytes(2, "big")
-    question = header + (sum(header) & 0xFFFF).to_bytes(2, "big") + bytes(2)
-    return _J11_MAGIC_ANSWER in stack.ask_raw(question, timeout_s=PROBE_TIMEOUT_S)
-
-
-def _try(stack: SkStack, command: commands.Command) -> list[Line]:
-    """Execute what a module need not offer; no lines where it refuses or says nothing."""
-    try:
-        return stack.execute(command)
-    except (CommandFailedError, SkStackTimeoutError) as error:
-        logger.debug("not offered by this module: %s", error)
-        return []
-
-
-def _first(lines: Sequence[Line], kind: type[_LineT]) -> _LineT | None:
-    return next((line for line in lines if isinstance(line, kind)), None)
+    request = header + (sum(header) & 0xFFFF).to_bytes(2, "big") + bytes(2)
+    return _J11_MAGIC_ANSWER in stack.exchange_raw(request, timeout_s=PROBE_TIMEOUT_S)

@@ -28,9 +28,6 @@ class PanCache(Protocol):
     def save(self, key: str, pan: PanDescription) -> None:
         """Remember *pan* under *key*."""
 
-    def drop(self, key: str) -> None:
-        """Forget what is remembered under *key*."""
-
 
 def cache_key(module_mac: bytes, route_b_id: str) -> str:
     """Name a module and a contract without telling the ID: a digest of both."""
@@ -45,9 +42,6 @@ class NoPanCache:
         return None
 
     def save(self, key: str, pan: PanDescription) -> None:
-        """Do nothing."""
-
-    def drop(self, key: str) -> None:
         """Do nothing."""
 
 
@@ -81,12 +75,6 @@ class FilePanCache:
         entry = {"channel": pan.channel, "pan_id": pan.pan_id, "mac": pan.mac.hex()}
         if entries.get(key) != entry:
             self._write({**entries, key: entry})
-
-    def drop(self, key: str) -> None:
-        """Forget what is remembered under *key*."""
-        entries = self._entries()
-        if entries.pop(key, None) is not None:
-            self._write(entries)
 
     def _entries(self) -> dict[str, object]:
         try:

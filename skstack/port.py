@@ -26,17 +26,21 @@ _WRITE_TIMEOUT_S = (
     2.0  # the longest command is 1.3 kB: 0.12 s at 115,200 baud, 5.4 s at 2,400: a slow module is given up
 )
 
-_REMEDIES = {
-    errno.ENOENT: "is not there: plug the stick in, or check the path (ls -l /dev/serial/by-id/)",
-    errno.ENODEV: "is not there: plug the stick in again",
-    errno.ENXIO: "is not there: plug the stick in again",
-    errno.EACCES: "may not be opened: run 'sudo usermod -aG dialout $USER' (the group dialout) and log in again",
-    errno.EPERM: "may not be opened: run 'sudo usermod -aG dialout $USER' (the group dialout) and log in again",
-    errno.EBUSY: "is in use: stop the other program that has it open",
-    errno.EAGAIN: "is in use: stop the other program that has it open",
-    errno.ENOTTY: "is not a serial port: check the path",
-    errno.EISDIR: "is not a serial port: check the path",
-    errno.EINVAL: "is not a serial port: check the path",
+_MISSING = ("is not there", "plug the stick in, or check the path (ls -l /dev/serial/by-id/)")
+_REFUSED = ("may not be opened", "run 'sudo usermod -aG dialout $USER' (the group dialout) and log in again")
+_BUSY = ("is in use", "stop the other program that has it open")
+_NO_PORT = ("is not a serial port", "check the path")
+_REASONS = {
+    errno.ENOENT: _MISSING,
+    errno.ENODEV: _MISSING,
+    errno.ENXIO: _MISSING,
+    errno.EACCES: _REFUSED,
+    errno.EPERM: _REFUSED,
+    errno.EBUSY: _BUSY,
+    errno.EAGAIN: _BUSY,
+    errno.ENOTTY: _NO_PORT,
+    errno.EISDIR: _NO_PORT,
+    errno.EINVAL: _NO_PORT,
 }
 
 
@@ -130,8 +134,8 @@ def _open(device: str, baud_rate: int) -> serial.Serial:
     try:
         return serial.Serial(device, baud_rate, timeout=0, exclusive=True)
     except (OSError, ValueError, termios.error) as error:  # the last where the device goes while it is being opened
-        remedy = _REMEDIES.get(_number(error), f"cannot be opened ({error})")
-        raise PortLostError(f"{device} {remedy}") from error
+        what, remedy = _REASONS.get(_number(error), (f"cannot be opened ({error})", ""))
+        raise PortLostError(f"{device} {what}", remedy) from error
 
 
 def _number(error: BaseException) -> int:

@@ -1,59 +1,58 @@
-"""The ladder back to a session, in one place: rejoin -> rescan -> reset -> reopen, and round again.
+"""The link's life in one place: recover, stay up, recover ... What is done about a link that is down is decided here.
 
-| rung   | what it does                                                  | what leads to the next one             |
-| ------ | ------------------------------------------------------------- | -------------------------------------- |
-| REJOIN | SKREJOIN while the module believes in a session, else SKJOIN  | EVENT 24, no EVENT 25 in time          |
-| RESCAN | forgets the PAN, scans with rising duration, joins            | nothing found, EVENT 24                |
-| RESET  | SKRESET, credentials, joins (scans first if no PAN is known)  | no answer, nothing found, EVENT 24     |
-| REOPEN | closes and opens the port, then as RESET; every start is this | the device is missing, silent ...      |
+| step   | what it does                                                    | what leads to the next one           |
+| ------ | --------------------------------------------------------------- | ------------------------------------ |
+| REJOIN | SKREJOIN while the module may still have a session, else SKJOIN | EVENT 24, no EVENT 25 in time        |
+| RESCAN | scans with rising duration; nothing heard: takes the last PAN   | nothing found and no PAN known; 24   |
+| RESET  | SKRESET, credentials, joins (scans first if no PAN is known)    | no answer, nothing found, EVENT 24   |
+| REOPEN | closes and opens the port, then as RESET; every start is this   | the device is missing, silent ...    |
 
-A rung's first try comes at once; from the second on it waits, twice as long each time, until a reading is stored.
-The climb is a generator: it yields the monotonic time it is willing to wait until and is sent the line that came, or
-None. So it reads as one story, and yet the caller keeps its ticks.
+The first attempt of a step comes at once; from the second on it waits, twice as long each time, until the meter has
+answered a request. A PAN is never forgotten: the last one that worked is kept until another one has worked.
+A life is a generator: it yields the monotonic time until which it is willing to wait, and is sent the line that came,
+or None. Errors are thrown into it. So it reads as one story, and yet the caller keeps its ticks.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
-from skstack import commands
+from backoff import Backoff
 from skstack.errors import (
     CommandFailedError,
     MeterNotFoundError,
+    MeterSilentError,
+    ModuleNotAnsweringError,
+    ModuleRestartedError,
+    ModuleUnsupportedError,
     PortLostError,
     SessionLostError,
     SkStackError,
     SkStackTimeoutError,
+    StoppedError,
 )
-from skstack.events import EventCode, Line, PanDescription
-from skstack.link import Link, Pana, RadioEvent
-from skstack.module import (
-    BAUD_RATES,
-    Credentials,
-    ModuleNotAnsweringError,
-    ModuleUnsupportedError,
-    open_at,
-    set_up,
-    wake,
-)
+from skstack.events import Line, PanDescription
+from skstack.link import Link, Pana
+from skstack.module import BAUD_RATES, Credentials, open_at, set_up, wake
 from skstack.pan_cache import PanCache, cache_key
 from skstack.port import PortOpener
-from skstack.scan import scan
+from skstack.scan import SCAN_DURATIONS, scan
 
 logger = logging.getLogger(__name__)
 
-Climb = Generator[float, Line | None, None]
+Life = Generator[float, Line | None, None]
 
-_MOST_DOUBLINGS = 10  # of a pause; a stick that is away for days must not overflow a float
 _MOST_REASONS = 100  # remembered, so that each is logged once
+_TELLING_REFUSALS = 4  # a weak radio and a meter that is restarting refuse once or twice, too
+_LISTEN_S = 3600.0
 
 
-class Rung(IntEnum):
-    """The steps of the ladder, the cheapest first."""
+class Step(IntEnum):
+    """The steps of a recovery, the cheapest first."""
 
     REJOIN = 0
     RESCAN = 1
@@ -62,18 +61,42 @@ class Rung(IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class LadderTimings:
-    """How long each step may take, and how long to rest between two tries, in seconds."""
+class RecoveryTimings:
+    """Seconds. Sources: protocol facts 2.1, 3.2 and 3.5."""
 
-    join_timeout_s: float = 60.0  # 38 to 40 s is the worst estimate; protocol facts 3.2
+    join_timeout_s: float = 60.0  # 38 to 40 s is the worst estimate
+    renewal_timeout_s: float = 60.0  # after EVENT 29 without 24 or 25: join
     limit_check_s: float = 120.0  # how often SFB is read while EVENT 32 holds us, should EVENT 33 be lost
-    first_pause_s: float = 10.0  # doubled with each try of a rung that did not lead to a reading
+    first_pause_s: float = 10.0  # doubled with each attempt of a step, until the meter has answered
     longest_pause_s: float = 120.0
     longest_reopen_pause_s: float = 30.0  # looking for a missing device disturbs nobody
+    silent_pause_s: float = 60.0  # from one handshake to the next with a meter that shakes hands and answers nothing
+    longest_silent_pause_s: float = 300.0
 
 
-class Ladder:
-    """Brings *link* up again. Never gives up; reports each reason once."""
+class _Pauses:
+    """How long to rest before each step, and before another handshake with a meter that answers nothing."""
+
+    def __init__(self, timings: RecoveryTimings) -> None:
+        longest_s = dict.fromkeys(Step, timings.longest_pause_s) | {Step.REOPEN: timings.longest_reopen_pause_s}
+        self._backoffs = {step: Backoff(timings.first_pause_s, longest_s[step]) for step in Step}
+        self._silence = Backoff(timings.silent_pause_s, timings.longest_silent_pause_s)
+        self._next_s: dict[Step, float] = {}
+        self.silence_bearable_until = float("-inf")
+
+    def before(self, step: Step) -> float:
+        """Return how long to rest before this attempt of *step*, and lengthen the next rest."""
+        pause_s = self._next_s.get(step, 0.0)
+        self._next_s[step] = self._backoffs[step].failed()
+        return pause_s
+
+    def bear_silence(self, now: float) -> None:
+        """Note that a handshake for the sake of a silent meter begins *now*: the next one is to come later."""
+        self.silence_bearable_until = now + self._silence.failed()
+
+
+class Recovery:
+    """Brings *link* up, and up again. Never gives up; reports each reason once."""
 
     def __init__(
         self,
@@ -82,199 +105,313 @@ class Ladder:
         credentials: Credentials,
         *,
         cache: PanCache,
-        on_event: Callable[[RadioEvent], None],
         monotonic: Callable[[], float] = time.monotonic,
-        timings: LadderTimings | None = None,
+        should_stop: Callable[[], bool] = lambda: False,
+        timings: RecoveryTimings | None = None,
+        baud_rates: Sequence[int] = BAUD_RATES,
     ) -> None:
         self._link = link
         self._open_port = open_port
         self._credentials = credentials
         self._cache = cache
-        self._on_event = on_event
         self._monotonic = monotonic
-        self._timings = timings or LadderTimings()
-        self._last_channel: int | None = None
-        self._last_rung: Rung | None = None
+        self._should_stop = should_stop
+        self._timings = timings or RecoveryTimings()
+        self._baud_rates = baud_rates
+        self._proven: PanDescription | None = None  # the last PAN that worked
+        self._scans = 0  # that heard nothing, since a PAN worked
         self._refusals = 0
-        self._tries = dict.fromkeys(Rung, 0)
         self._reported: dict[str, int] = {}
-        self.last_error: SkStackError | None = None
 
-    def reading_stored(self) -> None:
-        """Start from the bottom, without pauses, the next time: the link has proved itself."""
-        self._last_rung = None
-        self._tries = dict.fromkeys(Rung, 0)
-        self._reported.clear()
-        self._refusals = 0
-        self.last_error = None
-
-    def climb(self, first: Rung) -> Climb:
-        """Climb until the link is up, from *first* or from where the last climb ended without a reading."""
-        rung = first if self._last_rung is None else max(first, _after(self._last_rung))
-        started = self._monotonic()
-        while True:
-            try:
-                yield from self._pause(rung)
-                if not self._link.joined:  # else the module has come back by itself
-                    self._tries[rung] += 1
-                    self._last_rung = rung
-                    yield from self._attempt(rung)
-            except SkStackError as error:
-                if isinstance(error, PortLostError):
-                    self._link.detach(str(error))  # or every wait on it would end at once
-                self._report(rung, error)
-                rung = self._next_rung(rung, error)
-            else:
-                self._on_event(RadioEvent("recovered", self._monotonic() - started, detail=rung.name.lower()))
-                return
-
-    def _attempt(self, rung: Rung) -> Climb:
-        match rung:
-            case Rung.REJOIN:
-                yield from self._rejoin()
-            case Rung.RESCAN:
-                yield from self._rescan()
-            case Rung.RESET:
-                yield from self._reset()
-            case Rung.REOPEN:
-                yield from self._reopen()
-
-    def _rejoin(self) -> Climb:
+    def life(self) -> Life:
+        """Recover the link, keep it up, and again. Raises: StoppedError; nothing else of the radio's."""
         link = self._link
-        self._check_memory()
+        step = Step.REJOIN if link.module is not None else Step.REOPEN
+        pauses, answers = _Pauses(self._timings), link.answers
+        rests = True
+        while True:
+            if not link.joined:
+                yield from self._recover(step, pauses, rests=rests)
+            try:
+                yield from self._stay_up(pauses)
+            except StoppedError:
+                raise
+            except SkStackError as error:
+                if link.answers != answers:  # what has answered has proved itself
+                    pauses, answers = _Pauses(self._timings), link.answers
+                    self._reported.clear()
+                rests = not isinstance(error, MeterSilentError)  # the meter shakes hands: we go on asking meanwhile
+                if not rests:
+                    pauses.bear_silence(self._monotonic())
+                step = self._after_loss(error)
+
+    # --- down
+
+    def _recover(self, step: Step, pauses: _Pauses, *, rests: bool) -> Life:
+        """Take one step after the other, from *step* on, until there is a session; *rests*: also before the first."""
+        began = self._monotonic()
+        while not self._link.joined:
+            try:
+                yield from self._until_joined(self._rest(pauses.before(step) if rests else 0.0))
+                rests = True
+                if not self._link.joined:
+                    yield from self._until_joined(self._attempt(step))
+            except StoppedError:
+                raise
+            except SkStackError as error:
+                step = self._after_failure(step, error)
+        self._note_joined(step, began)
+
+    def _until_joined(self, steps: Life) -> Life:
+        """Pass *steps* on, but only until there is a session: the module may come back by itself."""
+        until = next(steps, None)
+        while until is not None:
+            try:
+                line = yield until
+            except PortLostError as error:
+                until = steps.throw(error)
+            else:
+                until = self._next_wait(steps, line)
+
+    def _next_wait(self, steps: Life, line: Line | None) -> float | None:
+        """Hand *line* to *steps*; None: they are over, or there is a session."""
+        if self._link.joined:
+            return None
+        try:
+            return steps.send(line)
+        except StopIteration:
+            return None
+
+    def _rest(self, seconds: float) -> Life:
+        until = self._monotonic() + seconds
+        yield until
+        while self._monotonic() < until:
+            yield until
+
+    def _attempt(self, step: Step) -> Life:
+        match step:
+            case Step.REJOIN:
+                return self._rejoin()
+            case Step.RESCAN:
+                return self._rescan()
+            case Step.RESET:
+                return self._reset()
+            case Step.REOPEN:
+                return self._reopen()
+
+    def _rejoin(self) -> Life:
+        link = self._link
+        self._check_restart()
         if link.peer is None:
             raise MeterNotFoundError("no PAN is known")
-        if link.believed_open:
+        if link.pana is Pana.SUSPECT:
             try:
-                yield from self._authenticate(link.peer, commands.rejoin())
+                yield from self._authenticate(link.peer, again=True)
             except (CommandFailedError, SessionLostError) as error:  # ER10: the module knows of no session
                 logger.debug("SKREJOIN: %s", error)
-            else:
-                return
-        yield from self._join(link.peer)
+        yield from self._authenticate(link.peer)
 
-    def _rescan(self) -> Climb:
-        self._check_memory()
-        self._link.peer = None
-        self._cache.drop(self._key())
-        yield from self._find_and_join()
+    def _rescan(self) -> Life:
+        self._check_restart()
+        yield from self._find()
+        yield from self._join()
 
-    def _check_memory(self) -> None:
-        """Raise an error that leads to RESET if the module has restarted: it has no credentials any more."""
-        if self._link.has_forgotten():
-            raise _ModuleRestartedError("the module has restarted")
-
-    def _reset(self) -> Climb:
+    def _reset(self) -> Life:
         module = self._link.module
         if module is None:
             raise PortLostError("the port is closed")
         started = self._monotonic()
         if not wake(module.stack):
             raise SkStackTimeoutError("answer to SKVER", self._monotonic() - started)
-        self._link.attach(set_up(module.stack, self._credentials, baud_rate=module.baud_rate))
-        self._on_event(RadioEvent("reset"))
-        yield from self._find_and_join()
+        self._link.attach(
+            set_up(module.stack, self._credentials, baud_rate=module.baud_rate, monotonic=self._monotonic)
+        )
+        self._link.record("reset")
+        yield from self._join()
 
-    def _reopen(self) -> Climb:
-        self._link.detach("the port is closed")
-        for baud_rate in BAUD_RATES:
-            module = open_at(baud_rate, self._open_port, self._credentials, monotonic=self._monotonic)
+    def _reopen(self) -> Life:
+        link = self._link
+        link.detach()
+        for baud_rate in self._baud_rates:
+            module = open_at(
+                baud_rate,
+                self._open_port,
+                self._credentials,
+                monotonic=self._monotonic,
+                should_stop=self._should_stop,
+            )
             if module is not None:
                 break
             yield self._monotonic()  # each rate takes seconds: let the caller look at the clock
         else:
-            raise ModuleNotAnsweringError("the module answers at no baud rate: is this device the Wi-SUN module?")
-        self._link.attach(module)
+            raise ModuleNotAnsweringError(
+                "the module answers at no baud rate",
+                "see that [routeB] device names the Wi-SUN module; if it does, unplug it and plug it in again",
+            )
+        link.attach(module)
+        if link.peer is None and (cached := self._cache.load(self._key())) is not None:
+            self._proven = cached
+            link.tune(cached)
+        yield from self._join()
+
+    def _join(self) -> Life:
+        """Join the PAN that is known; find one first where there is none."""
         if self._link.peer is None:
-            self._link.peer = self._cache.load(self._key())
-        yield from self._find_and_join()
+            yield from self._find()
+        if (peer := self._link.peer) is not None:
+            yield from self._authenticate(peer)
 
-    def _find_and_join(self) -> Climb:
-        link = self._link
-        if link.peer is None:
-            started = self._monotonic()
-            link.peer = yield from scan(link, self._credentials.pairing_id, last_channel=self._last_channel)
-            self._on_event(_event("scan", self._monotonic() - started, link.peer))
-        yield from self._join(link.peer)
+    def _find(self) -> Life:
+        """Tune the link to the PAN that a scan hears, or to the last one that worked where it hears none.
 
-    def _join(self, peer: PanDescription) -> Climb:
-        """Tune to *peer* and begin a session. Raises: as _authenticate."""
-        link = self._link
-        link.command(lambda _: commands.write_register("S2", f"{peer.channel:02X}"))
-        link.command(lambda _: commands.write_register("S3", f"{peer.pan_id:04X}"))
-        yield from self._authenticate(peer, commands.join(peer.address))
-
-    def _authenticate(self, peer: PanDescription, command: commands.Command) -> Climb:
-        """Join or rejoin *peer*. Raises: SessionLostError: refused, or nothing in time. Else as Link.command."""
-        link = self._link
-        yield from self._wait_for_limit()
-        link.catch_up()  # an EVENT 25 from before is not an answer to what follows
-        link.pana = Pana.JOINING
+        A scan whose failure costs so little grows from one to the next. Raises: MeterNotFoundError. As Link.execute.
+        """
+        link, proven = self._link, self._proven
+        module = link.module
+        if module is None:
+            raise PortLostError("the port is closed")
+        durations = SCAN_DURATIONS if proven is None else (SCAN_DURATIONS[self._scans % len(SCAN_DURATIONS)],)
         started = self._monotonic()
         try:
-            try:
-                link.command(lambda _: command)
-            except SkStackTimeoutError:
-                link.catch_up()
-                if link.pana is Pana.JOINING:  # else EVENT 24 or 25 has come, and only the OK was lost
-                    raise
-            while link.pana is Pana.JOINING:
-                if self._monotonic() - started >= self._timings.join_timeout_s:
-                    raise SessionLostError(f"the meter did not answer within {self._timings.join_timeout_s:.0f} s")
-                yield started + self._timings.join_timeout_s
-            if link.pana is not Pana.OPEN:
-                raise SessionLostError(link.ending, EventCode.PANA_FAILED)
-        except SkStackError as error:
-            link.give_up(str(error))
-            self._on_event(_event("join_failed", self._monotonic() - started, peer, str(error)))
-            raise
-        duration_s = self._monotonic() - started
-        self._last_channel = peer.channel
-        self._cache.save(self._key(), peer)
-        logger.info("joined the meter on channel 0x%02X after %.1f s", peer.channel, duration_s)
-        self._on_event(_event("join", duration_s, peer))
+            found, others = yield from scan(
+                module,
+                self._credentials.pairing_id,
+                last_channel=proven.channel if proven else None,
+                durations=durations,
+                monotonic=self._monotonic,
+            )
+        except MeterNotFoundError as error:
+            if proven is None:
+                raise
+            self._scans += 1
+            logger.info("%s; joining the meter where it was last", error.what)
+            link.tune(proven)
+            return
+        link.tune(found)
+        heard = "one other meter heard" if others == 1 else f"{others} other meters heard"
+        link.record("scan", self._monotonic() - started, peer=found, detail=heard if others else None)
 
-    def _wait_for_limit(self) -> Climb:
+    def _authenticate(self, peer: PanDescription, *, again: bool = False) -> Life:
+        """Join or rejoin *peer*. Raises: SessionLostError: refused, or nothing in time. Else as Link.execute."""
+        link = self._link
+        yield from self._wait_for_limit()
+        yield from self._catch_up()  # an EVENT 25 from before is not an answer to what follows
+        try:
+            try:
+                link.authenticate(peer, again=again)
+            except SkStackTimeoutError:
+                yield from self._catch_up()
+                if link.is_authenticating:  # else EVENT 24 or 25 has come, and only the OK was lost
+                    raise
+            deadline = link.state_since + self._timings.join_timeout_s
+            while link.is_authenticating:
+                if self._monotonic() >= deadline:
+                    raise SessionLostError(f"the meter did not answer within {self._timings.join_timeout_s:.0f} s")
+                yield deadline
+        except SkStackError as error:
+            link.give_up(error)
+            raise
+        self._refusals += 1
+        raise link.failure
+
+    def _catch_up(self) -> Life:
+        """Take note of everything that has already arrived."""
+        for _ in range(self._link.collect()):  # no more than that: a device may babble without end
+            yield self._monotonic()
+
+    def _wait_for_limit(self) -> Life:
         """Stay silent while the module is over its hourly limit; ask it now and then, should EVENT 33 be lost."""
         while self._link.limited_since is not None:
             yield self._monotonic() + self._timings.limit_check_s
             if self._link.limited_since is not None:
                 self._link.check_limit()
 
-    def _pause(self, rung: Rung) -> Climb:
-        """Wait before another try of *rung*; end early when the module comes back by itself."""
-        tries = self._tries[rung]
-        if not tries:
-            return
-        longest_s = self._timings.longest_reopen_pause_s if rung is Rung.REOPEN else self._timings.longest_pause_s
-        doublings = min(tries - 1, _MOST_DOUBLINGS)
-        until = self._monotonic() + min(longest_s, self._timings.first_pause_s * 2.0**doublings)
-        while self._monotonic() < until and not self._link.joined:
-            yield until
+    def _check_restart(self) -> None:
+        if self._link.check_restart():
+            raise ModuleRestartedError("the module has restarted")
 
-    def _next_rung(self, rung: Rung, error: SkStackError) -> Rung:
-        """Say which rung an *error* on *rung* leads to."""
+    def _after_failure(self, step: Step, error: SkStackError) -> Step:
+        """Say which step an *error* in *step* leads to."""
+        if isinstance(error, PortLostError):
+            self._link.detach(error)  # or every wait on it would end at once
+        else:
+            self._link.give_up(error)
+        self._report(f"{_NAMES[step]} failed: {error}")
+        if self._refusals == _TELLING_REFUSALS and not self._link.sessions:
+            self._report_once(
+                logging.ERROR, "the meter was heard but opens no session: check the Route-B ID and the password"
+            )
         if isinstance(error, PortLostError | ModuleNotAnsweringError | ModuleUnsupportedError):
-            return Rung.REOPEN
+            return Step.REOPEN
         if isinstance(error, SessionLostError | MeterNotFoundError):
-            return _after(rung)
-        return Rung.RESET if rung < Rung.RESET else Rung.REOPEN  # restarted, silent, or refusing commands
+            return Step(step + 1) if step < Step.REOPEN else Step.RESCAN
+        return Step.RESET if step < Step.RESET else Step.REOPEN  # restarted, silent, or refusing commands
 
-    def _report(self, rung: Rung, error: SkStackError) -> None:
-        self.last_error = error
-        self.report(f"{_NAMES[rung]} failed: {error}")
-        refused = isinstance(error, SessionLostError) and error.event_code == EventCode.PANA_FAILED
-        self._refusals += refused
-        if refused and self._refusals == 2 and self._link.peer is not None:
-            logger.error("the meter was heard but opens no session: check the Route-B ID and the password")
+    # --- up
 
-    def report(self, reason: str) -> None:
-        """Log each reason once until a reading is stored; count the rest."""
+    def _note_joined(self, step: Step, began: float) -> None:
+        link = self._link
+        link.record("recovered", self._monotonic() - began, detail=step.name.lower())
+        self._refusals = self._scans = 0
+        if (peer := link.peer) is not None:
+            logger.info("joined the meter on channel 0x%02X", peer.channel)
+            self._proven = peer
+            self._cache.save(self._key(), peer)
+
+    def _stay_up(self, pauses: _Pauses) -> Life:
+        """Listen as long as there is a session, or will be by itself. Raises: SkStackError: what ended that."""
+        link = self._link
+        check_limit_at = 0.0
+        while True:
+            now = self._monotonic()
+            until = now + _LISTEN_S
+            if link.limited_since is not None:
+                check_limit_at = max(check_limit_at, link.limited_since + self._timings.limit_check_s)
+                if now >= check_limit_at:
+                    check_limit_at = now + self._timings.limit_check_s
+                    link.check_limit()
+                until = check_limit_at
+            if link.pana is Pana.EXPIRED:  # EVENT 29: the module renews the session by itself
+                until = min(until, link.state_since + self._timings.renewal_timeout_s)
+                if now >= until:
+                    raise SessionLostError(
+                        f"the module has not renewed its session in {self._timings.renewal_timeout_s:.0f} s"
+                    )
+            elif not link.joined:
+                raise link.failure
+            try:
+                yield until
+            except MeterSilentError:
+                if self._monotonic() >= pauses.silence_bearable_until:
+                    raise
+
+    def _after_loss(self, error: SkStackError) -> Step:
+        """Give up a link that was up, and say with which step its recovery begins."""
+        self._report(f"the link is lost: {error}")
+        if isinstance(error, PortLostError):
+            self._link.detach(error)  # a port that is gone must not be listened to: every wait would end at once
+            return Step.REOPEN
+        if isinstance(error, MeterSilentError):
+            self._link.suspect(error)
+            return Step.REJOIN
+        if isinstance(error, SessionLostError) or (isinstance(error, CommandFailedError) and error.code == "ER10"):
+            self._link.give_up(error)
+            return Step.REJOIN
+        self._link.suspect(error)  # silent, or refusing commands: the module and we are out of step
+        return Step.RESET
+
+    # --- what is told
+
+    def _report(self, reason: str) -> None:
+        self._report_once(logging.WARNING, reason)
+
+    def _report_once(self, level: int, reason: str) -> None:
+        """Log each reason once until the meter has answered; count the rest."""
         if len(self._reported) > _MOST_REASONS:
             self._reported.clear()
         self._reported[reason] = self._reported.get(reason, 0) + 1
         if self._reported[reason] == 1:
-            logger.warning("%s", reason)
+            logger.log(level, "%s", reason)
         else:
             logger.debug("%s (%d times)", reason, self._reported[reason])
 
@@ -284,20 +421,8 @@ class Ladder:
 
 
 _NAMES = {
-    Rung.REJOIN: "joining again",
-    Rung.RESCAN: "scanning and joining",
-    Rung.RESET: "resetting the module and joining",
-    Rung.REOPEN: "opening the module and joining",
+    Step.REJOIN: "joining again",
+    Step.RESCAN: "scanning and joining",
+    Step.RESET: "resetting the module and joining",
+    Step.REOPEN: "opening the module and joining",
 }
-
-
-class _ModuleRestartedError(SkStackError):
-    """The module has lost its session, its credentials and its registers."""
-
-
-def _after(rung: Rung) -> Rung:
-    return Rung(rung + 1) if rung < Rung.REOPEN else Rung.RESCAN
-
-
-def _event(kind: str, duration_s: float, peer: PanDescription, detail: str | None = None) -> RadioEvent:
-    return RadioEvent(kind, duration_s, peer.channel, peer.pan_id, peer.signal_dbm, detail)

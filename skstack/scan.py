@@ -3,44 +3,54 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Generator, Sequence
+import time
+from collections.abc import Callable, Generator, Sequence
 
 from skstack import commands
+from skstack.driver import Module
 from skstack.errors import MeterNotFoundError
-from skstack.events import Event, EventCode, Line, PanCollector, PanDescription
-from skstack.link import Link
+from skstack.events import Event, EventCode, Line, PanDescription, PanField
 
 logger = logging.getLogger(__name__)
 
-SCAN_DURATIONS = (5, 6, 7, 8)  # 9, 18, 35 and 70 s for 28 channels; each step listens twice as long
+SCAN_DURATIONS = (5, 6, 7, 8)  # 9, 18, 35 and 70 s for 28 channels; each listens twice as long as the one before
 _KNOWN_CHANNEL_DURATION = 6  # 0.6 s on the one channel where the meter was last
 _LATE_PAN_S = 0.5  # an EPANDESC may come after EVENT 22; transcripts, scan
 _CHANNELS = range(commands.FIRST_CHANNEL, commands.LAST_CHANNEL + 1)
 
 
 def scan(
-    link: Link, pairing_id: str, *, last_channel: int | None = None, durations: Sequence[int] = SCAN_DURATIONS
-) -> Generator[float, Line | None, PanDescription]:
-    """Return the PAN with our *pairing_id* that is heard best. A step of the climb: see ladder.py.
+    module: Module,
+    pairing_id: str,
+    *,
+    last_channel: int | None = None,
+    durations: Sequence[int] = SCAN_DURATIONS,
+    monotonic: Callable[[], float] = time.monotonic,
+) -> Generator[float, Line | None, tuple[PanDescription, int]]:
+    """Return the PAN with our *pairing_id* that is heard best, and how many other meters were heard.
 
-    Tries the *last_channel* first, for a moment. Raises: MeterNotFoundError, and as Link.command.
+    Tries the *last_channel* first, for a moment. Yields the monotonic time until which it waits for a line, and is sent
+    that or None. Raises: MeterNotFoundError, and as SkStack.execute.
     """
     collector = PanCollector()  # one for all durations: what a late line tells still counts
-    tries = [(duration, commands.ALL_CHANNELS_MASK, len(_CHANNELS)) for duration in durations]
+    heard: dict[bytes, PanDescription] = {}
+    attempts = [(duration, commands.ALL_CHANNELS_MASK, len(_CHANNELS)) for duration in durations]
     if last_channel is not None:
-        tries.insert(0, (_KNOWN_CHANNEL_DURATION, commands.channel_mask(last_channel), 1))
-    for duration, mask, channels in tries:
+        attempts.insert(0, (_KNOWN_CHANNEL_DURATION, commands.channel_mask(last_channel), 1))
+    for duration, mask, channels in attempts:
         seconds = commands.scan_seconds(duration, channels)
         logger.info("scanning %s for the meter, about %.0f s", f"{channels} channel(s)", seconds)
-        heard = yield from _scan_once(link, collector, duration, mask, seconds)
-        ours = [pan for pan in heard if _may_be_ours(pan, pairing_id)]
+        module.stack.execute(commands.scan(module.dialect, duration=duration, channel_mask=mask))
+        found = yield from _listen(collector, seconds, monotonic)
+        heard |= {pan.mac: pan for pan in found}
+        ours = [pan for pan in found if _may_be_ours(pan, pairing_id)]
         if ours:
-            return max(ours, key=lambda pan: (pan.pair_id is not None, pan.lqi or 0))
-        if heard:
-            logger.info("heard %d other meter(s), not ours", len(heard))
+            best = max(ours, key=lambda pan: (pan.pair_id is not None, pan.lqi or 0))
+            return best, len(heard.keys() - {best.mac})
     raise MeterNotFoundError(
-        "no meter answered the scan: check the Route-B ID, bring the stick nearer to the meter, and see that the "
-        "B-route service has begun"
+        "no meter answered the scan",
+        "check the Route-B ID, bring the stick nearer to the meter, and see that the B-route service has begun",
+        others=len(heard),
     )
 
 
@@ -53,14 +63,13 @@ def _may_be_ours(pan: PanDescription, pairing_id: str) -> bool:
     return pan.channel in _CHANNELS and (pan.pair_id is None or pan.pair_id.upper() == pairing_id)
 
 
-def _scan_once(
-    link: Link, collector: PanCollector, duration: int, mask: int, seconds: float
+def _listen(
+    collector: PanCollector, seconds: float, monotonic: Callable[[], float]
 ) -> Generator[float, Line | None, list[PanDescription]]:
-    """Scan with one *duration* and return every PAN heard, up to EVENT 22 and a little longer."""
+    """Return every PAN heard, up to EVENT 22 and a little longer."""
     heard: list[PanDescription] = []
-    link.command(lambda dialect: commands.scan(dialect, duration=duration, channel_mask=mask))
-    deadline = link.monotonic() + seconds * 1.2 + 5.0
-    while link.monotonic() < deadline:
+    deadline = monotonic() + seconds * 1.2 + 5.0
+    while monotonic() < deadline:
         line = yield deadline
         if line is None:
             continue
@@ -68,8 +77,60 @@ def _scan_once(
         if pan is not None:
             heard.append(pan)
         if isinstance(line, Event) and line.code in (EventCode.SCAN_DONE, EventCode.SCAN_ENDED):
-            deadline = min(deadline, link.monotonic() + _LATE_PAN_S)
+            deadline = min(deadline, monotonic() + _LATE_PAN_S)
     pan = collector.close()
     if pan is not None:
         heard.append(pan)
     return heard
+
+
+class PanCollector:
+    """Puts EPANDESC blocks together from the lines as they come.
+
+    The header may be missing, and six or seven fields come by dialect: a block ends at the first line that is no field,
+    or at a key it has already.
+    """
+
+    def __init__(self) -> None:
+        self._fields: dict[str, str] = {}
+
+    def add(self, line: Line) -> PanDescription | None:
+        """Take the next line; return the description that it ended, if any."""
+        if not isinstance(line, PanField):
+            return self.close()
+        finished = self.close() if line.key == "Channel" or line.key in self._fields else None
+        self._fields[line.key] = line.value
+        return finished
+
+    def close(self) -> PanDescription | None:
+        """End the block under way; return its description, None where there is no (whole) block."""
+        fields, self._fields = self._fields, {}
+        if not fields:
+            return None
+        try:
+            return _described(fields)
+        except (KeyError, ValueError):
+            logger.debug("dropped an EPANDESC block that has only %s, or values that are not hex", ", ".join(fields))
+            return None
+
+
+def _described(fields: dict[str, str]) -> PanDescription:
+    """Build the description. Raises: KeyError, ValueError: a field that joining needs is missing, or one is broken."""
+    return PanDescription(
+        channel=_number(fields["Channel"], 2),
+        pan_id=_number(fields["Pan ID"], 4),
+        mac=_number(fields["Addr"], 16).to_bytes(8),
+        lqi=_number(fields["LQI"], 2) if "LQI" in fields else None,
+        side=_number(fields["Side"], 1) if "Side" in fields else None,
+        pair_id=fields.get("PairID"),
+    )
+
+
+def _number(text: str, digits: int) -> int:
+    # The exact width: a line that lost a digit is no smaller number. int() alone would also take "+1" and "1_0".
+    if len(text) != digits or not set(text) <= _HEX_DIGITS:
+        raise ValueError(f"not {digits} hex digits")
+    return int(text, 16)
+
+
+_HEX_DIGITS = frozenset("0123456789ABCDEFabcdef")

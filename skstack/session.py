@@ -1,84 +1,101 @@
-"""The session with the meter: one question at a time, and whatever it says unasked.
+"""The session with the meter: one request on the air at a time, and whatever the meter tells unsolicited.
 
-The caller gives its time in slices: run() until the next tick, then a question. A climb back that outlasts a slice
-goes on in the next one.
+The caller gives its time in slices: run() until the next tick, then a request. A recovery of the link that outlasts a
+slice goes on in the next one.
 """
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import NoReturn
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NoReturn, TypeVar
 
+from skstack.driver import Module
 from skstack.echonet.frame import METER, NODE_PROFILE, Eoj, Esv, Frame
 from skstack.errors import (
     CommandFailedError,
     FrameError,
+    MeterSilentError,
+    ModuleNotAnsweringError,
     PortLostError,
     SendFailedError,
     SendUnconfirmedError,
     SessionLostError,
     SkStackError,
     SkStackTimeoutError,
+    StoppedError,
 )
-from skstack.events import ECHONET_PORT, UdpReceived
-from skstack.keeper import KeeperTimings, LinkKeeper
+from skstack.events import ECHONET_PORT, PanDescription, UdpReceived
 from skstack.link import Link, Pana, RadioEvent, Sending
-from skstack.module import Credentials
+from skstack.module import BAUD_RATES, Credentials
 from skstack.pan_cache import NoPanCache, PanCache
 from skstack.port import PortOpener
-from skstack.recovery import Ladder, LadderTimings, Rung
+from skstack.recovery import Life, Recovery, RecoveryTimings
 
 logger = logging.getLogger(__name__)
 
+_SentT = TypeVar("_SentT")
+
+_FRESH_WAITS = 2  # longest waits after which a response says nothing of now any more
 _CONTROL_BYTES = frozenset(b"\r\n \0")  # kept out of our TIDs: an echoed payload must not look like the end of a line
 
 
 @dataclass(frozen=True, slots=True)
 class SessionTimings:
-    """Seconds, unless the name says otherwise. Sources: protocol facts 3.3 and 3.6."""
+    """Seconds, unless the name says otherwise. Sources: protocol facts 3.3 and 3.6; AIF specification 2.4.2."""
 
-    answer_timeout_s: float = 20.0  # then the question is asked again; AIF response-wait timer 1
+    answer_timeout_s: float = 20.0  # then the request is repeated; AIF response-wait timer 1
+    longest_wait_s: float = 60.0  # so long a request may still be answered; AIF response-wait timer 2
     send_retry_s: float = 5.0  # after EVENT 21 01, as peers do
-    request_pause_s: float = 0.2  # between an answer and the next question
-    unanswered_limit: int = 3  # tries in a row without an answer: the link is taken for dead
-    keeper: KeeperTimings = dataclasses.field(default_factory=KeeperTimings)
-    ladder: LadderTimings = dataclasses.field(default_factory=LadderTimings)
+    request_pause_s: float = 0.2  # between a response and the next request
+    silent_attempts: int = 3  # in a row without a response: the session may be dead
+    close_timeout_s: float = 4.0  # SKTERM is over with EVENT 27 or 28; a module that hangs costs no more than this
+    recovery: RecoveryTimings = field(default_factory=RecoveryTimings)
 
 
 @dataclass(frozen=True, slots=True)
 class Notification:
-    """A frame that the meter or its node profile sent unasked (INF, INFC), and its arrival (monotonic seconds)."""
+    """What the meter or its node profile told unsolicited (INF, INFC), by EPC, and its arrival (monotonic seconds)."""
 
-    frame: Frame
+    source: Eoj
+    values: Mapping[int, bytes]
     arrived_at: float
 
 
+@dataclass(frozen=True, slots=True)
+class _Response:
+    """What answers a request: its service, and the data that came."""
+
+    esv: Esv
+    values: dict[int, bytes]
+
+
 @dataclass(slots=True)
-class _Question:
-    """A request with all its tries: a late answer to an earlier one still counts."""
+class _Request:
+    """A request with all its attempts: a late response to an earlier one still counts."""
 
-    request: Frame
-    tries: dict[int, Frame] = dataclasses.field(default_factory=dict)  # by TID
-    sending: Sending | None = None  # of the last try
-    answer: Frame | None = None
+    frame: Frame
+    session: int  # the number of the one in which it was first sent
+    attempts: dict[int, tuple[Frame, float]] = field(default_factory=dict)  # by TID: what was sent, and when
+    sending: Sending | None = None  # of the last attempt
+    repeat_at: float = 0.0  # when it may be sent again
+    free_at: float = 0.0  # when another one may be sent: until then a response may be on its way
+    response: _Response | None = None
 
-    def is_answered_by(self, frame: Frame) -> bool:
-        """Tell whether *frame* answers one of the tries."""
-        asked = self.tries.get(frame.tid)
-        return asked is not None and frame.matches(asked)
+    def is_answered(self) -> bool:
+        """Tell whether a response has come."""
+        return self.response is not None
 
 
 class Session:
     """A session with the household's meter, over the module that *open_port* opens.
 
-    *monotonic* and *sleep* are the clock; *should_stop* ends every wait once it is true. *on_event* is told what
-    happens to the link. *notifications* holds what came unasked, oldest first, until the caller takes it.
+    *monotonic* and *sleep* are the clock; every wait ends as soon as *should_stop* is true. *notifications* holds what
+    came unsolicited, oldest first, until the caller takes it.
     """
 
     def __init__(
@@ -87,186 +104,235 @@ class Session:
         credentials: Credentials,
         *,
         cache: PanCache | None = None,
-        on_event: Callable[[RadioEvent], None] = lambda _event: None,
         monotonic: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
         should_stop: Callable[[], bool] = lambda: False,
         timings: SessionTimings | None = None,
+        baud_rates: Sequence[int] = BAUD_RATES,
         first_tid: int = 1,
     ) -> None:
         self.timings = timings or SessionTimings()
-        self.link = Link(on_datagram=self._on_datagram, on_event=on_event, monotonic=monotonic)
-        self.ladder = Ladder(
-            self.link,
+        self.notifications: deque[Notification] = deque(maxlen=1000)
+        self._link = Link(monotonic=monotonic, sleep=sleep)
+        self._recovery = Recovery(
+            self._link,
             open_port,
             credentials,
             cache=cache or NoPanCache(),
-            on_event=on_event,
             monotonic=monotonic,
-            timings=self.timings.ladder,
+            should_stop=self._must_stop,
+            timings=self.timings.recovery,
+            baud_rates=baud_rates,
         )
-        self._keeper = LinkKeeper(
-            self.link,
-            self.ladder,
-            on_idle=self._pay_debts,
-            on_event=on_event,
-            monotonic=monotonic,
-            sleep=sleep,
-            should_stop=should_stop,
-            timings=self.timings.keeper,
-        )
-        self.notifications: deque[Notification] = deque(maxlen=1000)
-        self.dropped_datagrams = 0
-        self.last_lqi: int | None = None
+        self._life: Life | None = None
+        self._wake_at = 0.0  # until when the life of the link is willing to wait
         self._monotonic = monotonic
         self._should_stop = should_stop
-        self._question: _Question | None = None  # the one under way
-        self._last_question: _Question | None = None  # if unanswered, its answer may still come
-        self._owed: deque[Frame] = deque(maxlen=16)  # answers to INFC, sent when no command is under way
+        self._closes_at: float | None = None
+        self._request: _Request | None = None  # the one under way, or the last one
+        self._infc_responses: deque[Frame] = deque(maxlen=16)  # sent when no command is under way
         self._tid = first_tid & 0xFFFF
-        self._unanswered = 0
-        self._not_before = 0.0  # when the next question may be sent
+        self._silent_attempts = 0
+        self._not_before = 0.0  # when the next request may be sent
+        self._has_warned = False
 
-    # --- the caller's face
+    # --- how it stands
 
     @property
     def up(self) -> bool:
-        """Questions may be asked."""
-        return self._keeper.up
+        """Requests may be sent."""
+        return self._link.up
+
+    @property
+    def down_reason(self) -> str:
+        """Say why nothing may be sent now."""
+        return self._link.down_reason
+
+    @property
+    def failure(self) -> SkStackError:
+        """What keeps the link down, or did so last."""
+        return self._link.failure
+
+    @property
+    def module(self) -> Module | None:
+        """The module; None while no port is open."""
+        return self._link.module
+
+    @property
+    def peer(self) -> PanDescription | None:
+        """The meter's PAN; None before one was found."""
+        return self._link.peer
+
+    @property
+    def number(self) -> int:
+        """How many sessions were established: a new one may be with another meter."""
+        return self._link.sessions
+
+    def take_events(self) -> list[RadioEvent]:
+        """Return what happened to the link since the last call, in order; what repeated itself is counted."""
+        return self._link.take_events()
+
+    # --- time
 
     def run(self, until: float) -> None:
-        """Listen, and climb while the link is down, until the monotonic time *until*. Raises nothing of the radio's."""
-        self._keeper.run(until)
+        """Listen, and recover the link while it is down, until the monotonic time *until* or a stop. Raises nothing."""
+        try:
+            while self._monotonic() < until:
+                self._advance(until)
+        except StoppedError:
+            return
 
     def run_until_up(self, until: float) -> bool:
-        """As run, but return True as soon as questions may be asked."""
-        return self._keeper.run_until_up(until)
-
-    def get(self, epcs: Iterable[int], *, until: float, deoj: Eoj = METER, vital: bool = True) -> dict[int, bytes]:
-        """Read properties and return their data by EPC, without those that the meter has not.
-
-        Raises: as ask, and FrameError: the answer contradicts itself.
-        """
-        return self.ask(Frame.get(0, epcs, deoj), until=until, vital=vital).edt_by_epc()
-
-    def ask(self, request: Frame, *, until: float, timeout_s: float | None = None, vital: bool = True) -> Frame:
-        """Ask the meter, again after each *timeout_s*, with a TID of its own each time; return the answer or refusal.
-
-        An earlier question that was not answered is given its time first: there is never more than one on its way. A
-        *vital* question that stays unanswered puts the link in doubt. What the module fails to confirm may delay the
-        return by some 3 s beyond *until* (monotonic).
-        Raises: SkStackTimeoutError: no answer by *until*. SendUnconfirmedError, SendFailedError: nor is it sure that
-            the question was sent. SessionLostError: the link is down, or silence is due.
-        """
-        if not self.up:
-            raise SessionLostError(self.link.why_silent)
-        self._question = question = _Question(request)
-        started = self._monotonic()
+        """As run, but return True as soon as requests may be sent."""
         try:
-            while question.answer is None and self._turn_comes(question, until):
-                self._try(question, until, timeout_s or self.timings.answer_timeout_s)
-                if vital and self._is_link_dead(question):
-                    break
-            if question.answer is None:
-                raise self._no_answer(question, started)
-        except PortLostError as error:
-            self._keeper.lose(Rung.REOPEN, str(error))
-            raise SessionLostError(str(error)) from error
-        finally:
-            self._question, self._last_question = None, question
-        self._unanswered = 0  # a late answer, and one to a question that is not vital, prove the link too
-        self._not_before = self._monotonic() + self.timings.request_pause_s
-        return question.answer
-
-    def reading_stored(self) -> None:
-        """Note that the link has proved itself: the next climb starts from the bottom, without pauses."""
-        self.ladder.reading_stored()
+            while not self.up and self._monotonic() < until:
+                self._advance(until)
+        except StoppedError:
+            return False
+        return self.up
 
     def close(self) -> None:
-        """End the PANA session, so that the meter is free for the next one, and close the port. Raises nothing."""
-        self._keeper.close()
+        """End the PANA session, so that the meter is free for the next one, and close the port. Raises nothing.
 
-    # --- one try
-
-    def _turn_comes(self, question: _Question, until: float) -> bool:
-        """Wait until the question may be sent; False when it is answered meanwhile, or its time is up.
-
-        Raises: SessionLostError: the session ends meanwhile. PortLostError.
+        Takes close_timeout_s at most, also after a stop was asked for.
         """
-        self._listen_until(until, lambda: question.answer is not None or self.link.pana is Pana.CLOSED)
-        if question.answer is None and self.link.pana is Pana.CLOSED:
-            raise SessionLostError(self.link.ending)
-        return question.answer is None and self._monotonic() < until and not self._should_stop()
-
-    def _try(self, question: _Question, until: float, timeout_s: float) -> None:
-        """Send the question once and wait for an answer to this or an earlier try.
-
-        Raises: SessionLostError: the link is down or goes down meanwhile, or silence is due. PortLostError.
-        """
-        heard_before = self.link.lines
-        sent_at = self._monotonic()
-        sending, confirmed = self._send(question)
-        self._not_before = sent_at + timeout_s  # so long it counts as on its way, even if *until* comes first
-        self._listen_until(
-            until, lambda: question.answer is not None or sending.failed or self.link.pana is Pana.CLOSED
-        )
-        if question.answer is not None:
-            return
-        if self.link.pana is Pana.CLOSED:
-            raise SessionLostError(self.link.ending)
-        if sending.failed:
-            self._not_before = self._monotonic() + self.timings.send_retry_s
-            with contextlib.suppress(SkStackTimeoutError):  # then the next try will show what is wrong
-                self.link.check_limit()
-        elif not confirmed and self.link.lines == heard_before:
-            self._lose(Rung.RESET, "the module no longer answers")
-
-    def _send(self, question: _Question) -> tuple[Sending, bool]:
-        """Send the question under a new TID; False if the module did not say OK: it may have been sent nevertheless.
-
-        Raises: SessionLostError: the module refused, the link is down, or silence is due. PortLostError.
-        """
-        asked = question.request
-        tid = self._next_tid()
-        frame = Frame(tid, asked.seoj, asked.deoj, asked.esv, asked.properties, asked.get_properties)
-        question.tries[tid] = frame
-        question.sending = sending = Sending()
+        if self._life is not None:
+            self._life.close()
+            self._life = None
+        self._closes_at = self._monotonic() + self.timings.close_timeout_s
         try:
-            self.link.send(frame.to_bytes(), sending)
-        except SkStackTimeoutError:
-            return sending, False
-        except CommandFailedError as error:  # ER10: no session; anything else: the module and we are out of step
-            self._lose(Rung.REJOIN if error.code == "ER10" else Rung.RESET, str(error))
-        return sending, True
+            self._link.terminate(timeout_s=self.timings.close_timeout_s / 2)
+            while self._link.module is not None and self._link.pana is not Pana.CLOSED:
+                self._link.receive(max(0.0, self._closes_at - self._monotonic()))
+        except SkStackError as error:  # ER10: there was no session any more
+            logger.debug("ending the session: %s", error)
+        finally:
+            self._link.detach()
+            self._link.give_up(SessionLostError("closed"))
+            self._closes_at = None
 
-    def _is_link_dead(self, question: _Question) -> bool:
-        """Count the tries that were not answered; after so many in a row, take the link for dead and begin to climb."""
-        self._unanswered = self._unanswered + 1 if question.answer is None else 0
-        if self._unanswered < self.timings.unanswered_limit:
+    # --- requests
+
+    def get(
+        self,
+        epcs: Iterable[int],
+        *,
+        until: float,
+        deoj: Eoj = METER,
+        background: bool = False,
+        timeout_s: float | None = None,
+    ) -> dict[int, bytes]:
+        """Read properties and return their data by EPC, without those that did not come.
+
+        It is repeated after each *timeout_s* (default: answer_timeout_s), until *until* (monotonic); while an earlier,
+        different request may still be answered, this one waits. A *background* request that stays without a response
+        does not make the link suspect. What the module fails to confirm may delay the return by some 3 s.
+        Raises: SkStackTimeoutError: no response by *until*. SendUnconfirmedError, SendFailedError: nor is it sure that
+            the request was sent. SessionLostError: the link is down, or silence is due. StoppedError.
+        """
+        return self._ask(Frame.get(0, epcs, deoj), until, background, timeout_s).values
+
+    def set(self, epc: int, edt: bytes, *, until: float, timeout_s: float | None = None) -> bool:
+        """Write a property of the meter, in the background; False: it refuses. Raises: as get."""
+        return self._ask(Frame.set_c(0, epc, edt), until, True, timeout_s).esv is Esv.SET_RES
+
+    def _ask(self, frame: Frame, until: float, background: bool, timeout_s: float | None) -> _Response:
+        self._check_up()
+        started = self._monotonic()
+        request = self._take_turn(frame, until)
+        while not request.is_answered():
+            self._listen(min(until, max(request.repeat_at, self._not_before)), request.is_answered)
+            if request.is_answered() or self._monotonic() >= until:
+                break
+            self._attempt(request, until, timeout_s or self.timings.answer_timeout_s)
+            if not request.is_answered() and not background and self._is_dead():
+                break
+        if request.response is None:
+            raise self._no_response(request, started)
+        return request.response
+
+    def _check_up(self) -> None:
+        if not self.up:
+            raise SessionLostError(self.down_reason)
+
+    def _take_turn(self, frame: Frame, until: float) -> _Request:
+        """Return the request for *frame*, once no different one may still be answered.
+
+        One that is repeated goes on: a response to what was sent before answers it.
+        Raises: SkStackTimeoutError: not before *until*. SessionLostError, StoppedError.
+        """
+        last = self._request
+        if last is not None and not last.is_answered() and last.session == self.number:
+            if last.frame == frame:
+                return last
+            started = self._monotonic()
+            self._listen(min(until, last.free_at), last.is_answered)
+            if not last.is_answered() and self._monotonic() < last.free_at:
+                raise SkStackTimeoutError("response to an earlier request", self._monotonic() - started)
+        self._request = request = _Request(frame, self.number)
+        return request
+
+    def _attempt(self, request: _Request, until: float, timeout_s: float) -> None:
+        """Send the request once and wait for a response to this or an earlier attempt.
+
+        Raises: SessionLostError: the link is down or goes down meanwhile, or silence is due. StoppedError.
+        """
+        self._take_in()
+        if request.is_answered():
+            return
+        heard_before, sent_at = self._link.lines, self._monotonic()
+        earlier_free_at = request.free_at
+        request.sending = sending = self._send(request, sent_at)
+        request.repeat_at = sent_at + timeout_s
+        request.free_at = max(earlier_free_at or sent_at + self.timings.longest_wait_s, request.repeat_at)
+        self._listen(min(until, request.repeat_at), lambda: request.is_answered() or sending.failed)
+        if request.is_answered():
+            return
+        if sending.failed:
+            request.repeat_at = self._monotonic() + self.timings.send_retry_s
+            request.free_at = max(earlier_free_at, request.repeat_at)
+            with contextlib.suppress(SkStackTimeoutError):  # then the next attempt will show what is wrong
+                self._link.check_limit()
+        elif not sending.accepted and self._link.lines == heard_before:
+            self._lose(ModuleNotAnsweringError("the module no longer answers"))
+
+    def _send(self, request: _Request, now: float) -> Sending:
+        """Send the request under a new TID. Raises: SessionLostError: refused, or silence is due. StoppedError."""
+        asked = request.frame
+        frame = Frame(self._next_tid(), asked.seoj, asked.deoj, asked.esv, asked.properties)
+        request.attempts[frame.tid] = (frame, now)
+        try:
+            return self._link.send(frame.to_bytes())
+        except (CommandFailedError, PortLostError) as error:
+            self._lose(error)
+
+    def _take_in(self) -> None:
+        """Take note of everything that has arrived: an EVENT 29 or 32 among it closes the gate before we write.
+
+        Raises: SessionLostError: the port is gone. StoppedError.
+        """
+        try:
+            arrived = self._link.collect()
+        except PortLostError as error:
+            self._lose(error)
+        for _ in range(arrived):  # no more than that: a device may babble without end
+            self._advance(self._monotonic())
+
+    def _is_dead(self) -> bool:
+        """Count an attempt without a response; after so many in a row the life of the link says what that means."""
+        self._silent_attempts += 1
+        if self._silent_attempts < self.timings.silent_attempts or not self.up:
             return False
-        self._keeper.lose(Rung.REJOIN, f"{self._unanswered} questions in a row were not answered")
-        self._unanswered = 0
-        return True
+        self._throw(MeterSilentError(f"{self._silent_attempts} requests in a row were not answered"))
+        return not self.up
 
-    def _lose(self, first: Rung, reason: str) -> NoReturn:
-        """Give the link up. Raises: SessionLostError."""
-        self._unanswered = 0
-        self._keeper.lose(first, reason)
-        raise SessionLostError(reason)
-
-    def _listen_until(self, until: float, done: Callable[[], bool]) -> None:
-        """Listen until it is *done*, until *until*, or until another question may be sent: a late answer frees it."""
-        while not done() and self._monotonic() < min(until, self._not_before) and not self._should_stop():
-            self._keeper.listen(min(until, self._not_before))
-            self._pay_debts()
-
-    def _no_answer(self, question: _Question, started: float) -> SkStackError:
-        sending = question.sending
+    def _no_response(self, request: _Request, started: float) -> SkStackError:
+        sending = request.sending
         if sending is not None and sending.failed:
             return SendFailedError("the module could not send (EVENT 21 01): weak radio, or a busy channel")
         if sending is not None and sending.result is None:
-            return SendUnconfirmedError("neither an answer nor EVENT 21 came: unknown whether it was sent")
-        return SkStackTimeoutError("answer from the meter", self._monotonic() - started)
+            return SendUnconfirmedError("neither a response nor EVENT 21 came: unknown whether the request was sent")
+        return SkStackTimeoutError("response from the meter", self._monotonic() - started)
 
     def _next_tid(self) -> int:
         while True:
@@ -274,66 +340,115 @@ class Session:
             if not _CONTROL_BYTES.intersection(self._tid.to_bytes(2, "big")):
                 return self._tid
 
+    # --- the life of the link
+
+    def _listen(self, until: float, done: Callable[[], bool]) -> None:
+        """Listen until it is *done*, or *until*. Raises: SessionLostError: the session ends before. StoppedError."""
+        while not done() and self._monotonic() < until:
+            self._advance(until)
+            if self._link.pana not in (Pana.OPEN, Pana.EXPIRED) and not done():
+                raise SessionLostError(self.down_reason)
+
+    def _advance(self, until: float) -> None:
+        """Let the life of the link go on by one line, or by one wait up to *until*. Raises: StoppedError."""
+        if self._must_stop():
+            raise StoppedError
+        life = self._life or self._begin_life()
+        try:
+            line = self._link.receive(max(0.0, min(until, self._wake_at) - self._monotonic()))
+        except PortLostError as error:
+            self._throw(error)
+            return
+        if isinstance(line, UdpReceived):
+            self._sort(line)
+        if line is not None or self._monotonic() >= self._wake_at:
+            self._resume(life.send, line)
+        if self._infc_responses:
+            self._send_infc_responses()
+
+    def _begin_life(self) -> Life:
+        self._life = life = self._recovery.life()
+        self._resume(life.send, None)
+        return life
+
+    def _throw(self, error: SkStackError) -> None:
+        """Tell the life of the link what went wrong. Raises: StoppedError."""
+        life = self._life or self._begin_life()
+        self._resume(life.throw, error)
+
+    def _resume(self, step: Callable[[_SentT], float], sent: _SentT) -> None:
+        try:
+            self._wake_at = step(sent)
+        except StoppedError:
+            self._life = None  # it ended with that; the next one takes the link as it is
+            raise
+
+    def _lose(self, error: SkStackError) -> NoReturn:
+        """Tell the life of the link that *error* ended it. Raises: SessionLostError."""
+        self._silent_attempts = 0
+        self._throw(error)
+        raise SessionLostError(str(error)) from error
+
+    def _must_stop(self) -> bool:
+        if self._closes_at is not None:
+            return self._monotonic() >= self._closes_at
+        return self._should_stop()
+
     # --- datagrams
 
-    def _on_datagram(self, datagram: UdpReceived) -> None:
-        """Sort a datagram: an answer to our question, a notification, or nothing for us."""
+    def _sort(self, datagram: UdpReceived) -> None:
+        """Sort a datagram: a response to our request, a notification, or nothing for us."""
         if datagram.local_port != ECHONET_PORT or datagram.remote_port != ECHONET_PORT:
             return  # PANA, MLE: the module's own business
-        peer = self.link.peer
+        peer = self._link.peer
         if not datagram.secured or datagram.side not in (None, 0) or peer is None or datagram.sender != peer.address:
-            self._drop("not secured, or not from the meter")
+            logger.debug("dropped a datagram: not secured, or not from the meter")
             return
-        if self.link.pana in (Pana.CLOSED, Pana.JOINING):
-            self._drop("outside a session")
+        if self._link.pana in (Pana.CLOSED, Pana.JOINING):
+            logger.debug("dropped a datagram: outside a session")
             return
         try:
             frame = Frame.from_bytes(datagram.payload)
+            values = frame.edt_by_epc()
         except FrameError as error:
-            self._drop(str(error))
+            logger.log(logging.DEBUG if self._has_warned else logging.WARNING, "dropped a frame: %s", error)
+            self._has_warned = True
             return
-        if datagram.lqi is not None:
-            self.last_lqi = datagram.lqi
         if frame.esv in (Esv.INF, Esv.INFC):
-            self._on_notification(frame)
+            self._take_notification(frame, values)
         else:
-            self._on_answer(frame)
+            self._take_response(frame, values)
 
-    def _on_notification(self, frame: Frame) -> None:
-        """Keep what the meter tells unasked; its TID is its own and means nothing to us."""
+    def _take_notification(self, frame: Frame, values: dict[int, bytes]) -> None:
+        """Keep what the meter tells unsolicited; its TID is its own and means nothing to us."""
         if frame.seoj not in (METER, NODE_PROFILE):
-            self._drop(f"a notification of {frame.seoj}")
+            logger.debug("dropped a notification of %s", frame.seoj)
             return
-        self.notifications.append(Notification(frame, self._monotonic()))
+        self.notifications.append(Notification(frame.seoj, values, self._monotonic()))
         if frame.esv is Esv.INFC:
-            self._owed.append(frame.answer_to_infc())
+            self._infc_responses.append(frame.answer_to_infc())
 
-    def _on_answer(self, frame: Frame) -> None:
-        question, last = self._question, self._last_question
-        if question is not None and question.is_answered_by(frame):
-            question.answer = question.answer or frame
-            return
-        waiting_for_last = question is None or not question.tries
-        if last is not None and waiting_for_last and last.is_answered_by(frame):  # too late, but now it is our turn
-            self._not_before = min(self._not_before, self._monotonic() + self.timings.request_pause_s)
-        if last is not None and last.is_answered_by(frame):
-            self._unanswered = 0  # the meter is slow, not dead
-        self._drop("an answer to no question of ours, or a late one")
+    def _take_response(self, frame: Frame, values: dict[int, bytes]) -> None:
+        request = self._request
+        attempt, sent_at = request.attempts.get(frame.tid, (None, 0.0)) if request is not None else (None, 0.0)
+        is_fresh = self._monotonic() - sent_at <= _FRESH_WAITS * self.timings.longest_wait_s
+        if request is None or request.response is not None or attempt is None or not is_fresh:
+            logger.debug("dropped a response to no request of ours, or a late one")
+        elif not frame.matches(attempt):
+            logger.debug("dropped a response that does not match its request")
+        else:
+            request.response = _Response(frame.esv, values)
+            self._silent_attempts = 0
+            self._not_before = self._monotonic() + self.timings.request_pause_s
+            self._link.note_answer()
 
-    def _drop(self, reason: str) -> None:
-        self.dropped_datagrams += 1
-        logger.debug("dropped a datagram: %s", reason)
-
-    def _pay_debts(self) -> None:
-        """Answer the INFCs. A failure is no loss: the meter repeats what was not acknowledged.
-
-        Raises: PortLostError.
-        """
-        while self._owed and self.link.up:
+    def _send_infc_responses(self) -> None:
+        """Respond to INFCs. A failure is no loss: the meter repeats what was not acknowledged. Raises: StoppedError."""
+        while self._infc_responses and self.up:
             try:
-                self.link.send(self._owed.popleft().to_bytes(), Sending())
-            except PortLostError:
-                raise
-            except SkStackError as error:
-                logger.debug("%d INFCs stay unanswered: %s", 1 + len(self._owed), error)
-                self._owed.clear()  # so that a module that hangs holds us up once, not once for each
+                if not self._link.send(self._infc_responses.popleft().to_bytes()).accepted:
+                    self._infc_responses.clear()  # a module that hangs holds us up once, not once for each
+            except PortLostError as error:
+                self._throw(error)
+            except (CommandFailedError, SessionLostError) as error:
+                logger.debug("an INFC stays without a response: %s", error)

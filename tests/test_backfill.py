@@ -11,8 +11,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from skstack.echonet.frame import Frame
-from skstack.echonet.properties import JST
+from skstack.echonet import JST, Frame
 from skstack.simulator import INSTANT, REALISTIC
 from storage.records import EnergyRow, PowerRow
 from tests.lab.clock import DAY, HALF_HOUR, MINUTE, NOON
@@ -142,7 +141,7 @@ def test_what_the_meter_does_not_remember_is_asked_for_once_a_day(database_url: 
     assert len(history_days(home)) == 100
     home.module.emit_event(0x26, home.clock.time_s)
     home.run_until(NOON + timedelta(hours=2))
-    assert home.session.link.sessions == 2
+    assert home.session.number == 2
     assert len(history_days(home)) == 100
     home.run_until(NOON + timedelta(hours=25))
     assert len(history_days(home)) == 195  # the days before the meter hung there, and no other: 99 less the 4 it knows
@@ -237,7 +236,7 @@ def test_a_history_that_is_never_answered_disturbs_no_poll(database_url: str, ca
     home = solar_home(database_url)
     home.tamper(lambda request, answer: None if request.properties[0].epc == 0xE2 else answer)
     home.run_until(NOON + timedelta(minutes=60))
-    assert home.session.link.sessions == 1
+    assert home.session.number == 1
     assert_polls_on_every_tick(home, 60)
     assert len(home.asked(0xE2)) == 9  # three tries on each of three days
     assert caplog.text.count("does not answer when asked for its history") == 1
@@ -251,7 +250,9 @@ def test_lost_answers_are_asked_for_again(database_url: str) -> None:
     )
     home.run_until(NOON + timedelta(hours=3))
     assert_filled(home, slots(MIDNIGHT - 10 * DAY, NOON))
-    assert_polls_on_every_tick(home, 60)
+    polled = {row.measured_at.replace(second=0) for row in home.of(PowerRow) if row.power_w is not None}
+    # While the response to a lost request may still come, for a minute, nothing else is asked: that poll is late.
+    assert len(polled) >= 3 * 60 - 2
 
 
 def test_a_slow_history_is_begun_only_where_it_fits_before_the_tick(database_url: str) -> None:
@@ -267,7 +268,7 @@ def test_a_session_that_ends_half_way_does_not_end_the_history(database_url: str
     home.run_until(NOON + timedelta(minutes=20))
     home.module.emit_event(0x26, home.clock.time_s + 3)
     home.run_until(NOON + timedelta(minutes=75))
-    assert home.session.link.sessions == 2
+    assert home.session.number == 2
     assert_filled(home, slots(MIDNIGHT - 99 * DAY, NOON))
 
 

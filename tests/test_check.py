@@ -279,7 +279,7 @@ def test_a_meter_that_does_not_answer_is_asked_to_the_end_of_patience(tmp_path: 
         checked = check(at_home(tmp_path, database_url))
     assert checked.code == 1
     assert checked.crosses == ["meter", "reading", "meter clock"]
-    assert "no answer from the meter" in checked.line("meter")
+    assert "no response from the meter" in checked.line("meter")
     assert "bring the stick nearer" in checked.advice("meter")
 
 

@@ -3,24 +3,12 @@ from __future__ import annotations
 import itertools
 import logging
 from collections.abc import Callable
-from ipaddress import IPv6Address
 
 import pytest
 
-from skstack import commands
+from skstack import CommandFailedError, Dialect, PortLostError, SkStackTimeoutError, StoppedError, commands
 from skstack.driver import SkStack
-from skstack.errors import CommandFailedError, PortLostError, SkStackTimeoutError
-from skstack.events import (
-    AddressLine,
-    Dialect,
-    Event,
-    EventCode,
-    ModuleInfo,
-    RegisterValue,
-    StackVersion,
-    StatusOk,
-    UdpReceived,
-)
+from skstack.events import Event, EventCode, ModuleInfo, RegisterValue, StackVersion, StatusOk, UdpReceived
 from tests.lab.clock import LabClock
 from tests.lab.port import Expect, FakePort, Reply, Silence, Step, Unplug, Wake
 
@@ -37,23 +25,15 @@ def driver(*script: Step) -> tuple[SkStack, FakePort, LabClock]:
 # --- one command, one answer
 
 
-def test_the_answer_is_the_lines_before_ok() -> None:
+def test_the_answer_is_the_line_that_the_command_declares() -> None:
     stack, port, _ = driver(SKVER, Reply(b"EVER 1.2.10\r\nOK\r\n"))
-    assert stack.execute(commands.stack_version()) == [StackVersion("1.2.10")]
+    assert stack.execute(commands.stack_version()) == StackVersion("1.2.10")
     port.assert_done()
 
 
 def test_an_ok_with_a_value_is_part_of_the_answer() -> None:
     stack, port, _ = driver(Expect(b"ROPT\r"), Reply(b"OK 01\r"))  # product commands end with CR alone
-    assert stack.execute(commands.payload_mode()) == [StatusOk("01")]
-    port.assert_done()
-
-
-def test_the_answer_to_skll64_is_an_address_without_ok() -> None:
-    stack, port, _ = driver(Expect(b"SKLL64 001C64000A0B8CF5\r\n"), Reply(METER.encode() + b"\r\n"))
-    assert stack.execute(commands.link_local_address(bytes.fromhex("001C64000A0B8CF5"))) == [
-        AddressLine(IPv6Address(METER))
-    ]
+    assert stack.execute(commands.payload_mode()) == StatusOk("01")
     port.assert_done()
 
 
@@ -61,7 +41,7 @@ def test_a_reply_in_pieces_with_a_long_gap_is_one_reply() -> None:
     stack, port, clock = driver(
         SKVER, Reply(b"EVER 1.2"), Silence(1.3), Reply(b".10\r\nO"), Silence(0.4), Reply(b"K\r\n")
     )
-    assert stack.execute(commands.stack_version()) == [StackVersion("1.2.10")]
+    assert stack.execute(commands.stack_version()) == StackVersion("1.2.10")
     assert clock.monotonic() == pytest.approx(1.7)
     port.assert_done()
 
@@ -73,12 +53,47 @@ def test_a_refusal_names_the_command_and_the_code() -> None:
     assert caught.value.code == "ER10"
 
 
-@pytest.mark.parametrize("code", ["ER04", "ER05", "ER06", "ER09", "ER10"])
+@pytest.mark.parametrize("code", ["ER04", "ER05", "ER06", "ER10"])
 def test_every_code_of_a_refusal_is_told(code: str) -> None:
     stack, _, _ = driver(SKVER, Reply(f"FAIL {code}\r\n".encode()))
     with pytest.raises(CommandFailedError) as caught:
         stack.execute(commands.stack_version())
     assert caught.value.code == code
+
+
+def test_a_command_that_came_in_garbled_is_repeated_at_once() -> None:
+    stack, port, clock = driver(
+        SKVER, Reply(b"FAIL ER09\r\n"), Silence(0.05), SKVER, Reply(b"FAIL ER09\r\n"), Silence(0.1), SKVER,
+        Reply(b"EVER 1.2.10\r\nOK\r\n"),
+    )  # fmt: skip
+    assert stack.execute(commands.stack_version()) == StackVersion("1.2.10")
+    assert clock.monotonic() < 0.5
+    port.assert_done()
+
+
+def test_a_line_that_garbles_every_command_ends_with_the_timeout() -> None:
+    clock = LabClock()
+    stack = SkStack(BabblingPort(clock, b"FAIL ER09\r\n"), monotonic=clock.monotonic)
+    with pytest.raises(CommandFailedError, match="ER09"):
+        stack.execute(commands.stack_version(), timeout_s=3.0)
+    assert clock.monotonic() < 4.0
+
+
+def test_the_late_ok_of_another_command_does_not_answer_one_that_asks_for_a_value() -> None:
+    """SKTERM times out; its OK comes while a register is read."""
+    stack, port, _ = driver(
+        Expect(b"SKTERM\r\n"), Silence(3.0), Expect(b"SKSREG S3\r\n"), Reply(b"OK\r\n"), Reply(b"ESREG 8CF5\r\nOK\r\n")
+    )
+    with pytest.raises(SkStackTimeoutError):
+        stack.execute(commands.terminate())
+    assert stack.execute(commands.read_register("S3")) == RegisterValue("8CF5")
+    port.assert_done()
+
+
+def test_a_value_that_another_command_asked_for_is_no_answer() -> None:
+    stack, _, _ = driver(SKVER, Reply(b"ESREG 8CF5\r\nOK\r\n"))
+    with pytest.raises(SkStackTimeoutError):
+        stack.execute(commands.stack_version())
 
 
 def test_a_refusal_does_not_show_the_password() -> None:
@@ -96,20 +111,20 @@ def test_what_comes_between_a_command_and_its_ok_is_kept_in_order() -> None:
         SKVER,
         Reply(f"EVENT 21 {METER} 00\r\nEVER 1.2.10\r\nEVENT 29 {METER}\r\nOK\r\nEVENT 25 {METER}\r\n".encode()),
     )
-    assert stack.execute(commands.stack_version()) == [StackVersion("1.2.10")]
-    seen = [stack.next_line(0.0) for _ in range(3)]
+    assert stack.execute(commands.stack_version()) == StackVersion("1.2.10")
+    seen = [stack.receive(0.0) for _ in range(3)]
     assert [line.code for line in seen if isinstance(line, Event)] == [
         EventCode.UDP_SENT,
         EventCode.PANA_EXPIRED,
         EventCode.PANA_CONNECTED,
     ]
-    assert stack.next_line(0.0) is None
+    assert stack.receive(0.0) is None
     port.assert_done()
 
 
 def test_what_came_before_a_command_never_answers_it() -> None:
     stack, port, _ = driver(Reply(b"OK\r\nEVER 9.9.9\r\nOK\r\n"), SKVER, Reply(b"EVER 1.2.10\r\nOK\r\n"))
-    assert stack.execute(commands.stack_version()) == [StackVersion("1.2.10")]
+    assert stack.execute(commands.stack_version()) == StackVersion("1.2.10")
     port.assert_done()
 
 
@@ -118,16 +133,16 @@ def test_lines_from_before_a_command_come_before_those_from_during_it() -> None:
         Reply(f"EVENT 29 {METER}\r\n".encode()), SKVER, Reply(f"EVENT 25 {METER}\r\nEVER 1.2.10\r\nOK\r\n".encode())
     )
     stack.execute(commands.stack_version())
-    codes = [line.code for line in iter(lambda: stack.next_line(0.0), None) if isinstance(line, Event)]
+    codes = [line.code for line in iter(lambda: stack.receive(0.0), None) if isinstance(line, Event)]
     assert codes == [EventCode.PANA_EXPIRED, EventCode.PANA_CONNECTED]
 
 
-def test_a_datagram_within_an_answer_is_left_for_next_line() -> None:
+def test_a_datagram_within_an_answer_is_left_for_receive() -> None:
     payload = b"\x10\x81\r\n\x00"  # binary, with a line end in it
     datagram = f"ERXUDP {METER} {METER} 0E1A 0E1A 001C64000A0B8CF5 1 0 0005 ".encode() + payload + b"\r\n"
     stack, _, _ = driver(Expect(b"SKSREG SFB\r\n"), Reply(datagram + b"ESREG 0\r\nOK\r\n"))
-    assert stack.execute(commands.read_register("SFB")) == [RegisterValue("0")]
-    received = stack.next_line(0.0)
+    assert stack.execute(commands.read_register("SFB")) == RegisterValue("0")
+    received = stack.receive(0.0)
     assert isinstance(received, UdpReceived)
     assert received.payload == payload
 
@@ -176,34 +191,34 @@ def test_a_babbling_device_cannot_hold_any_wait(chunk: bytes) -> None:
     stack.synchronise(limit_s=2.0)
     assert clock.monotonic() < 2.1
     stack.collect()
-    stack.ask_raw(b"?", timeout_s=1.0)
-    stack.next_line(1.0)
+    stack.exchange_raw(b"?", timeout_s=1.0)
+    stack.receive(1.0)
     assert clock.monotonic() < 6.0
 
 
 def test_a_wait_that_a_signal_ends_is_no_timeout() -> None:
     stack, port, clock = driver(SKVER, Silence(0.5), Wake(), Wake(), Silence(0.5), Reply(b"EVER 1.2.10\r\nOK\r\n"))
-    assert stack.execute(commands.stack_version()) == [StackVersion("1.2.10")]
+    assert stack.execute(commands.stack_version()) == StackVersion("1.2.10")
     assert clock.monotonic() == 1.0
     port.assert_done()
 
 
-def test_next_line_waits_no_longer_than_told() -> None:
+def test_receive_waits_no_longer_than_told() -> None:
     stack, _, clock = driver(Silence(10.0), Reply(b"OK\r\n"))
-    assert stack.next_line(4.0) is None
+    assert stack.receive(4.0) is None
     assert clock.monotonic() == 4.0
 
 
-def test_next_line_returns_at_once_when_woken() -> None:
+def test_receive_returns_at_once_when_woken() -> None:
     stack, _, clock = driver(Silence(1.0), Wake())
-    assert stack.next_line(4.0) is None
+    assert stack.receive(4.0) is None
     assert clock.monotonic() == 1.0
 
 
 def test_an_answer_swallowed_by_a_payload_that_declared_too_much_is_found_in_the_end() -> None:
     header = f"ERXUDP {METER} {METER} 0E1A 0E1A 001C64000A0B8CF5 1 0 0400 \x10\x81".encode("latin-1")
     stack, _, clock = driver(SKVER, Reply(header + b"\r\nEVER 1.2"), Silence(0.1), Reply(b".10\rOK\r"))
-    assert stack.execute(commands.stack_version(), timeout_s=3.0) == [StackVersion("1.2.10")]
+    assert stack.execute(commands.stack_version(), timeout_s=3.0) == StackVersion("1.2.10")
     assert clock.monotonic() <= 3.0
 
 
@@ -212,7 +227,7 @@ def test_an_answer_swallowed_by_a_payload_that_declared_too_much_is_found_in_the
 
 def test_the_echo_of_a_command_is_no_answer_and_is_counted() -> None:
     stack, _, _ = driver(SKVER, Reply(b"SKVER\r\nEVER 1.2.10\r\nOK\r\n"))
-    assert stack.execute(commands.stack_version()) == [StackVersion("1.2.10")]
+    assert stack.execute(commands.stack_version()) == StackVersion("1.2.10")
     assert stack.echoes == 1
 
 
@@ -224,11 +239,10 @@ def test_the_echo_of_a_password_reaches_no_log(caplog: pytest.LogCaptureFixture)
     assert "0123456789AB" not in caplog.text
 
 
-def test_broken_lines_are_counted_and_the_first_one_is_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+def test_of_broken_lines_the_first_one_is_a_warning(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     stack, _, _ = driver(SKVER, Reply(b"EVENT XX\r\nEVENT \xff\xff\r\nEVER 1.2.10\r\nOK\r\n"))
     stack.execute(commands.stack_version())
-    assert stack.malformed_lines == 2
     assert [record.levelname for record in caplog.records if "broken line" in record.message] == ["WARNING", "DEBUG"]
 
 
@@ -246,8 +260,7 @@ def test_synchronise_ends_half_a_command_and_drops_what_is_said() -> None:
     )
     stack.synchronise()
     assert clock.monotonic() == pytest.approx(0.3)  # 0.2 s of silence after the last of it
-    assert stack.execute(commands.stack_version()) == [StackVersion("1.2.10")]
-    assert stack.malformed_lines == 0
+    assert stack.execute(commands.stack_version()) == StackVersion("1.2.10")
     port.assert_done()
 
 
@@ -257,9 +270,37 @@ def test_as_many_bytes_are_filled_in_as_any_payload_can_want() -> None:
     port.assert_done()
 
 
-def test_a_raw_question_gets_what_comes_before_it_is_quiet() -> None:
+def test_a_raw_request_gets_what_comes_before_it_is_quiet() -> None:
     stack, _, _ = driver(Expect(b"\xd0"), Silence(0.5), Reply(b"\xd0\xf9"), Silence(0.1), Reply(b"\xee"), Silence(9.0))
-    assert stack.ask_raw(b"\xd0", timeout_s=1.0) == b"\xd0\xf9\xee"
+    assert stack.exchange_raw(b"\xd0", timeout_s=1.0) == b"\xd0\xf9\xee"
+
+
+# --- the stop
+
+
+@pytest.mark.parametrize("chunk", [b"", b"x", b"EVENT 21 FE80::1 00\r\n"], ids=["deaf", "dripping", "flooding"])
+@pytest.mark.parametrize("number", range(4))
+def test_every_wait_ends_at_once_when_a_stop_is_asked_for(chunk: bytes, number: int) -> None:
+    clock = LabClock()
+    stack = SkStack(BabblingPort(clock, chunk), monotonic=clock.monotonic, should_stop=lambda: clock.monotonic() >= 0.5)
+    call = (
+        lambda: stack.execute(commands.stack_version(), timeout_s=60.0),
+        lambda: stack.drain(60.0, limit_s=60.0) if chunk else stack.execute(commands.reset()),
+        lambda: stack.exchange_raw(b"?", timeout_s=60.0) if chunk else stack.execute(commands.reset()),
+        lambda: [stack.receive(0.01) for _ in range(10_000)],
+    )[number]
+    with pytest.raises(StoppedError):
+        call()
+    assert clock.monotonic() < 1.5
+
+
+def test_a_stop_that_was_asked_for_before_begins_no_wait() -> None:
+    stack, _, clock = driver()
+    stopped = SkStack(FakePort(clock, []), monotonic=clock.monotonic, should_stop=lambda: True)
+    with pytest.raises(StoppedError):
+        stopped.receive(60.0)
+    assert clock.monotonic() == 0.0
+    stack.close()
 
 
 # --- the port
@@ -267,11 +308,11 @@ def test_a_raw_question_gets_what_comes_before_it_is_quiet() -> None:
 
 _CALLS: list[Callable[[SkStack], object]] = [
     lambda stack: stack.execute(commands.stack_version()),
-    lambda stack: stack.next_line(1.0),
+    lambda stack: stack.receive(1.0),
     lambda stack: stack.collect(),
     lambda stack: stack.synchronise(),
     lambda stack: stack.fill_data_entry(),
-    lambda stack: stack.ask_raw(b"?", timeout_s=1.0),
+    lambda stack: stack.exchange_raw(b"?", timeout_s=1.0),
 ]
 
 
@@ -293,6 +334,6 @@ def test_the_answer_does_not_depend_on_how_it_was_cut(cuts: tuple[int, int]) -> 
     whole = b"EINFO FE80:0000:0000:0000:021D:1290:1234:5678 001D129012345678 21 8888 FFFE\r\nOK\r\n"
     pieces = [whole[a:b] for a, b in itertools.pairwise((0, *cuts, len(whole)))]
     stack, _, _ = driver(Expect(b"SKINFO\r\n"), *(Reply(piece) for piece in pieces))
-    [info] = stack.execute(commands.module_info())
+    info = stack.execute(commands.module_info())
     assert isinstance(info, ModuleInfo)
     assert (info.channel, info.pan_id, info.dialect) == (0x21, 0x8888, Dialect.SINGLE)

@@ -20,7 +20,7 @@ from poller.duties import ShieldedDuty
 from poller.half_hours import HalfHourRecord
 from poller.inquiry import AskAside
 from poller.meter_clock import MeterClock
-from skstack.echonet.frame import Frame, Property
+from skstack.echonet import Frame, Property
 from storage.database import Database
 from storage.records import EnergyRow, MeterRow, PowerRow, Row
 from tests.lab.clock import HALF_HOUR, MINUTE, NOON

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skstack.errors import MalformedLineError
-from skstack.events import parse_line
+from skstack import MalformedLineError
 from skstack.lines import MAX_PAYLOAD_BYTES, TRUNCATED, LineBuffer, payload_span
+from skstack.parser import parse_line
 from tests.lab.transcripts import BY_NUMBER, TRANSCRIPTS, Transcript
 
 METER = b"FE80:0000:0000:0000:021C:6400:0001:6393"

@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import timedelta
 from decimal import Decimal
 
-from skstack.meter import HalfHour
+from skstack import HalfHour
 from tests.lab.clock import HALF_HOUR, MINUTE, NOON
 from tests.lab.home import Home
 

@@ -10,10 +10,8 @@ from decimal import Decimal
 
 import pytest
 
-from skstack.echonet.frame import Esv, Property
-from skstack.echonet.properties import Epc
-from skstack.errors import SkStackTimeoutError
-from skstack.meter_history import MeterHistory
+from skstack import MeterHistory, SkStackTimeoutError
+from skstack.echonet import Epc, Esv, Property
 from tests.lab.home import Home
 
 

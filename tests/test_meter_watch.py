@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from skstack.echonet.frame import Frame, Property
+from skstack.echonet import Frame, Property
 from storage.records import MeterRow, PowerRow
 from tests.lab.clock import HALF_HOUR, MINUTE, NOON
 from tests.lab.home import Home

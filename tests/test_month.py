@@ -18,9 +18,11 @@ import pytest
 from hypothesis import HealthCheck, find, given, settings
 from hypothesis import strategies as st
 
-from skstack.echonet.frame import Frame
+from skstack import driver
+from skstack.echonet import Frame
+from skstack.events import Line, UdpReceived
 from skstack.link import Link
-from skstack.values import Line, UdpReceived
+from skstack.parser import parse_line
 from tests.lab.faults import KINDS, Fault, make_fault, schedule
 from tests.lab.month import FaultyMonth, run
 
@@ -145,12 +147,11 @@ def test_a_driver_that_takes_any_answer_is_caught(monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_driver_that_trusts_unsecured_frames_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    note = Link.note
+    def trusting(raw: bytes) -> Line:
+        line = parse_line(raw)
+        return dataclasses.replace(line, secured=True) if isinstance(line, UdpReceived) else line
 
-    def trust(link: Link, line: Line) -> None:
-        note(link, dataclasses.replace(line, secured=True) if isinstance(line, UdpReceived) else line)
-
-    monkeypatch.setattr(Link, "note", trust)
+    monkeypatch.setattr(driver, "parse_line", trusting)
     found = problems([Fault(1810.0, "strangers' frames", 120.0)])
     assert any(problem.startswith("wrong at") for problem in found)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from skstack.echonet.frame import encode_property_map
+from skstack.echonet import encode_property_map
 from skstack.simulator import Habit, refuse
 from storage.records import PowerRow
 from tests.lab.home import Home

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from skstack.events import PanDescription
-from skstack.pan_cache import FilePanCache, NoPanCache, cache_key
+from skstack import FilePanCache, PanDescription
+from skstack.pan_cache import NoPanCache, cache_key
 
 KEY = cache_key(bytes.fromhex("001D129012345678"), "00112233445566778899AABBCCDDEEFF")
 MAC = bytes.fromhex("001C64000A0B8CF5")
@@ -23,16 +23,6 @@ def test_each_module_and_contract_has_its_own(tmp_path: Path) -> None:
     cache.save(KEY, PAN)
     assert cache.load(cache_key(bytes(8), "00112233445566778899AABBCCDDEEFF")) is None
     assert cache.load(cache_key(bytes.fromhex("001D129012345678"), "0" * 32)) is None
-
-
-def test_what_was_dropped_is_gone_and_the_others_stay(tmp_path: Path) -> None:
-    cache = FilePanCache(tmp_path / "pan.json")
-    cache.save(KEY, PAN)
-    cache.save("other", PAN)
-    cache.drop(KEY)
-    cache.drop(KEY)
-    assert cache.load(KEY) is None
-    assert cache.load("other") is not None
 
 
 def test_nothing_secret_is_in_the_file(tmp_path: Path) -> None:
@@ -83,7 +73,6 @@ def test_a_broken_file_costs_a_scan_and_is_written_anew(tmp_path: Path, text: st
 def test_a_directory_that_cannot_be_written_costs_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     cache = FilePanCache(tmp_path / "missing" / "pan.json")
     cache.save(KEY, PAN)
-    cache.drop(KEY)
     assert "cannot be written" in caplog.text
     assert cache.load(KEY) is None
 
@@ -117,5 +106,4 @@ def test_the_key_does_not_tell_the_id() -> None:
 def test_no_cache_remembers_nothing() -> None:
     cache = NoPanCache()
     cache.save(KEY, PAN)
-    cache.drop(KEY)
     assert cache.load(KEY) is None

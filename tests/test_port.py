@@ -13,11 +13,10 @@ from pathlib import Path
 import pytest
 import serial
 
-from skstack import commands
+from skstack import PortLostError, SerialPort, commands
 from skstack.driver import SkStack
-from skstack.errors import PortLostError
 from skstack.events import StackVersion
-from skstack.port import OTHER_BAUD_RATES, SerialPort
+from skstack.port import OTHER_BAUD_RATES
 
 
 @dataclass
@@ -59,7 +58,7 @@ def test_a_command_and_its_answer_pass_through_pyserial(terminal: Terminal) -> N
     module = threading.Thread(target=answer)
     module.start()
     try:
-        assert SkStack(port).execute(commands.stack_version()) == [StackVersion("1.2.10")]
+        assert SkStack(port).execute(commands.stack_version()) == StackVersion("1.2.10")
     finally:
         module.join()
         port.close()

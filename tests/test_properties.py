@@ -1,4 +1,4 @@
-"""The meter's properties: power, currents, one poll as a reading, who the meter is, and the table of decoders."""
+"""The meter's properties: power, currents, one poll as a reading, who the meter is, and whatever bytes come."""
 
 from __future__ import annotations
 
@@ -13,28 +13,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skstack.echonet.frame import CONTROLLER, METER, Frame
+from skstack import FrameError
+from skstack.echonet import METER, EnergyScale, Epc, Frame, MeterIdentity, MeterReading, decode_power_w
+from skstack.echonet.device import decode_maker_code, decode_release, decode_serial_number
+from skstack.echonet.frame import parse_property_map
+from skstack.echonet.history import decode_day_history, decode_scheduled_energy
 from skstack.echonet.properties import (
     CURRENT_NO_DATA,
     CURRENT_OVERFLOW,
     CURRENT_UNDERFLOW,
-    DECODERS,
-    NODE_DECODERS,
     POWER_NO_DATA,
     POWER_OVERFLOW,
     POWER_UNDERFLOW,
-    EnergyScale,
-    Epc,
-    MeterIdentity,
-    MeterReading,
-    NodeEpc,
     decode_current_a,
     decode_identity,
-    decode_power_w,
     decode_reading,
     decode_scale,
 )
-from skstack.errors import FrameError
+from skstack.echonet.registers import decode_coefficient, decode_digits, decode_register, decode_unit_kwh
 
 TENTHS = EnergyScale(1, Decimal("0.1"), 6)
 NOTHING = MeterReading(None, None, None, None, None)
@@ -238,47 +234,26 @@ def test_broken_digits_cost_only_the_digits(caplog: pytest.LogCaptureFixture) ->
     assert len(caplog.records) == 1
 
 
-# --- the table
+# --- whatever comes
 
-
-def test_every_property_has_its_decoder() -> None:
-    assert DECODERS.keys() == set(Epc)
-    assert set(NodeEpc) <= NODE_DECODERS.keys()
-
-
-def test_every_property_of_a_real_meter_can_be_decoded() -> None:
-    # 34_sugimura_facilities_7ffe_and_no_data: all its 25 properties, 9F in its form on the wire
-    day_never_set = "00FF" + "FFFFFFFE" * 48
-    all_edts = {
-        0x80: "30",
-        0x81: "61",
-        0x88: "42",
-        0x97: "0929",
-        0x98: "07e50917",
-        0x9D: "03808188",
-        0x9E: "0381e5ed",
-        0xE0: "0007a78d",
-        0xE2: day_never_set,
-        0xE3: "0000003e",
-        0xE4: day_never_set,
-        0xE5: "ff",
-        0xE7: "0000009e",
-        0xE8: "00147ffe",
-        0xEA: "07e50917091e000007a787",
-        0xEB: "07e50917091e000000003e",
-        0xEC: "ffffffffffff01fffffffefffffffe",
-        0xED: "ffffffffffff01",
-    }
-    edts: dict[int, bytes] = {**IDENTITY, **{epc: bytes.fromhex(edt) for epc, edt in all_edts.items()}}
-    assert edts.keys() == GET_MAP
-    decoded = {epc: DECODERS[epc](edt) for epc, edt in edts.items()}
-    assert decoded[Epc.POWER] == 158
-    assert decoded[Epc.CURRENTS] == (Decimal("2.0"), None)
-    assert decoded[Epc.IMPORT_ENERGY] == 501_645
-    assert decoded[Epc.EXPORT_ENERGY] == 62
-    assert decoded[Epc.ENERGY_UNIT] == Decimal("0.01")
-    assert decoded[Epc.GET_MAP] == GET_MAP
-    assert {epc for epc, value in decoded.items() if value is None} == {0xE5, 0xEC, 0xED}
+# What decodes each property that we use, alone.
+DECODERS: dict[int, Callable[[bytes], object]] = {
+    Epc.STANDARD_VERSION: decode_release,
+    Epc.MAKER_CODE: decode_maker_code,
+    Epc.SERIAL_NUMBER: decode_serial_number,
+    Epc.GET_MAP: parse_property_map,
+    Epc.COEFFICIENT: decode_coefficient,
+    Epc.DIGITS: decode_digits,
+    Epc.IMPORT_ENERGY: decode_register,
+    Epc.ENERGY_UNIT: decode_unit_kwh,
+    Epc.IMPORT_DAY_HISTORY: decode_day_history,
+    Epc.EXPORT_ENERGY: decode_register,
+    Epc.EXPORT_DAY_HISTORY: decode_day_history,
+    Epc.POWER: decode_power_w,
+    Epc.CURRENTS: decode_current_a,
+    Epc.SCHEDULED_IMPORT: decode_scheduled_energy,
+    Epc.SCHEDULED_EXPORT: decode_scheduled_energy,
+}
 
 
 def test_every_frame_of_the_transcripts_is_read_decoded_and_written_back() -> None:
@@ -288,17 +263,11 @@ def test_every_frame_of_the_transcripts_is_read_decoded_and_written_back() -> No
     for text in texts:
         frame = Frame.from_bytes(bytes.fromhex(text))
         assert frame.to_bytes().hex().upper() == text
-        if frame.seoj != CONTROLLER:
-            decoders = DECODERS if frame.seoj == METER else NODE_DECODERS
-            assert None not in [decoders[epc](edt) for epc, edt in frame.edt_by_epc().items()]
+        if frame.seoj == METER:
+            assert None not in [DECODERS[epc](edt) for epc, edt in frame.edt_by_epc().items() if epc in DECODERS]
 
 
-def test_the_voltage_some_ask_for_is_no_property_of_a_meter() -> None:
-    assert 0xE9 not in DECODERS
-    assert 0xE6 not in DECODERS
-
-
-@given(st.sampled_from([*DECODERS.values(), *NODE_DECODERS.values()]), st.data())
+@given(st.sampled_from([*DECODERS.values()]), st.data())
 def test_any_bytes_are_a_value_or_a_frame_error(decode: Callable[[bytes], object], data: st.DataObject) -> None:
     length = data.draw(st.sampled_from([0, 1, 2, 3, 4, 5, 7, 11, 12, 15, 16, 17, 23, 194]) | st.integers(0, 255))
     edt = data.draw(st.binary(min_size=length, max_size=length))

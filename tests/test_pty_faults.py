@@ -19,14 +19,8 @@ from pathlib import Path
 import pytest
 
 from poller.clock import Clock, SystemClock
-from poller.loop import Poller, RadioLog
-from skstack.errors import SkStackError
-from skstack.keeper import KeeperTimings
-from skstack.meter import Meter
-from skstack.module import Credentials
-from skstack.port import SerialPort
-from skstack.recovery import LadderTimings
-from skstack.session import Session, SessionTimings
+from poller.loop import Poller
+from skstack import Credentials, Meter, RecoveryTimings, SerialPort, Session, SessionTimings, SkStackError
 from skstack.simulator import INSTANT, TEST_PASSWORD, TEST_ROUTE_B_ID, Household, SimulatedMeter, SimulatedModule
 from storage.records import PowerRow, Round, Row
 from tests.lab.faults import Fault
@@ -39,9 +33,16 @@ QUICK = SessionTimings(
     answer_timeout_s=0.6,
     send_retry_s=0.2,
     request_pause_s=0.02,
-    keeper=KeeperTimings(renewal_timeout_s=1.0, limit_check_s=0.5),
-    ladder=LadderTimings(
-        join_timeout_s=1.5, limit_check_s=0.5, first_pause_s=0.1, longest_pause_s=0.3, longest_reopen_pause_s=0.2
+    longest_wait_s=1.8,
+    recovery=RecoveryTimings(
+        renewal_timeout_s=1.0,
+        silent_pause_s=0.5,
+        longest_silent_pause_s=1.0,
+        join_timeout_s=1.5,
+        limit_check_s=0.5,
+        first_pause_s=0.1,
+        longest_pause_s=0.3,
+        longest_reopen_pause_s=0.2,
     ),
 )
 
@@ -153,7 +154,6 @@ def read_power_w(session: Session) -> int | None:
     except SkStackError:
         session.run(time.monotonic() + 0.05)
         return None
-    session.reading_stored()
     return int.from_bytes(answered[POWER], "big", signed=True)
 
 
@@ -239,17 +239,17 @@ def kill_and_replug(link: Path, until: float, rng: random.Random) -> None:
 def poll_while_it_is_killed(link: Path, seconds: float) -> list[PowerRow]:
     """Poll every second meanwhile, and return what was stored."""
     clock, readings = Clock(SystemClock(), is_synchronised=lambda: True), Readings()
-    radio_log = RadioLog(clock)
     killer = threading.Thread(
         target=kill_and_replug, args=(link, time.monotonic() + seconds, random.Random(int(seconds)))
     )
     timings = SessionTimings(
-        answer_timeout_s=2.0, request_pause_s=0.02, ladder=LadderTimings(first_pause_s=0.2, longest_reopen_pause_s=0.5)
+        answer_timeout_s=2.0,
+        request_pause_s=0.02,
+        recovery=RecoveryTimings(first_pause_s=0.2, longest_reopen_pause_s=0.5),
     )
     session = Session(
         lambda baud_rate: SerialPort(str(link), baud_rate),
         Credentials(TEST_ROUTE_B_ID, TEST_PASSWORD),
-        on_event=radio_log.note,
         should_stop=lambda: not killer.is_alive(),
         timings=timings,
     )
@@ -261,7 +261,6 @@ def poll_while_it_is_killed(link: Path, seconds: float) -> list[PowerRow]:
         clock=clock,
         interval_s=1,
         duties=NoDuties(),
-        radio_log=radio_log,
         should_stop=lambda: not killer.is_alive(),
     )
     killer.start()

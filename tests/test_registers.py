@@ -9,17 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from skstack import FrameError
+from skstack.echonet import EnergyScale, register_difference
 from skstack.echonet.registers import (
     REGISTER_NO_DATA,
     UNIT_KWH_BY_CODE,
-    EnergyScale,
     decode_coefficient,
     decode_digits,
     decode_register,
     decode_unit_kwh,
-    register_difference,
 )
-from skstack.errors import FrameError
 
 
 @pytest.mark.parametrize(

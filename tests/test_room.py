@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from poller.room import Room
-from skstack.errors import SkStackTimeoutError
+from skstack import SkStackTimeoutError
 
 
 class Line:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from skstack.echonet.frame import Frame
+from skstack.echonet import Frame
 from skstack.simulator import MODELS, link_local
 from tests.lab.module import (
     METER_ADDRESS,

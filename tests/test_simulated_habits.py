@@ -11,7 +11,7 @@ from random import Random
 
 import pytest
 
-from skstack.echonet.frame import Esv
+from skstack.echonet import Esv
 from skstack.simulator import (
     Habit,
     add_counts,

@@ -4,7 +4,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from skstack.echonet.frame import CONTROLLER, METER, NODE_PROFILE, Eoj, Esv, Frame, Property, parse_property_map
+from skstack.echonet import CONTROLLER, METER, NODE_PROFILE, Eoj, Esv, Frame, Property
+from skstack.echonet.frame import parse_property_map
 from skstack.simulator import Household, MeterOptions, SimulatedMeter, local_day, midnight, typical_day
 from tests.lab.module import MIDNIGHT, NOON, constant_household, make_meter
 
@@ -24,7 +25,7 @@ def read(meter: SimulatedMeter, epc: int, at: float = NOON) -> bytes:
 
 
 def choose(meter: SimulatedMeter, epc: int, edt: bytes) -> Frame:
-    return answer(meter, Frame.set_c(2, epc, edt))
+    return answer(meter, Frame(2, CONTROLLER, METER, Esv.SET_C, (Property(epc, edt),)))
 
 
 def announced_by(meter: SimulatedMeter, at: float = NOON) -> Frame:
@@ -232,9 +233,9 @@ def test_the_node_profile_lists_the_meter() -> None:
 
 
 def test_the_instance_list_is_announced_on_request() -> None:
-    answered = answer(make_meter(), Frame.inf_req(9, 0xD5, NODE_PROFILE))
+    answered = answer(make_meter(), Frame(9, CONTROLLER, NODE_PROFILE, Esv.INF_REQ, (Property(0xD5),)))
     assert answered.to_bytes() == bytes.fromhex("1081 0009 0EF001 05FF01 73 01 D5 04 01028801")
-    assert answer(make_meter(), Frame.inf_req(9, 0xE9, METER)).esv is Esv.INF_SNA
+    assert answer(make_meter(), Frame(9, CONTROLLER, METER, Esv.INF_REQ, (Property(0xE9),))).esv is Esv.INF_SNA
 
 
 def test_announcements_have_the_meters_own_numbers() -> None:

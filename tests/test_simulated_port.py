@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from skstack.errors import PortLostError
+from skstack import PortLostError
 from skstack.simulator import Babbling, Deaf, SimulatedModule, SimulatedPort, VirtualClock
 from tests.lab.module import (
     NOON,

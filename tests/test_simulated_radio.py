@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 
-from skstack.echonet.frame import Esv, Frame, Property
+from skstack.echonet import Esv, Frame, Property
 from skstack.simulator import (
     INSTANT,
     MODELS,

@@ -9,7 +9,7 @@ from random import Random
 import pytest
 
 import skstack.simulator
-from skstack.echonet.frame import CONTROLLER, NODE_PROFILE, Esv, Frame, Property
+from skstack.echonet import CONTROLLER, NODE_PROFILE, Esv, Frame, Property
 from skstack.simulator import Credentials
 from tests.lab.module import (
     METER_ADDRESS,

@@ -15,7 +15,7 @@ from poller.running import run_once
 from poller.stop import StopSignal
 from poller.time_server import TimeServer
 from poller.wiring import Sensors
-from skstack.echonet.frame import Esv, Frame, Property
+from skstack.echonet import Esv, Frame, Property
 from storage.records import MeterRow, PowerRow
 from tests.lab.check import at_home, simulated
 from tests.lab.clock import MINUTE, NOON

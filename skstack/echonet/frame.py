@@ -1,7 +1,7 @@
 """ECHONET Lite frames: bytes to values and back. No units and no meaning of a property: see properties.py.
 
 Layout, big endian: 10 81, TID 2, SEOJ 3, DEOJ 3, ESV 1, OPC 1, then OPC times (EPC 1, PDC 1, EDT of PDC bytes). The
-SetGet family has a second such list, with its own count, behind the first.
+SetGet family, which has two such lists, is none that we speak.
 Source: ECHONET Lite Specification 1.13, part 2, chapter 3.
 """
 
@@ -19,8 +19,8 @@ _HEADER = Struct(">HH3s3sBB")  # EHD, TID, SEOJ, DEOJ, ESV, OPC
 _FIRST_EPC = 0x80  # part 2, 3.2.7: the top bit of an EPC is always set
 _LAST_EPC = 0xFF
 
-SET_ALLOWED = frozenset({0xE5, 0xED, 0xEF})
-"""The only properties we ever write: which history the meter shall answer. It belongs to the utility."""
+SET_ALLOWED = frozenset({0xE5})
+"""The only property we ever write: which day of its history the meter shall tell. It belongs to the utility."""
 
 MAX_GET_PROPERTIES = 6
 """What a meter must take in one Get. Source: low-voltage meter AIF specification 1.01, section 2.4.4."""
@@ -81,28 +81,23 @@ class Esv(IntEnum):
     SET_C_SNA = 0x51
     GET_SNA = 0x52
     INF_SNA = 0x53
-    SET_GET_SNA = 0x5E
     SET_I = 0x60
     SET_C = 0x61
     GET = 0x62
     INF_REQ = 0x63
-    SET_GET = 0x6E
     SET_RES = 0x71
     GET_RES = 0x72
     INF = 0x73
     INFC = 0x74
     INFC_RES = 0x7A
-    SET_GET_RES = 0x7E
 
 
 _ESV_BY_CODE: Mapping[int, Esv] = {esv.value: esv for esv in Esv}  # a dict is several times faster than Esv(code)
-_TWO_LISTS = frozenset({Esv.SET_GET, Esv.SET_GET_RES, Esv.SET_GET_SNA})
 _ANSWERS: Mapping[Esv, frozenset[Esv]] = {
     Esv.SET_I: frozenset({Esv.SET_I_SNA}),  # success is silent
     Esv.SET_C: frozenset({Esv.SET_RES, Esv.SET_C_SNA}),
     Esv.GET: frozenset({Esv.GET_RES, Esv.GET_SNA}),
     Esv.INF_REQ: frozenset({Esv.INF, Esv.INF_SNA}),
-    Esv.SET_GET: frozenset({Esv.SET_GET_RES, Esv.SET_GET_SNA}),
     Esv.INFC: frozenset({Esv.INFC_RES}),
 }
 
@@ -131,27 +126,19 @@ class Property:
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """An ECHONET Lite format 1 frame. Source: part 2, chapter 3.
-
-    *properties* is the only list, or what SetGet writes; *get_properties* is what SetGet reads, empty for all others.
-    """
+    """An ECHONET Lite format 1 frame. Source: part 2, chapter 3."""
 
     tid: int
     seoj: Eoj
     deoj: Eoj
     esv: Esv
     properties: tuple[Property, ...]
-    get_properties: tuple[Property, ...] = ()
 
     def __post_init__(self) -> None:
         if not 0 <= self.tid <= 0xFFFF:
             raise ValueError(f"a TID is 16 bits, not {self.tid}")
-        if not self.properties and not self.get_properties:
-            raise ValueError("a frame carries at least one property")
-        if len(self.properties) > 0xFF or len(self.get_properties) > 0xFF:
-            raise ValueError("a property list holds at most 255 properties")
-        if self.get_properties and self.esv not in _TWO_LISTS:
-            raise ValueError(f"{self.esv.name} has one property list, not two")
+        if not 1 <= len(self.properties) <= 0xFF:
+            raise ValueError(f"a frame carries 1 to 255 properties, not {len(self.properties)}")
 
     # --- our requests
 
@@ -178,16 +165,11 @@ class Frame:
             raise ValueError(f"EPC {epc:02X} of the meter is not ours to write")
         return cls(tid, CONTROLLER, METER, Esv.SET_C, (Property(epc, edt),))
 
-    @classmethod
-    def inf_req(cls, tid: int, epc: int, deoj: Eoj) -> Frame:
-        """Ask *deoj* to announce *epc*."""
-        return cls(tid, CONTROLLER, deoj, Esv.INF_REQ, (Property(epc),))
-
     # --- answers
 
-    def answer(self, esv: Esv, properties: tuple[Property, ...], get_properties: tuple[Property, ...] = ()) -> Frame:
+    def answer(self, esv: Esv, properties: tuple[Property, ...]) -> Frame:
         """Return the answer to this frame: same TID, the two objects swapped."""
-        return Frame(self.tid, self.deoj, self.seoj, esv, properties, get_properties)
+        return Frame(self.tid, self.deoj, self.seoj, esv, properties)
 
     def answer_to_infc(self) -> Frame:
         """Return the receipt an INFC asks for: same TID, objects swapped, the same EPCs in order, no data.
@@ -204,25 +186,26 @@ class Frame:
         return self.esv in _ANSWERS.get(request_esv, ())
 
     def matches(self, request: Frame) -> bool:
-        """Tell whether this frame answers *request*: ESV, TID, both objects, and the same set of properties."""
+        """Tell whether this frame answers *request*: ESV, TID, both objects, and no property that was not asked for.
+
+        Some may be missing: meters leave out what is past the number that they answer at once.
+        """
         return (
             self.is_answer_to(request.esv)
             and (self.tid, self.seoj, self.deoj) == (request.tid, request.deoj, request.seoj)
-            and {answered.epc for answered in self.properties} == {asked.epc for asked in request.properties}
-            and {answered.epc for answered in self.get_properties} == {asked.epc for asked in request.get_properties}
+            and {asked.epc for asked in request.properties}.issuperset(answered.epc for answered in self.properties)
         )
 
     def edt_by_epc(self) -> dict[int, bytes]:
         """Return the data that came, by EPC; a property without data (unsupported, in a Get_SNA) is left out.
 
-        Of a SetGet answer: what was read.
-        Raises: FrameError: two values for one EPC. Taking the first would be a guess which of them is true.
+        Raises: FrameError: two different values for one EPC. Taking the first would be a guess which of them is true.
         """
-        properties = self.get_properties if self.esv in _TWO_LISTS else self.properties
-        with_data = [(found.epc, found.edt) for found in properties if found.edt]
-        edts = dict(with_data)
-        if len(edts) != len(with_data):
-            raise FrameError("two values for one property", self.to_bytes())
+        edts = {found.epc: found.edt for found in self.properties if found.edt}
+        if len(edts) != len(self.properties):
+            told = {(found.epc, found.edt) for found in self.properties if found.edt}
+            if len(told) != len(edts):
+                raise FrameError("two values for one property", self.to_bytes())
         return edts
 
     # --- bytes
@@ -232,11 +215,7 @@ class Frame:
         header = _HEADER.pack(
             _FORMAT_1, self.tid, self.seoj.to_bytes(), self.deoj.to_bytes(), self.esv, len(self.properties)
         )
-        body = [found.to_bytes() for found in self.properties]
-        if self.esv in _TWO_LISTS:
-            body.append(bytes((len(self.get_properties),)))
-            body.extend(found.to_bytes() for found in self.get_properties)
-        return header + b"".join(body)
+        return header + b"".join([found.to_bytes() for found in self.properties])
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Frame:
@@ -253,16 +232,11 @@ class Frame:
         if esv is None:
             raise FrameError(f"unknown ESV {esv_code:02X}", data)
         properties, end = _read_properties(data, _HEADER.size, count)
-        get_properties: tuple[Property, ...] = ()
-        if esv in _TWO_LISTS:
-            if end == len(data):
-                raise FrameError("the second property list is missing", data)
-            get_properties, end = _read_properties(data, end + 1, data[end])
         if end != len(data):
             raise FrameError(f"{len(data) - end} bytes left over", data)
-        if not properties and not get_properties:
+        if not properties:
             raise FrameError("a frame without a property", data)
-        return cls(tid, Eoj.from_bytes(seoj), Eoj.from_bytes(deoj), esv, properties, get_properties)
+        return cls(tid, Eoj.from_bytes(seoj), Eoj.from_bytes(deoj), esv, properties)
 
 
 def _read_properties(data: bytes, start: int, count: int) -> tuple[tuple[Property, ...], int]:
@@ -327,25 +301,3 @@ def encode_property_map(epcs: Iterable[int]) -> bytes:
     for epc in ordered:
         bitmap[epc & 0x0F] |= 1 << ((epc - _FIRST_EPC) >> 4)
     return bytes((len(ordered),)) + bitmap
-
-
-def parse_instance_list(edt: bytes) -> tuple[Eoj, ...]:
-    """Return the objects of an instance list (D5, D6 of the node profile): a count, then three bytes each.
-
-    Raises: FrameError: the count disagrees with what follows.
-    Source: ECHONET Lite Specification, part 2, 6.11.1.
-    """
-    if not edt or len(edt) != 1 + 3 * edt[0]:
-        raise FrameError("an instance list whose count is wrong", edt)
-    return tuple(Eoj.from_bytes(edt[start : start + 3]) for start in range(1, len(edt), 3))
-
-
-def encode_instance_list(eojs: Iterable[Eoj]) -> bytes:
-    """Return the instance list of *eojs*.
-
-    Raises: ValueError: more than the 84 that fit in one property.
-    """
-    listed = tuple(eojs)
-    if len(listed) > 84:
-        raise ValueError(f"an instance list holds at most 84 objects, not {len(listed)}")
-    return bytes((len(listed),)) + b"".join(eoj.to_bytes() for eoj in listed)

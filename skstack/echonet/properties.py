@@ -1,7 +1,7 @@
-"""What the meter's properties mean: codes, decoders by EPC, one poll as a reading, and who the meter is.
+"""What the meter's properties mean: codes, one poll as a reading, and who the meter is.
 
-Class 0x0288, low-voltage smart electric energy meter. A missing value is None. Energy registers, history and what any
-device tells of itself have modules of their own, whose names are here again: callers need this module only.
+Class 0x0288, low-voltage smart electric energy meter. A missing value is None. Energy registers, half-hour values and
+what any device tells of itself have modules of their own.
 Source: ECHONET Device Objects (Appendix) release R, class 0x0288 and the device object superclass.
 """
 
@@ -15,88 +15,16 @@ from enum import IntEnum
 from struct import Struct
 from typing import TypeVar
 
-from skstack.echonet import device, history
-from skstack.echonet.device import (
-    JST,
-    RouteBNumber,
-    decode_clock,
-    decode_maker_code,
-    decode_release,
-    decode_serial_number,
-)
-from skstack.echonet.frame import check_length, parse_instance_list, parse_property_map
-from skstack.echonet.history import (
-    HALF_HOURS,
-    MINUTES,
-    DayHistory,
-    RegisterPair,
-    ScheduledEnergy,
-    decode_day_history,
-    decode_half_hour_history,
-    decode_minute_energy,
-    decode_minute_history,
-    decode_scheduled_energy,
-    encode_history_day,
-    encode_history_time,
-    half_hours,
-)
+from skstack.echonet.device import decode_maker_code, decode_release, decode_serial_number
+from skstack.echonet.frame import check_length, parse_property_map
 from skstack.echonet.registers import (
-    REGISTER_NO_DATA,
     EnergyScale,
     decode_coefficient,
     decode_digits,
     decode_register,
     decode_unit_kwh,
-    register_difference,
 )
 from skstack.errors import FrameError
-
-__all__ = [
-    "CURRENT_NO_DATA",
-    "CURRENT_OVERFLOW",
-    "CURRENT_UNDERFLOW",
-    "DECODERS",
-    "HALF_HOURS",
-    "JST",
-    "MINUTES",
-    "NODE_DECODERS",
-    "POWER_NO_DATA",
-    "POWER_OVERFLOW",
-    "POWER_UNDERFLOW",
-    "REGISTER_NO_DATA",
-    "DayHistory",
-    "EnergyScale",
-    "Epc",
-    "MeterIdentity",
-    "MeterReading",
-    "NodeEpc",
-    "RegisterPair",
-    "RouteBNumber",
-    "ScheduledEnergy",
-    "decode_clock",
-    "decode_coefficient",
-    "decode_current_a",
-    "decode_day_history",
-    "decode_digits",
-    "decode_half_hour_history",
-    "decode_identity",
-    "decode_maker_code",
-    "decode_minute_energy",
-    "decode_minute_history",
-    "decode_power_w",
-    "decode_reading",
-    "decode_register",
-    "decode_release",
-    "decode_scale",
-    "decode_scheduled_energy",
-    "decode_serial_number",
-    "decode_unit_kwh",
-    "encode_history_day",
-    "encode_history_time",
-    "half_hours",
-    "parse_property_map",
-    "register_difference",
-]
 
 logger = logging.getLogger(__name__)
 
@@ -104,36 +32,16 @@ _T = TypeVar("_T")
 
 
 class Epc(IntEnum):
-    """The meter's properties. Import is what the household takes (forward), export what it gives (reverse)."""
+    """The meter's properties that we use. Import is what the household takes (forward), export what it gives."""
 
     # the device superclass
-    OPERATION_STATUS = 0x80
-    LOCATION = 0x81
     STANDARD_VERSION = 0x82
-    IDENTIFICATION_NUMBER = 0x83
-    OWN_POWER = 0x84
-    OWN_ENERGY = 0x85
-    MAKER_FAULT_CODE = 0x86
-    CURRENT_LIMIT = 0x87
-    FAULT_STATUS = 0x88
-    FAULT_CONTENT = 0x89
     MAKER_CODE = 0x8A
-    PLACE_CODE = 0x8B
-    PRODUCT_CODE = 0x8C
     SERIAL_NUMBER = 0x8D
-    MANUFACTURE_DATE = 0x8E
-    POWER_SAVING = 0x8F
-    REMOTE_CONTROL = 0x93
     CLOCK_TIME = 0x97
     CLOCK_DATE = 0x98
-    POWER_LIMIT = 0x99
-    OPERATING_TIME = 0x9A
-    ANNOUNCE_MAP = 0x9D
-    SET_MAP = 0x9E
     GET_MAP = 0x9F
-    # class 0x0288; C0, D0, EE and EF came with release R: the Get map decides
-    ROUTE_B_NUMBER = 0xC0
-    MINUTE_ENERGY = 0xD0
+    # class 0x0288
     COEFFICIENT = 0xD3
     DIGITS = 0xD7
     IMPORT_ENERGY = 0xE0
@@ -146,22 +54,6 @@ class Epc(IntEnum):
     CURRENTS = 0xE8
     SCHEDULED_IMPORT = 0xEA
     SCHEDULED_EXPORT = 0xEB
-    HALF_HOUR_HISTORY = 0xEC
-    HALF_HOUR_HISTORY_TIME = 0xED
-    MINUTE_HISTORY = 0xEE
-    MINUTE_HISTORY_TIME = 0xEF
-
-
-class NodeEpc(IntEnum):
-    """Properties of the node profile (0EF0) that mean something else than the same code on the meter."""
-
-    VERSION = 0x82
-    UNIQUE_ID = 0xBF
-    INSTANCE_COUNT = 0xD3
-    CLASS_COUNT = 0xD4
-    INSTANCE_LIST_NOTIFICATION = 0xD5
-    INSTANCE_LIST = 0xD6
-    CLASS_LIST = 0xD7
 
 
 POWER_NO_DATA = 0x7FFFFFFE
@@ -199,69 +91,6 @@ def decode_current_a(edt: bytes) -> tuple[Decimal | None, Decimal | None]:
 
 def _current_a(tenths: int) -> Decimal | None:
     return None if tenths in _NO_CURRENT else Decimal(tenths).scaleb(-1)
-
-
-_SUPERCLASS_DECODERS: Mapping[int, Callable[[bytes], object]] = {
-    Epc.OPERATION_STATUS: device.decode_operation_status,
-    Epc.LOCATION: device.decode_location,
-    Epc.STANDARD_VERSION: device.decode_release,
-    Epc.IDENTIFICATION_NUMBER: device.decode_identification_number,
-    Epc.OWN_POWER: device.decode_own_power_w,
-    Epc.OWN_ENERGY: device.decode_own_energy_kwh,
-    Epc.MAKER_FAULT_CODE: device.decode_maker_fault_code,
-    Epc.CURRENT_LIMIT: device.decode_current_limit_percent,
-    Epc.FAULT_STATUS: device.decode_fault_status,
-    Epc.FAULT_CONTENT: device.decode_fault_content,
-    Epc.MAKER_CODE: device.decode_maker_code,
-    Epc.PLACE_CODE: device.decode_place_code,
-    Epc.PRODUCT_CODE: device.decode_product_code,
-    Epc.SERIAL_NUMBER: device.decode_serial_number,
-    Epc.MANUFACTURE_DATE: device.decode_manufacture_date,
-    Epc.POWER_SAVING: device.decode_power_saving,
-    Epc.REMOTE_CONTROL: device.decode_remote_control,
-    Epc.CLOCK_TIME: device.decode_clock_time,
-    Epc.CLOCK_DATE: device.decode_clock_date,
-    Epc.POWER_LIMIT: device.decode_power_limit_w,
-    Epc.OPERATING_TIME: device.decode_operating_time,
-    Epc.ANNOUNCE_MAP: parse_property_map,
-    Epc.SET_MAP: parse_property_map,
-    Epc.GET_MAP: parse_property_map,
-}
-
-DECODERS: Mapping[int, Callable[[bytes], object]] = {
-    **_SUPERCLASS_DECODERS,
-    Epc.ROUTE_B_NUMBER: device.decode_route_b_number,
-    Epc.MINUTE_ENERGY: decode_minute_energy,
-    Epc.COEFFICIENT: decode_coefficient,
-    Epc.DIGITS: decode_digits,
-    Epc.IMPORT_ENERGY: decode_register,
-    Epc.ENERGY_UNIT: decode_unit_kwh,
-    Epc.IMPORT_DAY_HISTORY: decode_day_history,
-    Epc.EXPORT_ENERGY: decode_register,
-    Epc.EXPORT_DAY_HISTORY: decode_day_history,
-    Epc.DAY_HISTORY_DAY: history.decode_history_day,
-    Epc.POWER: decode_power_w,
-    Epc.CURRENTS: decode_current_a,
-    Epc.SCHEDULED_IMPORT: decode_scheduled_energy,
-    Epc.SCHEDULED_EXPORT: decode_scheduled_energy,
-    Epc.HALF_HOUR_HISTORY: decode_half_hour_history,
-    Epc.HALF_HOUR_HISTORY_TIME: history.decode_half_hour_history_time,
-    Epc.MINUTE_HISTORY: decode_minute_history,
-    Epc.MINUTE_HISTORY_TIME: history.decode_minute_history_time,
-}
-"""The decoder of every property a meter may have. Each raises FrameError for an EDT that is none."""
-
-NODE_DECODERS: Mapping[int, Callable[[bytes], object]] = {
-    **_SUPERCLASS_DECODERS,
-    NodeEpc.VERSION: device.decode_node_version,
-    NodeEpc.UNIQUE_ID: device.decode_unique_id,
-    NodeEpc.INSTANCE_COUNT: device.decode_instance_count,
-    NodeEpc.CLASS_COUNT: device.decode_class_count,
-    NodeEpc.INSTANCE_LIST_NOTIFICATION: parse_instance_list,
-    NodeEpc.INSTANCE_LIST: parse_instance_list,
-    NodeEpc.CLASS_LIST: device.decode_class_list,
-}
-"""The same for the node profile."""
 
 
 @dataclass(frozen=True, slots=True)

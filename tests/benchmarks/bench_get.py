@@ -14,13 +14,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from skstack import commands
-from skstack.echonet.frame import Frame
-from skstack.echonet.properties import Epc, decode_power_w
-from skstack.errors import PortLostError
+from skstack import PortLostError, SerialPort, Session, commands
+from skstack.echonet import Epc, Frame, decode_power_w
 from skstack.events import UdpReceived
-from skstack.port import SerialPort
-from skstack.session import Session
 from skstack.simulator import TEST_PASSWORD, TEST_ROUTE_B_ID
 from tests.benchmarks import household
 from tests.benchmarks.figure import Figure
@@ -61,7 +57,7 @@ def driver() -> Iterator[Deed]:
     with household.simulated_module() as device:
         joined = household.new_session(device)
         household.bring_up(joined)
-        module, peer = joined.link.module, joined.link.peer
+        module, peer = joined.module, joined.peer
         if module is None or peer is None:
             raise RuntimeError("there is no link")
         stack, dialect, address = module.stack, module.dialect, peer.address
@@ -71,7 +67,7 @@ def driver() -> Iterator[Deed]:
             question = Frame.get(next(tids), (Epc.POWER,))
             stack.execute(commands.send_udp(dialect, address, question.to_bytes()))
             while True:
-                line = stack.next_line(ANSWER_WITHIN_S)
+                line = stack.receive(ANSWER_WITHIN_S)
                 if line is None:
                     raise RuntimeError("no answer")
                 if isinstance(line, UdpReceived):

@@ -20,10 +20,9 @@ import psycopg2
 from poller.clock import Clock
 from poller.duties import MeterDuties
 from poller.inquiry import ask_inline
-from poller.loop import Poller, RadioLog
+from poller.loop import Poller
 from poller.sensing import InlineSensing
-from skstack.meter import Meter
-from skstack.session import Session
+from skstack import Meter, Session
 from skstack.simulator import INSTANT, Household, SimulatedMeter, SimulatedModule, SimulatedPort, VirtualClock
 from storage.database import Database
 from storage.records import Round
@@ -145,7 +144,6 @@ def _poller(
         clock=trusted,
         interval_s=INTERVAL_S,
         duties=duties,
-        radio_log=RadioLog(trusted),
         should_stop=until,
     )
 

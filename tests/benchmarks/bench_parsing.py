@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 
-from skstack.echonet.frame import Frame
-from skstack.errors import FrameError, MalformedLineError
-from skstack.events import ECHONET_PORT, UdpReceived, parse_line
+from skstack import FrameError, MalformedLineError
+from skstack.echonet import Frame
+from skstack.events import ECHONET_PORT, UdpReceived
 from skstack.lines import LineBuffer
+from skstack.parser import parse_line
 from tests.benchmarks.figure import Figure
 from tests.benchmarks.measuring import counted
 from tests.lab.transcripts import BY_NUMBER, TRANSCRIPTS

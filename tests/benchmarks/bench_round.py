@@ -20,14 +20,14 @@ from pathlib import Path
 import psycopg2
 
 from poller.clock import Clock
-from poller.loop import Poller, RadioLog
+from poller.loop import Poller
 from poller.sensing import Source, ThreadSensing
 from sensors.bme280 import Bme280
 from sensors.cpu import read_cpu_temperature_c
 from sensors.mhz19 import READ_COMMAND, Mhz19
 from sensors.simulated_bme280 import SimulatedBme280
 from sensors.simulated_mhz19 import SimulatedMhz19
-from skstack.meter import Meter
+from skstack import Meter
 from skstack.simulator import VirtualClock
 from storage.database import Database
 from storage.records import Bme280Row, Co2Row, CpuTemperatureRow, EnergyRow, Row
@@ -111,7 +111,6 @@ def rounds(url: str) -> Iterator[Deed]:
             clock=trusted,
             interval_s=60,
             duties=HalfHours(clock),
-            radio_log=RadioLog(trusted),
         )
         household.bring_up(session)
 

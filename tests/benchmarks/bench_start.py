@@ -12,8 +12,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from skstack.meter import Meter
-from skstack.pan_cache import FilePanCache
+from skstack import FilePanCache, Meter
 from skstack.simulator import TEST_PASSWORD, TEST_ROUTE_B_ID
 from tests.benchmarks import household, servers
 from tests.benchmarks.figure import Figure

@@ -11,10 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from skstack.module import Credentials
-from skstack.pan_cache import PanCache
-from skstack.port import PortOpener, SerialPort
-from skstack.session import Session, SessionTimings
+from skstack import Credentials, PanCache, PortOpener, SerialPort, Session, SessionTimings
 from skstack.simulator import TEST_PASSWORD, TEST_ROUTE_B_ID
 from tests.benchmarks.measuring import ROOT, other_processors
 
@@ -58,7 +55,7 @@ def new_session(device: Path, *, cache: PanCache | None = None, open_port: PortO
 def bring_up(session: Session) -> None:
     """Wait until questions may be asked."""
     if not session.run_until_up(time.monotonic() + UP_WITHIN_S):
-        raise RuntimeError(f"the simulated meter was not joined: {session.ladder.last_error}")
+        raise RuntimeError(f"the simulated meter was not joined: {session.failure}")
 
 
 def settings_file(directory: Path, *, device: Path, url: str, interval_s: int = 60, more: str = "") -> Path:

@@ -18,7 +18,7 @@ from poller.checks_radio import RadioTimings
 from poller.stop import StopSignal
 from poller.wiring import Sensors
 from settings import Settings, load
-from skstack.port import FACTORY_BAUD_RATE
+from skstack import FACTORY_BAUD_RATE
 from skstack.simulator import (
     INSTANT,
     MODELS,

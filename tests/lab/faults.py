@@ -10,7 +10,7 @@ import random
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
-from skstack.echonet.frame import CONTROLLER, METER, Esv, Frame, Property
+from skstack.echonet import CONTROLLER, METER, Esv, Frame, Property
 from skstack.simulator import Datagram, link_local
 from tests.lab import meter_faults
 from tests.lab.radio import Radio
@@ -204,7 +204,7 @@ def _strangers(radio: Radio, _fault: Fault) -> None:
             Datagram(meter, answer[:4] + b"\x0e\xf0\x01" + answer[7:], ours),  # of the node profile
             Datagram(meter, answer[:7] + b"\x05\xff\x02" + answer[10:], ours),  # to another controller
             Datagram(meter, answer[:10] + b"\x71" + answer[11:], ours),  # the answer to a SetC
-            Datagram(meter, _answer(guess & 0xFFFF, 0xE7), ours),  # to a question of one property only
+            Datagram(meter, _answer(guess & 0xFFFF, 0xE7, 0xEA), ours),  # with a property that nobody asked for
         ):
             radio.module.inject(datagram, poll_at + 0.5)
 
@@ -212,7 +212,7 @@ def _strangers(radio: Radio, _fault: Fault) -> None:
 def _answer(tid: int, *epcs: int) -> bytes:
     power = STRANGE_POWER_W.to_bytes(4, "big")
     edts = {0xE7: power, 0xE8: power[2:] * 2, 0xE0: power, 0xE3: power}
-    told = tuple(Property(epc, edts[epc]) for epc in epcs or edts)
+    told = tuple(Property(epc, edts.get(epc, power)) for epc in epcs or edts)
     return Frame(tid, METER, CONTROLLER, Esv.GET_RES, told).to_bytes()
 
 

@@ -18,11 +18,9 @@ import psycopg2
 from poller.clock import Clock
 from poller.duties import MeterDuties
 from poller.inquiry import Ask, ask_inline
-from poller.loop import Poller, RadioLog
+from poller.loop import Poller
 from poller.sensing import InlineSensing, Source
-from skstack.meter import Meter
-from skstack.module import Credentials
-from skstack.session import Session
+from skstack import Credentials, Meter, Session
 from skstack.simulator import TEST_PASSWORD, TEST_ROUTE_B_ID
 from storage.connection import connect
 from storage.database import Database
@@ -88,11 +86,9 @@ class Home(Rig):
     def begin(self) -> None:
         """Put the poller together, as a process does that starts."""
         self.time = clock = Clock(self.machine, is_synchronised=lambda: self.machine.is_synchronised)
-        self.radio_log = RadioLog(clock)
         self.session = Session(
             self.radio.open_port,
             Credentials(TEST_ROUTE_B_ID, TEST_PASSWORD),
-            on_event=self.radio_log.note,
             monotonic=clock.monotonic,
             sleep=clock.sleep,
             should_stop=self._should_stop,
@@ -121,7 +117,6 @@ class Home(Rig):
             clock=clock,
             interval_s=self.interval_s,
             duties=self,
-            radio_log=self.radio_log,
             should_stop=self._should_stop,
         )
 

@@ -10,7 +10,7 @@ from functools import partial
 from random import Random
 from typing import TYPE_CHECKING
 
-from skstack.echonet.frame import Esv
+from skstack.echonet import Esv
 from skstack.simulator import (
     Babbling,
     Deaf,

@@ -6,7 +6,7 @@ import re
 from datetime import UTC, datetime
 from typing import Any
 
-from skstack.echonet.frame import Frame
+from skstack.echonet import Frame
 from skstack.simulator import MODELS, Household, MeterOptions, SimulatedMeter, SimulatedModule
 
 METER_MAC = "001C64000A0B8CF5"  # MeterOptions.mac

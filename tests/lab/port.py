@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, replace
 
-from skstack.errors import PortLostError
+from skstack import PortLostError
 from tests.lab.clock import LabClock
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from skstack.errors import PortLostError
+from skstack import PortLostError
 from skstack.simulator import Device, SimulatedModule, SimulatedPort, VirtualClock
 
 _HELD_S = 1.3  # the longest gap within a line that was seen

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from skstack.echonet.frame import CONTROLLER, METER, Esv, Frame, Property
+from skstack.echonet import CONTROLLER, METER, Esv, Frame, Property
 from skstack.simulator import (
     ALL_NODES,
     INSTANT,

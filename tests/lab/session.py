@@ -5,12 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from skstack.link import RadioEvent
-from skstack.module import Credentials
-from skstack.pan_cache import PanCache
-from skstack.pans import PanDescription
-from skstack.port import Port
-from skstack.session import Session, SessionTimings
+from skstack import Credentials, PanCache, PanDescription, Port, RadioEvent, Session, SessionTimings
 from skstack.simulator import REALISTIC, TEST_PASSWORD, TEST_ROUTE_B_ID
 from tests.lab.rig import POWER, Rig
 
@@ -30,9 +25,6 @@ class MemoryCache:
     def save(self, key: str, pan: PanDescription) -> None:
         self.pans[key] = pan
 
-    def drop(self, key: str) -> None:
-        self.pans.pop(key, None)
-
 
 class Lab(Rig):
     """A rig with a session. *typed*: what the host wrote; *events*: what it told of the link; *options*: Rig's."""
@@ -48,14 +40,13 @@ class Lab(Rig):
         defaults = {"start": START, "watts": WATTS, "timing": REALISTIC, "notification_delay_s": 60.0}
         super().__init__(**{**defaults, **options})
         self.radio.typed = []
-        self.events: list[RadioEvent] = []
+        self._events: list[RadioEvent] = []
         self.baud_rates: list[int] = []
         self.stopped = False
         self.session = Session(
             self._open_port,
             credentials or Credentials(TEST_ROUTE_B_ID, TEST_PASSWORD),
             cache=cache,
-            on_event=self.events.append,
             monotonic=self.clock.monotonic,
             sleep=self.radio.sleep,
             should_stop=lambda: self.stopped,
@@ -76,7 +67,7 @@ class Lab(Rig):
     def join(self) -> Lab:
         """Bring the link up as if a reading was stored, and let it be quiet; what was typed for that is forgotten."""
         assert self.session.run_until_up(self.now + 300.0)
-        self.session.reading_stored()
+        self.ask()
         self.run(10.0)
         self.forget()
         return self
@@ -88,13 +79,19 @@ class Lab(Rig):
     def run_until_up(self, seconds: float = 600.0) -> float:
         """Let the session recover until it is up, and return how long it took."""
         began = self.now
-        assert self.session.run_until_up(began + seconds), f"not up after {seconds} s: {self.session.link.why_silent}"
+        assert self.session.run_until_up(began + seconds), f"not up after {seconds} s: {self.session.down_reason}"
         return self.now - began
 
     def ask(self, patience_s: float = 59.0, **options: Any) -> int:
         """Request the power in watts."""
         edt = self.session.get([POWER], until=self.now + patience_s, **options)[POWER]
         return int.from_bytes(edt, "big", signed=True)
+
+    @property
+    def events(self) -> list[RadioEvent]:
+        """What happened to the link so far."""
+        self._events += self.session.take_events()
+        return self._events
 
     # --- what was typed
 

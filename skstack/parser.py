@@ -1,0 +1,300 @@
+"""Lines to values: what the module said.
+
+parse_line has three outcomes: a value; an UnknownLine (well-formed, known to nobody); MalformedLineError.
+"""
+
+from __future__ import annotations
+
+import re
+from binascii import unhexlify
+from collections.abc import Callable
+from functools import lru_cache
+from ipaddress import IPv6Address
+from typing import NamedTuple
+
+from skstack.errors import MalformedLineError
+from skstack.events import (
+    Dialect,
+    Echo,
+    Event,
+    EventCode,
+    ForeignLine,
+    Line,
+    ModuleInfo,
+    PanField,
+    RegisterValue,
+    StackVersion,
+    StatusFail,
+    StatusOk,
+    UdpReceived,
+    UnknownLine,
+)
+from skstack.lines import TRUNCATED
+
+
+def parse_line(line: bytes) -> Line:
+    """Return what *line* (without its terminator) says. Pure: no state, no log.
+
+    Raises: MalformedLineError: a known kind of line with broken fields, or bytes that are no printable ASCII.
+    """
+    if line.startswith(b"ERXUDP ") or line == b"ERXUDP":
+        return _parse_udp(line)
+    if len(line) <= _REPEATED_LINE_BYTES and (line == b"OK" or line.startswith(b"EVENT ")):
+        return _parse_repeated(line)
+    return _parse_other(line)
+
+
+_REPEATED_LINE_BYTES = 64
+
+
+@lru_cache(maxsize=256)
+def _parse_repeated(line: bytes) -> Line:
+    """As _parse_other, remembered: weeks of the same few EVENT lines, none of which holds a secret."""
+    return _parse_other(line)
+
+
+def _parse_other(line: bytes) -> Line:
+    if line.startswith((b"S", b"R", b"W")) and (echo := _parse_echo(line)) is not None:
+        return echo
+    if not _is_printable(line):
+        raise MalformedLineError("not printable ASCII", line)
+    text = line.decode("ascii").rstrip(" ")  # some firmware puts a space before the line end
+    keyword, *fields = text.split(" ")
+    try:
+        if (parse := _PARSERS.get(keyword)) is not None:
+            return parse(fields)
+        if text.startswith("  "):
+            return _parse_pan_field(text)
+        return ForeignLine("entry") if _TABLE_ENTRY.fullmatch(text) else UnknownLine(line)
+    except ValueError as error:
+        # The reason names what is wrong, never the value; the cause would show it.
+        raise MalformedLineError(str(error), line) from None
+
+
+# --- fields: each raises ValueError with a reason that does not repeat the value
+
+
+def _hex(token: str, digits: int, name: str) -> int:
+    if len(token) != digits or not _HEX.fullmatch(token):
+        raise ValueError(f"{name} is not {digits} hex digits")
+    return int(token, 16)
+
+
+def _short_hex(token: str, name: str) -> int:
+    if not 1 <= len(token) <= 2 or not _HEX.fullmatch(token):
+        raise ValueError(f"{name} is not one or two hex digits")
+    return int(token, 16)
+
+
+def _mac(token: str) -> bytes:
+    # 12 digits are no EUI-64, but a published client's test has them.
+    if len(token) not in (12, 16) or not _HEX.fullmatch(token):
+        raise ValueError("MAC address is not 16 hex digits")
+    return unhexlify(token)
+
+
+@lru_cache(maxsize=256)
+def _address(token: str) -> IPv6Address:
+    # IPv6Address alone would also take a zone ("%eth0") and an embedded IPv4 address.
+    if not _ADDRESS_CHARACTERS.fullmatch(token):
+        raise ValueError("address is not IPv6")
+    try:
+        return IPv6Address(token)
+    except ValueError:
+        raise ValueError("address is not IPv6") from None
+
+
+def _expect(fields: list[str], *counts: int) -> None:
+    if len(fields) not in counts:
+        raise ValueError(f"{len(fields)} fields instead of {' or '.join(map(str, counts))}")
+
+
+_HEX = re.compile(r"[0-9A-Fa-f]+")
+_ADDRESS_CHARACTERS = re.compile(r"[0-9A-Fa-f:]{2,39}")
+
+
+# --- ERXUDP
+
+_UDP = re.compile(rb"ERXUDP ((?:[!-~]+ ){6,8}?)([0-9A-Fa-f]{4}) (.*)", re.DOTALL)
+
+
+class _UdpHeader(NamedTuple):
+    sender: IPv6Address
+    destination: IPv6Address
+    remote_port: int
+    local_port: int
+    sender_mac: bytes
+    lqi: int | None
+    secured: bool
+    side: int | None
+
+
+def _parse_udp(line: bytes) -> UdpReceived:
+    """ERXUDP <sender> <destination> <rport> <lport> <mac> [lqi] <secured> [side] <length> <payload>."""
+    match = _UDP.fullmatch(line)
+    if match is None:
+        raise MalformedLineError("no ERXUDP header", line)
+    fields, length_field, printed = match.groups()
+    try:
+        header = _parse_udp_header(fields)
+        payload = _payload(printed, int(length_field, 16))
+    except ValueError as error:
+        raise MalformedLineError(str(error), line) from None
+    return UdpReceived(*header, payload)
+
+
+@lru_cache(maxsize=64)
+def _parse_udp_header(fields: bytes) -> _UdpHeader:
+    """Remembered: a session sees the same few headers for weeks, and they hold addresses only."""
+    sender, destination, remote_port, local_port, mac, *rest = fields.decode("ascii").rstrip(" ").split(" ")
+    lqi = rest.pop(0) if len(rest) == 3 else None
+    side = rest.pop() if len(rest) == 2 else None
+    [secured] = rest
+    is_secured = _short_hex(secured, "SECURED")
+    if is_secured > 1:
+        raise ValueError("SECURED is neither 0 nor 1")
+    return _UdpHeader(
+        _address(sender),
+        _address(destination),
+        _hex(remote_port, 4, "remote port"),
+        _hex(local_port, 4, "local port"),
+        _mac(mac),
+        None if lqi is None else _hex(lqi, 2, "LQI"),
+        is_secured == 1,
+        None if side is None else _short_hex(side, "side"),
+    )
+
+
+def _payload(printed: bytes, length: int) -> bytes:
+    """Return the payload, printed as hex text or as it is. The declared *length* tells which."""
+    text = printed.rstrip(b" ")  # some firmware puts a space before the line end
+    if len(text) == 2 * length:
+        try:
+            return unhexlify(text)
+        except ValueError:
+            raise ValueError("payload is not hex") from None
+    if len(printed) != length or printed.endswith(TRUNCATED):
+        raise ValueError(f"payload is not {length} bytes")
+    return printed
+
+
+# --- the other kinds
+
+
+def _parse_event(fields: list[str]) -> Event:
+    _expect(fields, 1, 2, 3, 4)
+    number = _hex(fields[0], 2, "EVENT number")
+    code = EventCode(number) if number in EventCode._value2member_map_ else number
+    if len(fields) == 1:
+        return Event(code)
+    if len(fields[1]) == 1:  # a side without an address
+        _expect(fields, 2)
+        return Event(code, side=_short_hex(fields[1], "side"))
+    address = _address(fields[1])
+    match fields[2:]:
+        case []:
+            return Event(code, address)
+        case [side] if len(side) == 1:
+            return Event(code, address, side=_short_hex(side, "side"))
+        case [param]:
+            return Event(code, address, param=_hex(param, 2, "parameter"))
+        case [side, param]:
+            return Event(code, address, _short_hex(side, "side"), _short_hex(param, "parameter"))
+        case _:
+            raise AssertionError("counted above")
+
+
+def _parse_ok(fields: list[str]) -> StatusOk:
+    _expect(fields, 0, 1)
+    return StatusOk(fields[0] if fields else None)
+
+
+def _parse_fail(fields: list[str]) -> StatusFail:
+    _expect(fields, 1)
+    if not re.fullmatch(r"ER\d\d", fields[0]):
+        raise ValueError("error code is not ERnn")
+    return StatusFail(fields[0])
+
+
+def _parse_module_info(fields: list[str]) -> ModuleInfo:
+    _expect(fields, 5)
+    address, mac, channel, pan_id, last = fields
+    # A short address, usually FFFE, stands where dual-stack firmware prints the side.
+    dialect = Dialect.SINGLE if len(last) == 4 else {"0": Dialect.DUAL, "1": Dialect.DUAL}.get(last)
+    if not _HEX.fullmatch(last):
+        raise ValueError("last field is not hex")
+    return ModuleInfo(_address(address), _mac(mac), _hex(channel, 2, "channel"), _hex(pan_id, 4, "PAN ID"), dialect)
+
+
+def _parse_register(fields: list[str]) -> RegisterValue:
+    _expect(fields, 1)
+    return RegisterValue(fields[0])
+
+
+def _parse_stack_version(fields: list[str]) -> StackVersion:
+    _expect(fields, 1)
+    return StackVersion(fields[0])
+
+
+def _foreign(keyword: str) -> Callable[[list[str]], ForeignLine]:
+    return lambda _fields: ForeignLine(keyword)
+
+
+_FOREIGN = (
+    *("EADDR", "ENEIGHBOR", "EPANDESC", "EEDSCAN", "EHANDLE", "EPORT"),  # the headers of tables
+    *("ERXTCP", "ETCP", "EPONG", "EAPPVER"),
+)
+
+_PARSERS: dict[str, Callable[[list[str]], Line]] = {
+    "OK": _parse_ok,
+    "FAIL": _parse_fail,
+    "EVENT": _parse_event,
+    "EINFO": _parse_module_info,
+    "ESREG": _parse_register,
+    "EVER": _parse_stack_version,
+    **{keyword: _foreign(keyword) for keyword in _FOREIGN},
+}
+
+
+def _parse_pan_field(text: str) -> PanField:
+    match = _PAN_FIELD.fullmatch(text)
+    if match is None:
+        raise ValueError("indented, but no Key:Value")
+    return PanField(match[1], match[2])
+
+
+_PAN_FIELD = re.compile(r"  ([A-Za-z][A-Za-z0-9 ]*): ?([^ ]+)")
+
+
+# The lines of a table, by their form: addresses (EADDR, ENEIGHBOR, EHANDLE; also the answer to SKLL64), and pairs of a
+# channel and its energy (EEDSCAN), after the side on a BP35C0 with firmware 1.5.2.
+_TABLE_ENTRY = re.compile(
+    r"(?:[0-9A-F]{1,2} )?[0-9A-Fa-f]{0,4}:[0-9A-Fa-f:]{1,34}(?: [0-9A-F]{4}| [0-9A-F]{16}){0,2}"
+    r"|(?:[01] )?(?:(?:2[1-9A-F]|3[0-9A-C]) [0-9A-F]{2} )*(?:2[1-9A-F]|3[0-9A-C]) [0-9A-F]{2}"
+)
+
+
+def _parse_echo(line: bytes) -> Line | None:
+    """Return the echo's keyword, or the real line that is glued behind it; None where *line* is no echo.
+
+    What we write without a line end (a payload, half a command) is echoed without one, and the next line follows.
+    """
+    if (glued := _GLUED_ANSWER.match(line) or _GLUED_EVENT.match(line)) is not None:
+        return parse_line(line[glued.end() :])
+    if (echo := _ECHO.match(line)) is None:
+        return None
+    if line.endswith(TRUNCATED) or not (echo[1] == b"SKSENDTO" or _is_printable(line)):
+        raise MalformedLineError("not printable ASCII", line)
+    return Echo(echo[1].decode("ascii"))
+
+
+_OUR_KEYWORD = r"(SK[A-Z]{3,9}|SKLL64|ROPT|WOPT|RUART|WUART)"
+_ECHO = re.compile(rf"{_OUR_KEYWORD}(?: |\Z)".encode("ascii"))
+# Behind a whole keyword an answer may follow. Behind arguments, which may be a password, or half a keyword: only what
+# comes by itself and looks it.
+_GLUED_ANSWER = re.compile(rf"{_OUR_KEYWORD}(?=(?:{'|'.join(_PARSERS)})(?: |\Z))".encode("ascii"))
+_GLUED_EVENT = re.compile(rb"[SRW].*?(?=ERXUDP [0-9A-Fa-f]{1,4}:|EVENT [0-9A-Fa-f]{2}(?: |\Z))", re.DOTALL)
+
+
+def _is_printable(line: bytes) -> bool:
+    return line.isascii() and line.decode("ascii").isprintable()
