@@ -132,3 +132,29 @@ def test_a_stick_that_comes_after_boot_is_taken_up_and_again_after_it_was_pulled
         machine.wait_until("the trouble in the status", lambda: "no reading" in status())
         machine.run("systemctl", "start", "stick.service")
         machine.wait_for_reading(within_s=120)
+
+
+def test_the_meter_tells_the_time_until_a_time_server_does() -> None:
+    """The kernel may not be asked here, so systemd's mark is what tells. The meter's clock is three hours ahead."""
+    refused = {UNIT: "[Service]\nSystemCallFilter=~adjtimex clock_adjtime\n"}
+    with booted(stick=False, drop_ins=refused) as machine:
+        ahead = datetime.now(UTC) + timedelta(hours=3)
+        machine.run("sh", "-c", f"echo OPTIONS=--start={ahead.isoformat()} > /etc/default/stick")
+        machine.run("systemctl", "start", "stick.service")
+        ahead_by = "extract(epoch from measured_at - now()) between 10000 and 12000"
+        machine.wait_until(
+            "readings at the meter's time",
+            lambda: bool(machine.query(f"select 1 from power where {ahead_by} limit 1")),
+            within_s=120,
+        )
+        assert "the meter's clock says so" in machine.journal()
+        machine.run("mkdir", "-p", "/run/systemd/timesync")
+        machine.run("touch", "/run/systemd/timesync/synchronized")
+        machine.wait_until(
+            "readings at the machine's time",
+            lambda: bool(
+                machine.query("select 1 from power where measured_at between now() - interval '1 min' and now()")
+            ),
+            within_s=240,
+        )
+        assert "this machine follows a time server" in machine.journal()
