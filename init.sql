@@ -162,10 +162,10 @@ create or replace function energy_step_kwh(
         when later_at >= exchanged_at then null
         when later_kwh >= earlier_kwh then
             case when later_kwh - earlier_kwh <= least(
-                (date_part('epoch', later_at - earlier_at) / 1800)::numeric * greatest(100, count_kwh), range_kwh / 2
+                (date_part('epoch', later_at - earlier_at) / 1800)::integer * greatest(100, count_kwh), range_kwh * 0.5
             ) then later_kwh - earlier_kwh end
         when later_kwh - earlier_kwh + range_kwh <= least(
-            (date_part('epoch', later_at - earlier_at) / 1800)::numeric * greatest(100, count_kwh), range_kwh / 2
+            (date_part('epoch', later_at - earlier_at) / 1800)::integer * greatest(100, count_kwh), range_kwh * 0.5
         ) then later_kwh - earlier_kwh + range_kwh
     end
 $$;

@@ -155,6 +155,7 @@ _STEPS += _METERS
 _STEPS += """
     ) as meters on earlier_at >= served_from and earlier_at < served_until
     where earlier_at < %(end)s and (later_at > %(start)s or later_at is null)
+    offset 0
 """
 
 # edges holds begin and end of each span, so an odd place is inside of span (place - 1) / 2.
@@ -168,7 +169,9 @@ from (
             else 'across' end as reason
     from (
         select *, (%(edges)s::timestamptz[])[place + 1] as next_edge
-        from (select *, width_bucket(earlier_at, %(edges)s::timestamptz[]) as place from ({steps}) as steps) as placed
+        from (
+            select *, width_bucket(earlier_at, %(edges)s::timestamptz[]) as place from ({steps}) as steps offset 0
+        ) as placed
     ) as edged
     where place %% 2 = 1 or later_at is null or later_at > next_edge
 ) as sorted

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Mapping
 
 from tests.benchmarks import (
+    bench_energy,
     bench_get,
     bench_help,
     bench_memory,
@@ -30,6 +31,7 @@ ROWS: Mapping[str, Callable[[float], list[Figure]]] = {
     "spool": bench_spool.figures,
     "pictures": bench_pictures.figures,
     "record": bench_record.figures,
+    "energy": bench_energy.figures,
     "sites": bench_sites.figures,
 }
 
