@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import fields
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -171,6 +171,67 @@ def test_a_year_made_late_takes_its_rows_over_and_a_year_can_be_parted_with(part
     assert counts(partitioned) == {"power_until_2026": 2 * MINUTES, "power_2027": 1, "power_2028": 1, "power_later": 1}
     run_blocks(partitioned, [detach_2027])
     assert "power_2027" not in counts(partitioned)
+
+
+def test_the_views_are_the_same_over_a_partitioned_table_of_half_hours(two_sites: Any, power_writer: str) -> None:
+    in_the_day = "timestamptz '2026-12-31 00:00+09', timestamptz '2027-01-01 00:00+09', interval '30 minutes'"
+    run_blocks(
+        two_sites,
+        [
+            "insert into energy (registered_at, site_id, import_kwh, export_kwh, source) "
+            f"select half_hour, site_id, 100 + number * site_id, 5, 'read' from site, generate_series({in_the_day}) "
+            "with ordinality as slots (half_hour, number) where number <> 7",
+        ],
+    )
+    views = [f"select * from {view} order by 1, 2" for view in VIEW_NAMES]
+    before = [rows_of(two_sites, view) for view in views]
+    (cut, *_) = sql_under(SCALING, "Time partitions")
+    cut = re.sub(r"\bpower(?=_until|_pkey|_later|_\d|\b(?!_writer))", "energy", cut).replace(
+        "measured_at", "registered_at"
+    )
+    # Nothing of the new year may be in the table that becomes the old years.
+    run_blocks(two_sites, ["delete from energy where registered_at >= '2027-01-01 00:00+09'", cut])
+    run_blocks(two_sites, [(ROOT / "init.sql").read_text(encoding="utf-8")])
+    run_blocks(
+        two_sites,
+        [
+            "insert into energy (registered_at, site_id, import_kwh, export_kwh, source) "
+            "select '2027-01-01 00:00+09', site_id, 100 + 49 * site_id, 5, 'read' from site"
+        ],
+    )
+    assert [rows_of(two_sites, view) for view in views] == before
+    assert [used for *_, used, _ in before[1]] == [48, 96]
+    assert rows_of(two_sites, "select count(*) from energy_2027") == [(2,)]
+    run_blocks(two_sites, [f"drop owned by {power_writer}"])
+
+
+def rows_of(connection: Any, query: str) -> list[tuple[Any, ...]]:
+    with connection.cursor() as cursor:
+        cursor.execute(query)
+        return list(cursor.fetchall())
+
+
+def test_the_newest_half_hours_by_hand_are_those_of_the_view(connection: Any) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("insert into site (site_id, name) overriding system value values (1, 'home')")
+        cursor.execute(
+            "insert into meter (site_id, since, serial_number, unit_kwh, digits) values "
+            "(1, '2026-01-01', 'A', 0.1, 4), (1, '2026-12-31 19:17+09', 'B', 0.1, 4)"
+        )
+        cursor.execute(
+            "insert into energy (registered_at, site_id, import_kwh, export_kwh, source) "
+            "select half_hour, 1, (990 + 0.3 * number) % 1000, 0.1 * number, 'read' from generate_series(timestamptz "
+            "'2026-12-30 00:00+09', '2027-01-01 00:00+09', '30 min') with ordinality as slots (half_hour, number) "
+            "where number not in (80, 81)"
+        )
+    (by_hand,) = sql_under(SCHEMA, "Views")
+    view = "select started_at, used_kwh, sold_kwh from energy_half_hour where site_id = 1 order by 1 desc limit 51"
+    begin = datetime(2026, 12, 29, 15, tzinfo=UTC)
+    lacking = {begin + number * timedelta(minutes=30) for number in (78, 79, 80)}
+    expected = [row for row in rows_of(connection, view) if row[0] not in lacking]
+    assert rows_of(connection, by_hand) == expected
+    assert len(expected) == 48
+    assert [used for _, used, _ in expected].count(None) == 1  # the half hour of the exchange
 
 
 def test_the_role_of_the_poller_writes_into_partitions(partitioned: Any) -> None:
