@@ -43,6 +43,7 @@ def lacks_in_words(energy: EnergyData | None, period: Period, words: Words) -> l
 
 def _by_reason(lacks: Sequence[Lack], period: Period, words: Words) -> list[str]:
     start, end = next_half_hour(period.start), next_half_hour(period.end)
+    lacks = [lack for lack in lacks if lack.kwh != 0]  # of which nothing is lost
     inside = [lack for lack in lacks if start <= lack.started_at and lack.ended_at <= end]
     templates = (
         (words.lack_across, [lack for lack in inside if lack.reason == "across"]),

@@ -48,7 +48,7 @@ def draw(
     if data.time_of_day is not None:  # its cells show holes that are shorter than a point
         footnote = missing_in_words(data.time_of_day.missing, words)
     notes = [footnote, *lacks_in_words(data.energy, data.period, words)]
-    footnote = words.between_notes.join(note for note in notes if note)
+    footnote = style.in_lines([note for note in notes if note], words.between_notes)
     figure, panels = style.sheet(title, _key_figures(data, words), heights, footnote)
     for axes in panels:
         style.quiet(axes)

@@ -44,6 +44,7 @@ _HEADER_IN, _TICKS_IN, _FOOTER_IN = 1.72, 0.50, 0.75
 _NAME_ABOVE_PT = 7
 _WIDEST_SPACE_IN = 0.9
 _SMALL_PT = 9.5
+_LINE_IN = 0.18  # of a footnote
 _BETWEEN_IN = 0.55  # holds the name of the panel below
 
 _JAPANESE_FONT = "IPAexGothic"
@@ -91,16 +92,29 @@ def applied(language: Language) -> Iterator[None]:
         yield
 
 
+def in_lines(notes: Sequence[str], between: str) -> str:
+    """Set notes one after the other, *between* them, in as many lines as the width of the sheet needs."""
+    lines: list[str] = []
+    for note in notes:
+        longer = f"{lines[-1]}{between}{note}" if lines else note
+        if lines and width_em(longer) * _SMALL_PT / 72 <= WIDTH_IN - 2 * _MARGIN_IN:
+            lines[-1] = longer
+        else:
+            lines.append(note)
+    return "\n".join(lines)
+
+
 def sheet(
     title: str, figures: Sequence[KeyFigure], panels_in: Sequence[float], footnote: str = ""
 ) -> tuple[Figure, list[Axes]]:
     """Return a figure with headline, footnote and an empty panel of each height; all panels share their edges."""
-    footer_in = _FOOTER_IN if footnote else _TICKS_IN
+    footer_in = _FOOTER_IN + _LINE_IN * footnote.count("\n") if footnote else _TICKS_IN
     height_in = _HEADER_IN + sum(panels_in) + _BETWEEN_IN * (len(panels_in) - 1) + footer_in
     figure = Figure(figsize=(WIDTH_IN, height_in), dpi=DPI, facecolor="white")
     _headline(figure, title, figures, height_in)
     if footnote:
-        figure.text(_MARGIN_IN / WIDTH_IN, 0.1 / height_in, footnote, fontsize=9.5, color=MUTED, gid="footnote")
+        place = (_MARGIN_IN / WIDTH_IN, 0.08 / height_in)
+        figure.text(*place, footnote, fontsize=_SMALL_PT, color=MUTED, va="bottom", gid="footnote")
     panels: list[Axes] = []
     top_in = height_in - _HEADER_IN
     for panel_in in panels_in:

@@ -23,11 +23,14 @@ from charts import energy_load, output, power_draw, power_load, style
 from charts.cost import Cost
 from charts.energy_load import EnergyData
 from charts.period import Period, day_of
+from charts.text import LANGUAGES, Language
 from settings import Tariff, Tier
 from storage.energy import Lack
 from tests.lab.ledger import A_DAY, Ledger, Meter, Truth
+from tests.lab.pictures import overlaps, texts
 
 TOKYO = ZoneInfo("Asia/Tokyo")
+HALF_HOUR = timedelta(minutes=30)
 LATER = datetime(2026, 3, 1, tzinfo=UTC)
 EXCHANGE, FALL, LONG_GAP = date(2025, 12, 10), date(2025, 2, 14), date(2024, 8, 10)
 
@@ -36,7 +39,7 @@ def home() -> Ledger:
     """Two years that sell: scale told again, a wrap, a fall, an exchange at 10:17, and gaps of every kind."""
     ledger = Ledger(date(2024, 1, 1), 731, meters=())
     ledger.meters = (
-        Meter(3 * 1440 + 725, "000016", "A1", import_counts=800_002, export_counts=999_000),
+        Meter(3 * 1440 + 725, "000016", "A1", import_counts=800_000, export_counts=999_000),
         Meter(ledger.boundary(date(2024, 6, 1), 7) * 30 + 4, "000016", "A1", is_exchange=False),
         Meter(ledger.boundary(EXCHANGE, 20) * 30 + 17, "000016", "B2", import_counts=123, export_counts=4),
     )
@@ -82,8 +85,8 @@ class Record:
         return found
 
     def boundaries(self, site: int, start: datetime, end: datetime) -> tuple[int, int]:
-        first, half_hour = self.ledgers[site].at(0), timedelta(minutes=30)
-        return (start - first) // half_hour, (end - first) // half_hour
+        first = self.ledgers[site].at(0)
+        return (start - first) // HALF_HOUR, (end - first) // HALF_HOUR
 
 
 @pytest.fixture(scope="module")
@@ -166,7 +169,7 @@ def test_bars_and_totals_are_the_steps_inside_them_and_the_rest_is_named(record:
     assert (edges[0][0], edges[-1][1]) == (begin, end)
     assert [(bar.used_kwh, bar.sold_kwh) for bar in data.bars] == [(used.kwh(*edge), sold.kwh(*edge)) for edge in edges]
     assert (data.used.kwh, data.sold.kwh) == (used.kwh(begin, end), sold.kwh(begin, end))
-    assert data.used.covered == used.covered(begin, end) * timedelta(minutes=30)
+    assert data.used.covered == used.covered(begin, end) * HALF_HOUR
     ledger = record.ledgers[record.home]
     in_a_bar = {step for edge in edges for step in used.inside(*edge)}
     expected = {
@@ -199,7 +202,7 @@ def test_an_exchange_costs_a_year_half_an_hour_and_nothing_else(record: Record) 
     """
     data = record.energy(record.home, YEAR)
     (lost,) = [lack for lack in data.lacks if lack.reason == "exchange"]
-    assert lost.ended_at - lost.started_at == timedelta(minutes=30)
+    assert lost.ended_at - lost.started_at == HALF_HOUR
     whole = sum(record.ledgers[record.home].used(half_hour) for half_hour in range(366 * A_DAY, 731 * A_DAY))
     lost_counts = [
         record.ledgers[record.home].used(record.boundaries(record.home, lack.started_at, lack.ended_at)[0])
@@ -331,6 +334,16 @@ def test_the_year_says_its_kwh_its_difference_and_what_it_lacks(record: Record, 
     assert f"{(used.kwh(begin, end) or 0) / days:.1f} kWh" in text
 
 
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("name", ["March, without a midnight", "a night without registers", "a year"])
+def test_many_notes_stay_on_the_sheet(record: Record, name: str, language: Language) -> None:
+    data = power_load.load(record.connection, record.home, PERIODS[name], now=LATER, tariff=TIERED)
+    with style.applied(language):
+        figure = power_draw.draw(data, language=language)
+    (footnote,) = texts(figure, "footnote")
+    assert [pair for pair in overlaps(figure, language) if footnote in pair] == []
+
+
 def test_a_night_without_registers_is_said_with_its_kwh(record: Record, tmp_path: Path) -> None:
     text = said(record, record.home, PERIODS["three days over two such nights"], tmp_path / "days.pdf")
     ledger, used = record.ledgers[record.home], record.used[record.home]
@@ -357,3 +370,40 @@ def test_bought_sold_and_their_difference_are_told_apart(record: Record, tmp_pat
     assert cost.sold_yen is not None
     assert f"bought ¥{cost.bought_yen:,.0f}, sold ¥{cost.sold_yen:,.0f}" in text
     assert "Cost less sold" in text
+
+
+@pytest.mark.slow
+def test_ten_years_are_right_to_the_step(database_url: str) -> None:
+    ledger = Ledger(date(2016, 1, 1), 3653, meters=())
+    ledger.meters = (
+        Meter(500, "000016", "A1", import_counts=999_001, export_counts=999_987),
+        Meter(ledger.boundary(date(2021, 7, 3), 31) * 30 + 11, "000016", "B2", import_counts=15),
+        Meter(ledger.boundary(date(2021, 9, 3), 3) * 30 + 2, "000016", "B2", is_exchange=False),
+        Meter(ledger.boundary(EXCHANGE, 20) * 30 + 17, "00001B", "B2", import_counts=123, export_counts=4),
+    )
+    ledger.falls = {ledger.boundary(day, 6): 500 for day in (FALL, date(2019, 5, 6))}
+    ledger.missing = {
+        *range(ledger.boundary(LONG_GAP, 44), ledger.boundary(LONG_GAP, 9 * A_DAY + 6)),
+        *range(331, 175_000, 997),
+        *(ledger.boundary(date(2018, 2, day)) for day in range(1, 29)),
+    }
+    with closing(psycopg2.connect(database_url)) as connection:
+        site, used = ledger.write(connection, "home"), Truth(ledger)
+        with connection.cursor() as cursor:
+            cursor.execute("select used_kwh from energy_half_hour where site_id = %s order by started_at", (site,))
+            known = {begin: used.kwh(begin, end) for begin, end in used.inside(0, 3653 * A_DAY) if end - begin == 1}
+            assert [kwh for (kwh,) in cursor.fetchall()] == [known.get(n) for n in range(3653 * A_DAY)]
+            cursor.execute("select used_kwh from energy_day where site_id = %s order by day", (site,))
+            days = [used.whole_kwh(day * A_DAY, (day + 1) * A_DAY) for day in range(3653)]
+            assert [kwh for (kwh,) in cursor.fetchall()] == days
+        for first, last in ((date(2016, 1, 1), date(2025, 12, 31)), (date(2021, 1, 1), date(2021, 12, 31))):
+            period = of(first, last)
+            data = energy_load.load(connection, site, period, now=LATER, tariff=None)
+            assert data is not None
+            edges = [
+                ((bar.started_at - ledger.at(0)) // HALF_HOUR, (bar.ended_at - ledger.at(0)) // HALF_HOUR)
+                for bar in data.bars
+            ]
+            assert len(edges) == 12 * (last.year - first.year + 1)
+            assert [bar.used_kwh for bar in data.bars] == [used.kwh(*edge) for edge in edges]
+            assert data.used.kwh == used.kwh(edges[0][0], edges[-1][1])
