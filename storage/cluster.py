@@ -45,6 +45,7 @@ SOCKET_TIMEOUT_S = 1.0
 LOG_MAX_BYTES = 1_000_000
 # Not what a client was told that came too early.
 _REASON = re.compile(r"^.*\b((?:FATAL|PANIC):(?!\s+the database system is ).*)$", re.MULTILINE)
+_SETTING = re.compile(r"LOG:\s+(.*)")
 
 SETTINGS = """\
 # Written by power-consumption at each start. Settings of your own belong in local.conf in this directory.
@@ -327,12 +328,18 @@ def _has_lost_socket(socket_directory: Path) -> bool:
 def _why_not_started(log: Path, before: int) -> str:
     """Quote the last FATAL or PANIC that the *log* holds since it had *before* bytes; "" where there is none.
 
-    What stands last tells the end of it, not the reason.
+    What stands last tells the end of it, not the reason; and what is wrong with a setting stands just before.
     """
     try:
         with log.open("rb") as file:
             file.seek(before)
-            reasons = _REASON.findall(file.read().decode("utf-8", "replace"))
+            said = file.read().decode("utf-8", "replace")
     except OSError:
-        reasons = []
-    return f"the embedded PostgreSQL does not start: {' '.join(reasons[-1].split())} (see {log})" if reasons else ""
+        return ""
+    reasons = list(_REASON.finditer(said))
+    if not reasons:
+        return ""
+    reason = " ".join(reasons[-1][1].split())
+    if "contains errors" in reason:
+        reason = "; ".join([*_SETTING.findall(said[: reasons[-1].start()])[-1:], reason])
+    return f"the embedded PostgreSQL does not start: {reason} (see {log})"

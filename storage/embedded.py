@@ -124,6 +124,10 @@ class EmbeddedServer:
             yield
         except EmbeddedServerError:
             raise
+        except PermissionError as err:
+            raise EmbeddedServerError(
+                f"the embedded PostgreSQL cannot use {self._home}: {err}; run this as the user whose files these are"
+            ) from err
         except OSError as err:
             raise EmbeddedServerError(f"the embedded PostgreSQL cannot use {self._home}: {err}") from err
         except (psycopg2.Error, StorageError) as err:
@@ -186,7 +190,7 @@ class EmbeddedServer:
     def _lock(self, lock: FileLock, *, shared: bool = False) -> None:
         if not lock.acquire(shared=shared, timeout_s=LOCK_TIMEOUT_S):
             raise EmbeddedServerError(
-                f"another program has kept the embedded PostgreSQL to itself for over {LOCK_TIMEOUT_S:.0f} s: try again"
+                f"another program has been using the embedded PostgreSQL for over {LOCK_TIMEOUT_S:.0f} s: try again"
             )
         self._cluster.leave_to_owner(lock.path)
 

@@ -86,8 +86,10 @@ def upgrade(server: EmbeddedServer, *, say: Callable[[str], None]) -> None:
         try:
             rows = _copy(cluster, old, beside, programs_for(installed_programs()[newest], beside.home))
             cluster.replace_data(beside.data, keep_as=kept)
-        finally:
-            _remove(beside)
+        except BaseException:
+            _empty(beside)
+            raise
+        _remove(beside)
         say(f"PostgreSQL {newest} holds all {rows:,} rows of {major}, counted table by table, and serves from now on")
         say(f"the old cluster was kept; to remove it: rm -r {shlex.quote(str(kept))}")
 
@@ -213,5 +215,13 @@ def _check_room(cluster: Cluster) -> int:
 def _remove(beside: Cluster) -> None:
     """Remove a cluster in the making, and the server that a killed run left on it."""
     if beside.home.exists():
-        beside.stop(deadline=time.monotonic() + STOP_TIMEOUT_S)
+        _empty(beside)
         shutil.rmtree(beside.home)
+
+
+def _empty(beside: Cluster) -> None:
+    """Give back the room that a cluster in the making takes; what its server said is kept for who looks for it."""
+    beside.stop(deadline=time.monotonic() + STOP_TIMEOUT_S)
+    for directory in list(beside.home.iterdir()):
+        if directory.is_dir() and not directory.is_symlink():
+            shutil.rmtree(directory)

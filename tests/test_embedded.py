@@ -516,6 +516,7 @@ def test_a_start_that_fails_says_why_and_where_the_log_is(data_dir: Path) -> Non
     (data_dir / "postgresql" / "data" / "local.conf").write_text("shared_buffers = lots\n")
     with pytest.raises(EmbeddedServerError) as caught:
         EmbeddedServer(data_dir, fsync=False).start()
+    assert 'invalid value for parameter "shared_buffers": "lots"' in str(caught.value)
     assert f"{data_dir}/postgresql/server.log" in str(caught.value)
     assert "\n" not in str(caught.value)
 

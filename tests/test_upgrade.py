@@ -209,8 +209,22 @@ def test_rows_that_the_new_server_refuses_leave_all_as_it_was(data_dir: Path) ->
     assert "are as they were: psql: " in str(caught.value)
     assert 'violates check constraint "odd_x_check"' in str(caught.value)
     assert "\n" not in str(caught.value)
-    assert not (data_dir / "postgresql" / "upgrade").exists()
+    assert not (data_dir / "postgresql" / "upgrade" / "data").exists()
     check_that_all_is_there(data_dir, major=16)
+
+
+def test_settings_of_ones_own_that_the_new_version_does_not_know_are_named(data_dir: Path) -> None:
+    """old_snapshot_threshold ended with PostgreSQL 17 (release notes, "Migration to Version 17")."""
+    own = data_dir / "postgresql" / "data" / "local.conf"
+    own.write_text("old_snapshot_threshold = 1h\n")
+    with pytest.raises(EmbeddedServerError) as caught:
+        upgraded(data_dir)
+    assert 'unrecognized configuration parameter "old_snapshot_threshold"' in str(caught.value)
+    _, _, log = str(caught.value).partition("(see ")
+    assert "old_snapshot_threshold" in Path(log.removesuffix(")")).read_text()
+    own.write_text("work_mem = 3MB\n")
+    upgraded(data_dir)
+    check_that_all_is_there(data_dir)
 
 
 def test_a_copy_that_lacks_a_row_does_not_take_the_place(data_dir: Path, tmp_path: Path, wheel: Wheel) -> None:
