@@ -30,7 +30,9 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("-c", "--co2", action="store_true", help=_("also log an MH-Z19 CO2 sensor"))
     parser.add_argument("-b", "--bme280", action="store_true", help=_("also log a BME280"))
     mode = parser.add_mutually_exclusive_group()
-    mode.add_argument("--once", action="store_true", help=_("take one round of readings, store it and exit (for cron)"))
+    mode.add_argument(
+        "--once", action="store_true", help=_("take one round of readings, store and print it, then exit (for cron)")
+    )
     mode.add_argument("--check", action="store_true", help=_("try every part and report what to do about each failure"))
     mode.add_argument(
         "--upgrade-database",

@@ -16,21 +16,27 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from matplotlib.figure import Figure
-    from psycopg2.extensions import connection as Connection  # noqa: N812 - a class with a lower-case name
 
-    from charts.command import Request
+    from charts.command import Picture, Request
+    from charts.power_load import PowerData
+    from storage.connection import Connection
 
 
-def picture(connection: Connection, site: int, request: Request) -> Figure | None:
-    """Load and draw; None where the period has no data."""
-    from charts import power_draw, power_load
+def picture() -> Picture[PowerData]:
+    """Import what the picture needs, and return how it is loaded and drawn."""
+    from charts import command, power_draw, power_load
 
-    data = power_load.load(connection, site, request.period, now=request.now, tariff=request.tariff)
-    if data.is_empty:
-        return None
-    return power_draw.draw(
-        data, language=request.language, with_current=request.with_current, contract_a=request.contract_a
-    )
+    def load(connection: Connection, site: int, request: Request) -> PowerData:
+        return power_load.load(connection, site, request.period, now=request.now, tariff=request.tariff)
+
+    def draw(data: PowerData, request: Request) -> Figure | None:
+        if data.is_empty:
+            return None
+        return power_draw.draw(
+            data, language=request.language, with_current=request.with_current, contract_a=request.contract_a
+        )
+
+    return command.Picture(load, draw)
 
 
 def main(argv: Sequence[str] | None = None, *, now: datetime | None = None) -> int:

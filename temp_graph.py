@@ -16,17 +16,23 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from matplotlib.figure import Figure
-    from psycopg2.extensions import connection as Connection  # noqa: N812 - a class with a lower-case name
 
-    from charts.command import Request
+    from charts.air_load import AirData
+    from charts.command import Picture, Request
+    from storage.connection import Connection
 
 
-def picture(connection: Connection, site: int, request: Request) -> Figure | None:
-    """Load and draw; None where the period has no data."""
-    from charts import air_draw, air_load
+def picture() -> Picture[AirData]:
+    """Import what the picture needs, and return how it is loaded and drawn."""
+    from charts import air_draw, air_load, command
 
-    data = air_load.load(connection, site, request.period, now=request.now)
-    return None if data.is_empty else air_draw.draw(data, language=request.language)
+    def load(connection: Connection, site: int, request: Request) -> AirData:
+        return air_load.load(connection, site, request.period, now=request.now)
+
+    def draw(data: AirData, request: Request) -> Figure | None:
+        return None if data.is_empty else air_draw.draw(data, language=request.language)
+
+    return command.Picture(load, draw)
 
 
 def main(argv: Sequence[str] | None = None, *, now: datetime | None = None) -> int:

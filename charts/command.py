@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import argparse
 import os
-import shlex
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import psycopg2
 
@@ -20,15 +19,14 @@ from charts import output
 from charts.period import Period, PeriodError, resolve
 from charts.text import Language, language_of
 from storage import series
-from storage.connection import connect, masked_url, one_line
-from storage.errors import DatabaseAwayError, StorageError
-from storage.schema import init_sql_path
+from storage.connection import Connection, ReadingCursor, connect, masked_url, one_line, runnable_url
+from storage.errors import DatabaseUnreachableError, StorageError
+from storage.schema import psql_command
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-    from psycopg2.extensions import connection as Connection  # noqa: N812 - a class with a lower-case name
 
-STATEMENT_TIMEOUT_S = 300  # ten years on an SD card take their time
+DataT = TypeVar("DataT")
 
 
 class GraphError(Exception):
@@ -56,13 +54,20 @@ class Request:
     with_current: bool = False
 
 
-# Reads the record of one site and returns the picture, or None where the period has no data.
-Picture = Callable[["Connection", int, Request], "Figure | None"]
+@dataclass(frozen=True, slots=True)
+class Picture(Generic[DataT]):
+    """A picture in two steps: *load* reads one site of the database, *draw* does without. None: there is no data."""
+
+    load: Callable[[Connection, int, Request], DataT]
+    draw: Callable[[DataT, Request], Figure | None]
 
 
-def run(arguments: argparse.Namespace, name: str, picture: Picture, *, now: datetime | None = None) -> Path:
-    """Do what the command line asks for and return the path written; *name* is the begin of the default file name.
+def run(
+    arguments: argparse.Namespace, name: str, picture: Callable[[], Picture[DataT]], *, now: datetime | None = None
+) -> Path:
+    """Do what the command line asks for and return the path written; *name* is the start of the default file name.
 
+    *picture* imports what the picture needs, which takes longer than all else: the database is connected to behind it.
     Raises: GraphError: with the exit code.
     """
     try:
@@ -72,14 +77,15 @@ def run(arguments: argparse.Namespace, name: str, picture: Picture, *, now: date
     except (settings.SettingsError, PeriodError, output.OutputError) as err:
         raise GraphError(str(err), exit_code=2) from err
     try:
-        with _connected(config) as connection:
-            return write(picture, connection, config.storage.site, request, path)
+        return write(picture(), _connected(config), config.storage.site, request, path)
     except NoDataError as err:
         raise GraphError(f"{err}; {_looked_into(arguments, config)}") from err
 
 
-def write(picture: Picture, connection: Connection, site: str, request: Request, path: Path) -> Path:
-    """Draw the picture of *site* into *path*, whose suffix chooses the format.
+def write(
+    picture: Picture[DataT], connected: AbstractContextManager[Connection], site: str, request: Request, path: Path
+) -> Path:
+    """Draw the picture of *site* into *path*, whose suffix chooses the format; what is *connected* is left before.
 
     Raises: NoDataError. GraphError: *path* cannot be written. psycopg2.Error.
     """
@@ -87,15 +93,17 @@ def write(picture: Picture, connection: Connection, site: str, request: Request,
     if not os.access(path.parent, os.W_OK | os.X_OK):
         what = "cannot be written" if path.parent.is_dir() else "is no directory"
         raise GraphError(f"{path.parent} {what}: choose another place with -o or [graph] output_dir")
-    number = series.site_id(connection, site)
-    if number is None:
-        raise NoDataError(f"no data: the record has no site {site!r} ([storage] site)")
     # A notebook's setting; it is looked at when matplotlib is loaded, and refused where its backend is not installed.
     os.environ.pop("MPLBACKEND", None)
+    with connected as connection:
+        number = series.site_id(connection, site)
+        if number is None:
+            raise NoDataError(f"no data: the record has no site {site!r} ([storage] site)")
+        data = picture.load(connection, number, request)
     from charts import style
 
     with style.applied(request.language):
-        figure = picture(connection, number, request)
+        figure = picture.draw(data, request)
         if figure is None:
             start, end = (
                 moment.astimezone(request.period.zone) for moment in (request.period.start, request.period.end)
@@ -155,20 +163,25 @@ def _connected(config: settings.GraphSettings) -> Iterator[Connection]:
         raise GraphError(str(err)) from err
 
 
+def for_reading(connection: Connection) -> Connection:
+    """Let every statement on *connection* be a bounded read-only transaction of its own."""
+    connection.autocommit = True
+    connection.cursor_factory = ReadingCursor
+    connection.answer_timeout_s = ReadingCursor.statement_timeout_s + 5.0  # the server says so by itself
+    return connection
+
+
 @contextmanager
 def _opened(url: str, remedy: str) -> Iterator[Connection]:
     try:
         opened = connect(url)
-    except DatabaseAwayError as err:
+    except DatabaseUnreachableError as err:
         raise GraphError(f"{err}; {remedy}") from err
     try:
         with closing(opened) as connection:
-            connection.set_session(readonly=True)
-            with connection.cursor() as cursor:
-                cursor.execute("select set_config('statement_timeout', %s, false)", (f"{STATEMENT_TIMEOUT_S}s",))
-            yield connection
+            yield for_reading(connection)
     except (psycopg2.errors.UndefinedTable, psycopg2.errors.UndefinedFunction) as err:
-        command = f"psql -q -1 -v ON_ERROR_STOP=1 -f {shlex.quote(str(init_sql_path()))} {shlex.quote(masked_url(url))}"
+        command = psql_command(runnable_url(url))
         raise GraphError(f"tables are missing ({one_line(err)}); as their owner, run: {command}") from err
     except psycopg2.errors.InsufficientPrivilege as err:
         raise GraphError(f"the database refuses ({one_line(err)}): grant select as init.sql says") from err

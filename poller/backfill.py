@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from enum import Enum
+from typing import TYPE_CHECKING
 
 from poller.clock import TimeSource
 from poller.inquiry import Inquirer
@@ -20,9 +21,11 @@ from poller.meter_watch import MeterWatch
 from poller.room import Room
 from skstack import MeterHistory, Session, SkStackError
 from skstack.echonet import JST, MAX_DAY_BACK, DayHistory, Epc, half_hours
-from storage.database import Database
 from storage.holes import energy_gaps
 from storage.records import EnergyRow, Round, Row
+
+if TYPE_CHECKING:
+    from psycopg2.extensions import cursor as Cursor  # noqa: N812 - a class with a lower-case name
 
 logger = logging.getLogger(__name__)
 
@@ -78,7 +81,6 @@ class Backfill:
         history: MeterHistory,
         meter_clock: MeterClock,
         watch: MeterWatch,
-        queries: Database,
         write: Callable[[Round], None],
         *,
         clock: TimeSource,
@@ -89,7 +91,6 @@ class Backfill:
         self._history = history
         self._meter_clock = meter_clock
         self._watch = watch
-        self._queries = queries
         self._write = write
         self._clock = clock
         self._room = room
@@ -140,9 +141,8 @@ class Backfill:
             self._forgotten.clear()
             self._must_list = True
 
-    def _ask_record(self) -> list[datetime]:
-        with self._queries.transaction() as (cursor, site_id):
-            return energy_gaps(cursor, site_id, MAX_DAY_BACK, now=self._meter_clock.now())
+    def _ask_record(self, cursor: Cursor, site_id: int) -> list[datetime]:
+        return energy_gaps(cursor, site_id, MAX_DAY_BACK, now=self._meter_clock.now())
 
     def _list(self) -> bool:
         holes = self._inquiry.answer()

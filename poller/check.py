@@ -22,10 +22,10 @@ from poller.checks_record import DatabaseCheck, check_data_dir, secrets_of
 from poller.checks_report import CheckFailedError, Report, StoppedError
 from poller.clock import Clock, SystemClock
 from poller.sensing import Source
+from poller.shown import shown
 from poller.stop import StopSignal
 from poller.wiring import Sensors, StartError, only_poller, sources
 from settings import Settings
-from storage.records import Bme280Row, Co2Row, CpuTemperatureRow, Row
 
 _FREE = "running poller"
 
@@ -141,19 +141,7 @@ def _try_sensors(wanted: Sequence[Source], report: Report, clock: Clock) -> None
 
 
 def _read(source: Source, clock: Clock) -> str:
-    return _shown(source.read(clock.now()))
-
-
-def _shown(row: Row) -> str:
-    match row:
-        case CpuTemperatureRow(temperature_c=temperature_c):
-            return f"{temperature_c:.1f} C"
-        case Co2Row(co2_ppm=co2_ppm, temperature_c=temperature_c, warming_up=warming_up):
-            inside = "" if temperature_c is None else f", {temperature_c} C inside of it"
-            return f"{co2_ppm} ppm{inside}{' (still warming up)' if warming_up else ''}"
-        case Bme280Row(temperature_c=temperature_c, humidity_pct=humidity_pct, pressure_hpa=pressure_hpa):
-            return f"{temperature_c:.1f} C, {humidity_pct:.0f} %, {pressure_hpa:.1f} hPa"
-    return "read"
+    return shown(source.read(clock.now()))
 
 
 def _verdict(report: Report) -> str:

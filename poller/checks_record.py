@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import shlex
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -19,15 +20,15 @@ from poller.checks_report import CheckFailedError, Report, split_advice
 from poller.clock import TimeSource
 from poller.wiring import Records
 from settings import Settings
-from storage.connection import masked_url, one_line
-from storage.errors import DatabaseAwayError, EmbeddedServerError, MissingTablesError, StorageError
-from storage.spool import FILE_NAME, Spool
+from storage.connection import masked_url, one_line, runnable_url
+from storage.errors import DatabaseUnreachableError, EmbeddedServerError, MissingTablesError, StorageError
+from storage.outbox import FILE_NAME, Outbox
 
 if TYPE_CHECKING:
     from psycopg2.extensions import connection as Connection  # noqa: N812 - the driver's own name is lower-case
 
 OLDEST_SERVER = 13
-LEAST_DISK_BYTES = 100_000_000  # a week of rounds in the spool, and what PostgreSQL needs to stay alive
+LEAST_DISK_BYTES = 100_000_000  # a week of rounds in the outbox, and what PostgreSQL needs to stay alive
 
 _FORBIDDEN = """
 select name
@@ -77,7 +78,7 @@ def check_data_dir(settings: Settings, report: Report) -> str:
         raise CheckFailedError(f"{data_dir}: only {_size(free)} left on the disk", "make room on this disk")
     if os.geteuid() == 0 and data_dir.stat().st_uid != 0:
         report.remark("you are root, and the directory is another user's: check as that user, who may do less than you")
-    return f"{data_dir} can be written, {_size(free)} left; {_spooled(data_dir / FILE_NAME)}"
+    return f"{data_dir} can be written, {_size(free)} left; {_waiting(data_dir / FILE_NAME)}"
 
 
 class DatabaseCheck:
@@ -116,7 +117,7 @@ class DatabaseCheck:
             raise split_advice(str(error), self._advice("")) from error
         try:
             self._connection = self._records.connect()
-        except DatabaseAwayError as error:
+        except DatabaseUnreachableError as error:
             raise CheckFailedError(str(error), self._advice(str(error))) from error
         self._connection.autocommit = True
         version = self._connection.info.server_version
@@ -177,7 +178,8 @@ class DatabaseCheck:
         if not self._url:
             log = self._settings.storage.data_dir / "postgresql" / "server.log"
             return f"look at the end of {log}, or name a server of your own in [database] url"
-        unreachable = f"see that PostgreSQL runs there and takes connections; try: psql '{self._shown}'"
+        command = f"psql {shlex.quote(runnable_url(self._url))}"
+        unreachable = f"see that PostgreSQL runs there and takes connections; try: {command}"
         return next((advice for words, advice in _CONNECT_ADVICE if re.search(words, reason)), unreachable)
 
 
@@ -188,14 +190,14 @@ def secrets_of(url: str | None) -> Sequence[str]:
     return []
 
 
-def _spooled(path: Path) -> str:
-    """Tell what waits in the spool, without making one."""
+def _waiting(path: Path) -> str:
+    """Tell what waits in the outbox, without making one."""
     if not path.exists():
         return "nothing waits for the database"
-    with closing(Spool(path)) as spool:
-        waiting, refused = spool.count(), spool.count_set_aside()
+    with closing(Outbox(path.parent)) as outbox:
+        waiting, rejected = outbox.count(), outbox.count_rejected()
     found = f"{waiting} rounds wait for the database" if waiting else "nothing waits for the database"
-    return f"{found}; {refused} rows that it refused are set aside" if refused else found
+    return f"{found}; {rejected} rows that it did not take are kept" if rejected else found
 
 
 def _write_advice(error: OSError, data_dir: Path) -> str:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack, closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from tqdm import tqdm
@@ -23,7 +24,6 @@ from charts.period import day_of
 from charts.text import language_of
 from poller.clock import Clock
 from poller.duties import MeterDuties
-from poller.inquiry import ask_inline
 from poller.loop import Poller
 from poller.sensing import InlineSensing, Source
 from sensors.bme280 import Bme280
@@ -37,21 +37,22 @@ from skstack.simulator import Credentials as AcceptedCredentials
 from skstack.simulator import Household, MeterOptions, SimulatedMeter, SimulatedModule, SimulatedPort, VirtualClock
 from storage.connection import connect
 from storage.database import Database
+from storage.delivery import Delivery
 from storage.embedded import EmbeddedServer
 from storage.errors import StorageError
+from storage.outbox import Outbox
 from storage.records import Bme280Row, Co2Row, CpuTemperatureRow, Round, Row
-from storage.spool import Spool
-from storage.store import Store
 
 logger = logging.getLogger(__name__)
 
 ZONE = ZoneInfo("Asia/Tokyo")
 SITE = "demo"
 INTERVAL_S = 60
+_DELIVERY_S = 60.0  # for PostgreSQL to take what is left when the day is over
 _SOLAR_SEED = 7  # a household whose day shows every feature of the pictures
 
 
-def run_demo(pictures: Mapping[str, command.Picture], *, now: datetime | None = None) -> int:
+def run_demo(pictures: Mapping[str, Callable[[], command.Picture[Any]]], *, now: datetime | None = None) -> int:
     """Simulate yesterday (Japan) and draw it with each of *pictures*; return the exit code."""
     today = (now or datetime.now(UTC)).astimezone(ZONE).replace(hour=0, minute=0, second=0, microsecond=0)
     midnight = today - timedelta(days=1)
@@ -63,7 +64,7 @@ def run_demo(pictures: Mapping[str, command.Picture], *, now: datetime | None = 
             server = stack.enter_context(EmbeddedServer(data_dir, fsync=False))
             _simulate(midnight, server, data_dir)
             for name, picture in pictures.items():
-                print(_draw(name, picture, server, midnight))
+                print(_draw(name, picture(), server, midnight))
     except (StorageError, command.GraphError) as error:
         print(f"power_consumption.py --demo: {error}", file=sys.stderr)
         return 1
@@ -87,11 +88,11 @@ def _simulate(midnight: datetime, server: EmbeddedServer, data_dir: Path) -> Non
     )
     meter = Meter(session, monotonic=clock.monotonic)
     with ExitStack() as stack:
-        database = Database(lambda: connect(server.url()), site=SITE)
-        queries = Database(lambda: connect(server.url()), site=SITE)
-        stack.callback(queries.close)
-        store = Store(database, Spool(data_dir / "spool.sqlite3"), monotonic=clock.monotonic, now=clock.now)
-        stack.callback(store.close)
+        outbox = Outbox(data_dir, fsync=False)
+        stack.callback(outbox.close)
+        delivery = Delivery(Database.from_url(server.url(), site=SITE), outbox)
+        stack.callback(delivery.close)
+        delivery.start()
         minutes = int((end - clock.now()).total_seconds() // INTERVAL_S)
         bar = stack.enter_context(tqdm(total=minutes, desc="one simulated day", unit="min", file=sys.stdout))
         stack.callback(session.close)
@@ -99,37 +100,39 @@ def _simulate(midnight: datetime, server: EmbeddedServer, data_dir: Path) -> Non
             session,
             meter,
             [InlineSensing(source) for source in _sensors(clock)],
-            _Watched(store, bar.update, clock.now),
+            _Watched(outbox, bar.update, clock.now),
             clock=trusted,
             interval_s=INTERVAL_S,
             duties=MeterDuties(
                 session,
                 meter,
-                queries,
-                store.write,
+                delivery.query,
+                outbox.append,
                 clock=trusted,
                 timeout_s=session.timings.answer_timeout_s,
                 history_pause_s=0.0,
-                ask=ask_inline,
             ),
             should_stop=lambda: clock.now() >= end,
         )
         poller.run()
         bar.update(minutes - bar.n)
+        if not delivery.wait_until_drained(_DELIVERY_S):
+            why = delivery.unreachable_reason or f"it has not taken everything within {_DELIVERY_S:.0f} s"
+            raise StorageError(f"the embedded PostgreSQL: {why}")
 
 
 class _Watched:
-    """The store, with a progress bar that follows the virtual time."""
+    """The outbox, with a progress bar that follows the virtual time."""
 
-    def __init__(self, store: Store, advance: Callable[[float], object], now: Callable[[], datetime]) -> None:
-        self._store = store
+    def __init__(self, outbox: Outbox, advance: Callable[[float], object], now: Callable[[], datetime]) -> None:
+        self._outbox = outbox
         self._advance = advance
         self._now = now
         self._shown_at = now()
 
-    def write(self, rounds: Round) -> None:
-        """Store, and move the bar by the whole minutes that have passed."""
-        self._store.write(rounds)
+    def write(self, stored: Round, /) -> None:
+        """Keep the round, and move the bar by the whole minutes that have passed."""
+        self._outbox.append(stored)
         passed = (self._now() - self._shown_at) // timedelta(seconds=INTERVAL_S)
         if passed:
             self._advance(passed)
@@ -170,10 +173,9 @@ def _sensors(clock: VirtualClock) -> list[Source]:
     ]
 
 
-def _draw(name: str, picture: command.Picture, server: EmbeddedServer, midnight: datetime) -> Path:
+def _draw(name: str, picture: command.Picture[Any], server: EmbeddedServer, midnight: datetime) -> Path:
     """Draw the simulated day and return the file."""
     period = day_of(midnight.date(), ZONE)
     request = command.Request(period=period, now=period.end, language=language_of(None, os.environ))
     path = Path.cwd() / f"{name}_{period.name}.png"
-    with closing(connect(server.url())) as connection:
-        return command.write(picture, connection, SITE, request, path)
+    return command.write(picture, closing(command.for_reading(connect(server.url()))), SITE, request, path)

@@ -9,12 +9,11 @@ from typing import Protocol
 from poller.backfill import Backfill
 from poller.clock import Clock
 from poller.half_hours import HalfHourRecord
-from poller.inquiry import Ask, AskAside, Inquirer
+from poller.inquiry import Inquirer, Query
 from poller.meter_clock import MeterClock
 from poller.meter_watch import MeterWatch
 from poller.room import Room
 from skstack import Meter, MeterHistory, Session
-from storage.database import Database
 from storage.records import Round, Row
 
 logger = logging.getLogger(__name__)
@@ -86,26 +85,22 @@ class ShieldedDuty:
 class MeterDuties:
     """Everything about the meter but the polls: its half hours, its history, its clock, and which meter it is.
 
-    *queries* is a Database with a connection of its own: it is asked aside, through *ask* (default: in a thread; with
-    a virtual clock, or for a single round, hand in ask_inline). *write* keeps a round; *is_drained* says whether all
-    that was kept has reached the record, before which it is not asked. Times in seconds.
+    *query* asks the database (Delivery.query), *keep* returns when a round is safe. Times in seconds.
     """
 
     def __init__(
         self,
         session: Session,
         meter: Meter,
-        queries: Database,
-        write: Callable[[Round], None],
+        query: Query,
+        keep: Callable[[Round], None],
         *,
         clock: Clock,
         timeout_s: float,
         history_pause_s: float,
-        ask: Ask | None = None,
-        is_drained: Callable[[], bool] = lambda: True,
     ) -> None:
         self._clock = clock
-        self._write = write
+        self._keep = keep
         margin_s = 2 * session.timings.request_pause_s  # before the request, and between its answer and the poll
         room = Room(clock.monotonic, patience_s=timeout_s, usual_s=timeout_s, margin_s=margin_s)
         history_room = Room(
@@ -116,16 +111,15 @@ class MeterDuties:
             pause_s=history_pause_s,
         )
         meter_clock = MeterClock(session, meter, clock=clock, room=room)
-        inquirer = Inquirer(ask or AskAside(), clock.monotonic, is_drained)
-        watch = MeterWatch(meter, queries, clock=clock, inquirer=inquirer)
+        inquirer = Inquirer(query, clock.monotonic)
+        watch = MeterWatch(meter, clock=clock, inquirer=inquirer)
         history = MeterHistory(session, meter)
         days = Backfill(
             session,
             history,
             meter_clock,
             watch,
-            queries,
-            write,
+            keep,
             clock=clock,
             room=history_room,
             inquirer=inquirer,
@@ -157,14 +151,11 @@ class MeterDuties:
         if not self._clock.is_settled and self._meter_clock.due_at() <= self._clock.monotonic():
             self._meter_clock.act(until)
 
-    def conclude(self) -> None:
-        """For a poller of one round, when that is stored: ask the record about its meter, and write what follows.
-
-        Without a thread this takes as long as the database does to answer.
-        """
+    def conclude(self, until: float, *, should_stop: Callable[[], bool]) -> None:
+        """For a poller of one round, when that is kept: ask the database about its meter, and keep what follows."""
         rows = list(self.rows())
-        now = self._clock.monotonic()
-        if self._watch.due_at() <= now:
-            self._watch.act(now)
+        while (due_at := self._watch.due_at()) <= until and not should_stop():
+            self._clock.sleep(due_at - self._clock.monotonic())
+            self._watch.act(until)
         if rows := [*rows, *self.rows()]:
-            self._write(Round(tuple(rows)))
+            self._keep(Round(tuple(rows)))

@@ -9,14 +9,17 @@ import logging
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
+from typing import TYPE_CHECKING
 
 from poller.clock import Clock
 from poller.inquiry import Inquirer
 from skstack import Meter, Poll
 from skstack.echonet import EnergyScale, MeterIdentity, register_difference
-from storage.database import Database
 from storage.holes import KnownMeter, LastRegisters, known_meter, last_registers
 from storage.records import MeterRow, RadioEventRow, Row
+
+if TYPE_CHECKING:
+    from psycopg2.extensions import cursor as Cursor  # noqa: N812 - a class with a lower-case name
 
 logger = logging.getLogger(__name__)
 
@@ -49,13 +52,11 @@ class MeterWatch:
     def __init__(
         self,
         meter: Meter,
-        queries: Database,
         *,
         clock: Clock,
         inquirer: Inquirer,
     ) -> None:
         self._meter = meter
-        self._queries = queries
         self._clock = clock
         self._started_s = clock.monotonic()
         self._inquiry = inquirer.about("its meter", self._ask_record)
@@ -138,9 +139,9 @@ class MeterWatch:
 
     # --- what is known
 
-    def _ask_record(self) -> _Record:
+    def _ask_record(self, cursor: Cursor, site_id: int) -> _Record:
         started_at = self._clock.now() - timedelta(seconds=self._clock.monotonic() - self._started_s)
-        return _Record(known_meter(self._queries), last_registers(self._queries, before=started_at))
+        return _Record(known_meter(cursor, site_id), last_registers(cursor, site_id, before=started_at))
 
     def _compare_with_record(self) -> None:
         record = self._inquiry.answer()

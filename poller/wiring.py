@@ -8,17 +8,14 @@ from __future__ import annotations
 import importlib.util
 import logging
 import secrets
-import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from poller.clock import Clock, SystemClock
 from poller.duties import MeterDuties
-from poller.inquiry import ask_inline
 from poller.loop import Poller
 from poller.notify import Notifier
 from poller.sensing import Source, ThreadSensing
@@ -36,23 +33,21 @@ from skstack import (
     Session,
     SessionTimings,
 )
-from storage.connection import connect, masked_url
+from storage.connection import Connection, connect, masked_url, runnable_url
 from storage.database import Database
+from storage.delivery import Delivery
 from storage.embedded import EmbeddedServer
-from storage.errors import DatabaseAwayError, EmbeddedServerError
+from storage.errors import DatabaseUnreachableError, EmbeddedServerError
 from storage.filelock import FileLock
-from storage.records import Bme280Row, Co2Row, CpuTemperatureRow, Row
+from storage.outbox import Outbox
+from storage.records import Bme280Row, Co2Row, CpuTemperatureRow, Round, Row
 from storage.server_programs import installed_programs
-from storage.spool import Spool
-from storage.store import Store
-
-if TYPE_CHECKING:
-    from psycopg2.extensions import connection as Connection  # noqa: N812 - the driver's own name is lower-case
+from storage.takeover import read_boot_id, take_over
 
 logger = logging.getLogger(__name__)
 
 LONGEST_WAIT_TIMEOUTS = 3  # AIF specification 2.4.2: 20 s for one property, 60 s for several
-STORE_CLOSE_S = 1.0  # of the 10 s in which a signal ends the poller: session 5, queries 0.5, embedded server 3
+DELIVERY_CLOSE_S = 0.5  # of the 10 s in which a signal ends the poller: session 5, embedded server 3
 
 
 class StartError(Exception):
@@ -80,7 +75,8 @@ class Parts:
     session: Session
     meter: Meter
     duties: MeterDuties
-    store: Store
+    outbox: Outbox
+    delivery: Delivery
     clock: Clock
 
 
@@ -91,11 +87,10 @@ def wired(
     *,
     stop: StopSignal,
     notifier: Notifier | None = None,
-    worker: bool = True,
+    on_round: Callable[[Round], None] = lambda _round: None,
 ) -> Iterator[Parts]:
-    """Make the parts, and take them apart again in order: session, sensors, storage.
+    """Make the parts, and take them apart again in order: session, sensors, storage. *on_round* hears of each round.
 
-    *worker*: for the loop, deliver to PostgreSQL in a thread of its own; without it, within each write.
     Raises: StartError: another poller uses this data directory, or something needed is not installed.
     """
     _require("serial", "poller")
@@ -105,25 +100,32 @@ def wired(
         clock = Clock(SystemClock(stop.sleep))
         records = Records(settings)
         stack.callback(records.close)
-        spool = Spool(settings.storage.data_dir / "spool.sqlite3")
-        store = Store(records.database(), spool)
-        stack.callback(store.close, STORE_CLOSE_S)
-        if worker:
-            store.start()
-        queries = records.database()
-        stack.callback(queries.close)
+        outbox = Outbox(settings.storage.data_dir)
+        stack.callback(outbox.close)
+        delivery = Delivery(records.database(), outbox)
+        stack.callback(delivery.close, DELIVERY_CLOSE_S)
+        delivery.start()
+        keeper = _Keeper(settings.storage.data_dir, outbox, clock, on_round)
         sensing = [ThreadSensing(source) for source in sources(settings, sensors)]
         for sensor in sensing:
             stack.callback(sensor.close)
         session = make_session(settings, clock, stop, FilePanCache(settings.storage.data_dir / "pan.json"))
         stack.callback(session.close)
         meter = Meter(session, monotonic=clock.monotonic)
-        duties = _make_duties(settings, session, meter, queries, store, clock, worker=worker)
+        duties = MeterDuties(
+            session,
+            meter,
+            delivery.query,
+            keeper.write,
+            clock=clock,
+            timeout_s=settings.route_b.timeout_s,
+            history_pause_s=settings.route_b.history_pause_s,
+        )
         poller = Poller(
             session,
             meter,
             sensing,
-            store,
+            keeper,
             clock=clock,
             interval_s=settings.route_b.interval_s,
             duties=duties,
@@ -133,31 +135,26 @@ def wired(
             alive_every_s=(notifier.watchdog_interval_s or 120.0) / 2,
         )
         stack.callback(poller.close)
-        yield Parts(poller, session, meter, duties, store, clock)
+        yield Parts(poller, session, meter, duties, outbox, delivery, clock)
 
 
-def _make_duties(
-    settings: Settings,
-    session: Session,
-    meter: Meter,
-    queries: Database,
-    store: Store,
-    clock: Clock,
-    *,
-    worker: bool,
-) -> MeterDuties:
-    """Return what is done between the polls; without a *worker*, for a single round, the record is asked inline."""
-    return MeterDuties(
-        session,
-        meter,
-        queries,
-        store.write,
-        clock=clock,
-        timeout_s=settings.route_b.timeout_s,
-        history_pause_s=settings.route_b.history_pause_s,
-        ask=None if worker else ask_inline,
-        is_drained=lambda: not store.status().waiting_rounds,
-    )
+class _Keeper:
+    """The way into the outbox. What version 1.0 left goes in first: by then the clock is settled that dates it."""
+
+    def __init__(self, data_dir: Path, outbox: Outbox, clock: Clock, on_round: Callable[[Round], None]) -> None:
+        self._data_dir = data_dir
+        self._outbox = outbox
+        self._clock = clock
+        self._on_round = on_round
+        self._has_taken_over = False
+
+    def write(self, stored: Round, /) -> None:
+        """Return when the round is safe."""
+        if not self._has_taken_over and self._clock.is_settled:
+            self._has_taken_over = True
+            take_over(self._data_dir, self._outbox, zero=self._clock.zero, boot_id=read_boot_id())
+        self._outbox.append(stored)
+        self._on_round(stored)
 
 
 @contextmanager
@@ -169,7 +166,9 @@ def only_poller(data_dir: Path) -> Iterator[None]:
         taken = lock.acquire()
     except OSError as error:  # a read-only disk: rather poll without the lock than not at all
         logger.warning(
-            "%s cannot be written (%s): while PostgreSQL is away, readings wait in memory", data_dir, error.strerror
+            "%s cannot be written (%s): while PostgreSQL is unreachable, readings wait in memory",
+            data_dir,
+            error.strerror,
         )
         yield
         return
@@ -191,7 +190,6 @@ class Records:
         self._url = settings.database.url
         self._site = settings.storage.site
         self._server = None if self._url else EmbeddedServer(settings.storage.data_dir)
-        self._turn = threading.Lock()  # the delivery and the questions connect from threads of their own
         self._is_started = False
         if self._server:
             try:
@@ -200,9 +198,11 @@ class Records:
                 raise StartError(f"no database: [database] url is empty, and {error}", exit_code=2) from error
 
     def database(self) -> Database:
-        """Return a Database with a connection of its own, opened when first needed."""
-        shown_url = masked_url(self._url) if self._url else "the embedded PostgreSQL"
-        return Database(self.connect, site=self._site, shown_url=shown_url)
+        """Return the Database; its connection is opened when first needed."""
+        if self._url is None:
+            return Database(self.connect, site=self._site, shown_url="the embedded PostgreSQL")
+        shown, runnable = masked_url(self._url), runnable_url(self._url)
+        return Database(self.connect, site=self._site, shown_url=shown, psql_url=runnable)
 
     def close(self) -> None:
         """Leave the embedded server, and stop it if nobody else uses it."""
@@ -210,18 +210,17 @@ class Records:
             self._server.close()
 
     def connect(self) -> Connection:
-        """Open a connection of one's own. Raises: DatabaseAwayError."""
+        """Open a connection of one's own. Raises: DatabaseUnreachableError."""
         if self._url:
             return connect(self._url)
         if self._server is None:
-            raise DatabaseAwayError("no database is set")
+            raise DatabaseUnreachableError("no database is set")
         try:
-            with self._turn:
-                if not self._is_started:
-                    self._server.start()
-                    self._is_started = True
+            if not self._is_started:
+                self._server.start()
+                self._is_started = True
         except EmbeddedServerError as error:
-            raise DatabaseAwayError(str(error)) from error
+            raise DatabaseUnreachableError(str(error)) from error
         return self._server.connect()
 
 

@@ -1,65 +1,166 @@
-"""Connections to PostgreSQL: bounded in their waits, and silent about the url.
+"""Connections to PostgreSQL: every wait has an end and knows of the stop, and the url is never shown with a secret.
 
-One wait has no end: that for a server process that is there and does not run (stopped by a signal, or stuck in its
-disk) while a statement is under way. The timeouts of statements and locks are the server's own, and the kernel at the
-other end goes on acknowledging; over a Unix socket there is nothing to acknowledge. So nobody who must go on waits for
-a query: the Store gives its worker a time limit, and Database.close() leaves a connection in use alone.
+psycopg2 hands each wait to us (its "green" mode), so that nothing blocks in C: a server that stops answering in the
+middle of a statement costs no more than the deadline, and who is asked to stop need not wait for it at all.
+Source: psycopg2 documentation, "Support for coroutine libraries".
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import select
+import socket
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from typing import Any
 from urllib.parse import quote
 
 import psycopg2
+import psycopg2.extensions
 from psycopg2.extensions import make_dsn, parse_dsn
 
-from storage.errors import DatabaseAwayError
-
-if TYPE_CHECKING:
-    from psycopg2.extensions import connection as Connection  # noqa: N812 - a class with a lower-case name
+from storage.errors import DatabaseUnreachableError
 
 APPLICATION_NAME = "power-consumption"
-CONNECT_TIMEOUT_S = 5  # an SD card that replays its log takes longer: then it is simply tried again
-STATEMENT_TIMEOUT_S = 10  # a batch of the spool takes well under one second
+CONNECT_TIMEOUT_S = 5  # for each address. An SD card that replays its log takes longer: then it is simply tried again
+STATEMENT_TIMEOUT_S = 10  # a batch of rounds takes well under one second
 LOCK_TIMEOUT_S = 5
+ANSWER_TIMEOUT_S = STATEMENT_TIMEOUT_S + 5.0  # the server says by itself that a statement takes too long
 # A peer that vanished without a word (power cut, pulled cable) is noticed within idle + interval x count = 30 s.
 KEEPALIVES_IDLE_S, KEEPALIVES_INTERVAL_S, KEEPALIVES_COUNT = 15, 5, 3
 TCP_USER_TIMEOUT_S = 15  # the same for what was sent and is not acknowledged
+_LONGEST_WAIT_S = 3600.0  # of one call of select
+_SECRETS = ("password", "sslpassword", "oauth_client_secret", "scram_client_key", "scram_server_key")
+# Local to the transaction: a pooler hands the connection on to others. Not as a start-up option: poolers refuse those.
+_LIMITS = (
+    f"select set_config('statement_timeout', '{{statement_s}}s', true),"
+    f" set_config('lock_timeout', '{LOCK_TIMEOUT_S}s', true); "
+)
+
+
+def limits(*, statement_timeout_s: int = STATEMENT_TIMEOUT_S) -> str:
+    """Give the SQL that bounds what the server does in the transaction that it begins; to be put before statements."""
+    return _LIMITS.format(statement_s=statement_timeout_s)
+
+
+class Connection(psycopg2.extensions.connection):
+    """A connection whose waits end. *answer_timeout_s* is the most that one statement may take.
+
+    While it waits it calls *on_wake* whenever *wake_fd* becomes readable; whatever that raises ends the connection.
+    """
+
+    answer_timeout_s = ANSWER_TIMEOUT_S
+    wake_fd: int | None = None
+    on_wake: Callable[[], None] | None = None
+
+
+class ReadingCursor(psycopg2.extensions.cursor):
+    """Makes each statement a read-only transaction of its own, bounded in time: nothing stays open between them.
+
+    For a connection in autocommit.
+    """
+
+    statement_timeout_s = 300  # ten years on an SD card take their time
+
+    def execute(self, query: Any, vars: Any = None) -> None:
+        """Execute *query*, a text."""
+        bounds = limits(statement_timeout_s=self.statement_timeout_s)
+        super().execute(f"{bounds}select set_config('transaction_read_only', 'on', true); {query}", vars)
 
 
 def connect(url: str) -> Connection:
     """Connect to *url* with bounded waits. What the url itself says of a setting of libpq goes first.
 
-    Raises: DatabaseAwayError: no answer, or the server refuses; the text never shows the url.
+    Each address of each of its hosts is tried in turn, in at most CONNECT_TIMEOUT_S.
+    Raises: DatabaseUnreachableError: no answer, or the server refuses; the text never shows a secret of the url.
     """
     parts = _parts(url)
     if parts is None:
-        raise DatabaseAwayError(
+        raise DatabaseUnreachableError(
             "the database url cannot be read: expected postgresql://user@host/database, "
             "with signs like @ : / % in a password as %40 %3A %2F %25"
         )
     settings: dict[str, Any] = {
         "application_name": APPLICATION_NAME,
         "connect_timeout": CONNECT_TIMEOUT_S,
+        "client_encoding": "UTF8",  # a database in another encoding converts, or refuses a text of a row
         "keepalives_idle": KEEPALIVES_IDLE_S,
         "keepalives_interval": KEEPALIVES_INTERVAL_S,
         "keepalives_count": KEEPALIVES_COUNT,
         "tcp_user_timeout": TCP_USER_TIMEOUT_S * 1000,
     }
-    try:
-        connection = psycopg2.connect(make_dsn(**{**settings, **parts}))
-        connection.set_client_encoding("UTF8")  # a database in another encoding converts, or refuses a text of a row
-        # Not as a start-up option: poolers between us and the server refuse those.
-        with connection, connection.cursor() as cursor:
-            cursor.execute("select set_config('statement_timeout', %s, false)", (f"{STATEMENT_TIMEOUT_S}s",))
-            cursor.execute("select set_config('lock_timeout', %s, false)", (f"{LOCK_TIMEOUT_S}s",))
-    except psycopg2.Error as err:
-        reason = one_line(err)
-        if password := parts.get("password"):
-            reason = reason.replace(password, "****")
-        raise DatabaseAwayError(f"cannot connect to {masked_url(url)}: {reason}") from None
-    return connection
+    psycopg2.extensions.set_wait_callback(_wait)
+    reasons: list[str] = []
+    for address in _addresses(parts):
+        dsn = make_dsn(**{**settings, **parts, **address})
+        try:
+            return psycopg2.connect(dsn, connection_factory=Connection)
+        except psycopg2.Error as err:
+            if (reason := one_line(err)) not in reasons:
+                reasons.append(reason)
+    said = "; ".join(reasons)
+    for name in _SECRETS:
+        if secret := parts.get(name):
+            said = said.replace(secret, "****")
+    raise DatabaseUnreachableError(f"cannot connect to {masked_url(url)}: {said}")
+
+
+def _wait(connection: psycopg2.extensions.connection) -> None:
+    """Wait until psycopg2 has what it waits for. Raises: OperationalError: the deadline has passed."""
+    timeout_s, wake_fd, on_wake = float("inf"), None, None  # as psycopg2 itself has it
+    if isinstance(connection, Connection):
+        timeout_s, wake_fd, on_wake = connection.answer_timeout_s, connection.wake_fd, connection.on_wake
+    if connection.status == psycopg2.extensions.STATUS_SETUP:
+        timeout_s = _connect_timeout_s(connection.dsn)
+    deadline = time.monotonic() + timeout_s
+    while (state := connection.poll()) != psycopg2.extensions.POLL_OK:
+        fd = connection.fileno()
+        readers = [fd] if state == psycopg2.extensions.POLL_READ else []
+        writers = [fd] if state == psycopg2.extensions.POLL_WRITE else []
+        woken = [wake_fd] if wake_fd is not None else []
+        remaining_s = deadline - time.monotonic()
+        ready = select.select(readers + woken, writers, [], max(0.0, min(remaining_s, _LONGEST_WAIT_S)))
+        if on_wake is not None and wake_fd in ready[0]:
+            on_wake()
+        elif remaining_s <= 0 and not any(ready):
+            raise psycopg2.OperationalError(f"no answer within {timeout_s:g} s")
+
+
+def _connect_timeout_s(dsn: str) -> float:
+    """Return what the url says, which libpq itself heeds only where it blocks; 0 is for ever there, and not here."""
+    told = parse_dsn(dsn).get("connect_timeout", "")
+    return float(told) if told.isdigit() and int(told) else CONNECT_TIMEOUT_S
+
+
+def _addresses(parts: Mapping[str, str]) -> Iterator[dict[str, str]]:
+    """Give what is to be tried one after the other, as settings of libpq that replace those of the url.
+
+    libpq would do so itself, but waits for one that does not answer without an end where it does not block.
+    """
+    hosts = parts.get("host", "").split(",")
+    ports = parts.get("port", "").split(",")
+    if (
+        "hostaddr" in parts
+        or len(ports) not in (1, len(hosts))
+        or parts.get("target_session_attrs") == "prefer-standby"
+    ):
+        yield {}
+        return
+    for number, host in enumerate(hosts):
+        port = ports[number if len(ports) > 1 else 0]
+        chosen = {**({"host": host} if host else {}), **({"port": port} if port else {})}
+        for address in _looked_up(host) or [""]:
+            yield {**chosen, **({"hostaddr": address} if address else {})}
+
+
+def _looked_up(host: str) -> Sequence[str]:
+    """Give the addresses of a host; none for a socket directory, or where libpq is to say what is wrong with it."""
+    if not host or host.startswith(("/", "@")):
+        return []
+    with suppress(OSError, UnicodeError):
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+        return list(dict.fromkeys(str(address[0]) for *_, address in found))
+    return []
 
 
 def masked_url(url: str) -> str:
@@ -67,11 +168,35 @@ def masked_url(url: str) -> str:
     parts = _parts(url)
     if parts is None:
         return "postgresql://****"
-    user = f"{quote(parts['user'])}@" if "user" in parts else ""
-    host, port, database = parts.get("host", ""), parts.get("port", ""), quote(parts.get("dbname", ""))
-    if host.startswith("/"):  # a socket directory cannot stand where a host name does
-        return f"postgresql://{user}/{database}?host={quote(host)}{f'&port={port}' if port else ''}"
-    return f"postgresql://{user}{host}{f':{port}' if port else ''}/{database}"
+    return _url_of({name: parts[name] for name in ("user", "host", "port", "dbname", "service") if name in parts})
+
+
+def runnable_url(url: str) -> str:
+    """Give *url* less its secrets, as psql takes it: what the database is reached by, whatever libpq knows of it."""
+    parts = _parts(url)
+    if parts is None:
+        return "postgresql://****"
+    return _url_of({name: value for name, value in parts.items() if name not in _SECRETS})
+
+
+def _url_of(parts: Mapping[str, str]) -> str:
+    """Write settings of libpq as a url. Source: PostgreSQL documentation, "Connection URIs"."""
+    hosts = parts.get("host", "").split(",")
+    ports = parts.get("port", "").split(",")
+    others = {name: value for name, value in parts.items() if name not in ("user", "host", "port", "dbname")}
+    if any(host.startswith(("/", "@")) for host in hosts) or len(ports) not in (1, len(hosts)):
+        # A socket directory cannot stand where a host name does.
+        others = {"host": parts["host"], **({"port": parts["port"]} if "port" in parts else {}), **others}
+        where = ""
+    else:
+        every = ports * len(hosts) if len(ports) == 1 else ports
+        where = ",".join(
+            (f"[{host}]" if ":" in host else quote(host)) + (f":{port}" if port else "")
+            for host, port in zip(hosts, every, strict=True)
+        )
+    user = f"{quote(parts['user'], safe='')}@" if "user" in parts else ""
+    query = "&".join(f"{name}={quote(value, safe='/,')}" for name, value in others.items())
+    return f"postgresql://{user}{where}/{quote(parts.get('dbname', ''), safe='')}{f'?{query}' if query else ''}"
 
 
 def _parts(url: str) -> dict[str, str] | None:
@@ -80,8 +205,8 @@ def _parts(url: str) -> dict[str, str] | None:
         parts = parse_dsn(url)
     except psycopg2.ProgrammingError:  # its text quotes what it stumbled over
         return None
-    misread = "@" in parts.get("host", "") + parts.get("dbname", "") or parts.get("port", "").strip("0123456789,")
-    return None if misread else parts
+    misread = "@" in parts.get("host", "").lstrip("@") + parts.get("dbname", "")
+    return None if misread or parts.get("port", "").strip("0123456789,") else parts
 
 
 def one_line(err: Exception) -> str:

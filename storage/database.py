@@ -1,79 +1,41 @@
-"""Writes rounds of readings into PostgreSQL over one long-lived connection, and answers what the backfill asks."""
+"""Writes rounds of readings into PostgreSQL over one connection, and answers queries over the same."""
 
 from __future__ import annotations
 
 import itertools
+import json
 import logging
-import shlex
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from datetime import UTC
+from dataclasses import dataclass, fields
+from datetime import datetime
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeVar
 
 import psycopg2
 import psycopg2.errors
+from psycopg2.extensions import cursor as Cursor  # noqa: N812 - a class with a lower-case name
 
-from storage.connection import connect, masked_url, one_line
-from storage.errors import DatabaseAwayError, MissingTablesError
-from storage.records import (
-    Bme280Row,
-    Co2Row,
-    CpuTemperatureRow,
-    EnergyRow,
-    MeterRow,
-    PowerRow,
-    RadioEventRow,
-    Round,
-    Row,
-)
-from storage.schema import init_sql_path
-
-if TYPE_CHECKING:
-    from psycopg2.extensions import connection as Connection  # noqa: N812 - a class with a lower-case name
-    from psycopg2.extensions import cursor as Cursor  # noqa: N812 - a class with a lower-case name
+from storage.connection import Connection, connect, limits, masked_url, one_line, runnable_url
+from storage.errors import DatabaseUnreachableError, MissingTablesError
+from storage.records import TABLES, EnergyRow, RadioEventRow, Round, Row
+from storage.rows_json import row_to_values
+from storage.schema import psql_command
 
 logger = logging.getLogger(__name__)
 
-CLOSE_TIMEOUT_S = 0.5  # of the 10 s in which a signal ends the poller
+T = TypeVar("T")
 
 _FIND_SITE = "select site_id from site where name = %s"
 _ADD_SITE = "insert into site (name) values (%s) on conflict do nothing"
 
-_INSERT_POWER = """
-insert into power (site_id, measured_at, power_w, current_r_a, current_t_a, import_kwh, export_kwh)
-values %s on conflict do nothing
-"""
-_INSERT_ENERGY = """
-insert into energy (site_id, registered_at, import_kwh, export_kwh, source)
-values %s on conflict do nothing
-"""
-_INSERT_METER = """
-insert into meter (site_id, since, manufacturer, serial_number, release, coefficient, unit_kwh, digits)
-values %s on conflict do nothing
-"""
-_INSERT_CPU_TEMPERATURE = """
-insert into cpu_temperature (site_id, measured_at, temperature_c)
-values %s on conflict do nothing
-"""
-_INSERT_CO2 = """
-insert into co2 (site_id, measured_at, co2_ppm, temperature_c, warming_up)
-values %s on conflict do nothing
-"""
-_INSERT_BME280 = """
-insert into bme280 (site_id, measured_at, temperature_c, humidity_pct, pressure_hpa)
-values %s on conflict do nothing
-"""
-_INSERT_RADIO_EVENT = """
-insert into radio_event (site_id, happened_at, kind, duration_s, channel, pan_id, signal_dbm, detail)
-values %s on conflict do nothing
-"""
-
-_LATEST_METER = """
-select since, manufacturer, serial_number, release, coefficient, unit_kwh, digits
-from meter where site_id = %s order by since desc limit 1
+# Which of the rows sent are there with another value. Compared in SQL, as what the column holds: a real is no float of
+# Python. A null on either side is no difference.
+_DIFFERING = """
+select sent.number from jsonb_array_elements(%s::jsonb) with ordinality as sent (body, number)
+cross join lateral jsonb_populate_record(null::{table}, sent.body) as ours
+join {table} as theirs using (site_id, {keys})
+where {differences}
 """
 
 _MISSING_RELATIONS = """
@@ -84,140 +46,186 @@ where to_regclass(name) is null
 
 
 @dataclass(frozen=True, slots=True)
-class _Insert:
-    """How the rows of one class get into their table: the statement, and the values after site_id, in its order."""
+class _Table:
+    """How the rows of one class get into their table, and how they are compared with what is there."""
 
-    sql: str
-    values: Callable[[Any], tuple[Any, ...]]
+    name: str
+    insert: str
+    values: Callable[[Row], tuple[Any, ...]]  # after site_id
+    moment: Callable[[Row], datetime]
+    differing: str
+
+    @classmethod
+    def of(cls, row_class: type[Row]) -> _Table:
+        """Derive everything from the fields: they are named as the columns, and the time stands first."""
+        table, columns = TABLES[row_class], [field.name for field in fields(row_class)]
+        keys = [columns[0], "kind"] if row_class is RadioEventRow else [columns[0]]
+        compared = [name for name in columns if name not in keys and (row_class, name) != (EnergyRow, "source")]
+        return cls(
+            table,
+            f"insert into {table} (site_id, {', '.join(columns)}) values %s on conflict do nothing",
+            attrgetter(*columns),
+            attrgetter(columns[0]),
+            _DIFFERING.format(
+                table=table,
+                keys=", ".join(keys),
+                differences=" or ".join(f"theirs.{name} <> ours.{name}" for name in compared),
+            ),
+        )
 
 
-_INSERTS: Mapping[type[Row], _Insert] = {
-    PowerRow: _Insert(
-        _INSERT_POWER,
-        attrgetter("measured_at", "power_w", "current_r_a", "current_t_a", "import_kwh", "export_kwh"),
-    ),
-    EnergyRow: _Insert(_INSERT_ENERGY, attrgetter("registered_at", "import_kwh", "export_kwh", "source")),
-    MeterRow: _Insert(
-        _INSERT_METER,
-        attrgetter("since", "manufacturer", "serial_number", "release", "coefficient", "unit_kwh", "digits"),
-    ),
-    CpuTemperatureRow: _Insert(_INSERT_CPU_TEMPERATURE, attrgetter("measured_at", "temperature_c")),
-    Co2Row: _Insert(_INSERT_CO2, attrgetter("measured_at", "co2_ppm", "temperature_c", "warming_up")),
-    Bme280Row: _Insert(_INSERT_BME280, attrgetter("measured_at", "temperature_c", "humidity_pct", "pressure_hpa")),
-    RadioEventRow: _Insert(
-        _INSERT_RADIO_EVENT,
-        attrgetter("happened_at", "kind", "duration_s", "channel", "pan_id", "signal_dbm", "detail"),
-    ),
-}
-
+_TABLES: Mapping[type[Row], _Table] = {row_class: _Table.of(row_class) for row_class in TABLES}
 
 # What a row itself is to blame for. ValueError: psycopg2 finds a NUL in a text, or half a surrogate pair.
 _REFUSALS = (psycopg2.DataError, psycopg2.IntegrityError, ValueError)
 
 
 @dataclass(frozen=True, slots=True)
-class RefusedRow:
-    """A row that PostgreSQL will never take for what it says, and why. Trying again is of no use."""
+class RejectedRow:
+    """A row that did not get into the database, and why.
+
+    *is_conflict*: another row has its place, which is final; else the database refused it, and may take it one day.
+    """
 
     row: Row
     reason: str
+    is_conflict: bool
 
 
 class Database:
-    """The record in PostgreSQL, over one connection that is opened when first needed. Knows nothing of the spool.
+    """The database, over one connection that is opened when first needed. Knows nothing of the outbox. For one thread.
 
-    Every method may raise DatabaseAwayError; the connection is then dropped, and the next call opens a new one.
-    For one thread at a time, but for close(), which any thread may call.
+    Every method may raise DatabaseUnreachableError. A connection that turns out dead is opened anew and the work done
+    once more before that: servers and poolers end idle connections.
     """
 
-    def __init__(self, connect: Callable[[], Connection], *, site: str, shown_url: str = "URL") -> None:
-        """Write as *site*, over what *connect* returns; *shown_url* stands in messages and must hold no password."""
+    def __init__(
+        self,
+        connect: Callable[[], Connection],
+        *,
+        site: str,
+        shown_url: str = "URL",
+        psql_url: str | None = None,
+        wake_fd: int | None = None,
+        on_wake: Callable[[], None] | None = None,
+    ) -> None:
+        """Write as *site*, over what *connect* returns; *shown_url* and *psql_url* stand in messages.
+
+        While an answer is awaited, *on_wake* is called when *wake_fd* is readable; what that raises goes through.
+        """
         self._connect = connect
-        self._site = site
+        self.site = site
         self._shown_url = shown_url
+        self._psql_url = psql_url or shown_url
+        self.wake_fd = wake_fd
+        self.on_wake = on_wake
         self._connection: Connection | None = None
         self._site_id: int | None = None
-        self._in_use = threading.RLock()  # by the thread that is asking
+        self._is_spread = False  # over several servers, by an extension that takes no statement for several tables
 
     @classmethod
     def from_url(cls, url: str, *, site: str) -> Database:
-        """Make a Database that connects to a libpq *url*, which it never shows."""
-        return cls(lambda: connect(url), site=site, shown_url=masked_url(url))
+        """Make a Database that connects to a libpq *url*, whose secrets it never shows."""
+        return cls(lambda: connect(url), site=site, shown_url=masked_url(url), psql_url=runnable_url(url))
 
-    def write(self, rounds: Sequence[Round]) -> tuple[RefusedRow, ...]:
-        """Store *rounds* in one transaction; what is there already stays as it is. Return the rows that were refused.
+    def write(self, rounds: Sequence[Round]) -> tuple[RejectedRow, ...]:
+        """Store *rounds* in one transaction; what is there already stays as it is. Return the rows that are not stored.
 
-        Raises: DatabaseAwayError: it is unknown whether anything was stored; to write the same again is harmless.
+        Raises: DatabaseUnreachableError: whether anything was stored is unknown; to write the same again is harmless.
         """
         rows = [row for each in rounds for row in each.rows]
+        if not rows:
+            return ()
         try:
-            with self.transaction() as (cursor, site_id):
-                _insert_by_table(cursor, site_id, rows)
+            if not self._is_spread and self._write_at_once(rows):
+                return ()
+            return tuple(self.query(lambda cursor, site_id: _insert(cursor, site_id, rows)))
         except _REFUSALS:
-            with self.transaction() as (cursor, site_id):
-                return _insert_one_by_one(cursor, site_id, rows)
-        return ()
+            return tuple(self.query(lambda cursor, site_id: _insert_one_by_one(cursor, site_id, rows)))
 
-    def latest_meter(self) -> MeterRow | None:
-        """Give the meter in service as far as the record knows; None: it knows of none."""
-        with self.transaction() as (cursor, site_id):
-            cursor.execute(_LATEST_METER, (site_id,))
-            found = cursor.fetchone()
-        return MeterRow(found[0].astimezone(UTC), *found[1:]) if found else None
+    def _write_at_once(self, rows: Sequence[Row]) -> bool:
+        """Store *rows* in one statement, the cheapest way; False: some have been there, or it cannot be done so."""
+        try:
+            return self._once_more(lambda: self._insert_at_once(rows))
+        except psycopg2.NotSupportedError as err:  # tables that are spread over servers
+            logger.debug("rows are stored table by table: %s", one_line(err))
+            self._is_spread = True
+            return False
+
+    def _insert_at_once(self, rows: Sequence[Row]) -> bool:
+        with self._explaining():
+            connection, site_id = self._ready()
+            with connection.cursor() as cursor:
+                statement, values = _one_statement(site_id, rows)
+                cursor.execute(f"{limits()}{statement}", values)  # one message: one transaction
+                return cursor.fetchall() == [(len(rows),)]
+
+    def query(self, question: Callable[[Cursor, int], T], *, needs_site: bool = True) -> T:
+        """Return what *question* does in one transaction; it is handed a cursor and our site_id.
+
+        Raises: DatabaseUnreachableError: whatever goes wrong that is not a row's fault.
+        """
+        return self._once_more(lambda: self._transact(question, needs_site))
 
     def check(self) -> str:
         """Look whether every table and view is there; return what the server calls itself.
 
         Raises: MissingTablesError: with the command that makes them.
         """
-        with self.transaction(needs_site=False) as (cursor, _):
-            cursor.execute(_MISSING_RELATIONS)
-            missing = ", ".join(name for (name,) in cursor.fetchall())
-            if missing:
-                raise self._missing_tables(missing)
-            cursor.execute("select split_part(version(), ' on ', 1)")
-            version = cursor.fetchone()
-        return str(version[0]) if version else ""
+        return self.query(self._check, needs_site=False)
 
     def close(self) -> None:
-        """Close the connection; the next call would open a new one.
-
-        Returns within CLOSE_TIMEOUT_S: a connection over which another thread asks that long is left to the end of the
-        process, since psycopg2 would wait for the answer without a limit.
-        """
-        if not self._in_use.acquire(timeout=CLOSE_TIMEOUT_S):
-            logger.info("%s still owes an answer; the connection ends with the process", self._shown_url)
-            return
-        try:
-            self._drop()
-        finally:
-            self._in_use.release()
-
-    def _drop(self) -> None:
+        """Close the connection; the next call would open a new one."""
         if self._connection is not None:
             with suppress(psycopg2.Error):
                 self._connection.close()
         self._connection = None
         self._site_id = None  # the next server may be another, with other numbers
 
-    @contextmanager
-    def transaction(self, *, needs_site: bool = True) -> Iterator[tuple[Cursor, int]]:
-        """Open one transaction and give its cursor and our site_id; commit at the end, roll back on an error.
+    def _check(self, cursor: Cursor, _site_id: int) -> str:
+        cursor.execute(_MISSING_RELATIONS)
+        missing = ", ".join(name for (name,) in cursor.fetchall())
+        if missing:
+            raise self._missing_tables(missing)
+        cursor.execute("select split_part(version(), ' on ', 1)")
+        version = cursor.fetchone()
+        return str(version[0]) if version else ""
 
-        Raises: DatabaseAwayError: whatever goes wrong that is not a row's fault.
-        """
-        with self._in_use, self._explaining():
-            if self._connection is None:
-                self._connection = self._connect()
-            if needs_site and self._site_id is None:
-                # In a transaction of its own: the site stays where the rows after it are refused.
-                try:
-                    with self._connection, self._connection.cursor() as cursor:
-                        self._site_id = _find_or_add_site(cursor, self._site)
-                except _REFUSALS as err:  # such as a name that the encoding of the database has no letters for
-                    raise DatabaseAwayError(f"the site {self._site!r} cannot be stored: {one_line(err)}") from err
-            with self._connection, self._connection.cursor() as cursor:
-                yield cursor, self._site_id or 0
+    def _once_more(self, act: Callable[[], T]) -> T:
+        """Do *act*, again over a new connection where the one that was open turns out dead."""
+        was_open = self._connection is not None
+        try:
+            return act()
+        except DatabaseUnreachableError as err:
+            if not was_open:
+                raise
+            logger.debug("the connection was lost, and is opened anew: %s", err)
+        return act()
+
+    def _transact(self, question: Callable[[Cursor, int], T], needs_site: bool) -> T:
+        with self._explaining():
+            connection, site_id = self._ready(needs_site=needs_site)
+            with _transaction(connection) as cursor:
+                return question(cursor, site_id)
+
+    def _ready(self, *, needs_site: bool = True) -> tuple[Connection, int]:
+        """Return the connection and our site's number, 0 where that is not needed."""
+        connection = self._connection = self._connection or self._opened()
+        if needs_site and self._site_id is None:
+            # In a transaction of its own: the site stays where the rows after it are refused.
+            try:
+                with _transaction(connection) as cursor:
+                    self._site_id = _find_or_add_site(cursor, self.site)
+            except _REFUSALS as err:  # such as a name that the encoding of the database has no letters for
+                why = f"the site {self.site!r} cannot be stored: {one_line(err)}"
+                raise DatabaseUnreachableError(why) from err
+        return connection, self._site_id or 0
+
+    def _opened(self) -> Connection:
+        connection = self._connect()
+        connection.autocommit = True  # each transaction is begun by hand, together with its first statement
+        connection.wake_fd, connection.on_wake = self.wake_fd, self.on_wake
+        return connection
 
     @contextmanager
     def _explaining(self) -> Iterator[None]:
@@ -225,23 +233,52 @@ class Database:
         try:
             yield
         except (psycopg2.errors.UndefinedTable, psycopg2.errors.UndefinedColumn) as err:
-            self._drop()
+            self.close()
             raise self._missing_tables(one_line(err)) from err
         except psycopg2.Error as err:
-            if _is_fault_of_a_row(err):
+            if _is_fault_of_a_row(err) or isinstance(err, psycopg2.NotSupportedError):
                 raise
-            self._drop()
-            # Rolling back on a lost connection fails as well, and hides why it was lost.
-            why = err.__context__ if isinstance(err.__context__, psycopg2.Error) else err
-            raise DatabaseAwayError(f"{self._shown_url}: {one_line(why)}") from err
+            self.close()
+            raise DatabaseUnreachableError(f"{self._shown_url}: {one_line(err)}") from err
+        except _REFUSALS:
+            raise
+        except BaseException:  # a stop in the middle of a statement, or a fault in the question: nobody knows its state
+            self.close()
+            raise
 
     def _missing_tables(self, what: str) -> MissingTablesError:
-        path, url = shlex.quote(str(init_sql_path())), shlex.quote(self._shown_url)
-        return MissingTablesError(f"tables are missing ({what}); run: psql -1 -v ON_ERROR_STOP=1 -f {path} {url}")
+        return MissingTablesError(f"tables are missing ({what}); run: {psql_command(self._psql_url)}")
+
+
+class _BeginningCursor(Cursor):
+    """A cursor whose first statement begins a bounded transaction: in the same message, for a round trip less."""
+
+    has_begun = False
+
+    def execute(self, query: Any, vars: Any = None) -> None:
+        if not self.has_begun:
+            self.has_begun = True
+            query = f"begin; {limits()}{query}"
+        super().execute(query, vars)
+
+
+@contextmanager
+def _transaction(connection: Connection) -> Iterator[Cursor]:
+    """Give the cursor of one transaction; commit at the end, roll back on an error."""
+    with connection.cursor(cursor_factory=_BeginningCursor) as cursor:
+        try:
+            yield cursor
+        except (psycopg2.Error, ValueError):
+            if not connection.closed and cursor.has_begun:
+                with suppress(psycopg2.Error):  # it is the first error that tells what is wrong
+                    cursor.execute("rollback")
+            raise
+        if cursor.has_begun:
+            cursor.execute("commit")
 
 
 def _is_fault_of_a_row(err: Exception) -> bool:
-    """Tell what a row will always be refused for from what somebody has to put right in the database."""
+    """Tell what a row is refused for from what somebody has to put right in the database."""
     if isinstance(err, psycopg2.errors.ForeignKeyViolation):  # the site was removed under us
         return False
     if isinstance(err, psycopg2.errors.CheckViolation) and err.diag.constraint_name is None:  # no partition for it
@@ -258,36 +295,76 @@ def _find_or_add_site(cursor: Cursor, name: str) -> int:
         cursor.execute(_FIND_SITE, (name,))
         found = cursor.fetchone()
     if found is None:
-        raise DatabaseAwayError(f"site {name!r} cannot be read after it was added")
+        raise DatabaseUnreachableError(f"site {name!r} cannot be read after it was added")
     return int(found[0])
 
 
-def _insert_by_table(cursor: Cursor, site_id: int, rows: Sequence[Row]) -> None:
-    """Insert *rows* with one statement a table, and all of these in one message to the server."""
-    by_class: dict[type[Row], list[tuple[Any, ...]]] = {}
+def _by_table(rows: Sequence[Row]) -> Iterable[tuple[_Table, Sequence[Row]]]:
+    by_class: dict[type[Row], list[Row]] = {}
     for row in rows:
-        by_class.setdefault(type(row), []).append((site_id, *_INSERTS[type(row)].values(row)))
-    statements: list[str] = []
-    parameters: list[Any] = []
-    for row_class, values in by_class.items():
-        one_row = f"({', '.join(['%s'] * len(values[0]))})"
-        statements.append(_INSERTS[row_class].sql.replace("%s", ", ".join([one_row] * len(values))))
-        parameters.extend(itertools.chain.from_iterable(values))
-    if statements:
-        cursor.execute(";".join(statements), parameters)
+        by_class.setdefault(type(row), []).append(row)
+    return ((_TABLES[row_class], same) for row_class, same in by_class.items())
 
 
-def _insert_one_by_one(cursor: Cursor, site_id: int, rows: Sequence[Row]) -> tuple[RefusedRow, ...]:
-    """Insert *rows*, each on its own, leaving out and returning those that are refused."""
-    refused: list[RefusedRow] = []
+def _insert_of(table: _Table, site_id: int, rows: Sequence[Row]) -> tuple[str, list[Any]]:
+    """Return the statement that inserts *rows* of one table, and its values."""
+    values = [(site_id, *table.values(row)) for row in rows]
+    one_row = f"({', '.join(['%s'] * len(values[0]))})"
+    places = ", ".join([one_row] * len(values))
+    return table.insert.replace("%s", places), list(itertools.chain.from_iterable(values))
+
+
+def _one_statement(site_id: int, rows: Sequence[Row]) -> tuple[str, list[Any]]:
+    """Return a statement that inserts *rows* into all their tables and counts those that were not there, its values."""
+    parts: list[str] = []
+    values: list[Any] = []
+    for table, same in _by_table(rows):
+        insert, its_values = _insert_of(table, site_id, same)
+        parts.append(f"{table.name}_rows as ({insert} returning 1)")
+        values += its_values
+    counts = " + ".join(f"(select count(*) from {part.split(' ', 1)[0]})" for part in parts)
+    return f"with {', '.join(parts)} select {counts}", values
+
+
+def _insert(cursor: Cursor, site_id: int, rows: Sequence[Row]) -> Sequence[RejectedRow]:
+    """Insert *rows* with one statement a table; return those whose place is taken by another row."""
+    conflicts: list[RejectedRow] = []
+    for table, same in _by_table(rows):
+        cursor.execute(*_insert_of(table, site_id, same))
+        if cursor.rowcount < len(same):
+            conflicts += _conflicts(cursor, site_id, table, same)
+    return conflicts
+
+
+def _conflicts(cursor: Cursor, site_id: int, table: _Table, rows: Sequence[Row]) -> list[RejectedRow]:
+    """Compare *rows* with what is there, and return those that say something else."""
+    bodies = json.dumps([{"site_id": site_id, **row_to_values(row)} for row in rows])
+    cursor.execute("savepoint compared")
+    try:
+        cursor.execute(table.differing, (bodies,))
+        numbers = sorted({int(number) for (number,) in cursor.fetchall()})
+    except (psycopg2.ProgrammingError, psycopg2.NotSupportedError) as err:  # a spread-out table may not be joined so
+        logger.debug("rows that are there already cannot be compared: %s", one_line(err))
+        cursor.execute("rollback to savepoint compared")
+        return []
+    found = [rows[number - 1] for number in numbers]
+    return [
+        RejectedRow(row, f"another row has its place: {table.name} at {table.moment(row):%Y-%m-%d %H:%M:%S} UTC", True)
+        for row in found
+    ]
+
+
+def _insert_one_by_one(cursor: Cursor, site_id: int, rows: Sequence[Row]) -> Sequence[RejectedRow]:
+    """Insert *rows*, each on its own; return those that are refused, and those whose place is taken."""
+    rejected: list[RejectedRow] = []
     for row in rows:
         cursor.execute("savepoint one_row")
         try:
-            _insert_by_table(cursor, site_id, [row])
+            rejected += _insert(cursor, site_id, [row])
         except _REFUSALS as err:
             if not _is_fault_of_a_row(err):
                 raise
             cursor.execute("rollback to savepoint one_row")
-            refused.append(RefusedRow(row, one_line(err)))
+            rejected.append(RejectedRow(row, one_line(err), False))
         cursor.execute("release savepoint one_row")
-    return tuple(refused)
+    return rejected

@@ -21,20 +21,17 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import Self
 from urllib.parse import quote
 
 import psycopg2
 
 from storage.cluster import Cluster
-from storage.connection import connect
-from storage.errors import DatabaseAwayError, EmbeddedServerError, StorageError
+from storage.connection import Connection, connect
+from storage.errors import DatabaseUnreachableError, EmbeddedServerError, StorageError
 from storage.filelock import FileLock
 from storage.schema import init_sql_path
 from storage.server_programs import ServerPrograms, installed_programs, programs_for
-
-if TYPE_CHECKING:
-    from psycopg2.extensions import connection as Connection  # noqa: N812 - a class with a lower-case name
 
 logger = logging.getLogger(__name__)
 
@@ -175,17 +172,17 @@ class EmbeddedServer:
     def connect(self) -> Connection:
         """Connect to our database; where the server died, start it again. What a Database is given.
 
-        Raises: DatabaseAwayError.
+        Raises: DatabaseUnreachableError.
         """
         try:
             try:
                 return connect(self.url())
-            except DatabaseAwayError as err:
+            except DatabaseUnreachableError as err:
                 self.start()
                 logger.warning("the embedded PostgreSQL was gone and was started again: %s", err)
             return connect(self.url())
         except EmbeddedServerError as err:
-            raise DatabaseAwayError(str(err)) from err
+            raise DatabaseUnreachableError(str(err)) from err
 
     def _lock(self, lock: FileLock, *, shared: bool = False) -> None:
         if not lock.acquire(shared=shared, timeout_s=LOCK_TIMEOUT_S):

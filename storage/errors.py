@@ -1,34 +1,34 @@
-"""What can go wrong between us and the record, by who noticed.
+"""What can go wrong between us and the database, by who noticed.
 
 StorageError
-├── DatabaseAwayError       PostgreSQL cannot be reached, or was lost on the way: spool the round, try again
-│   └── MissingTablesError  PostgreSQL is there, the tables are not: apply init.sql, the rounds wait
-├── SpoolError              (also OSError) the spool cannot be written or read
-│   └── SpoolFullError      no room left on the disk; what is in the spool is kept
-└── EmbeddedServerError     the embedded server cannot be found, made or started
+├── DatabaseUnreachableError  PostgreSQL cannot be reached, or was lost on the way: the rounds wait, try again
+│   └── MissingTablesError    PostgreSQL is there, the tables are not: apply init.sql, the rounds wait
+├── OutboxError               (also OSError) the outbox cannot be written or read
+│   └── OutboxFullError       no room left on the disk; what is in the outbox is kept
+└── EmbeddedServerError       the embedded server cannot be found, made or started
 """
 
 from __future__ import annotations
 
 
 class StorageError(Exception):
-    """Anything that keeps a round out of the record."""
+    """Anything that keeps a round out of the database."""
 
 
-class DatabaseAwayError(StorageError):
+class DatabaseUnreachableError(StorageError):
     """PostgreSQL does not take what we bring, whatever it is. Keep the round and try again later."""
 
 
-class MissingTablesError(DatabaseAwayError):
+class MissingTablesError(DatabaseUnreachableError):
     """The database has no tables of ours, or not all. The text holds the command that makes them."""
 
 
-class SpoolError(StorageError, OSError):
-    """The spool file cannot be opened, read or written. The text says why, and what to do."""
+class OutboxError(StorageError, OSError):
+    """A file of the outbox cannot be opened, read or written. The text says why, and what to do."""
 
 
-class SpoolFullError(SpoolError):
-    """The disk is full. What is in the spool is kept; make room."""
+class OutboxFullError(OutboxError):
+    """The disk is full. What is in the outbox is kept; make room."""
 
 
 class EmbeddedServerError(StorageError):

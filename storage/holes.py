@@ -1,19 +1,33 @@
-"""What the poller asks the record: which meter it knows, how far it reaches, and which half hours it lacks."""
+"""What the poller asks the database: which meter it knows, how far it reaches, and which half hours are missing.
+
+Each function is handed a cursor in a transaction and the number of the site (Delivery.query).
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
-from typing import TYPE_CHECKING
 
-from storage.database import Database
+from psycopg2.extensions import cursor as Cursor  # noqa: N812 - a class with a lower-case name
+
 from storage.records import MeterRow
 
-if TYPE_CHECKING:
-    from psycopg2.extensions import cursor as Cursor  # noqa: N812 - a class with a lower-case name
-
 JAPAN = timezone(timedelta(hours=9), "JST")  # the zone of every meter's history; without summer time since 1951
+
+# The registers are bounded by time before anything is compared, so that the key of "energy" is read in one stretch.
+_ENERGY_GAPS = """
+select slot from generate_series(%(first)s::timestamptz, %(last)s::timestamptz, interval '30 minutes') as slot
+except
+select registered_at from energy
+where site_id = %(site)s and registered_at >= %(first)s and registered_at <= %(last)s
+order by slot desc
+"""
+
+_LATEST_METER = """
+select since, manufacturer, serial_number, release, coefficient, unit_kwh, digits
+from meter where site_id = %s order by since desc limit 1
+"""
 
 _HAS_OLDER_METER = """
 select exists (select from meter where site_id = %s and since < %s)
@@ -31,15 +45,6 @@ union all
 order by known_at desc limit 1
 """
 
-# The registers are bounded by time before anything is compared, so that the key of "energy" is read in one stretch.
-_ENERGY_GAPS = """
-select slot from generate_series(%(first)s::timestamptz, %(last)s::timestamptz, interval '30 minutes') as slot
-except
-select registered_at from energy
-where site_id = %(site)s and registered_at >= %(first)s and registered_at <= %(last)s
-order by slot desc
-"""
-
 
 @dataclass(frozen=True, slots=True)
 class LastRegisters:
@@ -52,29 +57,10 @@ class LastRegisters:
 
 @dataclass(frozen=True, slots=True)
 class KnownMeter:
-    """The meter in service as far as the record knows; *replaced*: another one hung there before it."""
+    """The meter in service as far as the database knows; *replaced*: another one was installed there before it."""
 
     row: MeterRow
     replaced: bool
-
-
-def known_meter(database: Database) -> KnownMeter | None:
-    """Give the meter in service as far as the record knows; None: it knows of none. Raises: DatabaseAwayError."""
-    row = database.latest_meter()
-    if row is None:
-        return None
-    with database.transaction() as (cursor, site_id):
-        cursor.execute(_HAS_OLDER_METER, (site_id, row.since))
-        found = cursor.fetchone()
-    return KnownMeter(row, bool(found and found[0]))
-
-
-def last_registers(database: Database, *, before: datetime) -> LastRegisters | None:
-    """Give the last registers measured *before* a time; None: there are none. Raises: DatabaseAwayError."""
-    with database.transaction() as (cursor, site_id):
-        cursor.execute(_LAST_REGISTERS, {"site": site_id, "before": before})
-        found = cursor.fetchone()
-    return LastRegisters(found[0].astimezone(UTC), found[1], found[2]) if found else None
 
 
 def energy_gaps(cursor: Cursor, site_id: int, days: int, *, now: datetime) -> list[datetime]:
@@ -85,3 +71,22 @@ def energy_gaps(cursor: Cursor, site_id: int, days: int, *, now: datetime) -> li
     midnight = now.astimezone(JAPAN).replace(hour=0, minute=0, second=0, microsecond=0)
     cursor.execute(_ENERGY_GAPS, {"site": site_id, "first": midnight - timedelta(days=days), "last": now})
     return [slot.astimezone(UTC) for (slot,) in cursor.fetchall()]
+
+
+def known_meter(cursor: Cursor, site_id: int) -> KnownMeter | None:
+    """Give the meter in service as far as the database knows; None: it knows of none."""
+    cursor.execute(_LATEST_METER, (site_id,))
+    latest = cursor.fetchone()
+    if latest is None:
+        return None
+    row = MeterRow(latest[0].astimezone(UTC), *latest[1:])
+    cursor.execute(_HAS_OLDER_METER, (site_id, row.since))
+    found = cursor.fetchone()
+    return KnownMeter(row, bool(found and found[0]))
+
+
+def last_registers(cursor: Cursor, site_id: int, *, before: datetime) -> LastRegisters | None:
+    """Give the last registers measured *before* a time; None: there are none."""
+    cursor.execute(_LAST_REGISTERS, {"site": site_id, "before": before})
+    found = cursor.fetchone()
+    return LastRegisters(found[0].astimezone(UTC), found[1], found[2]) if found else None

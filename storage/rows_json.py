@@ -1,4 +1,4 @@
-"""Rounds as text and back, exactly: for the spool.
+"""Rounds as text and back, exactly, every value checked: for the outbox.
 
 A round is a list of ``[table, {column: value}]``. Decimals and times are strings, so that no digit is lost; times
 are UTC. A column that a later release adds must have a default in its class: then older text still reads.
@@ -7,19 +7,49 @@ are UTC. A column that a later release adds must have a default in its class: th
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from storage.records import TABLES, Round, Row
 
+MAX_BYTES = 1_000_000  # of a round: a day of half hours takes 6,000
+
+
+@dataclass(frozen=True, slots=True)
+class _Column:
+    """What a column holds: how it is read from JSON, whether a value is of its kind, and whether it may be None."""
+
+    kind: str
+    is_right: Callable[[Any], bool]
+    read: Callable[[Any], Any]
+    is_optional: bool
+
+    def checked(self, name: str, value: object) -> object:
+        """Return *value*. Raises: ValueError: it is of another kind, such as a time without a zone."""
+        if (value is None and self.is_optional) or (value is not None and self.is_right(value)):
+            return value
+        raise ValueError(f"{name}: expected {self.kind}, got {type(value).__name__} {str(value)[:40]!r}")
+
+
+def row_to_values(row: Row) -> dict[str, object]:
+    """Return the columns of *row* as JSON has them. Raises: ValueError: a value is of the wrong kind."""
+    columns = _COLUMNS[type(row)]
+    return {name: _to_json(column.checked(name, getattr(row, name))) for name, column in columns.items()}
+
 
 def round_to_json(stored: Round) -> str:
-    """Write *stored* as one line of JSON. In ASCII: a text that UTF-8 refuses must not block the rounds behind it."""
-    rows = [[TABLES[type(row)], {name: getattr(row, name) for name in _COLUMNS[type(row)]}] for row in stored.rows]
-    return json.dumps(rows, default=_to_json, separators=(",", ":"))
+    """Write *stored* as one line of JSON. In ASCII: a text that UTF-8 refuses must not block the rounds behind it.
+
+    Raises: ValueError: a value is of the wrong kind, or there are too many of them.
+    """
+    text = json.dumps([[TABLES[type(row)], row_to_values(row)] for row in stored.rows], separators=(",", ":"))
+    if len(text) > MAX_BYTES:
+        raise ValueError(f"a round of {len(text)} bytes: {MAX_BYTES} is the most")
+    return text
 
 
 def round_from_json(text: str) -> Round:
@@ -27,38 +57,77 @@ def round_from_json(text: str) -> Round:
 
     Raises: ValueError: it is no such text, or of a later release.
     """
+    if len(text) > MAX_BYTES:
+        raise ValueError(f"not a round: {len(text)} bytes")
     try:
         return Round(tuple(_row_from_json(table, values) for table, values in json.loads(text)))
-    except (TypeError, KeyError, ArithmeticError, AttributeError) as err:
-        raise ValueError(f"not a round: {type(err).__name__} {err}") from err
+    except (TypeError, KeyError, ArithmeticError, AttributeError, RecursionError) as err:
+        raise ValueError(f"not a round: {type(err).__name__} {str(err)[:100]}") from err
 
 
-def _to_json(value: object) -> str:
+def _to_json(value: object) -> object:
     if isinstance(value, Decimal):
         return str(value)
     if isinstance(value, datetime):
         return value.astimezone(UTC).isoformat()
-    raise TypeError(f"no column holds a {type(value).__name__}")
+    return value
 
 
 def _row_from_json(table: str, values: Mapping[str, Any]) -> Row:
-    readers = _COLUMNS[_CLASSES[table]]
+    columns = _COLUMNS[_CLASSES[table]]
     make_row: Callable[..., Row] = _CLASSES[table]
-    return make_row(**{name: None if value is None else readers[name](value) for name, value in values.items()})
+    read = {name: None if value is None else columns[name].read(value) for name, value in values.items()}
+    return make_row(**{name: columns[name].checked(name, value) for name, value in read.items()})
 
 
-def _reader(annotation: object) -> Callable[[Any], Any]:
-    """Choose how a value of this type is read back; most are what JSON gave."""
-    names = str(annotation)
-    if "Decimal" in names:
-        return Decimal
-    if "datetime" in names:
-        return datetime.fromisoformat
-    return lambda value: value
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value: object) -> bool:
+    return _is_whole(value) or (isinstance(value, float) and math.isfinite(value))
+
+
+def _text_of(value: object) -> str:
+    """Let only a text through: Decimal(1.1) would be another number than Decimal("1.1")."""
+    if not isinstance(value, str):
+        raise ValueError(f"expected a text, got {type(value).__name__}")
+    return value
+
+
+def _column(annotation: object) -> _Column:
+    """Choose by the type of a field how its values are checked and read; most are what JSON gave."""
+    if get_origin(annotation) is Literal:
+        choices = get_args(annotation)
+        return _Column(" or ".join(choices), lambda value: value in choices, lambda value: value, False)
+    kinds = get_args(annotation) or (annotation,)
+    is_optional = type(None) in kinds
+    if datetime in kinds:
+        return _Column(
+            "a time with its zone",
+            lambda value: isinstance(value, datetime) and value.tzinfo is not None,
+            lambda value: datetime.fromisoformat(_text_of(value)),
+            is_optional,
+        )
+    if Decimal in kinds:
+        return _Column(
+            "a decimal number",
+            lambda value: isinstance(value, Decimal) and value.is_finite(),
+            lambda value: Decimal(_text_of(value)),
+            is_optional,
+        )
+    plain: dict[object, tuple[str, Callable[[Any], bool]]] = {
+        bool: ("true or false", lambda value: isinstance(value, bool)),
+        int: ("a whole number", _is_whole),
+        float: ("a number", _is_number),
+        str: ("a text", lambda value: isinstance(value, str)),
+    }
+    kind, is_right = next(found for each, found in plain.items() if each in kinds)
+    return _Column(kind, is_right, lambda value: value, is_optional)
 
 
 _CLASSES: Mapping[str, type[Row]] = {table: row_class for row_class, table in TABLES.items()}
-_COLUMNS: Mapping[type[Row], Mapping[str, Callable[[Any], Any]]] = {
-    row_class: {field.name: _reader(get_type_hints(row_class)[field.name]) for field in fields(row_class)}
+_COLUMNS: Mapping[type[Row], Mapping[str, _Column]] = {
+    row_class: {field.name: _column(get_type_hints(row_class)[field.name]) for field in fields(row_class)}
     for row_class in TABLES
 }

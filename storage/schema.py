@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 from storage.errors import StorageError
@@ -25,3 +26,8 @@ def init_sql_path() -> Path:
         if file.name == "init.sql":
             return Path(str(file.locate())).resolve()
     raise StorageError("init.sql is missing from this installation; install power-consumption again")
+
+
+def psql_command(url: str) -> str:
+    """Give the command that applies init.sql to the database at *url*, to be run as it is. *url* holds no secret."""
+    return f"psql -q -1 -v ON_ERROR_STOP=1 -f {shlex.quote(str(init_sql_path()))} {shlex.quote(url)}"

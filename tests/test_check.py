@@ -40,8 +40,9 @@ from settings import load
 from skstack.simulator import REALISTIC, Beacon
 from storage.connection import connect
 from storage.database import Database
+from storage.outbox import Outbox
+from storage.outbox_file import Rejected
 from storage.records import Round
-from storage.spool import Spool
 from tests.lab.check import (
     ALL_SENSORS,
     DATABASE_PASSWORD,
@@ -375,20 +376,21 @@ def test_a_full_disk_is_a_failure(tmp_path: Path, database_url: str, monkeypatch
     assert "make room" in checked.advice("data directory")
 
 
-def test_what_waits_in_the_spool_is_counted_and_left(tmp_path: Path, database_url: str) -> None:
+def test_what_waits_in_the_outbox_is_counted_and_left(tmp_path: Path, database_url: str) -> None:
     settings = without_radio(tmp_path, database_url)
-    with closing(Spool(settings.storage.data_dir / "spool.sqlite3")) as spool:
-        spool.append(round_of(0), round_of(1))
-        spool.set_aside(round_of(2), "out of range")
+    with closing(Outbox(settings.storage.data_dir)) as outbox:
+        for number in range(3):
+            outbox.append(round_of(number))
+        outbox.remove(outbox.oldest(1), [Rejected.of(round_of(0), "out of range", is_final=False)])
         checked = check(settings)
-        assert spool.count() == 2
-    assert "2 rounds wait for the database; 1 rows that it refused are set aside" in checked.line("data directory")
+        assert outbox.count() == 2
+    assert "2 rounds wait for the database; 1 rows that it did not take are kept" in checked.line("data directory")
 
 
-def test_an_unused_spool_is_not_made(tmp_path: Path, database_url: str) -> None:
+def test_an_unused_outbox_is_not_made(tmp_path: Path, database_url: str) -> None:
     settings = without_radio(tmp_path, database_url)
     check(settings)
-    assert not (settings.storage.data_dir / "spool.sqlite3").exists()
+    assert not (settings.storage.data_dir / "outbox.sqlite3").exists()
 
 
 def test_missing_sensors_each_say_what_to_do(
@@ -441,7 +443,7 @@ def test_missing_tables_come_with_the_command_that_makes_them(tmp_path: Path, em
     assert checked.code == 1
     assert checked.line("database").startswith("✓")
     assert "tables are missing (site, meter, power" in checked.line("tables")
-    assert re.search(r"run: psql -1 -v ON_ERROR_STOP=1 -f \S*init.sql 'postgresql://", checked.advice("tables"))
+    assert re.search(r"run: psql -q -1 -v ON_ERROR_STOP=1 -f \S*init.sql 'postgresql://", checked.advice("tables"))
     assert "not tried: needs the tables" in checked.line("record")
 
 

@@ -6,10 +6,11 @@ import logging
 import os
 import re
 import signal
+import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -18,12 +19,14 @@ from typing import Any
 
 import psycopg2
 import pytest
+from psycopg2.extensions import parse_dsn
 
-from storage.connection import connect, masked_url
+from storage.connection import connect, masked_url, runnable_url
 from storage.database import Database
 from storage.embedded import EmbeddedServer
-from storage.errors import DatabaseAwayError, MissingTablesError
-from storage.records import MeterRow, RadioEventRow, Round
+from storage.errors import DatabaseUnreachableError, MissingTablesError
+from storage.holes import known_meter
+from storage.records import Bme280Row, Co2Row, CpuTemperatureRow, EnergyRow, MeterRow, PowerRow, RadioEventRow, Round
 from storage.schema import init_sql_path
 from tests.lab.database import FIRST_AT, full_round, power_row, round_of
 
@@ -69,7 +72,7 @@ def test_a_row_of_every_table_arrives_with_every_value(database: Database, conne
 
 def test_writing_the_same_reading_twice_changes_nothing(database: Database, connection: Any) -> None:
     database.write([round_of(1)])
-    database.write([Round((power_row(1, power_w=999),)), round_of(2), round_of(2)])
+    assert database.write([round_of(1), round_of(2), round_of(2)]) == ()
     assert select(connection, "select power_w from power order by measured_at") == [(1,), (2,)]
 
 
@@ -100,7 +103,7 @@ def test_select_and_insert_are_all_the_privileges_it_needs(database_url: str, co
         with closing(Database.from_url(url, site="home")) as database:
             assert database.check().startswith("PostgreSQL ")
             assert database.write([full_round(1)]) == ()
-            assert database.latest_meter() is not None
+            assert database.query(known_meter) is not None
     finally:
         with connection.cursor() as cursor:
             cursor.execute("drop owned by test_writer; drop role test_writer")
@@ -130,21 +133,20 @@ def test_a_site_that_was_removed_under_us_is_added_again_and_no_row_is_blamed(
     database.write([round_of(1)])
     with connection.cursor() as cursor:
         cursor.execute("delete from power; delete from site")
-    with pytest.raises(DatabaseAwayError):
-        database.write([round_of(2)])
     assert database.write([round_of(2)]) == ()
     assert select(connection, "select power_w from power") == [(2,)]
 
 
-def test_a_lost_connection_is_reported_and_the_next_write_opens_another(database: Database, connection: Any) -> None:
+def test_a_connection_that_turns_out_dead_is_opened_anew_and_the_write_done_once_more(
+    database: Database, connection: Any
+) -> None:
+    """As after idle_session_timeout, or where a pooler or a router ends what is idle."""
     database.write([round_of(1)])
     with connection.cursor() as cursor:
         cursor.execute(
             "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'power-consumption'"
         )
-    with pytest.raises(DatabaseAwayError, match=r"terminating connection|server closed the connection"):
-        database.write([round_of(2)])
-    database.write([round_of(2)])
+    assert database.write([round_of(2)]) == ()
     assert select(connection, "select power_w from power order by measured_at") == [(1,), (2,)]
 
 
@@ -155,7 +157,7 @@ def test_a_server_that_is_stopped_and_started_is_away_in_between(tmp_path: Path)
         database.write([round_of(1)])
         keeper.close()
         for _ in range(2):
-            with pytest.raises(DatabaseAwayError):
+            with pytest.raises(DatabaseUnreachableError):
                 database.write([round_of(2)])
         with keeper:
             database.write([round_of(2)])
@@ -171,25 +173,167 @@ def test_a_lock_that_is_held_makes_it_away_not_stuck(
     database.close()
     with closing(psycopg2.connect(connection.dsn)) as blocker, blocker.cursor() as cursor:
         cursor.execute("lock table power in access exclusive mode")
-        with pytest.raises(DatabaseAwayError, match="lock timeout"):
+        with pytest.raises(DatabaseUnreachableError, match="lock timeout"):
             database.write([round_of(2)])
 
 
-def test_every_wait_of_a_connection_is_bounded(database_url: str) -> None:
+def test_what_the_server_does_for_us_is_bounded_within_the_transaction_and_nothing_is_left_behind(
+    database: Database, database_url: str
+) -> None:
+    """A pooler in transaction mode hands the connection on: what is set for longer would cancel another's query."""
+    asked = "select current_setting('statement_timeout'), current_setting('lock_timeout')"
+
+    def ask(cursor: Any, _site_id: int) -> Any:
+        cursor.execute(asked)
+        return cursor.fetchall(), cursor.connection
+
+    shown, lent = database.query(ask)
+    assert shown == [("10s", "5s")]
+    with closing(connect(database_url)) as fresh:
+        assert select(lent, asked) == select(fresh, asked) == [("0", "0")]
+    assert lent.info.transaction_status == psycopg2.extensions.TRANSACTION_STATUS_IDLE
+
+
+def test_a_vanished_peer_is_noticed(database_url: str) -> None:
     with closing(connect(database_url)) as connection:
         parameters = connection.get_dsn_parameters()
-        shown = select(connection, "select current_setting('statement_timeout'), current_setting('lock_timeout')")
-    assert shown == [("10s", "5s")]
     assert parameters["application_name"] == "power-consumption"
-    assert parameters["connect_timeout"] == "5"
     assert parameters["keepalives_idle"] == "15"
     assert parameters["tcp_user_timeout"] == "15000"
 
 
 def test_what_the_url_says_goes_before_our_own_settings(database_url: str) -> None:
-    with closing(connect(f"{database_url}&application_name=shed&connect_timeout=3")) as connection:
-        parameters = connection.get_dsn_parameters()
-    assert (parameters["application_name"], parameters["connect_timeout"]) == ("shed", "3")
+    with closing(connect(f"{database_url}&application_name=shed")) as connection:
+        assert connection.get_dsn_parameters()["application_name"] == "shed"
+
+
+@contextmanager
+def accepting_and_silent() -> Iterator[int]:
+    """Listen on a port, accept connections and say nothing: a proxy whose server is gone."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
+
+
+def test_a_server_that_accepts_and_says_nothing_is_given_up_in_the_time_that_the_url_gives() -> None:
+    with accepting_and_silent() as port:
+        began = time.monotonic()
+        with pytest.raises(DatabaseUnreachableError, match="no answer within 1 s"):
+            connect(f"postgresql://me@127.0.0.1:{port}/home?connect_timeout=1")
+        assert 0.9 < time.monotonic() - began < 4.0
+
+
+def test_a_host_that_does_not_answer_keeps_nobody_from_the_next(
+    database_url: str, postgres_server: EmbeddedServer
+) -> None:
+    directory = parse_dsn(postgres_server.url())["host"]
+    with accepting_and_silent() as port:
+        url = f"host=127.0.0.1,{directory} port={port},5432 user=postgres dbname=postgres connect_timeout=1"
+        with closing(connect(url)) as connection:
+            assert select(connection, "select 1") == [(1,)]
+
+
+def backend_pid(cursor: Any, _site_id: int) -> int:
+    cursor.execute("select pg_backend_pid()")
+    return int(cursor.fetchone()[0])
+
+
+def test_a_server_that_stops_in_the_middle_of_a_statement_costs_no_more_than_the_deadline(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that is frozen answers nothing, and its kernel goes on acknowledging."""
+    monkeypatch.setattr("storage.connection.Connection.answer_timeout_s", 0.3)
+    pid = database.query(backend_pid)
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        began = time.monotonic()
+        assert database.write([round_of(1)]) == ()  # over another connection
+        assert time.monotonic() - began < 5.0
+        assert database.query(backend_pid) != pid
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+class StopError(Exception):
+    """Somebody wants to end."""
+
+
+def test_who_wakes_us_is_served_while_an_answer_is_awaited_and_may_end_the_wait(database: Database) -> None:
+    wake_fd = os.eventfd(0, os.EFD_NONBLOCK)
+    woken: list[int] = []
+
+    def on_wake() -> None:
+        woken.append(os.eventfd_read(wake_fd))
+        if len(woken) == 2:
+            raise StopError
+
+    database.wake_fd, database.on_wake = wake_fd, on_wake
+
+    def sleep(cursor: Any, _site_id: int) -> None:
+        cursor.execute("select pg_sleep(8)")
+
+    wakers = [threading.Timer(delay_s, lambda: os.eventfd_write(wake_fd, 1)) for delay_s in (0.3, 0.6)]
+    for waker in wakers:
+        waker.start()
+    began = time.monotonic()
+    with pytest.raises(StopError):
+        database.query(sleep)
+    assert time.monotonic() - began < 5.0
+    for waker in wakers:
+        waker.join()
+    assert database.write([round_of(1)]) == ()
+    database.close()
+    os.close(wake_fd)
+
+
+def test_a_row_that_is_there_already_is_no_news_whatever_its_source(database: Database, connection: Any) -> None:
+    """A real is no float of Python, a numeric(6,1) has one digit: what is compared is what the column holds."""
+    stored = full_round(1)
+    assert database.write([stored]) == ()
+    assert database.write([stored]) == ()
+    energy = next(row for row in stored.rows if isinstance(row, EnergyRow))
+    assert database.write([Round((replace(energy, source="history"),))]) == ()
+    power = replace(power_row(1), current_r_a=Decimal("17.10000"), import_kwh=Decimal("12345.600"))
+    assert database.write([Round((power,))]) == ()
+    assert select(connection, "select source from energy") == [("read",)]
+
+
+def test_a_null_on_either_side_is_no_difference(database: Database) -> None:
+    assert database.write([round_of(1)]) == ()
+    assert database.write([Round((replace(power_row(1), power_w=None, import_kwh=None),))]) == ()
+    assert database.write([Round((replace(power_row(1), current_t_a=Decimal("5.0")),))]) == ()
+
+
+@pytest.mark.parametrize(
+    ("kind", "change"),
+    [
+        (PowerRow, {"power_w": 999}),
+        (PowerRow, {"current_r_a": Decimal("17.2")}),
+        (PowerRow, {"import_kwh": Decimal("12345.7")}),
+        (EnergyRow, {"import_kwh": Decimal("1.11")}),
+        (CpuTemperatureRow, {"temperature_c": 48.313}),
+        (Co2Row, {"warming_up": False}),
+        (Bme280Row, {"pressure_hpa": 1013.5}),
+        (MeterRow, {"serial_number": "ABC124"}),
+        (RadioEventRow, {"detail": "another"}),
+    ],
+)
+def test_a_row_whose_place_is_taken_by_another_is_told_and_changes_nothing(
+    database: Database, connection: Any, kind: type[Any], change: dict[str, Any]
+) -> None:
+    assert database.write([full_round(1)]) == ()
+    [row] = [row for row in full_round(1).rows if isinstance(row, kind)]
+    other = replace(row, **change)
+    [rejected] = database.write([Round((other, power_row(7)))])
+    assert (rejected.row, rejected.is_conflict) == (other, True)
+    assert re.fullmatch(r"another row has its place: \w+ at 2024-0\S+ \S+ UTC", rejected.reason)
+    assert select(connection, "select count(*) from power") == [(2,)]
+    assert database.write([full_round(1)]) == ()
+
+
+def test_two_rows_for_one_place_in_one_round_are_one_row_and_one_conflict(database: Database, connection: Any) -> None:
+    [rejected] = database.write([Round((power_row(1), power_row(1, power_w=999)))])
+    assert rejected.row == power_row(1, power_w=999)
+    assert select(connection, "select power_w from power") == [(1,)]
 
 
 @pytest.fixture(params=["SQL_ASCII", "LATIN1"])
@@ -222,7 +366,7 @@ def test_a_site_that_the_database_has_no_letters_for_keeps_the_rounds_waiting(
             assert database.write([round_of(1)]) == ()
             return
         for _ in range(2):
-            with pytest.raises(DatabaseAwayError, match=r"the site '自宅' cannot be stored: .*LATIN1"):
+            with pytest.raises(DatabaseUnreachableError, match=r"the site '自宅' cannot be stored: .*LATIN1"):
                 database.write([round_of(1)])
 
 
@@ -230,7 +374,7 @@ def test_a_site_that_the_database_has_no_letters_for_keeps_the_rounds_waiting(
 def test_a_site_that_no_database_takes_blames_no_row(database_url: str, site: str) -> None:
     with (
         closing(Database.from_url(database_url, site=site)) as database,
-        pytest.raises(DatabaseAwayError, match="cannot be stored"),
+        pytest.raises(DatabaseUnreachableError, match="cannot be stored"),
     ):
         database.write([round_of(1)])
 
@@ -241,7 +385,7 @@ def test_rows_without_a_partition_wait_until_there_is_one(database: Database, co
         cursor.execute("create table power (like all_power) partition by range (measured_at)")
     # Behind a row that is refused for what it says: then the rows are tried one by one.
     for rounds in ([round_of(1)], [Round((RadioEventRow(FIRST_AT, "a\0b"), power_row(1)))]):
-        with pytest.raises(DatabaseAwayError, match="no partition"):
+        with pytest.raises(DatabaseUnreachableError, match="no partition"):
             database.write(rounds)
     with connection.cursor() as cursor:
         cursor.execute("create table later partition of power default")
@@ -249,40 +393,12 @@ def test_rows_without_a_partition_wait_until_there_is_one(database: Database, co
     assert select(connection, "select power_w from power") == [(1,)]
 
 
-def test_closing_leaves_a_connection_alone_over_which_another_thread_asks(
-    database: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A server process that was frozen in mid-statement: psycopg2 itself would wait for it without end."""
-    monkeypatch.setattr("storage.database.CLOSE_TIMEOUT_S", 0.1)
-    with database.transaction() as (cursor, _):
-        cursor.execute("select pg_backend_pid()")
-        found = cursor.fetchone()
-    assert found is not None
-    os.kill(found[0], signal.SIGSTOP)
-    asking = threading.Thread(target=database.check)
-    asking.start()
-    try:
-        while database._in_use.acquire(blocking=False):
-            database._in_use.release()
-            time.sleep(0.005)
-        closing_it = threading.Thread(target=database.close)
-        closing_it.start()
-        closing_it.join(20)
-        assert not closing_it.is_alive()
-        assert asking.is_alive()
-    finally:
-        os.kill(found[0], signal.SIGCONT)
-        asking.join(20)
-    database.close()
-    assert database.write([round_of(1)]) == ()
-
-
 def test_missing_tables_come_with_the_exact_command(empty_database_url: str) -> None:
     with closing(Database.from_url(empty_database_url, site="home")) as database:
         for ask in (database.check, lambda: database.write([round_of(1)])):
             with pytest.raises(MissingTablesError) as caught:
                 ask()
-            command = re.escape(f"psql -1 -v ON_ERROR_STOP=1 -f {init_sql_path()} ")
+            command = re.escape(f"psql -q -1 -v ON_ERROR_STOP=1 -f {init_sql_path()} ")
             assert re.search(command + r"'?postgresql://postgres@/test_\d+\?host=", str(caught.value))
             assert "\n" not in str(caught.value)
 
@@ -301,7 +417,7 @@ def test_a_role_without_privileges_is_away_so_that_nothing_is_set_aside(database
     try:
         with (
             closing(Database.from_url(database_url.replace("//postgres@", "//test_nobody@"), site="home")) as database,
-            pytest.raises(DatabaseAwayError, match="permission denied"),
+            pytest.raises(DatabaseUnreachableError, match="permission denied"),
         ):
             database.write([round_of(1)])
     finally:
@@ -315,7 +431,7 @@ def test_a_read_only_server_is_away(database_url: str, connection: Any) -> None:
         cursor.execute(cursor.fetchone()[0])
     with (
         closing(Database.from_url(database_url, site="home")) as database,
-        pytest.raises(DatabaseAwayError, match="read-only"),
+        pytest.raises(DatabaseUnreachableError, match="read-only"),
     ):
         database.write([round_of(1)])
 
@@ -336,7 +452,7 @@ def test_a_read_only_server_is_away(database_url: str, connection: Any) -> None:
 )
 def test_no_password_is_ever_shown(url: str, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
-    with closing(Database.from_url(url, site="home")) as database, pytest.raises(DatabaseAwayError) as caught:
+    with closing(Database.from_url(url, site="home")) as database, pytest.raises(DatabaseUnreachableError) as caught:
         database.write([round_of(1)])
     logging.getLogger("test").error("the round failed", exc_info=caught.value)
     shown = "".join((str(caught.value), repr(caught.value), repr(database), masked_url(url), caplog.text))
@@ -358,26 +474,39 @@ def test_a_masked_url_still_tells_where_it_leads(url: str, shown: str) -> None:
     assert masked_url(url) == shown
 
 
+@pytest.mark.parametrize(
+    ("url", "runnable"),
+    [
+        ("postgresql://me:pw@[::1]:5433/home", "postgresql://me@[::1]:5433/home"),
+        (
+            "postgresql://me:pw@one:5432,[fe80::2]:5433/home?target_session_attrs=read-write",
+            "postgresql://me@one:5432,[fe80::2]:5433/home?target_session_attrs=read-write",
+        ),
+        ("service=house password=pw", "postgresql:///?service=house"),
+        ("postgresql:///?service=house", "postgresql:///?service=house"),
+        (
+            "postgresql://me:pw@db/home?options=-csearch_path%3Dhouse",
+            "postgresql://me@db/home?options=-csearch_path%3Dhouse",
+        ),
+        (
+            "postgresql://db/home?sslmode=verify-full&sslcert=%2Fetc%2Fc.pem&sslkey=/etc/k.pem&sslpassword=pw",
+            "postgresql://db/home?sslmode=verify-full&sslcert=/etc/c.pem&sslkey=/etc/k.pem",
+        ),
+        ("host='/tmp/a b' dbname='my home' user=me@home", "postgresql://me%40home@/my%20home?host=/tmp/a%20b"),
+        ("postgresql://a,b/home?port=1,2", "postgresql://a:1,b:2/home"),
+    ],
+)
+def test_what_psql_is_given_is_the_url_less_its_secrets(url: str, runnable: str) -> None:
+    assert runnable_url(url) == runnable
+    told = parse_dsn(url)
+    assert parse_dsn(runnable) == {key: told[key] for key in told if key not in ("password", "sslpassword")}
+
+
 def test_an_unreachable_server_says_where_it_was_looked_for() -> None:
     with (
         closing(Database.from_url("postgresql://me:pw@127.0.0.1:1/home", site="home")) as database,
-        pytest.raises(DatabaseAwayError) as caught,
+        pytest.raises(DatabaseUnreachableError) as caught,
     ):
         database.check()
     assert str(caught.value).startswith("cannot connect to postgresql://me@127.0.0.1:1/home: ")
     assert "refused" in str(caught.value)
-
-
-def test_the_latest_meter_is_the_one_in_service(database: Database) -> None:
-    assert database.latest_meter() is None
-    older = MeterRow(FIRST_AT, "000016", "A1", "F", 1, Decimal("0.1"), 6)
-    newer = replace(older, since=FIRST_AT + timedelta(days=1), serial_number="B2", unit_kwh=Decimal("0.01"), digits=8)
-    database.write([Round((newer, older))])
-    assert database.latest_meter() == newer
-
-
-def test_meters_are_those_of_the_own_site(database_url: str, database: Database) -> None:
-    with closing(Database.from_url(database_url, site="shed")) as shed:
-        shed.write([full_round(0)])
-        assert shed.latest_meter() is not None
-    assert database.latest_meter() is None

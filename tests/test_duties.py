@@ -7,18 +7,18 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Sequence
+from concurrent.futures import Future
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from poller.duties import ShieldedDuty
 from poller.half_hours import HalfHourRecord
-from poller.inquiry import AskAside
 from poller.meter_clock import MeterClock
 from skstack.echonet import Frame, Property
 from storage.database import Database
@@ -162,45 +162,45 @@ def test_nothing_is_asked_while_the_link_is_down(database_url: str) -> None:
 
 
 def test_a_database_that_hangs_delays_no_poll() -> None:
-    released = threading.Event()
-    home = Home(days_before=1, ask=AskAside())
-    home.write = lambda _stored: None  # type: ignore[method-assign]  # nobody looks
-    home.begin()
-    home.queries.hang_until(released)
+    asked: list[Future[Any]] = []
+
+    def never_answered(_question: object, /) -> Future[Any]:
+        asked.append(Future())
+        return asked[-1]
+
+    home = Home(days_before=1, query=never_answered, keep=lambda _stored: None)
     home.run_until(NOON + timedelta(minutes=10))
     assert home.poller.missed_ticks == 0
     assert home.poller.last_power is not None
     assert home.poller.last_power.measured_at == NOON + 9 * MINUTE
-    assert home.queries.asked == 1  # and nobody asks again while it has not answered
-    released.set()
+    assert len(asked) == 1  # and nobody asks again while it has not answered
 
 
-def test_the_record_is_not_asked_while_rounds_are_on_their_way_to_it(database_url: str) -> None:
-    waiting = [True]
-    home = Home(database_url, days_before=1, is_drained=lambda: not waiting[0])
-    home.run_until(NOON + timedelta(minutes=10))
-    assert home.queries.asked == 0
-    assert home.of(MeterRow) == []
-    waiting[0] = False
-    home.run_until(NOON + timedelta(minutes=20))
-    assert len(home.of(MeterRow)) == 1
-
-
-def test_a_single_round_is_stored_before_the_record_is_asked(database_url: str) -> None:
+def test_a_single_round_is_stored_before_the_database_is_asked(database_url: str) -> None:
     home = Home(database_url)
     home.connect()
     home.poller.take_round(NOON)
     assert [row.power_w for row in home.of(PowerRow)] == [600]
     assert home.queries.asked == 0
-    home.duties.conclude()
+    home.duties.conclude(home.soon, should_stop=lambda: False)
     assert len(home.of(MeterRow)) == 1
 
 
 def test_a_single_round_without_an_answer_concludes_without_a_question() -> None:
     home = Home()
-    home.duties.conclude()
+    home.duties.conclude(home.soon, should_stop=lambda: False)
     assert home.queries.asked == 0
     assert home.rounds == []
+
+
+@pytest.mark.parametrize("is_stopped", [False, True])
+def test_a_single_round_waits_for_no_answer_that_does_not_come(is_stopped: bool) -> None:
+    home = Home(query=lambda _question: Future(), keep=lambda _stored: None)
+    home.connect()
+    home.poller.take_round(NOON)
+    began = home.clock.monotonic()
+    home.duties.conclude(began + 5.0, should_stop=lambda: is_stopped)
+    assert home.clock.monotonic() - began <= (0.0 if is_stopped else 5.0)
 
 
 # --- faults of the program
@@ -279,27 +279,29 @@ def test_another_kind_of_fault_is_logged_too(caplog: pytest.LogCaptureFixture) -
 
 _ENDS_DURING_A_QUERY = """
 import sys, threading
-from poller.inquiry import AskAside
+from pathlib import Path
 from storage.database import Database
+from storage.delivery import Delivery
+from storage.outbox import Outbox
 
 asked = threading.Event()
 
-def question():
-    with Database.from_url(sys.argv[1], site="home").transaction() as (cursor, _):
-        asked.set()
-        cursor.execute("select pg_sleep(9)")
+def question(cursor, _site_id):
+    asked.set()
+    cursor.execute("select pg_sleep(9)")
 
-AskAside()(question)
+delivery = Delivery(Database.from_url(sys.argv[1], site="home"), Outbox(Path(sys.argv[2])))
+delivery.start()
+delivery.query(question)
 assert asked.wait(30)
 print("over", flush=True)
 """
 
 
-def test_the_process_ends_in_the_middle_of_a_query(database_url: str) -> None:
+def test_the_process_ends_in_the_middle_of_a_query(database_url: str, tmp_path: Path) -> None:
     Database.from_url(database_url, site="home").check()
-    process = subprocess.Popen(
-        [sys.executable, "-c", _ENDS_DURING_A_QUERY, database_url], stdout=subprocess.PIPE, cwd=PROJECT, text=True
-    )
+    command = [sys.executable, "-c", _ENDS_DURING_A_QUERY, database_url, str(tmp_path)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, cwd=PROJECT, text=True)
     with process:
         assert process.stdout is not None
         assert process.stdout.readline() == "over\n"

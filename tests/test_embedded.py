@@ -28,7 +28,7 @@ import pytest
 
 from storage.database import Database
 from storage.embedded import EmbeddedServer
-from storage.errors import DatabaseAwayError, EmbeddedServerError, StorageError
+from storage.errors import DatabaseUnreachableError, EmbeddedServerError, StorageError
 from storage.filelock import FileLock
 from storage.schema import init_sql_path
 from tests.lab.documents import blocks
@@ -274,7 +274,7 @@ def test_a_database_on_it_survives_the_end_of_the_server(data_dir: Path, caplog:
     with EmbeddedServer(data_dir, fsync=False) as server, closing(Database(server.connect, site="home")) as database:
         database.check()
         kill_server(data_dir)
-        with pytest.raises(DatabaseAwayError):
+        with pytest.raises(DatabaseUnreachableError):
             database.check()
         assert database.check().startswith("PostgreSQL ")
     assert "started again" in caplog.text
@@ -311,7 +311,7 @@ def test_a_socket_file_on_which_nobody_listens_is_no_socket(data_dir: Path) -> N
 
 def test_a_connection_after_the_end_is_away(shared_dir: Path) -> None:
     server = EmbeddedServer(shared_dir, fsync=False)
-    with pytest.raises(DatabaseAwayError, match="was not started"):
+    with pytest.raises(DatabaseUnreachableError, match="was not started"):
         server.connect()
 
 

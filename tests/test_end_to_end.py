@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
+import re
 import signal
 import subprocess
-import time
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -91,7 +90,8 @@ def test_once_stores_one_round_ends_the_session_and_says_so_by_its_exit_code(
     config = settings_file(tmp_path, device=link, url=database_url, interval_s=60)
     with module_on(link, -500) as module:
         done = subprocess.run(command(config, "--once"), capture_output=True, text=True, timeout=60, check=False)
-        assert (done.returncode, done.stdout) == (0, "")
+        assert done.returncode == 0
+        assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d  -500 W, \S+ A.*kWh imported.*\n", done.stdout)
         assert [row["power_w"] for row in power(connection, 1)] == [-500]
         assert not module.has_session
 
@@ -113,14 +113,17 @@ def test_a_second_poller_says_so_and_exits_1_without_touching_the_port(
         power(connection, 3)  # the first one is not disturbed
 
 
-def test_once_without_a_device_fails_with_one_line_that_says_what_to_do(tmp_path: Path, database_url: str) -> None:
+def test_once_that_is_asked_to_stop_says_in_one_line_what_it_waited_for(tmp_path: Path, database_url: str) -> None:
     config = settings_file(tmp_path, device=tmp_path / "nothing", url=database_url)
-    environment = {**os.environ, "ONCE": "1"}
-    process = subprocess.Popen(command(config, "--once"), stderr=subprocess.PIPE, text=True, env=environment)
-    time.sleep(2.0)
-    process.send_signal(signal.SIGTERM)  # it would look for the device for minutes
+    process = subprocess.Popen(command(config, "--once"), stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    said = ""
+    while "plug the stick in" not in said:  # it would look for the device for minutes
+        said = process.stderr.readline()
+    process.send_signal(signal.SIGTERM)
     _, errors = process.communicate(timeout=10)
-    assert process.returncode == 1
+    assert process.returncode == 0
+    assert "the meter was not read: " in errors
     assert "nothing is not there: plug the stick in" in errors
     assert "Traceback" not in errors
 

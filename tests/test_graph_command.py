@@ -8,15 +8,20 @@ import stat
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import closing
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from matplotlib.figure import Figure
+from psycopg2.extensions import TRANSACTION_STATUS_IDLE
 
 import power_graph
-from charts import output
+from charts import command, output
+from charts.period import day_of
+from storage.connection import Connection, connect
 from tests.lab.recorded import Household, midnight
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -229,3 +234,35 @@ def test_a_picture_needs_neither_a_display_nor_pyplot(config: Path, connection: 
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_nothing_of_sql_stays_open_while_something_else_works(
+    database_url: str, connection: Any, tmp_path: Path
+) -> None:
+    """A server may end a transaction that idles, and a pooler lends the connection to others between two of them."""
+    with connection.cursor() as cursor:
+        cursor.execute("insert into site (name) values ('home')")
+    asked: list[Any] = []
+
+    def load(reading: Connection, site: int, _request: command.Request) -> int:
+        asked.append(reading.info.transaction_status)
+        with reading.cursor() as cursor:
+            cursor.execute("select current_setting('transaction_read_only'), current_setting('statement_timeout')")
+            asked.append(cursor.fetchone())
+            asked.append(reading.info.transaction_status)
+        return site
+
+    def draw(_data: int, _request: command.Request) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "select count(*) from pg_stat_activity"
+                " where application_name = 'power-consumption' and datname = current_database()"
+            )
+            asked.append(cursor.fetchone())
+
+    request = command.Request(period=day_of(LATER.date(), ZoneInfo("Asia/Tokyo")), now=LATER, language="en")
+    reading = closing(command.for_reading(connect(database_url)))
+    with pytest.raises(command.NoDataError):
+        command.write(command.Picture(load, draw), reading, "home", request, tmp_path / "picture.png")
+    idle = TRANSACTION_STATUS_IDLE
+    assert asked == [idle, ("on", "5min"), idle, (0,)]

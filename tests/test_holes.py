@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from storage.database import Database
-from storage.errors import DatabaseAwayError
+from storage.errors import DatabaseUnreachableError
 from storage.holes import KnownMeter, LastRegisters, energy_gaps, known_meter, last_registers
 from storage.records import EnergyRow, MeterRow, PowerRow, Round, Row
 
@@ -36,41 +36,44 @@ def store(database: Database, *rows: Row) -> None:
 
 
 def test_an_empty_record_knows_no_meter_and_no_register(database: Database) -> None:
-    assert known_meter(database) is None
-    assert last_registers(database, before=NOON) is None
+    assert database.query(known_meter) is None
+    assert last_known(database, NOON) is None
 
 
 def test_the_first_meter_took_nobodys_place(database: Database) -> None:
     store(database, FIRST)
-    assert known_meter(database) == KnownMeter(FIRST, replaced=False)
+    assert database.query(known_meter) == KnownMeter(FIRST, replaced=False)
 
 
 def test_the_latest_meter_is_in_service(database: Database) -> None:
     store(database, FIRST, SECOND)
-    assert known_meter(database) == KnownMeter(SECOND, replaced=True)
+    assert database.query(known_meter) == KnownMeter(SECOND, replaced=True)
 
 
 def test_the_meter_of_another_site_is_not_ours(database: Database, database_url: str) -> None:
     with closing(Database.from_url(database_url, site="cabin")) as other:
         store(other, FIRST)
     store(database, SECOND)
-    assert known_meter(database) == KnownMeter(SECOND, replaced=False)
+    assert database.query(known_meter) == KnownMeter(SECOND, replaced=False)
 
 
 def test_the_last_registers_are_those_of_the_last_row_that_has_any(database: Database) -> None:
     store(database, power(NOON, "100.1"), power(NOON + MINUTE), power(NOON + 3 * MINUTE, "100.4"))
     before = NOON + 3 * MINUTE
-    assert last_registers(database, before=before) == LastRegisters(NOON, Decimal("100.1"), None)
+    assert last_known(database, before) == LastRegisters(NOON, Decimal("100.1"), None)
 
 
 def test_a_half_hour_may_be_the_last_register(database: Database) -> None:
     store(database, power(NOON - MINUTE, "99.9"), EnergyRow(NOON, Decimal("100.0"), Decimal("3.5"), "notified"))
-    assert last_registers(database, before=NOON + MINUTE) == LastRegisters(NOON, Decimal("100.0"), Decimal("3.5"))
+    assert last_known(database, NOON + MINUTE) == LastRegisters(NOON, Decimal("100.0"), Decimal("3.5"))
+
+
+def last_known(database: Database, before: datetime) -> LastRegisters | None:
+    return database.query(lambda cursor, site_id: last_registers(cursor, site_id, before=before))
 
 
 def gaps(database: Database, days: int, now: datetime) -> list[datetime]:
-    with database.transaction() as (cursor, site_id):
-        return energy_gaps(cursor, site_id, days, now=now)
+    return database.query(lambda cursor, site_id: energy_gaps(cursor, site_id, days, now=now))
 
 
 def test_gaps_are_the_half_hours_without_a_row_newest_first(database: Database) -> None:
@@ -129,8 +132,8 @@ def test_looking_for_gaps_reads_a_hundred_days_however_long_the_record_is(databa
 
 def test_a_database_that_is_away_is_said_to_be_away() -> None:
     def refuse() -> object:
-        raise DatabaseAwayError("connection refused")
+        raise DatabaseUnreachableError("connection refused")
 
     away = Database(refuse, site="home")  # type: ignore[arg-type]  # there is never a connection
-    with pytest.raises(DatabaseAwayError):
-        known_meter(away)
+    with pytest.raises(DatabaseUnreachableError):
+        away.query(known_meter)

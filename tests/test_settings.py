@@ -897,3 +897,37 @@ def test_importing_the_settings_is_light() -> None:
     environ = {**os.environ, "PYTHONPATH": str(ROOT)}
     found = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True, check=True)
     assert found.stdout.strip() == ""
+
+
+@pytest.mark.parametrize(
+    "secret", [URL, "me:Open#Sesame@db", "password=Open#Sesame", PASSWORD, ROUTE_B_ID, "A1B2C3D4E5F6"]
+)
+@pytest.mark.parametrize(
+    ("section", "key"),
+    [
+        (section, key)
+        for section, keys in CONTRACT.items()
+        for key in sorted(keys)
+        if (section, key) != ("database", "url")
+    ],
+)
+def test_a_secret_behind_the_wrong_key_is_not_quoted(tmp_path: Path, section: str, key: str, secret: str) -> None:
+    """As in "timeout = postgresql://...": a line was put in the wrong place."""
+    line = f"[{section}]\n{key} = {secret} # x\n"
+    said = error_of(tmp_path, line if section == "routeB" else METER + line)
+    assert secret not in said
+    assert "Sesame" not in said
+
+
+def error_of(directory: Path, content: str) -> str:
+    """Return what refuses *content*, or nothing."""
+    try:
+        load(directory, content)
+    except SettingsError as error:
+        return str(error)
+    return ""
+
+
+def test_a_url_behind_the_timeout_is_described(tmp_path: Path) -> None:
+    said = refusal(tmp_path, f"{METER}timeout = {URL}\n")
+    assert said.endswith(f"got {len(URL)} characters (not shown: they may hold a secret)")

@@ -11,12 +11,12 @@ from tests.benchmarks import (
     bench_get,
     bench_help,
     bench_memory,
+    bench_outbox,
     bench_parsing,
     bench_pictures,
     bench_record,
     bench_round,
     bench_sites,
-    bench_spool,
     bench_start,
 )
 from tests.benchmarks.figure import Figure, as_markdown, as_text
@@ -28,7 +28,7 @@ ROWS: Mapping[str, Callable[[float], list[Figure]]] = {
     "memory": bench_memory.figures,
     "help": bench_help.figures,
     "parsing": bench_parsing.figures,
-    "spool": bench_spool.figures,
+    "outbox": bench_outbox.figures,
     "pictures": bench_pictures.figures,
     "record": bench_record.figures,
     "energy": bench_energy.figures,

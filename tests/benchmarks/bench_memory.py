@@ -19,15 +19,14 @@ import psycopg2
 
 from poller.clock import Clock
 from poller.duties import MeterDuties
-from poller.inquiry import ask_inline
 from poller.loop import Poller
 from poller.sensing import InlineSensing
 from skstack import Meter, Session
 from skstack.simulator import INSTANT, Household, SimulatedMeter, SimulatedModule, SimulatedPort, VirtualClock
 from storage.database import Database
+from storage.delivery import Delivery
+from storage.outbox import Outbox
 from storage.records import Round
-from storage.spool import Spool
-from storage.store import Store
 from tests.benchmarks import household, servers
 from tests.benchmarks.bench_round import sensors
 from tests.benchmarks.figure import Figure
@@ -36,7 +35,7 @@ from tests.benchmarks.measuring import counted, resident_mb, result_of, script
 ROUNDS = 100_000
 EARLY = 1_000
 MOST_GROWTH_MB = 1.0
-MOST_MB = 40.0
+MOST_MB = 38.0
 PROCESS_ROUNDS = 30
 START = datetime(2026, 6, 1, 2, 59, 30, tzinfo=UTC)
 INTERVAL_S = 60
@@ -78,30 +77,33 @@ def resident_after(url: str, early: int, late: int) -> tuple[float, float]:
     clock = VirtualClock(START)
     module = SimulatedModule(SimulatedMeter(Household.typical(since=START.timestamp() - 86_400)), timing=INSTANT)
     with tempfile.TemporaryDirectory() as directory:
-        spool = Spool(Path(directory, "spool.sqlite3"))
-        database, queries = (Database.from_url(url, site="home") for _ in range(2))
-        store = Store(database, spool, monotonic=clock.monotonic, now=clock.now)
-        watched = Watched(store, module, early)
-        poller = _poller(clock, module, watched, queries, Path(directory), until=lambda: watched.rounds >= late)
+        outbox = Outbox(Path(directory), fsync=False)
+        delivery = Delivery(Database.from_url(url, site="home"), outbox)
+        delivery.start()
+        watched = Watched(outbox, delivery, module, early)
+        poller = _poller(clock, module, watched, Path(directory), until=lambda: watched.rounds >= late)
         poller.run()
         late_mb = resident_mb()
-        queries.close()
-        store.close()
+        delivery.close()
+        outbox.close()
     return watched.early_mb, late_mb
 
 
 class Watched:
-    """The store, with the poller's rounds counted; what the duties write goes past it."""
+    """The outbox, with the poller's rounds counted and delivered; what the duties write goes past it."""
 
-    def __init__(self, store: Store, module: SimulatedModule, early: int) -> None:
-        self.store = store
+    def __init__(self, outbox: Outbox, delivery: Delivery, module: SimulatedModule, early: int) -> None:
+        self.outbox = outbox
+        self.delivery = delivery
         self._module = module
         self._early = early
         self.rounds = 0
         self.early_mb = 0.0
 
     def write(self, rounds: Round, /) -> None:
-        self.store.write(rounds)
+        self.outbox.append(rounds)
+        if not self.delivery.wait_until_drained(60.0):
+            raise RuntimeError(f"not delivered: {self.delivery.unreachable_reason}")
         self._module.sends.clear()  # the simulation's own record of what it was asked
         self.rounds += 1
         if self.rounds == self._early:
@@ -112,7 +114,6 @@ def _poller(
     clock: VirtualClock,
     module: SimulatedModule,
     store: Watched,
-    queries: Database,
     directory: Path,
     *,
     until: Callable[[], bool],
@@ -129,12 +130,11 @@ def _poller(
     duties = MeterDuties(
         session,
         meter,
-        queries,
-        store.store.write,
+        store.delivery.query,
+        store.outbox.append,
         clock=trusted,
         timeout_s=session.timings.answer_timeout_s,
         history_pause_s=10.0,
-        ask=ask_inline,
     )
     return Poller(
         session,

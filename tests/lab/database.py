@@ -5,13 +5,17 @@ from __future__ import annotations
 import random
 import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import Any, TypeVar
 
 from storage.connection import connect
-from storage.database import Database, RefusedRow
-from storage.errors import DatabaseAwayError
+from storage.database import Database, RejectedRow
+from storage.delivery import Delivery, Writer
+from storage.errors import DatabaseUnreachableError
+from storage.outbox import Outbox
 from storage.records import (
     Bme280Row,
     Co2Row,
@@ -23,7 +27,6 @@ from storage.records import (
     Round,
     Row,
 )
-from storage.store import Writer
 
 RowT = TypeVar("RowT")
 FIRST_AT = datetime(2024, 2, 29, 14, 59, tzinfo=UTC)
@@ -58,10 +61,18 @@ def full_round(number: int) -> Round:
 
 
 class FakeDatabase:
-    """Keeps rows once each by the keys of init.sql; the first one stays. Away, hanging or refusing when told."""
+    """Keeps rows once each by the keys of init.sql; the first one stays. Away, hanging or refusing when told.
+
+    A query gets no cursor.
+    """
+
+    site = "home"
 
     def __init__(self) -> None:
+        self.wake_fd: int | None = None
+        self.on_wake: Callable[[], None] | None = None
         self.is_away = False
+        self.reason = "connection refused"
         self.attempts = 0
         self.is_closed = False
         self.refuses: Callable[[Row], bool] = lambda _row: False
@@ -78,17 +89,24 @@ class FakeDatabase:
         """Return the rows of one table."""
         return [row for row in self._rows.values() if isinstance(row, kind)]
 
-    def write(self, rounds: Sequence[Round]) -> tuple[RefusedRow, ...]:
+    def write(self, rounds: Sequence[Round]) -> Sequence[RejectedRow]:
         self.attempts += 1
         if not self.answers.wait(timeout=30.0):
             raise AssertionError("nobody let the database answer")
         if self.is_away:
-            raise DatabaseAwayError("connection refused")
-        rows = [row for each in rounds for row in each.rows]
-        for row in rows:
-            if not self.refuses(row):
-                self._rows.setdefault(key_of(row), row)
-        return tuple(RefusedRow(row, "out of range") for row in rows if self.refuses(row))
+            raise DatabaseUnreachableError(self.reason)
+        rejected: list[RejectedRow] = []
+        for row in (row for each in rounds for row in each.rows):
+            if self.refuses(row):
+                rejected.append(RejectedRow(row, "out of range", is_conflict=False))
+            elif self._rows.setdefault(key_of(row), row) != row:
+                rejected.append(RejectedRow(row, "another row has its place", is_conflict=True))
+        return rejected
+
+    def query(self, question: Callable[[Any, int], Any]) -> Any:
+        if self.is_away:
+            raise DatabaseUnreachableError(self.reason)
+        return question(None, 1)
 
     def close(self) -> None:
         self.is_closed = True
@@ -125,7 +143,7 @@ class Queries:
         if self._released is not None and not self._released.wait(60.0):
             raise AssertionError("nobody let the database answer")
         if self.is_away or self._released or self._url is None:
-            raise DatabaseAwayError("connection refused")
+            raise DatabaseUnreachableError("connection refused")
         return connect(self._url)
 
     def hang_until(self, released: threading.Event) -> None:
@@ -140,6 +158,10 @@ class Queries:
 class Unreliable:
     """Stands before a database: away four times a day, and now and then failing after it has stored."""
 
+    site = "home"
+    wake_fd: int | None = None
+    on_wake: Callable[[], None] | None = None
+
     def __init__(self, database: Writer, now: Callable[[], datetime], *, seed: int, days: int) -> None:
         self._database = database
         self._now = now
@@ -151,15 +173,77 @@ class Unreliable:
             self._spans.append((away_from, away_from + timedelta(minutes=self._random.expovariate(1 / 45))))
         self.failures = 0
 
-    def write(self, rounds: Sequence[Round]) -> tuple[RefusedRow, ...]:
+    def query(self, question: Callable[[Any, int], Any]) -> Any:
+        self._fail_if_away()
+        return self._database.query(question)
+
+    def _fail_if_away(self) -> None:
         if any(since <= self._now() < until for since, until in self._spans):
             self.failures += 1
-            raise DatabaseAwayError("connection refused")
-        refused = self._database.write(rounds)
+            raise DatabaseUnreachableError("connection refused")
+
+    def write(self, rounds: Sequence[Round]) -> Sequence[RejectedRow]:
+        self._fail_if_away()
+        rejected = self._database.write(rounds)
         if self._random.random() < 0.005:
             self.failures += 1
-            raise DatabaseAwayError("the connection was lost after the commit")
-        return refused
+            raise DatabaseUnreachableError("the connection was lost after the commit")
+        return rejected
 
     def close(self) -> None:
         self._database.close()
+
+
+class Clock:
+    """A monotonic clock and a calendar that move only when told."""
+
+    def __init__(self) -> None:
+        self.seconds = 1000.0
+
+    def monotonic(self) -> float:
+        return self.seconds
+
+    def now(self) -> datetime:
+        return FIRST_AT + timedelta(seconds=self.seconds)
+
+    def pass_s(self, seconds: float) -> None:
+        self.seconds += seconds
+
+
+class Storage:
+    """The outbox and its delivery, turn by turn: what the loop sees of them in virtual time."""
+
+    def __init__(
+        self, database: Writer, data_dir: Path, *, monotonic: Callable[[], float], now: Callable[[], datetime]
+    ) -> None:
+        self.outbox = Outbox(data_dir, fsync=False)
+        self.delivery = Delivery(database, self.outbox, monotonic=monotonic, now=now)
+
+    def write(self, stored: Round, /) -> None:
+        """Keep *stored*, and deliver what is due."""
+        self.outbox.append(stored)
+        self.deliver()
+
+    def deliver(self) -> int:
+        """Do all that is due; return how many rounds still wait."""
+        while not self.delivery.turn():
+            pass
+        return self.outbox.count()
+
+    def close(self) -> None:
+        self.delivery.close()
+        self.outbox.close()
+
+
+def answered_at_once(database: Database) -> Callable[[Callable[[Any, int], Any]], Future[Any]]:
+    """Return how to query *database* in virtual time: the future is done when it is returned."""
+
+    def query(question: Callable[[Any, int], Any], /) -> Future[Any]:
+        future: Future[Any] = Future()
+        try:
+            future.set_result(database.query(question))
+        except Exception as error:  # noqa: BLE001 - it is raised again where the answer is taken
+            future.set_exception(error)
+        return future
+
+    return query

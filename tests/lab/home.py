@@ -17,18 +17,17 @@ import psycopg2
 
 from poller.clock import Clock
 from poller.duties import MeterDuties
-from poller.inquiry import Ask, ask_inline
+from poller.inquiry import Query
 from poller.loop import Poller
 from poller.sensing import InlineSensing, Source
 from skstack import Credentials, Meter, Session
 from skstack.simulator import TEST_PASSWORD, TEST_ROUTE_B_ID
 from storage.connection import connect
 from storage.database import Database
+from storage.delivery import Writer
 from storage.records import EnergyRow, Round, Row
-from storage.spool import Spool
-from storage.store import Store, Writer
 from tests.lab.clock import NOON
-from tests.lab.database import FakeDatabase, Queries, Unreliable
+from tests.lab.database import FakeDatabase, Queries, Storage, Unreliable, answered_at_once
 from tests.lab.rig import MachineClock, Rig
 
 SITE = "home"
@@ -58,8 +57,7 @@ class Home(Rig):
         sensors: Callable[[MachineClock], Sequence[Source]] = lambda _clock: (),
         idle_tasks: bool = True,
         keep: Callable[[Round], None] | None = None,
-        ask: Ask = ask_inline,
-        is_drained: Callable[[], bool] = lambda: True,
+        query: Query | None = None,
         **options: Any,
     ) -> None:
         super().__init__(start=start - LEAD, **{"notification_delay_s": 20.0, **options})
@@ -78,8 +76,7 @@ class Home(Rig):
         self._sensors = sensors
         self._idle_tasks = idle_tasks
         self._keep = keep or self._store
-        self._ask = ask
-        self._is_drained = is_drained
+        self._query = query or answered_at_once(self.queries.database)
         self._stop_at = float("inf")
         self.begin()
 
@@ -97,18 +94,15 @@ class Home(Rig):
         self.duties = MeterDuties(
             self.session,
             self.meter,
-            self.queries.database,
+            self._query,
             self.write,
             clock=clock,
             timeout_s=self.session.timings.answer_timeout_s,
             history_pause_s=self.history_pause_s,
-            ask=self._ask,
-            is_drained=self._is_drained,
         )
-        self.store: Store | None = None
+        self.store: Storage | None = None
         if self._data_dir is not None:
-            spool = Spool(self._data_dir / "spool.sqlite3")
-            self.store = Store(self.writer, spool, monotonic=clock.monotonic, now=clock.now)
+            self.store = Storage(self.writer, self._data_dir, monotonic=clock.monotonic, now=clock.now)
         self.poller = Poller(
             self.session,
             self.meter,
@@ -195,7 +189,7 @@ class Home(Rig):
             self.clock.sleep(600.0)
             if not self.store.deliver():
                 return
-        raise AssertionError(self.store.status())
+        raise AssertionError(self.store.delivery.unreachable_reason)
 
     # --- what came of it
 

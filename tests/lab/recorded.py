@@ -18,6 +18,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import psycopg2
 from numpy.typing import NDArray
+from psycopg2.extensions import set_wait_callback
 
 TOKYO = ZoneInfo("Asia/Tokyo")
 MINUTES = 24 * 60
@@ -196,4 +197,5 @@ def _copy(cursor: Any, table: str, lines: Iterable[str]) -> None:
         "co2": ("measured_at", "site_id", "co2_ppm", "temperature_c", "warming_up"),
         "cpu_temperature": ("measured_at", "site_id", "temperature_c"),
     }[table]
+    set_wait_callback(None)  # ours, for which psycopg2 has no COPY
     cursor.copy_from(io.StringIO("".join(lines)), table, columns=columns)

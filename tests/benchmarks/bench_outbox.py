@@ -1,4 +1,4 @@
-"""How fast PostgreSQL catches up with the spool after an outage: Store.deliver, beside COPY of the same rows."""
+"""How fast PostgreSQL catches up with the outbox after an outage, beside COPY of the same rows."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from decimal import Decimal
 from pathlib import Path
 
 import psycopg2
+from psycopg2.extensions import set_wait_callback
 
 from storage.database import Database
+from storage.delivery import Delivery
+from storage.outbox import Outbox
 from storage.records import Bme280Row, Co2Row, CpuTemperatureRow, PowerRow, Round
-from storage.spool import Spool
-from storage.store import Store
 from tests.benchmarks import servers
 from tests.benchmarks.figure import Figure
 from tests.benchmarks.measuring import counted
@@ -37,7 +38,7 @@ _COLUMNS = {
 
 
 def figures(effort: float) -> list[Figure]:
-    """Deliver a spool of 40,000 rows, and COPY the same rows into the same tables of another database."""
+    """Deliver an outbox of 40,000 rows, and COPY the same rows into the same tables of another database."""
     rounds = [full_round(number) for number in range(counted(ROWS // ROWS_A_ROUND, effort))]
     rows = len(rounds) * ROWS_A_ROUND
     with servers.embedded_url() as url:
@@ -46,14 +47,14 @@ def figures(effort: float) -> list[Figure]:
         copied_s = _copy(url, rounds)
     return [
         Figure(
-            f"spool delivery of {rows:,} rows",
+            f"outbox delivery of {rows:,} rows",
             f"{rows / delivered_s:,.0f} rows/s",
             f"COPY: {rows / copied_s:,.0f} rows/s",
             copied_s / delivered_s,
             LEAST_OF_COPY,
             at_least=True,
         ),
-        Figure(f"spool delivery of {rows:,} rows", f"{delivered_s:.2f} s", "", delivered_s, MOST_S, "s"),
+        Figure(f"outbox delivery of {rows:,} rows", f"{delivered_s:.2f} s", "", delivered_s, MOST_S, "s"),
     ]
 
 
@@ -73,14 +74,17 @@ def full_round(number: int) -> Round:
 
 def _deliver(url: str, rounds: Sequence[Round]) -> float:
     with tempfile.TemporaryDirectory() as directory:
-        spool = Spool(Path(directory, "spool.sqlite3"))
-        spool.append(*rounds)
-        store = Store(Database.from_url(url, site=SITE), spool)
+        outbox = Outbox(Path(directory), fsync=False)
+        for each in rounds:
+            outbox.append(each)
+        delivery = Delivery(Database.from_url(url, site=SITE), outbox)
         began = time.perf_counter()
-        if store.deliver():
-            raise RuntimeError("the spool was not delivered")
+        delivery.start()
+        if not delivery.wait_until_drained(600.0):
+            raise RuntimeError(f"the outbox was not delivered: {delivery.unreachable_reason}")
         elapsed_s = time.perf_counter() - began
-        store.close()
+        delivery.close()
+        outbox.close()
     return elapsed_s
 
 
@@ -91,6 +95,7 @@ def _copy(url: str, rounds: Sequence[Round]) -> float:
         if found is None:
             raise RuntimeError("no site")
         connection.commit()
+        set_wait_callback(None)  # ours, for which psycopg2 has no COPY
         began = time.perf_counter()
         for row_class, (table, columns) in _COLUMNS.items():
             lines = io.StringIO()

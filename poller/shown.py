@@ -1,0 +1,32 @@
+"""A reading in words, for a person: what --once and --check print."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from storage.records import Bme280Row, Co2Row, CpuTemperatureRow, EnergyRow, PowerRow, Row
+
+
+def shown(row: Row) -> str:
+    """Say what a row holds, in its units; nothing of what was not measured."""
+    match row:
+        case PowerRow():
+            phases = (f"{phase} A" for phase in (row.current_r_a, row.current_t_a) if phase is not None)
+            power = "power not measured" if row.power_w is None else f"{row.power_w} W"
+            return ", ".join((power, *phases, *_registers(row.import_kwh, row.export_kwh)))
+        case EnergyRow():
+            at = f"{row.registered_at.astimezone():%H:%M}"
+            return ", ".join((f"half hour of {at}", *_registers(row.import_kwh, row.export_kwh)))
+        case CpuTemperatureRow():
+            return f"{row.temperature_c:.1f} C"
+        case Co2Row():
+            inside = "" if row.temperature_c is None else f", {row.temperature_c} C inside of it"
+            return f"{row.co2_ppm} ppm{inside}{' (still warming up)' if row.warming_up else ''}"
+        case Bme280Row():
+            return f"{row.temperature_c:.1f} C, {row.humidity_pct:.0f} %, {row.pressure_hpa:.1f} hPa"
+    return "read"
+
+
+def _registers(import_kwh: Decimal | None, export_kwh: Decimal | None) -> list[str]:
+    named = (("imported", import_kwh), ("exported", export_kwh))
+    return [f"{kwh} kWh {name}" for name, kwh in named if kwh is not None]

@@ -1,0 +1,148 @@
+"""A data directory of version 1.0, as that version left it: its rounds go on, once, and nothing of it is deleted."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from skstack.pan_cache import FilePanCache
+from storage.outbox import Outbox
+from storage.records import CpuTemperatureRow, EnergyRow, PowerRow, RadioEventRow, Round, Row
+from storage.takeover import take_over
+
+# Made by running version 1.0 beside its simulator: three polls refused by a constraint, four while the table was gone,
+# then, by its clock guard, rounds held in two boots, one every 60 s, the machine's clock then being in 2020.
+LEFT = Path(__file__).parent / "data" / "version_1.0"
+BOOT_ID = "7c3e1a52-0f0e-4d0b-9d7e-5d7a3c0f1b2a"
+ZERO = datetime(2026, 11, 26, 0, 0, 0, 250_000, tzinfo=UTC)  # when that boot began
+KWH, EXPORTED = Decimal("13433.8"), Decimal("678.0")
+
+
+@pytest.fixture
+def data_dir(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(LEFT, tmp_path / "data"))
+
+
+@pytest.fixture
+def outbox(data_dir: Path) -> Iterator[Outbox]:
+    with closing(Outbox(data_dir)) as opened:
+        yield opened
+
+
+def rows_in(outbox: Outbox) -> list[Row]:
+    return [row for stored in outbox.oldest(100).rounds for row in stored.rows]
+
+
+def refused_in(outbox: Outbox) -> list[Row]:
+    return [row for _, stored in outbox.refused(0, 100) for row in stored.rows]
+
+
+def polled(second: int) -> PowerRow:
+    at = datetime(2026, 11, 26, 1, 48, second, tzinfo=UTC)
+    return PowerRow(at, 220, Decimal("1.3"), Decimal("0.9"), KWH, EXPORTED)
+
+
+def held(monotonic_s: int, watts: int) -> list[Row]:
+    at = ZERO.replace(microsecond=0) + timedelta(seconds=monotonic_s)
+    return [PowerRow(at, watts, Decimal("1.1"), None, Decimal("12345.6"), None), CpuTemperatureRow(at, 48.3)]
+
+
+WAITING: list[Row] = [
+    *(polled(second) for second in (47, 48, 49, 50)),
+    EnergyRow(datetime(2026, 11, 26, 1, 30, tzinfo=UTC), Decimal("13433.7"), EXPORTED, "read"),
+]
+HELD: list[Row] = [
+    *held(160, 222),
+    *held(220, 223),
+    *held(280, 224),
+    RadioEventRow(ZERO + timedelta(seconds=280), "scan", 3.5, detail="held"),
+]
+
+
+def test_waiting_and_held_rounds_go_on_and_refused_rows_are_tried_again(data_dir: Path, outbox: Outbox) -> None:
+    outbox.append(Round((polled(59),)))
+    take_over(data_dir, outbox, zero=ZERO, boot_id=BOOT_ID)
+    assert rows_in(outbox) == [polled(59), *WAITING, *HELD]
+    assert refused_in(outbox) == [polled(second) for second in (44, 45, 46)]
+    assert outbox.count_rejected() == 3 + 4  # and the four rounds of another boot, which cannot be dated any more
+
+
+@pytest.mark.parametrize("boot_id", [None, "a-later-boot"])
+def test_rounds_held_in_another_boot_are_rejected_with_the_reason(
+    data_dir: Path, outbox: Outbox, boot_id: str | None
+) -> None:
+    take_over(data_dir, outbox, zero=ZERO, boot_id=boot_id)
+    assert rows_in(outbox) == WAITING
+    outbox.close()
+    with closing(sqlite3.connect(data_dir / "outbox.sqlite3")) as file:
+        found = file.execute("select reason, count(*) from rejected where is_final group by reason").fetchall()
+    assert found == [("read before the clock was right, in an earlier run of the machine", 8)]
+
+
+def test_it_happens_once_and_the_old_file_is_kept_under_another_name(data_dir: Path, outbox: Outbox) -> None:
+    before = (data_dir / "spool.sqlite3").read_bytes()
+    for _ in range(2):
+        take_over(data_dir, outbox, zero=ZERO, boot_id=BOOT_ID)
+    assert rows_in(outbox) == [*WAITING, *HELD]
+    assert not (data_dir / "spool.sqlite3").exists()
+    assert (data_dir / "spool-taken-over.sqlite3").read_bytes() == before
+
+
+def test_a_crash_before_the_old_file_is_renamed_takes_nothing_over_twice(
+    data_dir: Path, outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as crash:
+        crash.setattr("storage.takeover.Path.rename", lambda *_: (_ for _ in ()).throw(OSError("the power is cut")))
+        take_over(data_dir, outbox, zero=ZERO, boot_id=BOOT_ID)
+    assert (data_dir / "spool.sqlite3").exists()
+    take_over(data_dir, outbox, zero=ZERO, boot_id=BOOT_ID)
+    assert rows_in(outbox) == [*WAITING, *HELD]
+    assert outbox.count_rejected() == 7
+    assert not (data_dir / "spool.sqlite3").exists()
+
+
+def test_what_cannot_be_taken_over_now_is_left_as_it_is_and_said(
+    data_dir: Path, outbox: Outbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = (data_dir / "spool.sqlite3").read_bytes()
+    with closing(sqlite3.connect(data_dir / "outbox.sqlite3")) as later, later:
+        later.execute("pragma user_version = 99")
+    take_over(data_dir, outbox, zero=ZERO, boot_id=BOOT_ID)
+    assert (data_dir / "spool.sqlite3").read_bytes() == before
+    assert "not taken over yet" in caplog.text
+    assert "made by a later release" in caplog.text
+
+
+def test_a_broken_spool_gives_what_can_be_read_in_it(data_dir: Path, outbox: Outbox) -> None:
+    spool = data_dir / "spool.sqlite3"
+    with closing(sqlite3.connect(spool)) as file, file:
+        file.execute("update round set body = replace(body, '220', 'x20') where round_id = 2")
+        file.execute("update refused set body = '[' where refused_id = 1")
+    take_over(data_dir, outbox, zero=ZERO, boot_id=BOOT_ID)
+    assert rows_in(outbox) == [row for row in [*WAITING, *HELD] if row != polled(48)]
+    assert refused_in(outbox) == [polled(45), polled(46)]
+    assert outbox.count_rejected() == 8
+
+
+def test_without_anything_of_version_1_0_nothing_is_done(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    with closing(Outbox(tmp_path)) as outbox:
+        take_over(tmp_path, outbox, zero=ZERO, boot_id=BOOT_ID)
+        assert rows_in(outbox) == []
+    assert caplog.text == ""
+
+
+def test_the_pan_that_version_1_0_remembered_is_known(data_dir: Path) -> None:
+    [known] = json.loads((data_dir / "pan.json").read_text("utf-8"))
+    pan = FilePanCache(data_dir / "pan.json").load(known)
+    assert pan is not None
+    assert (pan.channel, pan.pan_id, pan.mac) == (57, 36085, bytes.fromhex("001c64000a0b8cf5"))
