@@ -161,7 +161,8 @@ _STEPS += """
 # edges holds begin and end of each span, so an odd place is inside of span (place - 1) / 2.
 _SPANS = """
 select span, case when span is null then reason end as reason,
-    min(earlier_at) as first_at, max(later_at) as last_at, sum(kwh) as kwh, sum(later_at - earlier_at) as covered
+    min(earlier_at) as first_at, max(later_at) as last_at, sum(kwh) as kwh,
+    sum(date_part('epoch', later_at - earlier_at)) as covered_s
 from (
     select earlier_at, later_at, kwh,
         case when kwh is not null and place %% 2 = 1 and later_at <= next_edge then (place - 1) / 2 end as span,
@@ -210,7 +211,7 @@ def read(connection: Connection, site: int, register: Register, spans: Sequence[
     energy = [SpanEnergy(start, end, None, None, None, timedelta()) for start, end in spans]
     lacks = []
     first_register: datetime | None = None
-    for number, reason, first_at, last_at, kwh, covered in _rows(
+    for number, reason, first_at, last_at, kwh, covered_s in _rows(
         connection, _SPANS, register, site_id=site, start=edges[0], end=edges[-1], edges=edges
     ):
         first_at, last_at = first_at.astimezone(UTC), (last_at or edges[-1]).astimezone(UTC)
@@ -218,6 +219,7 @@ def read(connection: Connection, site: int, register: Register, spans: Sequence[
         if number is None:
             lacks.append(Lack(max(first_at, edges[0]) if reason == "unread" else first_at, last_at, reason, kwh))
         else:
+            covered = timedelta(seconds=covered_s)
             energy[number] = energy[number]._replace(kwh=kwh, first_at=first_at, last_at=last_at, covered=covered)
     if first_register is None or first_register > edges[0]:
         lacks.insert(0, Lack(edges[0], first_register or edges[-1], "unread", None))
