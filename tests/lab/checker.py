@@ -18,6 +18,15 @@ _LATEST_S = 200.0  # how old a value may be that comes late: three timeouts of a
 _GRID_S = 10  # at shorter intervals not every tick can have its answer
 _LEARNS_IN = 20  # so many polls it may take to find out what a meter does
 _FEWEST_POLLS = 20  # that say anything about a share
+_LATE = frozenset(
+    {
+        "late replies",
+        "slow answers",
+        "answers slower than a minute",
+        "answers slow by chance",
+        "a meter that begins anew",
+    }
+)
 _SLIPS = frozenset({"a register too high once", "a register too low once"})
 _SLIP_COUNTS = 9
 _COUNT_KWH = {0x01: Decimal("0.1"), 0x02: Decimal("0.01")}
@@ -99,10 +108,14 @@ class Checker:
         stamped, now = row.measured_at.timestamp(), self._home.clock.time_s
         self.readings.append(stamped - self._start)
         may_lack = self._touched(ALL_KINDS, stamped - self._start)
-        # A value is measured after the request, so at the tick or later, and before it is stored: now. One that came
-        # late bears the time of its arrival.
+        # A value is measured after the request, so at the tick or later, and before it is stored: now. One that comes
+        # late bears the time of its arrival, or of the tick at which it was asked for again.
         on_time = stamped % self._interval_s == 0
-        begin = stamped if on_time else stamped - _LATEST_S if may_lack else stamped // 60 * 60
+        comes_late = may_lack and not on_time
+        if comes_late or self._touched(_LATE, stamped - self._start):
+            begin = stamped - _LATEST_S
+        else:
+            begin = stamped if on_time else stamped // 60 * 60
         minutes = [max(begin, minute) for minute in range(int(begin) // 60 * 60, int(now) + 1, 60)]
         if not any(self._agrees(row, at, min(at // 60 * 60 + 60, now), may_lack) for at in minutes):
             self.problems.append(f"wrong at {row.measured_at}: {row}")

@@ -264,6 +264,18 @@ KINDS: dict[str, Kind] = {
     "module restarts": Kind(lambda radio, _fault: radio.module.restart(radio.time_s)),
     "port disappears": Kind(lambda radio, fault: radio.unplug(fault.ends_s), (1.0, 2 * HOUR_S)),
     # meters as people report them
+    "a register twice": Kind(meter_faults.register_twice),
+    "answers shortened": Kind(meter_faults.shortened, (60.0, 2 * HOUR_S), most=5),
+    "everything refused without a list": Kind(meter_faults.refused_bare, (65.0, HOUR_S), settles_s=_REFUSALS_LAPSE_S),
+    "one property never answered": Kind(
+        meter_faults.one_never_answered, (60.0, 2 * HOUR_S), settles_s=_REFUSALS_LAPSE_S
+    ),
+    "several never answered": Kind(meter_faults.several_never_answered, (60.0, 2 * HOUR_S), settles_s=1200.0),
+    "slow answers": Kind(meter_faults.slow, (60.0, HOUR_S)),
+    "answers slower than a minute": Kind(meter_faults.slower_than_a_minute, (300.0, HOUR_S)),
+    "answers slow by chance": Kind(meter_faults.slow_by_chance, (60.0, HOUR_S)),
+    "a meter that begins anew": Kind(meter_faults.begins_anew, (300.0, HOUR_S), settles_s=1200.0),
+    "answers lost by chance": Kind(meter_faults.lost_by_chance, (300.0, 3 * HOUR_S), most=2, settles_s=1200.0),
     "a register too high once": Kind(meter_faults.too_high_once),
     "a register too low once": Kind(meter_faults.too_low_once),
     "a wrong digit once": Kind(meter_faults.wrong_digit_once),
@@ -285,26 +297,14 @@ KINDS: dict[str, Kind] = {
 }
 """Every kind of fault by its name; docs/faults.md lists the same names."""
 
-ODD_FRAME_KINDS: dict[str, Kind] = {
-    "a register twice": Kind(meter_faults.register_twice),
-    "answers shortened": Kind(meter_faults.shortened, (60.0, 2 * HOUR_S), most=5),
-    "everything refused without a list": Kind(meter_faults.refused_bare, (65.0, HOUR_S), settles_s=_REFUSALS_LAPSE_S),
-    "one property never answered": Kind(
-        meter_faults.one_never_answered, (60.0, 2 * HOUR_S), settles_s=_REFUSALS_LAPSE_S
-    ),
-    "several never answered": Kind(meter_faults.several_never_answered, (60.0, 2 * HOUR_S), settles_s=1200.0),
-    "slow answers": Kind(meter_faults.slow, (60.0, HOUR_S)),
-    "answers slower than a minute": Kind(meter_faults.slower_than_a_minute, (300.0, HOUR_S)),
-    "answers slow by chance": Kind(meter_faults.slow_by_chance, (60.0, HOUR_S)),
-    "a meter that begins anew": Kind(meter_faults.begins_anew, (300.0, HOUR_S), settles_s=1200.0),
+REFUSAL_KINDS: dict[str, Kind] = {
     "everything refused": Kind(meter_faults.refused, (65.0, HOUR_S), settles_s=_REFUSALS_LAPSE_S),
     "power refused": Kind(meter_faults.power_refused, (60.0, HOUR_S), settles_s=_REFUSALS_LAPSE_S),
     "one property refused": Kind(meter_faults.one_refused, (60.0, 2 * HOUR_S), settles_s=_REFUSALS_LAPSE_S),
-    "answers lost by chance": Kind(meter_faults.lost_by_chance, (300.0, 3 * HOUR_S), most=2, settles_s=1200.0),
 }
-"""Frames that are odd, short, refused, late or lost for long. A schedule holds them only where it is asked for them."""
+"""Refusals that do not lapse yet. A schedule holds them only where it is asked for them."""
 
-ALL_KINDS = KINDS | ODD_FRAME_KINDS
+ALL_KINDS = KINDS | REFUSAL_KINDS
 
 READS_WHILE: dict[str, float] = {
     "answers shortened": 0.9,

@@ -53,6 +53,8 @@ class FaultyMonth(Home):
             **{**usual, **options},
         )
 
+        self.module.set_answer_timer(20.0, longest_s=60.0)
+
     def run_to_day(self, day: float) -> None:
         """Let it be the end of *day*."""
         self.run(timedelta(seconds=day * DAY_S - self.clock.monotonic()))
