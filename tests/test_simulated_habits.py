@@ -6,6 +6,7 @@ x 0.6 kW = 151.2 kWh, 1,512 counts, 0000 05E8; E3 0.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from random import Random
 
@@ -20,6 +21,7 @@ from skstack.simulator import (
     lone,
     lose,
     lose_share,
+    reframe,
     refuse,
     refuse_bare,
     repeat,
@@ -157,6 +159,14 @@ def test_one_digit_of_the_serial_number_may_be_wrong_once() -> None:
     head = "1081 0004 028801 05FF01 72 01 8D0C"
     assert ask(at, SERIAL) == [packed(head + "37494D30303030303031 0000")]  # 7IM0000001
     assert ask(at, SERIAL) == [packed(head + "53494D30303030303031 0000")]  # SIM0000001
+
+
+def test_properties_may_come_in_any_order() -> None:
+    at = joined()
+    backwards = reframe(lambda frame: replace(frame, properties=frame.properties[::-1]))
+    at.module.meter.habits.append(Habit(backwards))
+    told = "1081 0001 028801 05FF01 72 04 E304 00000000 E004 000005E8 E804 00240018 E704 00000258"
+    assert ask(at, FOUR) == [packed(told)]
 
 
 def test_an_announcement_may_hold_the_register_twice() -> None:

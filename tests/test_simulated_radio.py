@@ -392,6 +392,16 @@ def test_a_forgotten_session_ends_in_event_28() -> None:
     assert events(at.type("SKTERM", 20)) == ["21", "28"]
 
 
+def test_the_meter_may_end_sessions_as_soon_as_they_are_made() -> None:
+    at = power_up()
+    at.set_up()
+    at.module.faults.end_sessions(0.1, count=2)
+    for expected in (["25", "26"], ["25", "26"], ["25"]):
+        joined = events(at.type(f"SKJOIN {METER_ADDRESS}", 10))
+        assert [number for number in joined if number in ("25", "26")] == expected
+    assert at.get(0xE7).esv is Esv.GET_RES
+
+
 def test_an_event_may_come_thousands_of_times_a_minute() -> None:
     at = power_up("BP35A1")
     at.join()

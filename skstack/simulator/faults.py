@@ -62,6 +62,7 @@ class Faults:
         self._rejoins: Iterator[bool] = cycle((False,))
         self._failing_sends: list[int] = []
         self._failing_joins: list[JoinFailure] = []
+        self._short_sessions: list[float] = []
         self._missed_scans = 0
         self._late_beacons = 0
         self._refusals: list[tuple[str, str | None]] = []
@@ -118,6 +119,10 @@ class Faults:
         """
         self._failing_joins += [JoinFailure(connects_after_s)] * count
 
+    def end_sessions(self, after_s: float, count: int = 1) -> None:
+        """Let the meter end each of the next *count* sessions by EVENT 26, *after_s* after its EVENT 25."""
+        self._short_sessions += [after_s] * count
+
     def miss_scans(self, count: int = 1) -> None:
         """Let the next *count* scans hear nothing."""
         self._missed_scans += count
@@ -158,6 +163,10 @@ class Faults:
     def join_failure(self) -> JoinFailure | None:
         """Return how this handshake is to fail, if it is."""
         return self._failing_joins.pop(0) if self._failing_joins else None
+
+    def session_ends_after_s(self) -> float | None:
+        """Return how long after its EVENT 25 this session is to be ended by the meter, if it is."""
+        return self._short_sessions.pop(0) if self._short_sessions else None
 
     def scan_misses(self) -> bool:
         """Tell whether this scan is to hear nothing."""

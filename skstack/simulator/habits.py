@@ -197,17 +197,24 @@ def refuse_bare(reply: Reply) -> tuple[Reply, ...]:
     return (replace(reply, payload=reply.payload[:_ESV_AT] + bytes((Esv.GET_SNA, 0))),)
 
 
-def rewrite(epc: int, change: Callable[[bytes], bytes]) -> Effect:
-    """Let *change* make other data of what *epc* says; where it says nothing, nothing is changed."""
+def reframe(change: Callable[[Frame], Frame]) -> Effect:
+    """Let it say what *change* makes of it; what is no whole frame any more is left as it is."""
 
     def effect(reply: Reply) -> tuple[Reply, ...]:
         frame = _frame(reply.payload)
-        if frame is None or not any(each.epc == epc and each.edt for each in frame.properties):
-            return (reply,)
-        said = (Property(epc, change(each.edt)) if each.epc == epc and each.edt else each for each in frame.properties)
-        return _said(reply, replace(frame, properties=tuple(said)))
+        return (reply,) if frame is None else _said(reply, change(frame))
 
     return effect
+
+
+def rewrite(epc: int, change: Callable[[bytes], bytes]) -> Effect:
+    """Let *change* make other data of what *epc* says; where it says nothing, nothing is changed."""
+
+    def changed(frame: Frame) -> Frame:
+        said = (Property(epc, change(each.edt)) if each.epc == epc and each.edt else each for each in frame.properties)
+        return replace(frame, properties=tuple(said))
+
+    return reframe(changed)
 
 
 def add_counts(epc: int, counts: int) -> Effect:
@@ -227,14 +234,11 @@ def add_counts(epc: int, counts: int) -> Effect:
 def repeat(epc: int, change: Callable[[bytes], bytes] = lambda edt: edt) -> Effect:
     """Let the frame hold *epc* once more at its end, with what *change* makes of its data."""
 
-    def effect(reply: Reply) -> tuple[Reply, ...]:
-        frame = _frame(reply.payload)
-        held = [] if frame is None else [each.edt for each in frame.properties if each.epc == epc]
-        if frame is None or not held:
-            return (reply,)
-        return _said(reply, replace(frame, properties=(*frame.properties, Property(epc, change(held[0])))))
+    def changed(frame: Frame) -> Frame:
+        again = [Property(epc, change(each.edt)) for each in frame.properties if each.epc == epc][:1]
+        return replace(frame, properties=(*frame.properties, *again))
 
-    return effect
+    return reframe(changed)
 
 
 def _frame(payload: bytes) -> Frame | None:

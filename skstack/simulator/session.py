@@ -104,6 +104,9 @@ class PanaClient:
         self.session = Session(number=number, meter_generation=self._air.meter.generation)
         self._confirm(self.session, at)
         self._connected(self.session, at)
+        ends_after_s = self._air.faults.session_ends_after_s()
+        if ends_after_s is not None:
+            self._air.agenda.plan(at + ends_after_s, lambda now: self.end(0x26, now), self.session)
 
     def _confirm(self, session: Session, at: float) -> None:
         """EVENT 25, and what follows from it: the next renewal, or the end."""
