@@ -21,6 +21,7 @@ from charts.text import Language, language_of
 from storage import series
 from storage.connection import Connection, ReadingCursor, connect, masked_url, one_line, runnable_url
 from storage.errors import DatabaseUnreachableError, StorageError
+from storage.remedies import remedy_for
 from storage.schema import psql_command
 
 if TYPE_CHECKING:
@@ -150,7 +151,7 @@ def _connected(config: settings.GraphSettings) -> Iterator[Connection]:
     """Open the record for reading: the database of the settings, or the embedded server under data_dir."""
     try:
         if config.database.url is not None:
-            with _opened(config.database.url, "is it running, and is [database] url right?") as connection:
+            with _opened(config.database.url) as connection:
                 yield connection
             return
         if not (config.storage.data_dir / "postgresql").is_dir():
@@ -172,11 +173,11 @@ def for_reading(connection: Connection) -> Connection:
 
 
 @contextmanager
-def _opened(url: str, remedy: str) -> Iterator[Connection]:
+def _opened(url: str, remedy: str | None = None) -> Iterator[Connection]:
     try:
         opened = connect(url)
     except DatabaseUnreachableError as err:
-        raise GraphError(f"{err}; {remedy}") from err
+        raise GraphError(f"{err.what}: {remedy or err.remedy}") from err
     try:
         with closing(opened) as connection:
             yield for_reading(connection)
@@ -186,4 +187,5 @@ def _opened(url: str, remedy: str) -> Iterator[Connection]:
     except psycopg2.errors.InsufficientPrivilege as err:
         raise GraphError(f"the database refuses ({one_line(err)}): grant select as init.sql says") from err
     except (psycopg2.OperationalError, psycopg2.InterfaceError) as err:
-        raise GraphError(f"{masked_url(url)} was lost: {one_line(err)}; {remedy}") from err
+        reason = one_line(err)
+        raise GraphError(f"{masked_url(url)} was lost: {reason}: {remedy or remedy_for(reason)}") from err

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import shlex
 import shutil
 import tempfile
@@ -16,13 +15,14 @@ from typing import TYPE_CHECKING, Any
 import psycopg2
 from psycopg2.extensions import parse_dsn
 
-from poller.checks_report import CheckFailedError, Report, split_advice
+from poller.checks_report import CheckFailedError, Report
 from poller.clock import TimeSource
 from poller.wiring import Records
 from settings import Settings
 from storage.connection import masked_url, one_line, runnable_url
 from storage.errors import DatabaseUnreachableError, EmbeddedServerError, MissingTablesError, StorageError
 from storage.outbox import FILE_NAME, Outbox
+from storage.remedies import LAST_ADVICE, remedy_for
 
 if TYPE_CHECKING:
     from psycopg2.extensions import connection as Connection  # noqa: N812 - the driver's own name is lower-case
@@ -44,20 +44,6 @@ where name = %s order by measured_at desc limit 1
 _READINGS_A_DAY = """
 select count(*) from power join site using (site_id) where name = %s and measured_at > %s - interval '1 day'
 """
-
-# What PostgreSQL and libpq say in English, and what helps. In another language the last advice must do.
-_CONNECT_ADVICE = (
-    ("authentication failed", "put the right user and password into [database] url"),
-    ("no password supplied", "put the user's password into [database] url"),
-    ("no pg_hba.conf entry", "let this user and machine in: add a line to pg_hba.conf of the server and reload it"),
-    (r'role ".*" does not exist', "make the user: createuser NAME (as the PostgreSQL administrator)"),
-    (
-        r'database ".*" does not exist',
-        "make the database: createdb NAME (as the PostgreSQL administrator), then apply init.sql",
-    ),
-    ("could not translate host name", "correct the host in [database] url"),
-    ("cannot be read", "write it as postgresql://user:password@host:5432/database"),
-)
 
 
 def check_data_dir(settings: Settings, report: Report) -> str:
@@ -99,9 +85,9 @@ class DatabaseCheck:
         part = self._report.part
         needs = () if self._url else ("data directory",)  # the embedded server lives there
         takes = "up to 10 s" if self._url else "up to 1 min"
-        part("database", self._server, needs=needs, takes=takes, advice=self._advice(""))
-        part("tables", self._tables, needs=("database",), advice=self._advice(""))
-        part("record", self._record, needs=("tables",), advice=self._advice(""))
+        part("database", self._server, needs=needs, takes=takes, advice=self._advice())
+        part("tables", self._tables, needs=("database",), advice=self._advice())
+        part("record", self._record, needs=("tables",), advice=self._advice())
 
     def close(self) -> None:
         """Close the connection; leave the embedded server, and stop it if nobody else uses it."""
@@ -114,11 +100,11 @@ class DatabaseCheck:
         try:
             self._records = Records(self._settings)
         except EmbeddedServerError as error:
-            raise split_advice(str(error), self._advice("")) from error
+            raise CheckFailedError(error.what, error.remedy or self._advice()) from error
         try:
             self._connection = self._records.connect()
         except DatabaseUnreachableError as error:
-            raise CheckFailedError(str(error), self._advice(str(error))) from error
+            raise CheckFailedError(error.what, self._advice(error.remedy)) from error
         self._connection.autocommit = True
         version = self._connection.info.server_version
         where = f"at {self._shown}" if self._url else f"embedded, in {self._settings.storage.data_dir / 'postgresql'}"
@@ -134,8 +120,7 @@ class DatabaseCheck:
             with closing(self._records.database()) as database:
                 database.check()
         except MissingTablesError as error:
-            found, _, advice = str(error).partition("; ")
-            raise CheckFailedError(found, advice) from error
+            raise CheckFailedError(error.what, error.remedy) from error
         if self._ask(_IS_READ_ONLY)[0][0]:
             raise CheckFailedError(
                 "the server takes no data: it is read-only",
@@ -172,15 +157,14 @@ class DatabaseCheck:
                 cursor.execute(statement, values)
                 return cursor.fetchall()
         except psycopg2.Error as error:
-            raise CheckFailedError(f"{self._shown}: {one_line(error)}", self._advice(one_line(error))) from error
+            reason = one_line(error)
+            raise CheckFailedError(f"{self._shown}: {reason}", self._advice(remedy_for(reason))) from error
 
-    def _advice(self, reason: str) -> str:
-        if not self._url:
-            log = self._settings.storage.data_dir / "postgresql" / "server.log"
-            return f"look at the end of {log}, or name a server of your own in [database] url"
-        command = f"psql {shlex.quote(runnable_url(self._url))}"
-        unreachable = f"see that PostgreSQL runs there and takes connections; try: {command}"
-        return next((advice for words, advice in _CONNECT_ADVICE if re.search(words, reason)), unreachable)
+    def _advice(self, remedy: str = LAST_ADVICE) -> str:
+        if self._url:
+            return remedy if remedy != LAST_ADVICE else f"{remedy}; try: psql {shlex.quote(runnable_url(self._url))}"
+        log = self._settings.storage.data_dir / "postgresql" / "server.log"
+        return f"look at the end of {log}, or name a server of your own in [database] url"
 
 
 def secrets_of(url: str | None) -> Sequence[str]:

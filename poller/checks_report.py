@@ -114,9 +114,9 @@ class Report:
             failure = error
         except ImportError as error:
             failure = CheckFailedError(f"the library {error.name} is not installed", "run: pip install '.[poller]'")
-        except SkStackError as error:
+        except (SkStackError, StorageError) as error:
             failure = CheckFailedError(error.what, error.remedy or advice)
-        except (StorageError, SensorError, StartError) as error:
+        except (SensorError, StartError) as error:
             failure = split_advice(str(error), advice)
         except Exception as error:  # a fault of the program in one part must not hide what the others find
             logger.exception("--check: %s", name)

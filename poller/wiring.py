@@ -220,7 +220,7 @@ class Records:
                 self._server.start()
                 self._is_started = True
         except EmbeddedServerError as error:
-            raise DatabaseUnreachableError(str(error)) from error
+            raise DatabaseUnreachableError(error.what, error.remedy) from error
         return self._server.connect()
 
 

@@ -20,6 +20,7 @@ import psycopg2.extensions
 from psycopg2.extensions import make_dsn, parse_dsn
 
 from storage.errors import DatabaseUnreachableError
+from storage.remedies import remedy_for
 
 APPLICATION_NAME = "power-consumption"
 CONNECT_TIMEOUT_S = 5  # for each address. An SD card that replays its log takes longer: then it is simply tried again
@@ -77,8 +78,8 @@ def connect(url: str) -> Connection:
     parts = _parts(url)
     if parts is None:
         raise DatabaseUnreachableError(
-            "the database url cannot be read: expected postgresql://user@host/database, "
-            "with signs like @ : / % in a password as %40 %3A %2F %25"
+            "the database url cannot be read",
+            "write it as postgresql://user@host/database, with signs like @ : / % in a password as %40 %3A %2F %25",
         )
     settings: dict[str, Any] = {
         "application_name": APPLICATION_NAME,
@@ -102,7 +103,7 @@ def connect(url: str) -> Connection:
     for name in _SECRETS:
         if secret := parts.get(name):
             said = said.replace(secret, "****")
-    raise DatabaseUnreachableError(f"cannot connect to {masked_url(url)}: {said}")
+    raise DatabaseUnreachableError(f"cannot connect to {masked_url(url)}: {said}", remedy_for(said))
 
 
 def _wait(connection: psycopg2.extensions.connection) -> None:

@@ -19,6 +19,7 @@ from psycopg2.extensions import cursor as Cursor  # noqa: N812 - a class with a 
 from storage.connection import Connection, connect, limits, masked_url, one_line, runnable_url
 from storage.errors import DatabaseUnreachableError, MissingTablesError
 from storage.records import TABLES, EnergyRow, RadioEventRow, Round, Row
+from storage.remedies import remedy_for
 from storage.rows_json import row_to_values
 from storage.schema import psql_command
 
@@ -239,7 +240,7 @@ class Database:
             if _is_fault_of_a_row(err) or isinstance(err, psycopg2.NotSupportedError):
                 raise
             self.close()
-            raise DatabaseUnreachableError(f"{self._shown_url}: {one_line(err)}") from err
+            raise DatabaseUnreachableError(f"{self._shown_url}: {one_line(err)}", remedy_for(one_line(err))) from err
         except _REFUSALS:
             raise
         except BaseException:  # a stop in the middle of a statement, or a fault in the question: nobody knows its state
@@ -247,7 +248,8 @@ class Database:
             raise
 
     def _missing_tables(self, what: str) -> MissingTablesError:
-        return MissingTablesError(f"tables are missing ({what}); run: {psql_command(self._psql_url)}")
+        remedy = f"as the owner of the database, run: {psql_command(self._psql_url)}"
+        return MissingTablesError(f"tables are missing ({what})", remedy)
 
 
 class _BeginningCursor(Cursor):

