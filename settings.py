@@ -79,7 +79,7 @@ class Database:
 class Storage:
     """What stays on this machine, and the name it writes under. Section [storage]."""
 
-    data_dir: Path  # absolute; spool, session cache, embedded server
+    data_dir: Path  # absolute; outbox, session cache, embedded server
     site: str
 
 

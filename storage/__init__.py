@@ -1,1 +1,1 @@
-"""The record: PostgreSQL, the local spool in front of it, and the embedded server."""
+"""The way into PostgreSQL: the outbox on disk, the delivery, the database, and the embedded server."""

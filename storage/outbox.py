@@ -132,9 +132,7 @@ class Outbox:
             if batch.file is not None:
                 try:
                     batch.file.remove_up_to(batch.up_to, rejected)
-                except (
-                    OutboxError
-                ) as err:  # the file will not show them again while we live; twice delivered is harmless
+                except OutboxError as err:  # it will not show them again while we live; to deliver twice is harmless
                     self._report(err)
                     self._keep_apart(rejected)
                 return

@@ -109,6 +109,6 @@ TABLES: Mapping[type[Row], str] = {
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """Rows that belong together: stored in one transaction, or kept together in the spool."""
+    """Rows that belong together: stored in one transaction, and kept together in the outbox."""
 
     rows: tuple[Row, ...]

@@ -10,7 +10,10 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import closing
 from pathlib import Path
+
+import psycopg2
 
 from skstack import FilePanCache, Meter
 from skstack.simulator import TEST_PASSWORD, TEST_ROUTE_B_ID
@@ -19,6 +22,7 @@ from tests.benchmarks.figure import Figure
 from tests.benchmarks.measuring import counted, process_s, result_of, script
 
 MOST = 1 / 10
+MOST_S = 1.0  # from the start of the process to the first reading in PostgreSQL
 PUBLISHED_PAUSE_S = 5.0  # momonga's own, between two requests
 
 _FIRST_READING_OF_MOMONGA = """
@@ -38,6 +42,7 @@ def figures(effort: float) -> list[Figure]:
     momonga_process_s: list[float] = []
     ours_s: list[float] = []
     ours_process_s: list[float] = []
+    stored_s: list[float] = []
     with tempfile.TemporaryDirectory() as directory, servers.embedded_url(fsync=False) as url:
         with household.simulated_module() as device:
             config = household.settings_file(Path(directory), device=device, url=url)
@@ -46,12 +51,23 @@ def figures(effort: float) -> list[Figure]:
             for _ in range(counted(5, effort)):
                 ours_s.append(_seconds(result_of(until_poll, device, Path(directory, "data", "pan.json"))))
                 ours_process_s.append(process_s(once))
+            for _ in range(counted(10, effort)):
+                stored_s.append(_until_stored(once, url))
         for _ in range(counted(2, effort)):
             with household.simulated_module() as device:
                 momonga_s.append(_seconds(result_of(until_open, device, pause_s)))
             with household.simulated_module() as device:
                 momonga_process_s.append(_until_printed(device, pause_s))
+    median_s = statistics.median(stored_s)
     return [
+        Figure(
+            "from process start to the first reading in PostgreSQL, PAN cached, without a tick to wait for",
+            f"{median_s:.2f} s",
+            f"{min(stored_s):.2f} to {max(stored_s):.2f} s",
+            median_s,
+            MOST_S,
+            "s",
+        ),
         _figure("from Session() to the first reading, PAN cached", ours_s, "momonga, open()", momonga_s),
         _figure(
             "from process start to the first reading stored and the process ended (--once)",
@@ -95,6 +111,22 @@ def until_open(device: Path, pause_s: float) -> float:
     elapsed_s = time.perf_counter() - began
     client.close()
     return elapsed_s
+
+
+def _until_stored(once: list[str], url: str) -> float:
+    """Return the seconds until another connection sees the row of a process that takes one round."""
+    with closing(psycopg2.connect(url)) as connection, connection.cursor() as cursor:
+        connection.autocommit = True
+        cursor.execute("select count(*) from power")
+        [before] = cursor.fetchone() or (0,)
+        began = time.perf_counter()
+        with subprocess.Popen(once, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL):
+            while time.perf_counter() - began < household.UP_WITHIN_S:
+                cursor.execute("select count(*) from power")
+                if (cursor.fetchone() or (0,))[0] > before:
+                    return time.perf_counter() - began
+                time.sleep(0.005)
+    raise RuntimeError("no reading was stored")
 
 
 def _until_printed(device: Path, pause_s: float) -> float:
