@@ -285,6 +285,8 @@ class OutboxFile:
             if outbox_rescue.is_broken(err) and not self._is_rebuilt_in_vain:
                 self._rebuild(err)
                 self._is_rebuilt_in_vain = True  # until it has worked
+            elif outbox_rescue.code_of(err) == sqlite3.SQLITE_CONSTRAINT:
+                logger.debug("somebody else has put rounds there; the file is opened anew: %s", err)
             elif not (_is_full(err) and self._release_reserve()):
                 raise self._explained(err) from err
         try:
@@ -318,6 +320,7 @@ class OutboxFile:
             connection.execute("pragma journal_mode = wal")
             connection.execute(f"pragma synchronous = {'full' if self._fsync else 'off'}")
             connection.execute(f"pragma wal_autocheckpoint = {LOG_MAX_PAGES}")
+            connection.execute("pragma secure_delete = off")  # to wipe what was delivered would take room and wear
             make_tables(connection, self.path)
             if (said := connection.execute("pragma quick_check(1)").fetchone()[0]) != "ok":
                 raise outbox_rescue.BrokenFileError(said)

@@ -32,7 +32,7 @@ _NOT_BROKEN = (
     sqlite3.SQLITE_AUTH,
     sqlite3.SQLITE_NOMEM,
     sqlite3.SQLITE_INTERRUPT,
-    sqlite3.SQLITE_CONSTRAINT,  # somebody else has put a round there: its number is known when the file is opened anew
+    sqlite3.SQLITE_CONSTRAINT,  # somebody else has put a round there
 )
 _BROKEN_IO = (sqlite3.SQLITE_IOERR_SHORT_READ, sqlite3.SQLITE_IOERR_CORRUPTFS)  # shorter than it says of itself
 
