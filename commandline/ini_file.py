@@ -32,7 +32,7 @@ _CREDENTIAL = re.compile(r"[0-9A-Fa-f]{32}|(?=.*[0-9])(?=.*[A-Z])[0-9A-Z]{12}")
 _URL_WITH_USER = re.compile(r"://[^/@]*@")
 # Wider than both: to leave out too much of an error does no harm.
 _MAY_BE_SECRET = re.compile(
-    r"://[^/@]*@|password|\b[0-9A-F]{32}\b|\b(?=[A-Z]*[0-9])(?=[0-9]*[A-Z])[0-9A-Z]{12}\b", re.I
+    r"://[^/@]*@|:[^/@]*@|password|\b[0-9A-F]{32}\b|\b(?=[A-Z]*[0-9])(?=[0-9]*[A-Z])[0-9A-Z]{12}\b", re.I
 )
 
 
@@ -127,9 +127,9 @@ class Section:
             raise self.error(key, f"either {key} or {key}_file", "both")
         if not file_name:
             return text
-        # A name of letters and digits alone may be the secret itself, written behind the wrong key.
+        # The name may be the secret itself, written behind the wrong key.
         # The causes below are dropped (from None), since they carry that name or the file's bytes.
-        shown_name = "of that name" if file_name.isalnum() else file_name
+        shown_name = file_name if _is_path(file_name) else "of that name"
         expected = f"one line of printable ASCII in the file {shown_name}"
         try:
             content = self._read_secret(file_name, environ)
@@ -239,6 +239,13 @@ def _nearest(name: str, choices: Iterable[str]) -> str:
     by_lower = {choice.lower(): choice for choice in choices}
     close = difflib.get_close_matches(name.lower(), by_lower, n=1)
     return f"did you mean {by_lower[close[0]]}?" if close else f"there are {', '.join(by_lower.values())}"
+
+
+def _is_path(text: str) -> bool:
+    """Whether *text* is the name of a file as far as one can see, and no secret."""
+    if "=" in text or "@" in text:
+        return False
+    return "/" in text or not (text.isalnum() or _CREDENTIAL.search(text))
 
 
 def shown(text: str) -> str:

@@ -930,4 +930,4 @@ def error_of(directory: Path, content: str) -> str:
 
 def test_a_url_behind_the_timeout_is_described(tmp_path: Path) -> None:
     said = refusal(tmp_path, f"{METER}timeout = {URL}\n")
-    assert said.endswith(f"got {len(URL)} characters (not shown: they may hold a secret)")
+    assert said.endswith(f"got {len(URL)} characters that look like a secret (not shown)")
