@@ -78,9 +78,16 @@ def run(
     except (settings.SettingsError, PeriodError, output.OutputError) as err:
         raise GraphError(str(err), exit_code=2) from err
     try:
-        return write(picture(), _connected(config), config.storage.site, request, path)
+        return write(imported(picture), _connected(config), config.storage.site, request, path)
     except NoDataError as err:
         raise GraphError(f"{err}; {_looked_into(arguments, config)}") from err
+
+
+def imported(picture: Callable[[], Picture[DataT]]) -> Picture[DataT]:
+    """Return the picture, with all that it imports."""
+    # A notebook's setting; it is looked at when matplotlib is loaded, and refused where its backend is not installed.
+    os.environ.pop("MPLBACKEND", None)
+    return picture()
 
 
 def write(
@@ -94,8 +101,6 @@ def write(
     if not os.access(path.parent, os.W_OK | os.X_OK):
         what = "cannot be written" if path.parent.is_dir() else "is no directory"
         raise GraphError(f"{path.parent} {what}: choose another place with -o or [graph] output_dir")
-    # A notebook's setting; it is looked at when matplotlib is loaded, and refused where its backend is not installed.
-    os.environ.pop("MPLBACKEND", None)
     with connected as connection:
         number = series.site_id(connection, site)
         if number is None:
