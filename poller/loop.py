@@ -28,6 +28,7 @@ _LINK_PATIENCE_S = 55.0  # a round may wait for the link, but the sensors' rows 
 _SHORTEST_NAP_S = 0.01
 _SENSOR_GRACE_S = 3.5  # the slowest sensor needs 3 s to find out that it has no answer
 _SENSOR_SHARE = 0.8  # of a short interval
+_REMINDER_S = 3600.0
 _WAITED_OUT = 2  # intervals: a step back of so much is waited out
 
 
@@ -99,6 +100,7 @@ class Poller:
         self._alive_every_s = alive_every_s
         self._failures = 0
         self.missed_ticks = 0
+        self._missed_said_until = float("-inf")
         self.last_failure: str | None = None
         self.last_power: PowerRow | None = None
 
@@ -196,14 +198,11 @@ class Poller:
         except StoppedError:
             return None
         except (SkStackError, ValueError) as error:
-            self._failures += 1
             # While the link is down, what keeps it down says more than that it is.
-            self.last_failure = str(error) if self._session.up else self._session.down_reason
-            level = logging.WARNING if self._failures == 1 else logging.DEBUG
-            logger.log(level, "no reading of the meter: %s (%d in a row)", self.last_failure, self._failures)
+            self._note_failure(str(error) if self._session.up else self._session.down_reason)
             return None
         if poll is None:
-            logger.warning("the meter answered without a single value")
+            self._note_failure("it answered without a single value")
             return None
         if self._failures:
             logger.info("the meter answers again after %d failed polls", self._failures)
@@ -218,6 +217,13 @@ class Poller:
             reading.import_kwh,
             reading.export_kwh,
         )
+
+    def _note_failure(self, reason: str) -> None:
+        """Say it once, and count what follows."""
+        self._failures += 1
+        self.last_failure = reason
+        level = logging.WARNING if self._failures == 1 else logging.DEBUG
+        logger.log(level, "no reading of the meter: %s (%d in a row)", reason, self._failures)
 
     def _ask_meter(self, until: float) -> Poll | None:
         """Poll the meter; where the link is down, or goes down meanwhile, wait for it while the round has time.
@@ -240,9 +246,17 @@ class Poller:
             self._dating.write(Round(tuple(rows)))
 
     def _count_missed(self, tick: datetime, took_s: float, *, expected: bool) -> None:
-        """Count the ticks that a long round has cost. *expected*: the link is down, and that was said before."""
+        """Count the ticks that a long round has cost, and say so once an hour.
+
+        *expected*: the link is down, and that was said before.
+        """
         missed = int(took_s // self._interval_s)
-        if missed:
-            self.missed_ticks += missed
-            level = logging.DEBUG if expected else logging.WARNING
-            logger.log(level, "the round of %s took %.0f s: %d ticks missed", f"{tick:%H:%M:%S} UTC", took_s, missed)
+        if not missed:
+            return
+        self.missed_ticks += missed
+        is_said = expected or self._clock.monotonic() < self._missed_said_until
+        if not is_said:
+            self._missed_said_until = self._clock.monotonic() + _REMINDER_S
+        level = logging.DEBUG if is_said else logging.WARNING
+        text = "the round of %s took %.0f s: %d ticks missed, %d in all"
+        logger.log(level, text, f"{tick:%H:%M:%S} UTC", took_s, missed, self.missed_ticks)

@@ -13,7 +13,7 @@ from poller.stop import StopSignal
 from poller.wiring import Parts, Sensors, wired
 from settings import Settings
 from skstack import Session
-from storage.records import EnergyRow, MeterRow, RadioEventRow, Round
+from storage.records import EnergyRow, MeterRow, PowerRow, RadioEventRow, Round
 
 logger = logging.getLogger(__name__)
 
@@ -25,13 +25,26 @@ ONCE_PATIENCE_S = 240.0  # a scan over every duration takes 140 s, a join up to 
 def run_loop(settings: Settings, sensors: Sensors, *, stop: StopSignal) -> int:
     """Poll until *stop*; return 0. Raises: StartError: it cannot begin."""
     notifier = Notifier()
-    with wired(settings, sensors, stop=stop, notifier=notifier) as parts:
+    with wired(settings, sensors, stop=stop, notifier=notifier, on_round=_FirstReading()) as parts:
         logger.info("polling %s every %d s", settings.route_b.device, settings.route_b.interval_s)
         notifier.ready()
         parts.poller.run()
         notifier.stopping()
         logger.info("asked to stop: ending the session")
     return 0
+
+
+class _FirstReading:
+    """Hears of each round that is on disk, and says of the first with a reading that all is well."""
+
+    def __init__(self) -> None:
+        self._is_said = False
+
+    def __call__(self, stored: Round) -> None:
+        power = next((row for row in stored.rows if isinstance(row, PowerRow) and row.power_w is not None), None)
+        if power is not None and not self._is_said:
+            self._is_said = True
+            logger.info("first reading: %d W, stored", power.power_w)
 
 
 def run_once(settings: Settings, sensors: Sensors, *, stop: StopSignal, patience_s: float = ONCE_PATIENCE_S) -> int:

@@ -351,7 +351,8 @@ class Recovery:
 
     def _note_joined(self, step: Step, began: float) -> None:
         link = self._link
-        link.record("recovered", self._monotonic() - began, detail=step.name.lower())
+        if link.sessions > 1:  # the first of a run brings nothing back
+            link.record("recovered", self._monotonic() - began, detail=step.name.lower())
         self._refusals = self._scans = 0
         if (peer := link.peer) is not None:
             logger.info("joined the meter on channel 0x%02X", peer.channel)

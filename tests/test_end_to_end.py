@@ -96,6 +96,18 @@ def test_once_stores_one_round_ends_the_session_and_says_so_by_its_exit_code(
         assert not module.has_session
 
 
+def test_whoever_watches_the_start_sees_that_a_reading_is_stored(tmp_path: Path, database_url: str) -> None:
+    link = tmp_path / "tty"
+    config = settings_file(tmp_path, device=link, url=database_url)
+    with module_on(link, 0), polling(config) as process:
+        assert process.stderr is not None
+        seen: list[str] = []
+        while "first reading" not in "".join(seen):
+            seen.append(process.stderr.readline())
+    assert any("joined the meter" in line for line in seen)
+    assert re.fullmatch(r".*INFO first reading: \d+ W, stored\n", seen[-1])
+
+
 def test_a_second_poller_says_so_and_exits_1_without_touching_the_port(
     tmp_path: Path, database_url: str, connection: Any
 ) -> None:

@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import pytest
 
 from poller.sensing import Source
+from skstack.simulator.habits import Habit, rewrite
 from storage.records import CpuTemperatureRow, PowerRow, RadioEventRow, Row
 from tests.lab.clock import NOON
 from tests.lab.home import Home
+
+# Said while there is nothing to say. Source: Machine Readable Appendix, release M, class 0x0288.
+NO_DATA = {
+    0xE7: bytes.fromhex("7FFFFFFE"),
+    0xE8: bytes.fromhex("7FFE7FFE"),
+    0xE0: bytes.fromhex("FFFFFFFE"),
+    0xE3: bytes.fromhex("FFFFFFFE"),
+}
+
+
+def no_data(epc: int, _edt: bytes) -> bytes:
+    return NO_DATA[epc]
 
 
 def read_cpu(tick: datetime) -> Row:
@@ -70,13 +85,36 @@ def test_a_round_that_outlasts_its_interval_skips_ticks_and_counts_them(caplog: 
     home.run_minutes(1)
     assert home.poller.missed_ticks == 1
     assert "1 ticks missed" in caplog.text
+    caplog.clear()
+    home.module.faults.delay_replies(19.0)
+    home.run_minutes(1)
+    assert home.poller.missed_ticks == 2
+    assert caplog.text == ""  # counted, and said again in an hour at the earliest
+
+
+def test_a_meter_that_answers_without_values_is_told_of_once_and_once_that_it_is_over(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO, "poller")
+    home = home_of()
+    home.run_minutes(1)
+    caplog.clear()
+    home.simulated.habits += [Habit(rewrite(epc, partial(no_data, epc))) for epc in NO_DATA]
+    home.run_minutes(10)
+    assert home.of(PowerRow)[1:] == []
+    home.simulated.habits.clear()
+    home.run_minutes(2)
+    assert [record.getMessage() for record in caplog.records if record.name == "poller.loop"] == [
+        "no reading of the meter: it answered without a single value (1 in a row)",
+        "the meter answers again after 10 failed polls",
+    ]
 
 
 def test_what_happens_to_the_link_is_stored_with_the_next_round() -> None:
     home = home_of()
     home.run_minutes(1)
     kinds = [row.kind for row in home.of(RadioEventRow)]
-    assert kinds[:3] == ["scan", "join", "recovered"]
+    assert kinds[:2] == ["scan", "join"]
     scan = home.of(RadioEventRow)[0]
     assert scan.channel == 0x39
     assert scan.signal_dbm == pytest.approx(0.275 * 0xA7 - 104.27)  # dBm of an LQI; protocol facts 1.6

@@ -32,7 +32,7 @@ def test_the_first_start_sets_the_module_up_scans_and_joins() -> None:
     lab = Lab()
     lab.run_until_up(60.0)
     assert lab.typed == [*BRING_UP, FULL_SCANS[0], *JOIN]
-    assert lab.kinds == ["scan", "join", "recovered"]
+    assert lab.kinds == ["scan", "join"]
     scan, join = lab.events[:2]
     assert (scan.channel, scan.pan_id) == (0x39, 0x8CF5)
     assert scan.signal_dbm == pytest.approx(-58.345)  # 0.275 x 0xA7 - 104.27
@@ -507,7 +507,7 @@ def test_the_end_of_an_older_session_does_not_end_a_join(number: int) -> None:
         lab.run(0.01)
     lab.event(number)(lab.radio)
     lab.run_until_up(10.0)
-    assert lab.kinds == ["scan", "join", "recovered"]
+    assert lab.kinds == ["scan", "join"]
 
 
 # --- EVENT 25 at odd times
