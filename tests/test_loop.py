@@ -110,6 +110,20 @@ def test_a_meter_that_answers_without_values_is_told_of_once_and_once_that_it_is
     ]
 
 
+def test_the_log_of_a_healthy_day_is_that_of_its_start(caplog: pytest.LogCaptureFixture) -> None:
+    """With the renewals of the session, the announcements and all that goes on between two polls."""
+    caplog.set_level(logging.INFO)
+    home = Home()
+    home.run_minutes(24 * 60)
+    assert len(home.of(PowerRow)) == 24 * 60
+    assert [(record.levelname, record.getMessage().split()[0]) for record in caplog.records] == [
+        ("INFO", "module"),
+        ("INFO", "scanning"),
+        ("INFO", "joined"),
+        ("INFO", "the"),
+    ]
+
+
 def test_what_happens_to_the_link_is_stored_with_the_next_round() -> None:
     home = home_of()
     home.run_minutes(1)
