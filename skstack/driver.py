@@ -16,7 +16,7 @@ from skstack.commands import AnswerT, Command
 from skstack.errors import CommandFailedError, MalformedLineError, SkStackTimeoutError, StoppedError
 from skstack.events import Dialect, Echo, Line, StatusFail, StatusOk
 from skstack.lines import LineBuffer
-from skstack.parser import parse_line
+from skstack.parser import parse_line, shown
 from skstack.port import Port
 
 logger = logging.getLogger(__name__)
@@ -201,7 +201,8 @@ class SkStack:
                 )
                 self._has_warned = True
                 continue
-            logger.debug("< %r", line)
+            if logger.isEnabledFor(logging.DEBUG):
+                logger.debug("< %s", shown(raw, line))
             if isinstance(line, Echo):
                 self.echoes += 1
                 continue

@@ -88,9 +88,13 @@ class UdpReceived:
     side: int | None
     payload: bytes
 
+    @property
+    def is_echonet(self) -> bool:
+        """Whether it is a frame of ECHONET Lite, which holds no secret."""
+        return self.remote_port == self.local_port == ECHONET_PORT
+
     def __repr__(self) -> str:
-        is_echonet = self.remote_port == self.local_port == ECHONET_PORT
-        shown = self.payload.hex() if is_echonet else f"{len(self.payload)} bytes"
+        shown = self.payload.hex() if self.is_echonet else f"{len(self.payload)} bytes"
         return (
             f"UdpReceived({self.sender} port {self.remote_port:04X} to {self.destination} port {self.local_port:04X},"
             f" lqi={self.lqi}, secured={self.secured}, side={self.side}, payload={shown})"
@@ -106,11 +110,11 @@ class PanField:
 
     def __repr__(self) -> str:
         # Only what is known to be public is shown: a damaged key must not uncover the PairID.
-        value = self.value if self.key in _PUBLIC_PAN_KEYS else "****"
+        value = self.value if self.key in PUBLIC_PAN_KEYS else "****"
         return f"PanField(key={self.key!r}, value={value!r})"
 
 
-_PUBLIC_PAN_KEYS = frozenset({"Channel", "Channel Page", "Pan ID", "Addr", "LQI", "Side"})
+PUBLIC_PAN_KEYS = frozenset({"Channel", "Channel Page", "Pan ID", "Addr", "LQI", "Side"})
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from skstack.errors import MalformedLineError
 from skstack.events import (
+    PUBLIC_PAN_KEYS,
     Dialect,
     Echo,
     Event,
@@ -42,6 +43,21 @@ def parse_line(line: bytes) -> Line:
     if len(line) <= _REPEATED_LINE_BYTES and (line == b"OK" or line.startswith(b"EVENT ")):
         return _parse_repeated(line)
     return _parse_other(line)
+
+
+def shown(raw: bytes, line: Line) -> str:
+    """Give *raw*, which was read as *line*, as it came; but where it may hold a secret, only what is known of it.
+
+    A binary payload is shown in hex.
+    """
+    match line:
+        case StatusOk() | StatusFail() | Event() | ModuleInfo() | StackVersion():
+            return raw.decode("ascii")
+        case PanField() if line.key in PUBLIC_PAN_KEYS:
+            return raw.decode("ascii")
+        case UdpReceived() if line.is_echonet and (match := _UDP.fullmatch(raw)):
+            return raw[: match.start(3)].decode("ascii") + line.payload.hex().upper()
+    return repr(line)
 
 
 _REPEATED_LINE_BYTES = 64

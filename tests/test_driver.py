@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import re
 from collections.abc import Callable
 
 import pytest
@@ -237,6 +238,37 @@ def test_the_echo_of_a_password_reaches_no_log(caplog: pytest.LogCaptureFixture)
     stack.execute(commands.set_password("0123456789AB"))
     assert "SKSETPWD" in caplog.text
     assert "0123456789AB" not in caplog.text
+
+
+def test_the_log_has_each_line_as_it_came_but_for_what_may_be_secret(caplog: pytest.LogCaptureFixture) -> None:
+    """PANA (port 716) carries the Route-B ID in clear, PairID is the end of it, and a torn echo may begin with it."""
+    caplog.set_level(logging.DEBUG)
+    shown = [
+        f"EVENT 21 {METER} 0 00",
+        "EVER 1.2.10",
+        "  Channel:39",
+        f"ERXUDP {METER} {METER} 0E1A 0E1A 001C64000A0B8CF5 A7 1 0 000E 1081000102880105FF017201E700",
+    ]
+    masked = [
+        f"ERXUDP {METER} {METER} 02CC 02CC 001C64000A0B8CF5 A7 0 0 0004 53454352",
+        "  PairID:SECR0001",
+        "SECR0002",
+        "ESREG 0053454352",
+    ]
+    stack, _, _ = driver(SKVER, Reply("".join(f"{line}\r\n" for line in [*masked, *shown, "OK"]).encode()))
+    stack.execute(commands.stack_version())
+    said = [record.getMessage() for record in caplog.records]
+    assert [line for line in said if line.removeprefix("< ") in shown] == [f"< {line}" for line in shown]
+    assert "< OK" in said
+    assert not re.search("SECR|53454352", caplog.text)
+
+
+def test_a_binary_payload_is_logged_in_hex(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    header = f"ERXUDP {METER} {METER} 0E1A 0E1A 001C64000A0B8CF5 1 0004 "
+    stack, _, _ = driver(SKVER, Reply(header.encode() + b"\x10\x81\r\n\r\nEVER 1.2.10\r\nOK\r\n"))
+    stack.execute(commands.stack_version())
+    assert f"< {header}10810D0A" in [record.getMessage() for record in caplog.records]
 
 
 def test_of_broken_lines_the_first_one_is_a_warning(caplog: pytest.LogCaptureFixture) -> None:
