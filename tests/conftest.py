@@ -1,11 +1,19 @@
-"""Fixtures for everybody: a PostgreSQL server for the session, and a fresh database with our tables for each test."""
+"""Tiers and fixtures for everybody: a PostgreSQL server for the session, and a fresh database for each test.
+
+Three tiers: unit tests (-m unit) need nothing but Python and wait for nobody; the default run adds those with a real
+PostgreSQL, processes, terminals, pictures or days of polling (marked system where no fixture shows it); -m slow is
+the rest.
+"""
 
 from __future__ import annotations
 
 import itertools
+import os
+import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import closing
-from typing import Any
+from typing import Any, NoReturn
 
 import psycopg2
 import pytest
@@ -13,10 +21,40 @@ from hypothesis import settings
 
 from storage.embedded import EmbeddedServer
 
-settings.register_profile("house", deadline=None)  # a busy machine is no finding
+# A busy machine is no finding. Where nobody sits before it, the same examples are tried each time.
+settings.register_profile("house", deadline=None, derandomize="CI" in os.environ, print_blob=True)
 settings.load_profile("house")
 
 _numbers = itertools.count(1)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
+    """Share the tests among all processors, but run what was named on the command line in this process."""
+    return None if config.args_source is pytest.Config.ArgsSource.TESTPATHS else 0
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m chooses
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Call those unit tests that need nothing but Python."""
+    for item in items:
+        needs = getattr(item, "fixturenames", ())
+        if "postgres_server" not in needs and not any(item.get_closest_marker(name) for name in ("system", "slow")):
+            item.add_marker(pytest.mark.unit)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    """See that a unit test neither sleeps nor starts a process."""
+    with pytest.MonkeyPatch.context() as patch:
+        if item.get_closest_marker("unit"):
+            patch.setattr(time, "sleep", _refuse)
+            patch.setattr(subprocess, "Popen", _refuse)
+        return (yield)
+
+
+def _refuse(*_arguments: object, **_options: object) -> NoReturn:
+    raise AssertionError("a unit test waits for nobody and starts nothing: mark it system")
 
 
 @pytest.fixture(scope="session")

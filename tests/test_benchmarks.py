@@ -14,9 +14,17 @@ ROOT = Path(__file__).parent.parent
 
 LEAST_EFFORT = 0.001
 WITH_A_YEAR_TO_DRAW = {"pictures"}  # minutes of work, whatever the effort
+QUICK = {"parsing"}
 
 
-@pytest.mark.parametrize("row", sorted(set(ROWS) - WITH_A_YEAR_TO_DRAW))
+@pytest.mark.system
+@pytest.mark.parametrize(
+    "row",
+    [
+        pytest.param(row, marks=[] if row in QUICK else pytest.mark.slow)
+        for row in sorted(set(ROWS) - WITH_A_YEAR_TO_DRAW)
+    ],
+)
 def test_a_benchmark_measures_something(row: str) -> None:
     figures = ROWS[row](LEAST_EFFORT)
     assert figures

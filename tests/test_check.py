@@ -60,6 +60,8 @@ from tests.lab.check import (
 from tests.lab.database import FIRST_AT, power_row, round_of
 from tests.lab.module import ROUTE_B_ID
 
+pytestmark = pytest.mark.system
+
 
 @pytest.fixture
 def sensors_there(monkeypatch: pytest.MonkeyPatch) -> None:

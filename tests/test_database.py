@@ -150,6 +150,7 @@ def test_a_connection_that_turns_out_dead_is_opened_anew_and_the_write_done_once
     assert select(connection, "select power_w from power order by measured_at") == [(1,), (2,)]
 
 
+@pytest.mark.system
 def test_a_server_that_is_stopped_and_started_is_away_in_between(tmp_path: Path) -> None:
     keeper = EmbeddedServer(tmp_path, fsync=False)
     keeper.start()

@@ -30,6 +30,8 @@ from storage.outbox import Outbox
 from storage.records import PowerRow, RadioEventRow, Round, Row
 from tests.lab.database import Clock, FakeDatabase, full_round, power_row, round_of
 
+pytestmark = pytest.mark.system
+
 ROOT = Path(__file__).resolve().parent.parent
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
 

@@ -33,6 +33,8 @@ from storage.filelock import FileLock
 from storage.schema import init_sql_path
 from tests.lab.documents import blocks
 
+pytestmark = pytest.mark.system
+
 ROOT = Path(__file__).resolve().parent.parent
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
 

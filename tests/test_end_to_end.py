@@ -13,6 +13,8 @@ import pytest
 
 from tests.lab.process import command, module_on, polling, power, settings_file, wait_for_rows
 
+pytestmark = pytest.mark.system
+
 
 # A household that draws nothing, or only sells, has an import register that stands still: what the meter was set up
 # with is what must be stored. 12345 kWh are 41150 counts of 3 x 0.1 kWh.

@@ -24,6 +24,8 @@ from charts.period import day_of
 from storage.connection import Connection, connect
 from tests.lab.recorded import Household, midnight
 
+pytestmark = pytest.mark.system
+
 ROOT = Path(__file__).resolve().parent.parent
 DAY = date(2025, 11, 22)
 START = midnight(DAY)

@@ -29,6 +29,8 @@ from storage.energy import Lack
 from tests.lab.ledger import A_DAY, Ledger, Meter, Truth
 from tests.lab.pictures import overlaps, texts
 
+pytestmark = pytest.mark.system
+
 TOKYO = ZoneInfo("Asia/Tokyo")
 HALF_HOUR = timedelta(minutes=30)
 LATER = datetime(2026, 3, 1, tzinfo=UTC)

@@ -14,6 +14,8 @@ from typing import Any
 import momonga
 import pytest
 
+pytestmark = pytest.mark.system
+
 ROUTE_B_ID = "00112233445566778899AABBCCDDEEFF"
 PASSWORD = "0123456789AB"
 

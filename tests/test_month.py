@@ -26,6 +26,8 @@ from skstack.parser import parse_line
 from tests.lab.faults import KINDS, Fault, make_fault, schedule
 from tests.lab.month import FaultyMonth, run
 
+pytestmark = pytest.mark.system
+
 MONTH_DAYS = 30.0
 MONTH_FAULTS = 520  # each of the kinds some ten times
 SHORT_DAYS = 12.0

@@ -13,6 +13,8 @@ from storage.records import CpuTemperatureRow, PowerRow, Row
 from tests.lab.database import Unreliable, key_of
 from tests.lab.home import Home
 
+pytestmark = pytest.mark.system
+
 KINDS = (PowerRow, CpuTemperatureRow)
 
 

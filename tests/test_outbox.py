@@ -31,6 +31,8 @@ from storage.records import RadioEventRow, Round
 from storage.rows_json import round_to_json
 from tests.lab.database import full_round, power_row, round_of
 
+pytestmark = pytest.mark.system
+
 ROOT = Path(__file__).resolve().parent.parent
 NOW = datetime(2024, 2, 29, 1, 2, 3, tzinfo=UTC)
 

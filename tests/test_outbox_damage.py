@@ -20,6 +20,8 @@ from storage.outbox import Outbox
 from storage.records import PowerRow, Round
 from tests.lab.database import full_round, round_of
 
+pytestmark = pytest.mark.system
+
 ROOT = Path(__file__).resolve().parent.parent
 SECTOR = 512
 NAMES = ("outbox.sqlite3", "outbox.sqlite3-wal")

@@ -16,6 +16,8 @@ from tests.lab.clock import NOON
 from tests.lab.home import Home
 from tests.lab.sensors import Room
 
+pytestmark = pytest.mark.system
+
 
 class RoomAtHome(Room):
     """The room in a home whose rows go into PostgreSQL."""

@@ -26,6 +26,8 @@ from storage.records import PowerRow, Round, Row
 from tests.lab.faults import Fault
 from tests.lab.radio import Radio, Wire
 
+pytestmark = pytest.mark.system
+
 WATTS = 686
 POWER = 0xE7
 BACK_WITHIN_S = 20.0

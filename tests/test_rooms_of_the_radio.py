@@ -8,6 +8,8 @@ import sys
 from functools import cache
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parent.parent
 RADIO = ROOT / "skstack"
 PUBLIC = {"skstack", "skstack.echonet", "skstack.simulator"}
@@ -100,6 +102,7 @@ def test_no_attribute_of_a_class_is_written_by_another_file() -> None:
     assert strange == []
 
 
+@pytest.mark.system
 def test_pyserial_is_imported_only_where_a_port_is_opened() -> None:
     program = """
 import sys

@@ -17,6 +17,8 @@ import pytest
 import script
 from tests.lab.recorded import Household
 
+pytestmark = pytest.mark.system
+
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPTS = ("power_consumption.py", "power_graph.py", "temp_graph.py")
 DAY = date(2025, 11, 22)

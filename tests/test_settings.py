@@ -891,6 +891,7 @@ def test_the_examples_in_the_sample_can_be_used(tmp_path: Path, key: str) -> Non
     assert getattr(load_tariff(tmp_path, examples[0] + "\n"), key)
 
 
+@pytest.mark.system
 def test_importing_the_settings_is_light() -> None:
     heavy = {"configparser", "zoneinfo", "platformdirs", "difflib", "decimal"}
     code = f"import sys, settings; print(*sorted({heavy!r} & set(sys.modules)))"

@@ -253,6 +253,7 @@ def running_sensor(link: Path, *options: str) -> Iterator[None]:
     assert not link.is_symlink()
 
 
+@pytest.mark.system
 def test_the_driver_reads_the_program_over_a_real_serial_port(tmp_path: Path) -> None:
     link = tmp_path / "mhz19"
     with running_sensor(link, "--co2", "777"):
@@ -263,6 +264,7 @@ def test_the_driver_reads_the_program_over_a_real_serial_port(tmp_path: Path) ->
         driver.close()
 
 
+@pytest.mark.system
 def test_the_program_can_misbehave(tmp_path: Path) -> None:
     link = tmp_path / "mhz19"
     with running_sensor(link, "--fault", "stray"):
@@ -287,6 +289,7 @@ def test_the_program_does_not_overwrite_a_path(tmp_path: Path, capsys: pytest.Ca
     assert link.read_text() == "precious"
 
 
+@pytest.mark.system
 def test_importing_the_sensors_loads_no_library_and_no_other_room() -> None:
     script = (
         "import sys, sensors.bme280, sensors.cpu, sensors.errors, sensors.mhz19, "

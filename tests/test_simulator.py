@@ -202,6 +202,7 @@ def test_credentials_do_not_show_themselves() -> None:
     assert ROUTE_B_ID not in repr(Credentials())
 
 
+@pytest.mark.system
 def test_the_simulator_needs_no_serial_library() -> None:
     source = """
 import sys

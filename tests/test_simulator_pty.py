@@ -25,6 +25,8 @@ from skstack.simulator import (
 from skstack.simulator.__main__ import build_module, build_parser, main
 from tests.lab.module import NOON, make_meter
 
+pytestmark = pytest.mark.system
+
 
 @contextmanager
 def served(link: Path, device: Device | None = None) -> Iterator[int]:

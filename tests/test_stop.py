@@ -52,6 +52,7 @@ def test_a_flood_of_signals_does_not_block_or_raise(installed: StopSignal) -> No
     assert installed.requested()
 
 
+@pytest.mark.system
 def test_a_second_ctrl_c_ends_the_process_at_once() -> None:
     program = """
 import os, signal

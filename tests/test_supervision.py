@@ -9,7 +9,11 @@ import subprocess
 import time
 from pathlib import Path
 
+import pytest
+
 from tests.lab.process import command, module_on, settings_file
+
+pytestmark = pytest.mark.system
 
 
 def test_systemd_is_told_ready_status_watchdog_and_stopping(tmp_path: Path, database_url: str) -> None:

@@ -13,6 +13,8 @@ import pytest
 import settings
 from storage import cluster
 
+pytestmark = pytest.mark.system
+
 ROOT = Path(__file__).parents[1]
 UNITS = ROOT / "docs" / "systemd"
 POLLER = UNITS / "power-consumption.service"

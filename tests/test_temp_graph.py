@@ -22,6 +22,8 @@ from storage.embedded import EmbeddedServer
 from tests.lab.pictures import named, overlaps, texts
 from tests.lab.recorded import Household, midnight, rolled_back
 
+pytestmark = pytest.mark.system
+
 TOKYO = ZoneInfo("Asia/Tokyo")
 DAY = date(2025, 11, 22)
 START, END = midnight(DAY), midnight(DAY + timedelta(days=1))

@@ -16,6 +16,8 @@ import pytest
 from poller import time_server
 from poller.time_server import TimeServer, kernel_max_error_us, timedated_says_so
 
+pytestmark = pytest.mark.system
+
 ROOT = Path(__file__).parents[1]
 UNIT = ROOT / "docs" / "systemd" / "power-consumption.service"
 

@@ -14,6 +14,8 @@ from babel.messages.catalog import Catalog
 from babel.messages.mofile import read_mo, write_mo
 from babel.messages.pofile import read_po
 
+pytestmark = pytest.mark.system
+
 ROOT = Path(__file__).parent.parent
 CATALOGUE = ROOT / "commandline" / "locale" / "ja" / "LC_MESSAGES" / "power_consumption.po"
 SOURCES = ("power_consumption.py", "power_graph.py", "temp_graph.py", "charts/arguments.py")

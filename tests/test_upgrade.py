@@ -27,6 +27,8 @@ from storage.filelock import FileLock
 from storage.server_programs import installed_programs
 from storage.upgrade import upgrade
 
+pytestmark = pytest.mark.system
+
 ROOT = Path(__file__).resolve().parent.parent
 DEBIAN_15 = Path("/usr/lib/postgresql/15/bin")
 ROUNDS = 1000
