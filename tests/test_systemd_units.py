@@ -133,7 +133,8 @@ def test_every_group_of_the_poller_is_made_where_it_is_missing() -> None:
     lines = [line.split() for line in (UNITS / "power-consumption.sysusers").read_text().splitlines()]
     made = {line[1] for line in lines if line[:1] in (["g"], ["u"])}
     unit = read(POLLER)
-    assert {*unit["User"], *unit["SupplementaryGroups"][0].split()} == made
+    # dialout and video are in systemd's own sysusers.d/basic.conf: to name them again earns a warning.
+    assert {*unit["User"], *unit["SupplementaryGroups"][0].split()} == made | {"dialout", "video"}
 
 
 @pytest.mark.parametrize("unit", SERVICES, ids=lambda unit: unit.stem)
