@@ -13,6 +13,8 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
+from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,11 +23,18 @@ import psycopg2
 import pytest
 
 import power_consumption
+from poller.wiring import Records
+from settings import load
+from skstack.simulator import TEST_PASSWORD, TEST_ROUTE_B_ID
+from storage.delivery import Delivery
 from storage.embedded import EmbeddedServer
 from storage.errors import EmbeddedServerError
 from storage.filelock import FileLock
+from storage.outbox import Outbox
+from storage.records import PowerRow, Round
 from storage.server_programs import installed_programs
 from storage.upgrade import upgrade
+from tests.lab.clock import LabClock
 
 pytestmark = pytest.mark.system
 
@@ -276,6 +285,32 @@ def settings_for(data_dir: Path, tmp_path: Path) -> Path:
     file = tmp_path / "power_consumption.ini"
     file.write_text(f"[storage]\ndata_dir = {data_dir}\n")
     return file
+
+
+def test_until_it_is_upgraded_readings_wait_and_the_log_says_what_to_do(
+    data_dir: Path, tmp_path: Path, wheel: Wheel, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = tmp_path / "power_consumption.ini"
+    file.write_text(f"[routeB]\nid = {TEST_ROUTE_B_ID}\npassword = {TEST_PASSWORD}\n[storage]\ndata_dir = {data_dir}\n")
+    file.chmod(0o600)
+    shipped, clock = installed_programs(), LabClock()
+    with closing(Records(load(file))) as records, closing(Outbox(data_dir)) as outbox:
+        delivery = Delivery(records.database(), outbox, monotonic=clock.monotonic)
+        at = datetime(2026, 11, 25, tzinfo=UTC)
+        outbox.append(Round((PowerRow(at, 343, None, None, Decimal("1400.0"), None),)))
+        wheel({18: shipped[18]})
+        delivery.turn()
+        assert "Nothing was changed: power_consumption.py --upgrade-database" in caplog.text
+        assert outbox.count() == 1
+        wheel(shipped)
+        upgraded(data_dir)
+        clock.sleep(3600.0)
+        delivery.turn()
+        assert outbox.count() == 0
+        with closing(records.connect()) as connection, connection.cursor() as cursor:
+            cursor.execute("select power_w from power where measured_at = %s", (at,))
+            assert cursor.fetchall() == [(343,)]
+        delivery.close()
 
 
 def test_killed_in_the_middle_of_the_copy_it_begins_anew(data_dir: Path, tmp_path: Path) -> None:
