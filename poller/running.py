@@ -18,7 +18,7 @@ from storage.records import EnergyRow, MeterRow, PowerRow, RadioEventRow, Round
 logger = logging.getLogger(__name__)
 
 ONCE_DELIVERY_S = 20.0  # for PostgreSQL to take the round, also where it is just starting
-_CONCLUDE_S = 5.0  # for it to say which meter it knows
+CONCLUDE_S = 5.0  # for it to say which meter it knows
 ONCE_PATIENCE_S = 240.0  # a scan over every duration takes 140 s, a join up to 60 s
 
 
@@ -61,7 +61,7 @@ def run_once(settings: Settings, sensors: Sensors, *, stop: StopSignal, patience
         parts.duties.read_clock(parts.clock.monotonic() + settings.route_b.timeout_s)
         parts.poller.close()
         _print(rounds)
-        parts.duties.conclude(parts.clock.monotonic() + _CONCLUDE_S, should_stop=stop.requested)
+        parts.duties.conclude(parts.clock.monotonic() + CONCLUDE_S, should_stop=stop.requested)
         is_delivered = parts.delivery.wait_until_drained(ONCE_DELIVERY_S, should_stop=stop.requested)
         problems = [] if power is not None else [f"the meter was not read: {_reason(parts.session, parts.poller)}"]
         if not is_delivered:

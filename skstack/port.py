@@ -22,7 +22,7 @@ FACTORY_BAUD_RATE = 115_200
 OTHER_BAUD_RATES = (57_600, 38_400, 19_200, 9_600, 4_800, 2_400)  # what WUART can set; command reference 4.36
 
 _CHUNK_BYTES = 4096  # one kernel tty buffer
-_WRITE_TIMEOUT_S = (
+WRITE_TIMEOUT_S = (
     2.0  # the longest command is 1.3 kB: 0.12 s at 115,200 baud, 5.4 s at 2,400: a slow module is given up
 )
 
@@ -105,14 +105,14 @@ class SerialPort:
     def write(self, data: bytes) -> None:
         """Write all of *data*; see Port.write."""
         rest = memoryview(data)
-        deadline = time.monotonic() + _WRITE_TIMEOUT_S
+        deadline = time.monotonic() + WRITE_TIMEOUT_S
         while rest:
             try:
                 rest = rest[os.write(self._fd, rest) :]
             except BlockingIOError:
                 remaining_s = deadline - time.monotonic()
                 if remaining_s <= 0 or not self._writable.poll(remaining_s * 1000):
-                    raise PortLostError(f"{self._device} took no data for {_WRITE_TIMEOUT_S} s") from None
+                    raise PortLostError(f"{self._device} took no data for {WRITE_TIMEOUT_S} s") from None
             except OSError as error:
                 raise self._lost(error) from error
 

@@ -1,3 +1,5 @@
+"""A module that answers is ready in seconds, whatever its firmware; one that does not is left, and named."""
+
 from __future__ import annotations
 
 import logging

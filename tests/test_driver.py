@@ -1,3 +1,5 @@
+"""A command returns its own answer within its time, and nothing else; what comes in between is kept in order."""
+
 from __future__ import annotations
 
 import itertools

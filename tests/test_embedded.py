@@ -26,6 +26,7 @@ from unittest.mock import MagicMock
 import psycopg2
 import pytest
 
+from storage.cluster import Cluster
 from storage.database import Database
 from storage.embedded import EmbeddedServer
 from storage.errors import DatabaseUnreachableError, EmbeddedServerError, StorageError
@@ -653,12 +654,17 @@ def test_closing_does_not_wait_for_a_start_that_is_under_way(tmp_path: Path, mon
     server = EmbeddedServer(tmp_path)
     begun, go_on = threading.Event(), threading.Event()
 
-    def hang() -> None:
+    def hang(*_arguments: object) -> None:
         begun.set()
         go_on.wait(60)
+        raise EmbeddedServerError("that was all")
 
-    monkeypatch.setattr(server, "_start", hang)
-    thread = threading.Thread(target=server.start)
+    def start() -> None:
+        with suppress(EmbeddedServerError):
+            server.start()
+
+    monkeypatch.setattr(Cluster, "serve", hang)
+    thread = threading.Thread(target=start)
     thread.start()
     assert begun.wait(60)
     server.close()  # returns, instead of waiting for the other thread

@@ -1,3 +1,5 @@
+"""The log tells a person the time and the journal the priority."""
+
 from __future__ import annotations
 
 import io

@@ -1,3 +1,5 @@
+"""Where a meter was found is known after a restart, without a secret; a broken file costs a scan, no more."""
+
 from __future__ import annotations
 
 import json

@@ -1,3 +1,5 @@
+"""The real serial port: bytes pass as they are, every wait ends, an error names its remedy."""
+
 from __future__ import annotations
 
 import errno
@@ -209,7 +211,7 @@ def test_an_unplugged_device_ends_a_wait_at_once(terminal: Terminal) -> None:
 
 
 def test_a_device_that_takes_nothing_any_more_is_lost(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("skstack.port._WRITE_TIMEOUT_S", 0.1)
+    monkeypatch.setattr("skstack.port.WRITE_TIMEOUT_S", 0.1)
     port = SerialPort(terminal.device)
     with pytest.raises(PortLostError, match="took no data"):
         port.write(bytes(1_000_000))  # nobody reads: the terminal's buffer fills

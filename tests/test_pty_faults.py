@@ -64,7 +64,7 @@ class PtyRadio(Radio):
         module = SimulatedModule(SimulatedMeter(household), timing=INSTANT)
         super().__init__(module, RealTime(), random.Random(7))  # type: ignore[arg-type]  # the two methods it asks for
         self.wire = Wire(self.rng)
-        self._link = link
+        self.link = link
         self._master_fd = -1
         self._slave_fd = -1
         self._back_at = 0.0
@@ -94,12 +94,12 @@ class PtyRadio(Radio):
         self._master_fd, self._slave_fd = os.openpty()
         tty.setraw(self._slave_fd)
         os.set_blocking(self._master_fd, False)
-        self._link.symlink_to(os.ttyname(self._slave_fd))
+        self.link.symlink_to(os.ttyname(self._slave_fd))
         self.module.restart(time.time())
 
     def _pull_out(self) -> None:
         if self._master_fd >= 0:
-            self._link.unlink()
+            self.link.unlink()
             os.close(self._master_fd)
             os.close(self._slave_fd)
             self._master_fd = -1
@@ -140,7 +140,7 @@ def radio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PtyRadio]:
 @pytest.fixture(scope="module")
 def session(radio: PtyRadio) -> Iterator[Session]:
     opened = Session(
-        lambda baud_rate: SerialPort(str(radio._link), baud_rate),
+        lambda baud_rate: SerialPort(str(radio.link), baud_rate),
         Credentials(TEST_ROUTE_B_ID, TEST_PASSWORD),
         timings=QUICK,
     )

@@ -1,3 +1,5 @@
+"""A link that is lost comes back by the mildest step that does, at any hour, without flooding the air."""
+
 from __future__ import annotations
 
 import itertools

@@ -1,3 +1,5 @@
+"""A sensor that fails or hangs costs its own rows only, is said once, and comes back by itself."""
+
 from __future__ import annotations
 
 import logging

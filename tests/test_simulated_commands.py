@@ -1,3 +1,5 @@
+"""The simulated module takes and refuses commands as the command reference has it."""
+
 from __future__ import annotations
 
 import pytest

@@ -1,3 +1,5 @@
+"""The simulated meter measures what its household draws, and answers as ECHONET Lite has it."""
+
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta

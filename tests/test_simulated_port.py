@@ -1,3 +1,5 @@
+"""Virtual time and the simulated port: a wait ends with what comes first."""
+
 from __future__ import annotations
 
 from datetime import UTC, datetime

@@ -1,3 +1,5 @@
+"""The simulated radio scans, joins, renews, limits and fails as the command reference has it."""
+
 from __future__ import annotations
 
 import re

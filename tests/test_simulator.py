@@ -1,3 +1,5 @@
+"""The simulated module says byte for byte what published logs of real ones show."""
+
 from __future__ import annotations
 
 import doctest

@@ -1,3 +1,5 @@
+"""The simulator on a pseudo terminal: bytes as they are, the link kept in order, the options as described."""
+
 from __future__ import annotations
 
 import os

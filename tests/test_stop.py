@@ -1,3 +1,5 @@
+"""A signal sets a flag and ends every wait at once; a second Ctrl-C ends the process."""
+
 from __future__ import annotations
 
 import os

@@ -129,7 +129,7 @@ def test_once_ends_in_its_time_where_the_insert_is_swallowed_and_the_next_run_de
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr("poller.running.ONCE_DELIVERY_S", 1.0)
-    monkeypatch.setattr("poller.running._CONCLUDE_S", 1.0)
+    monkeypatch.setattr("poller.running.CONCLUDE_S", 1.0)
     link = tmp_path / "tty"
     with module_on(link, 300), swallowing_inserts(database_url) as url:
         hanging = settings.load(settings_file(tmp_path, device=link, url=url))

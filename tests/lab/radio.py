@@ -74,13 +74,13 @@ class Wire:
             self.losses.remove(start)
         return chunk
 
-    def _corrupt(self, chunk: bytes, now: float) -> list[tuple[float, bytes]]:
+    def corrupt(self, chunk: bytes, now: float) -> list[tuple[float, bytes]]:
         """Put a byte that is no hex digit in the place of another."""
         place = self.rng.randrange(self._spoilable(chunk))
         broken = self.rng.choice((chunk[place] | 0x80, 0x00, 0x0D, 0x2A))
         return [(now, chunk[:place] + bytes((broken,)) + chunk[place + 1 :])]
 
-    def _truncate(self, chunk: bytes, now: float) -> list[tuple[float, bytes]]:
+    def truncate(self, chunk: bytes, now: float) -> list[tuple[float, bytes]]:
         """Lose the rest from some byte on, with the line end or without it.
 
         Where payloads are binary the line end is kept: else the next line could stand where the lost bytes stood.
@@ -88,17 +88,17 @@ class Wire:
         place = self.rng.randrange(len(chunk))
         return [(now, chunk[:place] + (b"\r\n" if self.is_binary or self.rng.random() < 0.5 else b""))]
 
-    def _surround(self, chunk: bytes, now: float) -> list[tuple[float, bytes]]:
+    def surround(self, chunk: bytes, now: float) -> list[tuple[float, bytes]]:
         """Put garbage before and behind."""
         noise = [bytes(self.rng.randrange(0x80, 0x100) for _ in range(self.rng.randrange(1, 200))) for _ in range(2)]
         end = self.rng.choice((b"", b"\r", b"\n", b"\r\n"))
         return [(now, noise[0] + end + chunk + noise[1] + end)]
 
-    def _split(self, chunk: bytes, now: float) -> list[tuple[float, bytes]]:
+    def split(self, chunk: bytes, now: float) -> list[tuple[float, bytes]]:
         place = self.rng.randrange(len(chunk))
         return [(now, chunk[:place]), (now + self.rng.uniform(0.0, _HELD_S), chunk[place:])]
 
-    def _merge(self, chunk: bytes, now: float) -> list[tuple[float, bytes]]:
+    def merge(self, chunk: bytes, now: float) -> list[tuple[float, bytes]]:
         """Hold it back: it comes together with what follows."""
         return [(now + _HELD_S, chunk)]
 
@@ -109,11 +109,11 @@ class Wire:
 
 
 _SPOIL: dict[str, Callable[[Wire, bytes, float], list[tuple[float, bytes]]]] = {
-    "corrupt": Wire._corrupt,
-    "truncate": Wire._truncate,
-    "garbage": Wire._surround,
-    "split": Wire._split,
-    "merge": Wire._merge,
+    "corrupt": Wire.corrupt,
+    "truncate": Wire.truncate,
+    "garbage": Wire.surround,
+    "split": Wire.split,
+    "merge": Wire.merge,
 }
 
 
