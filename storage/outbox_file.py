@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import private_file
-from storage import outbox_rescue
+from storage import outbox_pages, outbox_rescue
 from storage.errors import OutboxError, OutboxFullError
 from storage.records import Round
 from storage.rows_json import round_from_json, round_to_json
@@ -32,6 +32,7 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 FORMAT = 2  # of the file: pragma user_version
+_LAST_FORMAT = 999  # that a later release may have: more is a flipped bit
 BUSY_TIMEOUT_S = 0.2  # who else looks into the file (--check, sqlite3 by hand) holds it for moments
 LOG_MAX_PAGES = 250  # of 4 KB: the usual 1,000 would take more of a nearly full disk than a day of rounds
 _MOST_KNOWN = 500  # rounds that are not read again from the disk, on their way
@@ -124,6 +125,7 @@ class OutboxFile:
         self._removed_up_to = 0  # what is older is deleted together with the next append: half the writes to the disk
         self._known: deque[tuple[int, Round]] | None = None  # all that waits; None: the file has to be read
         self._is_rebuilt_in_vain = False
+        self._lost: Sequence[tuple[int, str]] = ()  # in a broken log, and not put back yet
 
     @property
     def exists(self) -> bool:
@@ -252,6 +254,15 @@ class OutboxFile:
         self._last_id = first + len(rows) - 1
         return first
 
+    def _insert_lost(self, connection: sqlite3.Connection) -> None:
+        """Put back what SQLite has not read in its log: after a flipped bit it takes the rest for never written."""
+        if bodies := [body for number, body in self._lost if number > self._last_id]:
+            logger.error("the log of %s is broken: %d rounds could be read in it", self.path, len(bodies))
+            with connection:
+                connection.execute("begin immediate")
+                self._insert(connection, bodies)
+        self._lost = ()
+
     def _insert_rejected(self, connection: sqlite3.Connection, rejected: Sequence[Rejected]) -> None:
         if not rejected:
             return
@@ -315,6 +326,7 @@ class OutboxFile:
             # SQLite would let everybody read it.
             os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
             private_file.sync_directory(self.path.parent)
+        self._lost = outbox_pages.lost_in_log(self.path) or self._lost
         connection = connect(self.path)
         try:
             connection.execute("pragma journal_mode = wal")
@@ -327,6 +339,7 @@ class OutboxFile:
             if (last := _number(connection, _LAST)) > outbox_rescue.MAX_ID:
                 raise outbox_rescue.BrokenFileError(f"it has a round number {last}")
             self._last_id = max(self._last_id, last)
+            self._insert_lost(connection)
         except BaseException:
             connection.close()
             raise
@@ -389,6 +402,8 @@ def make_tables(connection: sqlite3.Connection, path: Path) -> None:
     Raises: OutboxError: it is a later release's. outbox_rescue.BrokenFileError: it is no outbox.
     """
     version = _number(connection, "pragma user_version")
+    if version > _LAST_FORMAT:
+        raise outbox_rescue.BrokenFileError(f"it is of format {version}")
     if version > FORMAT:
         raise OutboxError(f"{path} was made by a later release; install that, or move the file away")
     if version < FORMAT:

@@ -2,6 +2,8 @@
 
 Everything readable is copied first, to FILE.salvage, and fsynced. Then that becomes FILE.ready: from there on it is the
 truth, and what is left to do is to change names, at once or at the next start.
+
+Where SQLite finds no way to the rounds, as behind a broken first page, they are looked for in the bytes (outbox_pages).
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import private_file
+from storage import outbox_pages
 
 logger = logging.getLogger(__name__)
 
@@ -128,7 +131,7 @@ def lenient_text(text: bytes) -> str:
 
 
 def _copy_readable(broken: Path, salvage: Path) -> int:
-    from storage.outbox_file import connect, make_tables  # which imports this module
+    from storage.outbox_file import checksum_of, connect, make_tables  # which imports this module
 
     with closing(connect(salvage)) as connection:
         make_tables(connection, salvage)
@@ -140,8 +143,25 @@ def _copy_readable(broken: Path, salvage: Path) -> int:
                 number = row[0] if row[0] <= MAX_ID else None  # SQLite gives it the next one
                 with suppress(sqlite3.IntegrityError):  # a null where none may be: there is nothing to be kept of it
                     connection.execute(insert, (number, *row[1:]))
+        if not _is_whole(broken):
+            there = {body for (body,) in connection.execute("select body from round")}
+            for number, body in outbox_pages.rounds_in(broken):
+                if body not in there:
+                    is_taken = connection.execute("select 1 from round where round_id = ?", (number,)).fetchone()
+                    values = (None if is_taken or number > MAX_ID else number, body, checksum_of(body))
+                    connection.execute("insert into round (round_id, body, checksum) values (?, ?, ?)", values)
         connection.execute("commit")
         return int(connection.execute("select count(*) from round").fetchone()[0])
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether SQLite finds its way to every round."""
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as source:
+            source.execute("select sum(length(body)), sum(checksum) from round").fetchone()
+    except sqlite3.Error:
+        return False
+    return True
 
 
 def _readable(path: Path, statement: str, start: int) -> Iterator[tuple[Any, ...]]:

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from storage.outbox import Outbox
+from storage.outbox_file import Rejected
 from storage.records import PowerRow, Round
 from tests.lab.database import full_round, round_of
 
@@ -125,6 +126,44 @@ def test_no_damage_of_the_file_makes_a_wrong_number_or_a_standstill(tmp_path: Pa
         kept += len({number_of(stored) for stored in found})
         shutil.rmtree(data_dir)
     assert kept > 0.6 * 57 * times
+
+
+@pytest.mark.parametrize("byte", [1, 19, 57, 62, 100, 105])
+def test_a_bit_of_the_first_page_hides_no_round(tmp_path: Path, byte: int) -> None:
+    """The header of the file and of its first page: SQLite refuses the whole file, or reads it as UTF-16."""
+    with closing(Outbox(tmp_path, fsync=False)) as outbox:
+        for number in range(100):
+            outbox.append(round_of(number))
+    path = tmp_path / NAMES[0]
+    content = bytearray(path.read_bytes())
+    content[byte] ^= 0x04 if byte != 57 else 0x80
+    path.write_bytes(content)
+    assert [number_of(stored) for stored in deliver_all(tmp_path)] == list(range(100))
+
+
+@pytest.mark.parametrize("place", [20, 1000, 50_000, 199_000])
+def test_a_bit_of_the_log_hides_no_round_behind_it(tmp_path: Path, place: int) -> None:
+    """SQLite reads its log up to the first frame whose sum does not fit, and takes the rest for never written."""
+    with closing(Outbox(tmp_path / "made", fsync=False)) as outbox:
+        for number in range(60):
+            outbox.append(full_round(number))
+        shutil.copytree(tmp_path / "made", tmp_path / "killed")
+    log = tmp_path / "killed" / NAMES[1]
+    content = bytearray(log.read_bytes())
+    content[place] ^= 0x10
+    log.write_bytes(content)
+    found = deliver_all(tmp_path / "killed")
+    assert found == [full_round(number) for number in range(60)]
+
+
+def test_a_whole_log_brings_nothing_delivered_back(tmp_path: Path) -> None:
+    """The bytes of delivered rounds still stand in it."""
+    with closing(Outbox(tmp_path / "made", fsync=False)) as outbox:
+        for number in range(20):
+            outbox.append(round_of(number))
+        outbox.remove(outbox.oldest(20), [Rejected.of(round_of(7), "out of range", is_final=True)])
+        shutil.copytree(tmp_path / "made", tmp_path / "killed")
+    assert deliver_all(tmp_path / "killed") == []
 
 
 # --- power cuts
