@@ -270,7 +270,7 @@ class Delivery:
                 rounds = [each for _, each in found]
                 rejected = self._database.write(rounds)
                 still_refused = {id(each.row) for each in rejected if not each.is_conflict}
-                done = [number for number, each in found if id(each.rows[0]) not in still_refused]
+                done = [number for number, each in found if not still_refused.intersection(map(id, each.rows))]
                 self._outbox.forget_refused(done, self._told([each for each in rejected if each.is_conflict]))
                 stored += len(done)
                 after = found[-1][0]

@@ -80,6 +80,16 @@ def _row_from_json(table: str, values: Mapping[str, Any]) -> Row:
     return make_row(**{name: columns[name].checked(name, value) for name, value in read.items()})
 
 
+def _is_moment(value: object) -> bool:
+    if not isinstance(value, datetime) or value.tzinfo is None:
+        return False
+    try:
+        value.astimezone(UTC)
+    except OverflowError:  # the first or the last day that there is, east or west of Greenwich
+        return False
+    return True
+
+
 def _is_whole(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
@@ -105,7 +115,7 @@ def _column(annotation: object) -> _Column:
     if datetime in kinds:
         return _Column(
             "a time with its zone",
-            lambda value: isinstance(value, datetime) and value.tzinfo is not None,
+            _is_moment,
             lambda value: datetime.fromisoformat(_text_of(value)),
             is_optional,
         )

@@ -72,15 +72,14 @@ def _read(spool: Path, zero: datetime, boot_id: str | None) -> tuple[list[str], 
     for _, (body, boot) in sorted(rounds.items()):
         try:
             stored = round_from_json(str(body))
-        except ValueError as err:
+            if boot is None:
+                waiting.append(round_to_json(stored))
+            elif boot == boot_id:
+                waiting.append(round_to_json(Round(tuple(_dated(row, zero) for row in stored.rows))))
+            else:
+                rejected.append(Rejected(str(body), _UNDATABLE, is_final=True))
+        except (ValueError, OverflowError) as err:  # a flipped bit makes it the year 9970
             rejected.append(Rejected(str(body), f"unreadable: {err}", is_final=True))
-            continue
-        if boot is None:
-            waiting.append(round_to_json(stored))
-        elif boot == boot_id:
-            waiting.append(round_to_json(Round(tuple(_dated(row, zero) for row in stored.rows))))
-        else:
-            rejected.append(Rejected(str(body), _UNDATABLE, is_final=True))
     refused = {number: (str(reason), str(body)) for number, reason, body in readable_rows(spool, "refused", _REFUSED)}
     for _, (reason, body) in sorted(refused.items()):
         rejected.append(Rejected(body, reason, is_final=reason.startswith(_FINAL)))

@@ -27,6 +27,7 @@ from storage.delivery import Delivery
 from storage.embedded import EmbeddedServer
 from storage.errors import DatabaseUnreachableError
 from storage.outbox import Outbox
+from storage.outbox_file import Rejected
 from storage.records import PowerRow, RadioEventRow, Round, Row
 from tests.lab.database import Clock, FakeDatabase, full_round, power_row, round_of
 
@@ -231,6 +232,20 @@ def test_what_was_refused_is_tried_again_once_a_day_and_at_the_next_start(
     work(delivery)
     assert database.watts() == [0, 1, 2, 4, 6, 7, 3]
     assert outbox.count_rejected() == 1
+
+
+def test_of_rows_refused_together_none_is_forgotten_while_one_is_refused_still(
+    delivery: Delivery, outbox: Outbox, database: FakeDatabase
+) -> None:
+    """Version 1.0 may have kept several in one, and a flipped bit may leave none."""
+    refused = [
+        Rejected.of(stored, "out of range", is_final=False) for stored in (Round(()), full_round(1), full_round(2))
+    ]
+    outbox.adopt("spool", [], refused)
+    database.refuses = lambda row: row == full_round(1).rows[2]
+    work(delivery)
+    assert [stored for _, stored in outbox.refused(0, 10)] == [full_round(1)]
+    assert delivery.unreachable_reason is None
 
 
 def test_a_row_whose_place_is_taken_is_final_kept_and_said_once(

@@ -72,6 +72,8 @@ def energy(kwh: str, source: str) -> str:
     ["", "7", "[[]]", '[["nothing", {}]]', '[["power", {"volts": 100}]]', '[["power", {}]]', "[[1, 2, 3]]",
      '[["cpu_temperature", {"measured_at": "yesterday", "temperature_c": 1.0}]]',
      '[["cpu_temperature", {"measured_at": "2024-03-01T00:00:00", "temperature_c": 1.0}]]',
+     '[["cpu_temperature", {"measured_at": "0001-01-01T00:00:00+09:00", "temperature_c": 1.0}]]',
+     '[["cpu_temperature", {"measured_at": "9999-12-31T23:00:00-09:00", "temperature_c": 1.0}]]',
      '[["cpu_temperature", {"measured_at": 1709251200, "temperature_c": 1.0}]]',
      '[["cpu_temperature", {"measured_at": "2024-03-01T00:00:00+00:00", "temperature_c": "1.0"}]]',
      '[["cpu_temperature", {"measured_at": "2024-03-01T00:00:00+00:00", "temperature_c": NaN}]]',

@@ -133,6 +133,17 @@ def test_a_broken_spool_gives_what_can_be_read_in_it(data_dir: Path, outbox: Out
     assert outbox.count_rejected() == 8
 
 
+def test_a_held_round_of_an_impossible_date_is_rejected_and_blocks_no_other(data_dir: Path, outbox: Outbox) -> None:
+    """Version 1.0 kept no checksum: one bit makes a held round of 1970 one of 9970."""
+    with closing(sqlite3.connect(data_dir / "spool.sqlite3")) as spool, spool:
+        statement = "update round set body = replace(body, '1970-', '9970-') where round_id = ?"
+        first = spool.execute("select min(round_id) from round where boot_id = ?", (BOOT_ID,)).fetchone()
+        spool.execute(statement, first)
+    take_over(data_dir, outbox, zero=ZERO, boot_id=BOOT_ID)
+    assert not (data_dir / "spool.sqlite3").exists()
+    assert len(rows_in(outbox)) == len(WAITING) + len(HELD) - 2
+
+
 def test_without_anything_of_version_1_0_nothing_is_done(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     with closing(Outbox(tmp_path)) as outbox:
