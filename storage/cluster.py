@@ -38,7 +38,7 @@ from storage.server_programs import ServerPrograms
 
 logger = logging.getLogger(__name__)
 
-START_TIMEOUT_S = 60.0  # after a power cut an hour of log is replayed: seconds, also from an SD card
+START_TIMEOUT_S = 60.0  # after a power cut hours of log are replayed: seconds, also from an SD card
 SOCKET_NAME = ".s.PGSQL.5432"
 SOCKET_PATH_MAX = 107  # bytes of sockaddr_un.sun_path less its closing zero, unix(7)
 SOCKET_TIMEOUT_S = 1.0
@@ -71,7 +71,7 @@ log_checkpoints = off
 timezone = 'UTC'
 log_timezone = 'UTC'
 # An SD card wears out by what is written. None of this delays or weakens a commit.
-checkpoint_timeout = 1h  # after a checkpoint each page goes to the log whole once more
+checkpoint_timeout = 6h  # each writes and syncs a dozen files; 6 h are some 2 MB of log to replay after a power cut
 autovacuum_naptime = 1h
 wal_compression = on  # by pglz: the servers of the wheel have no lz4
 fsync = {fsync}

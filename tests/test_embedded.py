@@ -171,7 +171,7 @@ def test_a_new_directory_becomes_a_server_with_our_tables_and_is_stopped_again(t
         assert ask(server.url(), "show fsync") == "on"
         assert ask(server.url(), "show full_page_writes") == "on"
         assert ask(server.url(), "show synchronous_commit") == "on"
-        assert ask(server.url(), "show checkpoint_timeout") == "1h"
+        assert ask(server.url(), "show checkpoint_timeout") == "6h"
         assert ask(server.url(), "show wal_compression") == "pglz"
         assert ask(server.url(), "show listen_addresses") == ""
         assert ask(server.url(), "show server_encoding") == "UTF8"
