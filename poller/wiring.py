@@ -39,7 +39,7 @@ from storage.delivery import Delivery
 from storage.embedded import EmbeddedServer
 from storage.errors import DatabaseUnreachableError, EmbeddedServerError
 from storage.filelock import FileLock
-from storage.outbox import Outbox
+from storage.outbox import DISK_TIMEOUT_S, Outbox
 from storage.records import Bme280Row, Co2Row, CpuTemperatureRow, Round, Row
 from storage.server_programs import installed_programs
 from storage.takeover import read_boot_id, take_over
@@ -100,7 +100,8 @@ def wired(
         clock = Clock(SystemClock(stop.sleep))
         records = Records(settings)
         stack.callback(records.close)
-        outbox = Outbox(settings.storage.data_dir)
+        disk_timeout_s = min(DISK_TIMEOUT_S, settings.route_b.interval_s / 2)  # a disk that hangs costs no tick
+        outbox = Outbox(settings.storage.data_dir, disk_timeout_s=disk_timeout_s)
         stack.callback(outbox.close)
         delivery = Delivery(records.database(), outbox)
         stack.callback(delivery.close, DELIVERY_CLOSE_S)

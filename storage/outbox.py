@@ -54,13 +54,18 @@ class Outbox:
         fsync: bool = True,
         now: Callable[[], datetime] = utc_now,
         memory_rounds: int = MEMORY_ROUNDS,
+        disk_timeout_s: float = DISK_TIMEOUT_S,
     ) -> None:
-        """Keep the files in *data_dir*; *fsync* False is for throw-away data only."""
+        """Keep the files in *data_dir*; *fsync* False is for throw-away data only.
+
+        *disk_timeout_s*: how long append() may take where the disk hangs.
+        """
         reserve = RESERVE_BYTES if fsync else 0
         self._main = OutboxFile(data_dir / FILE_NAME, fsync=fsync, reserve_bytes=reserve, now=now)
         self._spare = OutboxFile(data_dir / SPARE_NAME, fsync=fsync, now=now)
         self._has_spare = self._spare.exists
         self._memory_rounds = memory_rounds
+        self._disk_timeout_s = disk_timeout_s
         self._disk = threading.RLock()  # held by who is at the files
         self._changed = threading.Condition()  # what follows is changed under it
         self._memory: deque[Entry] = deque()
@@ -77,7 +82,7 @@ class Outbox:
     def append(self, stored: Round) -> None:
         """Put *stored* behind all others; it is on the disk when this returns.
 
-        Where the disk refuses or hangs this returns all the same, within DISK_TIMEOUT_S, and the round waits in memory.
+        Where the disk refuses or hangs this returns all the same, in time, and the round waits in memory.
         """
         entry = self._entry(stored)
         with self._changed:
@@ -90,7 +95,7 @@ class Outbox:
             with self._changed:
                 if self._changed.wait_for(lambda: self._tried >= mine, _HELPER_TIMEOUT_S):
                     return
-        self.settle(timeout_s=0.0 if self._is_disk_slow else DISK_TIMEOUT_S)
+        self.settle(timeout_s=0.0 if self._is_disk_slow else self._disk_timeout_s)
 
     def help_with(self, wake: Callable[[], None] | None) -> None:
         """Let another thread do what append() asks of the disk: *wake* is called, and that thread calls settle()."""
