@@ -11,7 +11,6 @@ import itertools
 import logging
 import os
 import sqlite3
-import zlib
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -24,35 +23,28 @@ from typing import TypeVar
 import private_file
 from storage import outbox_pages, outbox_rescue
 from storage.errors import OutboxError, OutboxFullError
+from storage.outbox_format import (
+    MAX_ID,
+    BrokenFileError,
+    checksum_of,
+    code_of,
+    connect,
+    is_broken,
+    make_tables,
+    number_of,
+)
 from storage.records import Round
+from storage.reserve import Reserve
 from storage.rows_json import round_from_json, round_to_json
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-FORMAT = 2  # of the file: pragma user_version
-_LAST_FORMAT = 999  # that a later release may have: more is a flipped bit
-BUSY_TIMEOUT_S = 0.2  # who else looks into the file (--check, sqlite3 by hand) holds it for moments
 LOG_MAX_PAGES = 250  # of 4 KB: the usual 1,000 would take more of a nearly full disk than a day of rounds
 _MOST_KNOWN = 500  # rounds that are not read again from the disk, on their way
 MAX_REJECTED = 10_000  # rows: the oldest are dropped
 
-_SCHEMA = f"""
-begin immediate;
-create table round (round_id integer primary key, body text not null, checksum integer not null);
-create table rejected (
-    rejected_id integer primary key autoincrement,
-    rejected_at text not null,
-    reason text not null,
-    is_final integer not null,
-    body text not null,
-    checksum integer not null
-);
-create table taken_over (name text primary key);
-pragma user_version = {FORMAT};
-commit;
-"""
 _APPEND = "insert into round (round_id, body, checksum) values (?, ?, ?)"
 _OLDEST = "select round_id, body, checksum from round where round_id > ? order by round_id limit ?"
 _REMOVE_UP_TO = "delete from round where round_id <= ?"
@@ -95,11 +87,6 @@ class Rejected:
         return cls(round_to_json(stored), reason, is_final)
 
 
-def checksum_of(body: str) -> int:
-    """Return what must stand beside *body*."""
-    return zlib.crc32(body.encode("utf-8", "surrogatepass"))
-
-
 def utc_now() -> datetime:
     """Return the time of the machine."""
     return datetime.now(UTC)
@@ -116,8 +103,7 @@ class OutboxFile:
     ) -> None:
         """Keep *reserve_bytes* of the disk aside for the day it is full."""
         self.path = Path(path)
-        self._reserve = self.path.with_suffix(".reserve")
-        self._reserve_bytes = reserve_bytes
+        self._reserve = Reserve(self.path.with_suffix(".reserve"), reserve_bytes)
         self._fsync = fsync
         self._now = now
         self._connection: sqlite3.Connection | None = None
@@ -141,6 +127,7 @@ class OutboxFile:
             return self._insert(connection, [entry.body for entry in entries])
 
         first = self._transaction(insert)
+        self._reserve.keep()
         if self._known is not None and len(self._known) + len(entries) <= _MOST_KNOWN:
             self._known.extend(enumerate((entry.stored for entry in entries), first))
         else:
@@ -181,11 +168,11 @@ class OutboxFile:
 
     def count(self) -> int:
         """Count the rounds that wait."""
-        return self._transaction(lambda connection: _number(connection, _COUNT, self._removed_up_to))
+        return self._transaction(lambda connection: number_of(connection, _COUNT, self._removed_up_to))
 
     def count_rejected(self) -> int:
         """Count what was rejected, for good or for now."""
-        return self._transaction(lambda connection: _number(connection, _COUNT_REJECTED))
+        return self._transaction(lambda connection: number_of(connection, _COUNT_REJECTED))
 
     def reject(self, rejected: Sequence[Rejected]) -> None:
         """Keep rows apart."""
@@ -293,12 +280,12 @@ class OutboxFile:
         try:
             return self._attempt(work)
         except Exception as err:  # whatever a broken file makes SQLite or Python raise
-            if outbox_rescue.is_broken(err) and not self._is_rebuilt_in_vain:
+            if is_broken(err) and not self._is_rebuilt_in_vain:
                 self._rebuild(err)
                 self._is_rebuilt_in_vain = True  # until it has worked
-            elif outbox_rescue.code_of(err) == sqlite3.SQLITE_CONSTRAINT:
+            elif code_of(err) == sqlite3.SQLITE_CONSTRAINT:
                 logger.debug("somebody else has put rounds there; the file is opened anew: %s", err)
-            elif not (_is_full(err) and self._release_reserve()):
+            elif not (_is_full(err) and self._reserve.release()):
                 raise self._explained(err) from err
         try:
             result = self._attempt(work)
@@ -335,15 +322,15 @@ class OutboxFile:
             connection.execute("pragma secure_delete = off")  # to wipe what was delivered would take room and wear
             make_tables(connection, self.path)
             if (said := connection.execute("pragma quick_check(1)").fetchone()[0]) != "ok":
-                raise outbox_rescue.BrokenFileError(said)
-            if (last := _number(connection, _LAST)) > outbox_rescue.MAX_ID:
-                raise outbox_rescue.BrokenFileError(f"it has a round number {last}")
+                raise BrokenFileError(said)
+            if (last := number_of(connection, _LAST)) > MAX_ID:
+                raise BrokenFileError(f"it has a round number {last}")
             self._last_id = max(self._last_id, last)
             self._insert_lost(connection)
         except BaseException:
             connection.close()
             raise
-        self._keep_reserve()
+        self._reserve.keep()
         return connection
 
     def _rebuild(self, reason: Exception) -> None:
@@ -356,60 +343,14 @@ class OutboxFile:
             raise self._explained(err) from err
         logger.error("%s is broken (%s): it is kept as %s", self.path, reason, kept)
 
-    def _keep_reserve(self) -> None:
-        if self._reserve.exists() or not self._reserve_bytes:
-            return
-        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        try:
-            fd = os.open(self._reserve, flags, 0o600)
-            try:
-                os.posix_fallocate(fd, 0, self._reserve_bytes)
-            finally:
-                os.close(fd)
-        except OSError as err:
-            logger.debug("no room can be kept aside: %s", err)
-            self._reserve.unlink(missing_ok=True)
-
-    def _release_reserve(self) -> bool:
-        """Give up the room that was kept aside; False: it is given up already."""
-        try:
-            self._reserve.unlink()
-        except OSError:
-            return False
-        logger.error("the disk is full: the room that was kept aside for %s is used now; make room", self.path)
-        return True
-
     def _explained(self, err: Exception) -> OutboxError:
         if isinstance(err, OutboxError):
             return err
         if _is_full(err):
             return OutboxFullError(f"the disk is full: make room for {self.path}; what is in it is kept")
-        if outbox_rescue.code_of(err) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        if code_of(err) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
             return OutboxError(f"{self.path} is locked by another program; end it")
         return OutboxError(f"{self.path} cannot be used ({err}); this user must be able to write there")
-
-
-def connect(path: Path) -> sqlite3.Connection:
-    """Open *path* for who begins each transaction by hand; a text that is none is read as far as it goes."""
-    connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
-    connection.text_factory = outbox_rescue.lenient_text
-    return connection
-
-
-def make_tables(connection: sqlite3.Connection, path: Path) -> None:
-    """Make our tables in a new file.
-
-    Raises: OutboxError: it is a later release's. outbox_rescue.BrokenFileError: it is no outbox.
-    """
-    version = _number(connection, "pragma user_version")
-    if version > _LAST_FORMAT:
-        raise outbox_rescue.BrokenFileError(f"it is of format {version}")
-    if version > FORMAT:
-        raise OutboxError(f"{path} was made by a later release; install that, or move the file away")
-    if version < FORMAT:
-        if _number(connection, "select count(*) from sqlite_master"):
-            raise outbox_rescue.BrokenFileError("it holds tables that are not ours")
-        connection.executescript(_SCHEMA)
 
 
 def _checked(body: object, checksum: object) -> Round:
@@ -423,12 +364,8 @@ def _select(statement: str, after: int, limit: int, connection: sqlite3.Connecti
     return connection.execute(statement, (after, limit)).fetchall()
 
 
-def _number(connection: sqlite3.Connection, statement: str, *values: int) -> int:
-    return int(connection.execute(statement, values).fetchone()[0])
-
-
 def _is_full(err: Exception) -> bool:
-    return outbox_rescue.code_of(err) == sqlite3.SQLITE_FULL or getattr(err, "errno", None) in (
+    return code_of(err) == sqlite3.SQLITE_FULL or getattr(err, "errno", None) in (
         errno.ENOSPC,
         errno.EDQUOT,
     )

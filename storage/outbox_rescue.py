@@ -19,25 +19,9 @@ from typing import Any
 
 import private_file
 from storage import outbox_pages
+from storage.outbox_format import MAX_ID, checksum_of, connect, is_broken, lenient_text, make_tables
 
 logger = logging.getLogger(__name__)
-
-# What does not speak of a broken file, by the primary result code of SQLite; all else that is raised does.
-_NOT_BROKEN = (
-    sqlite3.SQLITE_BUSY,
-    sqlite3.SQLITE_LOCKED,
-    sqlite3.SQLITE_PROTOCOL,
-    sqlite3.SQLITE_FULL,
-    sqlite3.SQLITE_READONLY,
-    sqlite3.SQLITE_IOERR,
-    sqlite3.SQLITE_CANTOPEN,
-    sqlite3.SQLITE_PERM,
-    sqlite3.SQLITE_AUTH,
-    sqlite3.SQLITE_NOMEM,
-    sqlite3.SQLITE_INTERRUPT,
-    sqlite3.SQLITE_CONSTRAINT,  # somebody else has put a round there
-)
-_BROKEN_IO = (sqlite3.SQLITE_IOERR_SHORT_READ, sqlite3.SQLITE_IOERR_CORRUPTFS)  # shorter than it says of itself
 
 _ENDINGS = ("", "-wal", "-shm")
 
@@ -46,29 +30,11 @@ _ENDINGS = ("", "-wal", "-shm")
 _NEXT = "select {columns} from {table} where {key} > ? order by {key} limit 1"
 _PREVIOUS = "select {columns} from {table} where {key} < ? order by {key} desc limit 1"
 _FIRST_ID, _LAST_ID = 0, 2**63 - 1  # of the row numbers that SQLite gives, less and more than any row has
-MAX_ID = 2**62  # what is larger was written by no append
 _COPIED = {
     "round": ("round_id", "body", "checksum"),
     "rejected": ("rejected_id", "rejected_at", "reason", "is_final", "body", "checksum"),
     "taken_over": ("rowid", "name"),
 }
-
-
-class BrokenFileError(Exception):
-    """What SQLite finds wrong with the file."""
-
-
-def code_of(err: Exception) -> int | None:
-    """Give the primary result code of SQLite; the extended ones carry it in their low byte."""
-    code = getattr(err, "sqlite_errorcode", None)
-    return None if code is None else int(code) & 0xFF
-
-
-def is_broken(err: Exception) -> bool:
-    """Whether *err*, raised in opening or reading a file, says that it is broken, and not that it cannot be used."""
-    if isinstance(err, OSError | MemoryError):
-        return False
-    return code_of(err) not in _NOT_BROKEN or getattr(err, "sqlite_errorcode", None) in _BROKEN_IO
 
 
 def is_unfinished(path: Path) -> bool:
@@ -125,14 +91,7 @@ def readable_rows(path: Path, table: str, columns: tuple[str, ...]) -> Iterator[
         yield from _readable(path, sql, start)
 
 
-def lenient_text(text: bytes) -> str:
-    """Decode what a file holds as text; where it is none the row is unreadable, which blocks no other."""
-    return text.decode("utf-8", "replace")
-
-
 def _copy_readable(broken: Path, salvage: Path) -> int:
-    from storage.outbox_file import checksum_of, connect, make_tables  # which imports this module
-
     with closing(connect(salvage)) as connection:
         make_tables(connection, salvage)
         connection.execute("begin immediate")
