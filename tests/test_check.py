@@ -53,12 +53,12 @@ from tests.lab.check import (
     at_home,
     bare_terminal,
     check,
-    simulated,
     without_radio,
     written,
 )
 from tests.lab.database import FIRST_AT, power_row, round_of
 from tests.lab.module import ROUTE_B_ID
+from tests.lab.process import module_on
 
 pytestmark = pytest.mark.system
 
@@ -81,7 +81,7 @@ def sensors_there(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("sensors_there")
 def test_a_household_in_order_gets_a_tick_for_each_part(tmp_path: Path, database_url: str) -> None:
-    with simulated(tmp_path / "tty") as module:
+    with module_on(tmp_path / "tty") as module:
         checked = check(at_home(tmp_path, database_url), ALL_SENSORS, file=tmp_path / "power_consumption.ini")
         assert not module.has_session
         assert module.violations == []
@@ -101,10 +101,10 @@ def test_a_household_in_order_gets_a_tick_for_each_part(tmp_path: Path, database
     assert "coefficient 1, unit 0.1 kWh, 6 digits; measures what is sold: yes" in checked.line("meter")
     assert "600 W, 3.6 A (R), 2.4 A (T), " in checked.line("reading")
     assert "678.0 kWh sold" in checked.line("reading")
-    # The register begins at 12,345 kWh; 600 W for one to two days add 14.4 to 28.8 kWh.
+    # The register begins at 12,345 kWh; 600 W for ten to eleven days add 144.0 to 158.4 kWh.
     used = re.search(r"([\d.]+) kWh used", checked.line("reading"))
     assert used is not None
-    assert 12_359.4 <= float(used[1]) <= 12_373.8
+    assert 12_489.0 <= float(used[1]) <= 12_503.4
     assert "agrees with this machine" in checked.line("meter clock")
     assert "46.2 C" in checked.line("CPU temperature")
     assert "612 ppm" in checked.line("MH-Z19")
@@ -126,14 +126,14 @@ def test_a_household_in_order_gets_a_tick_for_each_part(tmp_path: Path, database
 def test_other_modules_are_told_apart(
     model: str, hex_payload: bool, shown: str, tmp_path: Path, database_url: str
 ) -> None:
-    with simulated(tmp_path / "tty", model=model, hex_payload=hex_payload):
+    with module_on(tmp_path / "tty", model=model, hex_payload=hex_payload):
         checked = check(at_home(tmp_path, database_url))
     assert checked.code == 0
     assert shown in checked.line("module")
 
 
 def test_the_reading_is_not_stored_and_the_site_not_made(tmp_path: Path, database_url: str, connection: Any) -> None:
-    with simulated(tmp_path / "tty"):
+    with module_on(tmp_path / "tty"):
         assert check(at_home(tmp_path, database_url)).code == 0
     with connection.cursor() as cursor:
         cursor.execute("select (select count(*) from site) + (select count(*) from power)")
@@ -170,7 +170,7 @@ def test_a_port_that_may_not_be_opened_names_the_group(
         raise serial.SerialException(errno.EACCES, "could not open port: Permission denied")
 
     monkeypatch.setattr(serial, "Serial", refuse)
-    with simulated(tmp_path / "tty"):
+    with module_on(tmp_path / "tty"):
         checked = check(at_home(tmp_path, database_url))
     assert checked.code == 1
     assert checked.crosses == ["serial port"]
@@ -178,7 +178,7 @@ def test_a_port_that_may_not_be_opened_names_the_group(
 
 
 def test_a_busy_port_says_so(tmp_path: Path, database_url: str) -> None:
-    with simulated(tmp_path / "tty"), serial.Serial(str(tmp_path / "tty"), exclusive=True):
+    with module_on(tmp_path / "tty"), serial.Serial(str(tmp_path / "tty"), exclusive=True):
         checked = check(at_home(tmp_path, database_url))
     assert checked.code == 1
     assert "is in use" in checked.line("serial port")
@@ -215,7 +215,7 @@ def test_a_j11_module_is_named_as_not_supported(tmp_path: Path, database_url: st
 
 
 def test_a_meter_that_is_not_heard_asks_for_the_id_and_a_better_place(tmp_path: Path, database_url: str) -> None:
-    with simulated(tmp_path / "tty"):
+    with module_on(tmp_path / "tty"):
         checked = check(at_home(tmp_path, database_url, id="00112233445566778899AABB12345678"))
     assert checked.code == 1
     assert checked.crosses == ["scan"]
@@ -225,7 +225,7 @@ def test_a_meter_that_is_not_heard_asks_for_the_id_and_a_better_place(tmp_path: 
 
 
 def test_a_wrong_password_sends_one_to_the_letter(tmp_path: Path, database_url: str) -> None:
-    with simulated(tmp_path / "tty") as module:
+    with module_on(tmp_path / "tty") as module:
         checked = check(at_home(tmp_path, database_url, password="WRONGPASSWORD"))
         assert not module.has_session
     assert checked.code == 1
@@ -238,13 +238,13 @@ def test_a_wrong_password_sends_one_to_the_letter(tmp_path: Path, database_url: 
 
 
 def test_one_refusal_is_not_held_against_the_password(tmp_path: Path, database_url: str) -> None:
-    with simulated(tmp_path / "tty") as module:
+    with module_on(tmp_path / "tty") as module:
         module.faults.fail_joins()
         assert check(at_home(tmp_path, database_url)).code == 0
 
 
 def test_an_error_that_names_the_meters_address_is_printed_without_it(tmp_path: Path, database_url: str) -> None:
-    with simulated(tmp_path / "tty") as module:
+    with module_on(tmp_path / "tty") as module:
         module.faults.refuse_next("ER10", "SKJOIN")
         checked = check(at_home(tmp_path, database_url), timings=RadioTimings(join_patience_s=1.0))
     assert "SKJOIN **** was answered FAIL ER10" in checked.line("join")
@@ -252,7 +252,7 @@ def test_an_error_that_names_the_meters_address_is_printed_without_it(tmp_path: 
 
 def test_a_weak_signal_and_another_meter_are_told(tmp_path: Path, database_url: str) -> None:
     neighbour = Beacon(0x21, 0x1234, "001C640000000001", 0x30, ROUTE_B_ID[-8:])
-    with simulated(tmp_path / "tty", lqi=0x40, neighbours=(neighbour,)):
+    with module_on(tmp_path / "tty", lqi=0x40, neighbours=(neighbour,)):
         checked = check(at_home(tmp_path, database_url))
     assert checked.code == 0
     # 0.275 x 0x40 - 104.27 = -86.7
@@ -277,7 +277,7 @@ def test_a_signal_has_a_word(dbm: float, word: str) -> None:
 
 
 def test_a_meter_that_does_not_answer_is_asked_to_the_end_of_patience(tmp_path: Path, database_url: str) -> None:
-    with simulated(tmp_path / "tty") as module:
+    with module_on(tmp_path / "tty") as module:
         module.faults.mute_meter(FOREVER)
         checked = check(at_home(tmp_path, database_url))
     assert checked.code == 1
@@ -291,7 +291,7 @@ def test_a_clock_ten_minutes_off_is_a_failure_unless_it_follows_a_time_server(
     tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch, is_followed: bool
 ) -> None:
     monkeypatch.setattr(TimeServer, "is_followed", lambda _self: is_followed)
-    with simulated(tmp_path / "tty", ahead_s=660.0):
+    with module_on(tmp_path / "tty", ahead_s=660.0):
         checked = check(at_home(tmp_path, database_url))
     # The meter shows whole minutes: 11 minutes ahead are 10 to 11.
     assert re.search(r"1[01]\.\d min ahead of this machine", checked.line("meter clock"))
@@ -305,7 +305,7 @@ def test_a_clock_ten_minutes_off_is_a_failure_unless_it_follows_a_time_server(
 def test_ctrl_c_ends_the_check_within_the_scan(tmp_path: Path, database_url: str) -> None:
     file = written(tmp_path, tmp_path / "tty", database_url)
     command = [sys.executable, "power_consumption.py", "--config", str(file), "--check"]
-    with simulated(tmp_path / "tty", timing=REALISTIC):
+    with module_on(tmp_path / "tty", timing=REALISTIC):
         with subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True) as process:
             assert process.stdout is not None
             lines: list[str] = []

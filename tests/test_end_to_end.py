@@ -46,7 +46,7 @@ def test_the_right_values_arrive_in_postgresql(
 ) -> None:
     link = tmp_path / "tty"
     config = settings_file(tmp_path, device=link, url=database_url)
-    with module_on(link, watts, model=model, binary=binary, **options) as module, polling(config):
+    with module_on(link, watts, model=model, hex_payload=not binary, **options) as module, polling(config):
         rows = power(connection)
     for row in rows:
         assert row | expected == row

@@ -17,9 +17,10 @@ from poller.time_server import TimeServer
 from poller.wiring import Sensors
 from skstack.echonet import Esv, Frame, Property
 from storage.records import MeterRow, PowerRow
-from tests.lab.check import at_home, simulated
+from tests.lab.check import at_home
 from tests.lab.clock import MINUTE, NOON
 from tests.lab.home import Home
+from tests.lab.process import module_on
 
 SECOND, HOUR = timedelta(seconds=1), timedelta(hours=1)
 TO_HALF_A_MINUTE = timedelta(seconds=31)  # the meter shows minutes; readings carry whole seconds
@@ -268,7 +269,7 @@ def test_a_single_round_beside_a_meter_three_hours_ahead(
     """On a real clock: whoever follows a time server is right, everybody else takes the meter's time."""
     monkeypatch.setattr(TimeServer, "is_followed", lambda _self: is_synchronised)
     settings = at_home(tmp_path, database_url)
-    with simulated(tmp_path / "tty", ahead_s=3 * 3600.0):
+    with module_on(tmp_path / "tty", ahead_s=3 * 3600.0):
         assert run_once(settings, Sensors(temperature=False, co2=False, bme280=False), stop=StopSignal()) == 0
     with closing(psycopg2.connect(database_url)) as connection, connection.cursor() as cursor:
         cursor.execute("select measured_at - now() from power")

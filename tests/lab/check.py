@@ -5,8 +5,6 @@ from __future__ import annotations
 import io
 import os
 import pty
-import threading
-import time
 import tty
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,18 +17,6 @@ from poller.stop import StopSignal
 from poller.wiring import Sensors
 from settings import Settings, load
 from skstack import FACTORY_BAUD_RATE
-from skstack.simulator import (
-    INSTANT,
-    MODELS,
-    Beacon,
-    Household,
-    MeterOptions,
-    SimulatedMeter,
-    SimulatedModule,
-    Timing,
-    serve,
-    terminal_at,
-)
 from tests.lab.module import METER_MAC, PASSWORD, ROUTE_B_ID
 
 NO_SENSORS = Sensors(temperature=False, co2=False, bme280=False)
@@ -95,46 +81,13 @@ def written(directory: Path, device: Path, url: str = "", **route_b: str) -> Pat
 
 
 def at_home(tmp_path: Path, url: str, **route_b: str) -> Settings:
-    """Load settings whose device is where simulated() serves."""
+    """Load settings whose device is where module_on() serves it."""
     return load(written(tmp_path, tmp_path / "tty", url, **route_b))
 
 
 def without_radio(tmp_path: Path, url: str) -> Settings:
     """Load settings of a household whose stick is unplugged: their check takes no time."""
     return load(written(tmp_path, tmp_path / "unplugged", url))
-
-
-@contextmanager
-def simulated(
-    link: Path,
-    *,
-    model: str = "BP35C2",
-    timing: Timing = INSTANT,
-    hex_payload: bool = True,
-    ahead_s: float = 0.0,
-    lqi: int = 0xA7,
-    neighbours: tuple[Beacon, ...] = (),
-) -> Iterator[SimulatedModule]:
-    """Serve a module, and a meter whose clock is *ahead_s* of ours, at *link* in a thread."""
-    start = time.time() + ahead_s
-    meter = SimulatedMeter(Household(lambda _day: [600] * 1440, since=start - 86_400), MeterOptions(lqi=lqi))
-    module = SimulatedModule(meter, model=MODELS[model], timing=timing, hex_payload=hex_payload, neighbours=neighbours)
-    stop_fd, told_fd = os.pipe()
-    begun = time.monotonic()
-    with terminal_at(link) as master_fd:
-        thread = threading.Thread(
-            target=serve,
-            args=(module, master_fd),
-            kwargs={"stop_fd": stop_fd, "now": lambda: start + time.monotonic() - begun},
-        )
-        thread.start()
-        try:
-            yield module
-        finally:
-            os.write(told_fd, b"q")
-            thread.join(timeout=10)
-    os.close(stop_fd)
-    os.close(told_fd)
 
 
 @contextmanager

@@ -16,10 +16,12 @@ from typing import Any
 from skstack.simulator import (
     INSTANT,
     MODELS,
+    Beacon,
     Household,
     MeterOptions,
     SimulatedMeter,
     SimulatedModule,
+    Timing,
     serve,
     terminal_at,
 )
@@ -31,17 +33,32 @@ DAY_S = 86_400
 
 @contextmanager
 def module_on(
-    link: Path, watts: int, *, model: str = "BP35C2", binary: bool = False, **options: Any
+    link: Path,
+    watts: int = 600,
+    *,
+    model: str = "BP35C2",
+    timing: Timing = INSTANT,
+    hex_payload: bool = True,
+    ahead_s: float = 0.0,
+    neighbours: tuple[Beacon, ...] = (),
+    **options: Any,
 ) -> Iterator[SimulatedModule]:
-    """Serve a meter in a household that draws *watts*, always, at *link*."""
-    household = Household(lambda _day: [watts] * 1440, since=time.time() - 10 * DAY_S)
+    """Serve a module at *link*, and the meter of a household that draws *watts*, always, *ahead_s* of our time."""
+    household = Household(lambda _day: [watts] * 1440, since=time.time() + ahead_s - 10 * DAY_S)
     module = SimulatedModule(
-        SimulatedMeter(household, MeterOptions(**options)), model=MODELS[model], hex_payload=not binary, timing=INSTANT
+        SimulatedMeter(household, MeterOptions(**options)),
+        model=MODELS[model],
+        hex_payload=hex_payload,
+        timing=timing,
+        neighbours=neighbours,
     )
     stop_reader, stop_writer = os.pipe()
+    begun, start = time.monotonic(), time.time() + ahead_s
     with terminal_at(link) as master_fd:
         thread = threading.Thread(
-            target=serve, args=(module, master_fd), kwargs={"stop_fd": stop_reader, "now": time.time}, daemon=True
+            target=serve,
+            args=(module, master_fd),
+            kwargs={"stop_fd": stop_reader, "now": lambda: start + time.monotonic() - begun},
         )
         thread.start()
         try:
