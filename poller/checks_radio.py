@@ -174,14 +174,15 @@ class RadioCheck:
         identity = self._meter.identify(until=self._request_until())
         scale = identity.scale
         if scale is None:
-            raise CheckFailedError(
-                "it does not tell the unit of its registers, without which there are no kWh",
-                "wait a few minutes and try again: a meter that has just started may not know yet",
+            self._report.remark(
+                "it does not tell how its registers count (E1, D3): power and currents are stored, energy is not"
             )
+        counting = "not told how they count"
+        if scale is not None:
+            counting = f"coefficient {scale.coefficient}, unit {scale.unit_kwh} kWh, {scale.digits or 'unknown'} digits"
         return (
             f"maker {identity.manufacturer or 'not told'}, serial number {_shortened(identity.serial_number)}, "
-            f"release {identity.release or 'not told'}; registers: coefficient {scale.coefficient}, "
-            f"unit {scale.unit_kwh} kWh, {scale.digits or 'unknown'} digits; "
+            f"release {identity.release or 'not told'}; registers: {counting}; "
             f"measures what is sold: {'yes' if self._meter.measures_export else 'no'}"
         )
 

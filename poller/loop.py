@@ -14,7 +14,7 @@ from typing import Protocol, TypeVar
 from poller.clock import Clock, next_tick
 from poller.dating import LATE, Dating
 from poller.sensing import Sensing
-from skstack import Meter, Poll, RadioEvent, Session, SessionLostError, SkStackError, StoppedError
+from skstack import Meter, MeterSilentError, Poll, RadioEvent, Session, SessionLostError, SkStackError, StoppedError
 from storage.records import PowerRow, RadioEventRow, Round, Row
 
 logger = logging.getLogger(__name__)
@@ -22,6 +22,7 @@ logger = logging.getLogger(__name__)
 ResultT = TypeVar("ResultT")
 OtherT = TypeVar("OtherT")
 
+_BEFORE_TICK = timedelta(seconds=1)  # the wait for a tick may end a little early
 _LAST_MOMENT_S = 1.0  # kept free before the next tick
 _FAULT_PAUSE_S = 1.0
 _LINK_PATIENCE_S = 55.0  # a round may wait for the link, but the sensors' rows not for hours
@@ -130,7 +131,9 @@ class Poller:
             sensor.start(sensed_at)
         limit_s = patience_s or max(self._interval_s - _LAST_MOMENT_S, self._session.timings.answer_timeout_s)
         power = self._poll_meter(tick, started + limit_s)
-        rows: list[Row] = [power] if power is not None else []
+        rows: list[Row] = [self._row(late, tick) for late in self._meter.take_late_polls()]
+        if power is not None:
+            rows.append(power)
         sensors_until = started + min(_SENSOR_GRACE_S, _SENSOR_SHARE * self._interval_s)
         for sensor in self._sensors:
             row = sensor.collect(sensors_until - self._clock.monotonic())
@@ -141,6 +144,7 @@ class Poller:
         if power is not None:
             self.last_power = power
         self._on_status(self._status(power))
+        self._meter.learn(until=started + limit_s)
         return power
 
     def _status(self, power: PowerRow | None) -> str:
@@ -207,7 +211,13 @@ class Poller:
         if self._failures:
             logger.info("the meter answers again after %d failed polls", self._failures)
             self._failures = 0
-        measured_at = self._dating.stamp(tick, self._clock.at(poll.arrived_at))
+        return self._row(poll, tick)
+
+    def _row(self, poll: Poll, tick: datetime) -> PowerRow:
+        arrived_at = self._clock.at(poll.arrived_at)
+        if self._clock.at(poll.sent_at) < tick - _BEFORE_TICK:  # it answers a request of an earlier poll
+            tick = arrived_at.replace(microsecond=0) + timedelta(seconds=1)
+        measured_at = self._dating.stamp(tick, arrived_at)
         reading = poll.reading
         return PowerRow(
             measured_at,
@@ -234,7 +244,7 @@ class Poller:
         self._session.run_until_up(last_start)
         try:
             return self._meter.poll(until=until)
-        except SessionLostError:
+        except (SessionLostError, MeterSilentError):
             if not self._session.run_until_up(last_start):
                 raise
             return self._meter.poll(until=until)

@@ -54,7 +54,7 @@ class MeterClock:
 
     def due_at(self) -> float:
         """Return when the meter's clock is to be read (monotonic seconds)."""
-        if not self._session.up or not self._meter.is_identified:
+        if not self._session.up or not self._meter.is_known:
             return float("inf")
         self._take_shown()
         return max(self._not_before, self._clock.monotonic())
@@ -82,7 +82,7 @@ class MeterClock:
 
     def _take_shown(self) -> None:
         """Take what the meter told as the session began; where it did not, it is to be asked."""
-        if self._session_number == self._session.number or not self._meter.is_identified:
+        if self._session_number == self._session.number or not self._meter.is_known:
             return
         self._session_number = self._session.number
         self._tries = 0

@@ -1,6 +1,7 @@
-"""Which meter hangs there: a row when it is first seen, and a row and an event when it was exchanged.
+"""Which meter is installed: a row when it is first seen, and a row and an event when it was exchanged.
 
-The views take every newer row of "meter" for an exchange, so the same meter is never written twice.
+A meter is another one when its maker or its serial number says so, twice; or, where it tells no serial number, when its
+registers start a new course and stay on it. A slip of a number is no exchange, and another release is none either.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from poller.clock import Clock
 from poller.inquiry import Inquirer
-from skstack import Meter, Poll
+from skstack import HalfHour, Meter, Poll
 from skstack.echonet import EnergyScale, MeterIdentity, register_difference
 from storage.holes import KnownMeter, LastRegisters, known_meter, last_registers
 from storage.records import MeterRow, RadioEventRow, Row
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _MOMENT = timedelta(seconds=1)  # the times of the record are whole seconds
+_POLLS_ON_NEW_COURSE, _HALF_HOURS_ON_NEW_COURSE = 3, 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +68,9 @@ class MeterWatch:
         self._poll: Poll | None = None
         self._registers: LastRegisters | None = None  # of the last poll
         self._first_registers: LastRegisters | None = None
-        self._has_fallen = False
+        self._half_hour: HalfHour | None = None
+        self._new_course: list[LastRegisters] = []  # that does not go on from the last ones
+        self._course_polls = self._course_half_hours = 0
         self._rows: list[Row] = []
         self.serves_from: datetime | None = None
         """The present meter took another one's place at that time; None: as far as is known it was always there."""
@@ -77,7 +81,8 @@ class MeterWatch:
         return self._is_known and self._meter.is_identified
 
     def due_at(self) -> float:
-        """Return when to ask the record, or to look for its answer (monotonic seconds)."""
+        """Look at the meter; return when to ask the record, or to look for its answer (monotonic seconds)."""
+        self._look()
         if self._is_known or not self._waiting:
             return float("inf")
         return self._inquiry.due_at()
@@ -97,40 +102,59 @@ class MeterWatch:
     # --- what is seen
 
     def _look(self) -> None:
-        identity, poll = self._meter.identity, self._meter.last_poll
-        if not self._meter.is_identified or identity is None or identity.scale is None or poll is None:
+        identity, poll, half_hour = self._meter.identity, self._meter.last_poll, self._meter.last_half_hour
+        is_told = self._meter.is_identified and self._clock.is_settled
+        if not is_told or identity is None or identity.scale is None or poll is None:
             return
-        row = _meter_row(identity, identity.scale, self._clock.now())
+        row = _meter_row(identity, identity.scale, self._clock.at(self._meter.identified_at))
         if self._current is None:
             self._see(row, "")
         elif reason := _difference(self._current, row):
             self._see(replace(row, since=self._since(row)), reason)
+        elif _scale_of(row) != _scale_of(self._current):
+            self._see(replace(row, since=self._clock.now()), "")
         if poll is not self._poll:
             self._poll = poll
-            self._look_at_registers(row, identity.scale, poll)
+            seen = LastRegisters(self._clock.at(poll.arrived_at), poll.reading.import_kwh, poll.reading.export_kwh)
+            self._look_at_registers(row, seen, of_polls=1)
+        if half_hour is not None and half_hour is not self._half_hour:
+            self._half_hour = half_hour
+            seen = LastRegisters(half_hour.registered_at, half_hour.import_kwh, half_hour.export_kwh)
+            self._look_at_registers(row, seen, of_half_hours=1)
 
     def _since(self, row: MeterRow) -> datetime:
         """Return the moment after the last poll of the meter before: every register from then on is the new one's."""
-        return self._registers.known_at + _MOMENT if self._registers is not None else row.since
+        if self._registers is None:
+            return row.since
+        return min(row.since, self._registers.known_at.replace(microsecond=0) + _MOMENT)
 
-    def _look_at_registers(self, row: MeterRow, scale: EnergyScale, poll: Poll) -> None:
-        seen = LastRegisters(row.since, poll.reading.import_kwh, poll.reading.export_kwh)
+    def _look_at_registers(
+        self, row: MeterRow, seen: LastRegisters, *, of_polls: int = 0, of_half_hours: int = 0
+    ) -> None:
+        """Follow the course of the registers: it tells who the meter is where no serial number does."""
         if seen.import_kwh is None and seen.export_kwh is None:
             return
-        before = self._registers
-        if before is not None and _falls(before, seen, scale):
-            if not self._has_fallen:  # once may be a slip of the meter; twice is another meter
-                self._has_fallen = True
-                return
-            self._see(replace(row, since=self._since(row)), _fall(before, seen))
-        self._has_fallen = False
-        self._first_registers = self._first_registers or seen
-        self._registers = seen
+        before, scale = self._registers, _scale_of(row)
+        if before is None or row.serial_number is not None or not _falls(before, seen, scale):
+            if before is None or seen.known_at >= before.known_at:
+                self._registers = seen
+            self._new_course.clear()
+            self._first_registers = self._first_registers or seen
+            return
+        if self._new_course and _falls(self._new_course[-1], seen, scale):
+            self._new_course.clear()
+        self._new_course.append(seen)
+        self._course_polls = of_polls + (self._course_polls if len(self._new_course) > 1 else 0)
+        self._course_half_hours = of_half_hours + (self._course_half_hours if len(self._new_course) > 1 else 0)
+        if self._course_polls >= _POLLS_ON_NEW_COURSE or self._course_half_hours >= _HALF_HOURS_ON_NEW_COURSE:
+            first = self._new_course[0]
+            self._see(replace(row, since=self._since(replace(row, since=first.known_at))), _fall(before, first))
+            self._registers = seen
 
     def _see(self, row: MeterRow, reason: str) -> None:
         self._current = row
         self._registers = None
-        self._has_fallen = False
+        self._new_course.clear()
         sighting = _Sighting(row, reason)
         if self._is_known:
             self._add(sighting)
@@ -170,13 +194,17 @@ class MeterWatch:
     def _fall_since(self, row: MeterRow, last: LastRegisters | None) -> str:
         """Say how the registers fell between two runs; "": they did not."""
         seen = self._first_registers
-        scale = EnergyScale(row.coefficient, row.unit_kwh, row.digits)
-        return _fall(last, seen) if last and seen and _falls(last, seen, scale) else ""
+        if row.serial_number is not None:
+            return ""
+        return _fall(last, seen) if last and seen and _falls(last, seen, _scale_of(row)) else ""
 
     def _add(self, sighting: _Sighting) -> None:
+        self._rows.append(sighting.row)
+        if not sighting.reason:
+            logger.info("the registers of the meter count in another way from now on")
+            return
         logger.warning("the meter was exchanged: %s", sighting.reason)
         self.serves_from = sighting.row.since
-        self._rows.append(sighting.row)
         self._rows.append(RadioEventRow(self._clock.now(), "meter_changed", detail=sighting.reason))
 
 
@@ -192,7 +220,11 @@ def _meter_row(identity: MeterIdentity, scale: EnergyScale, since: datetime) -> 
     )
 
 
-_COMPARED = ("manufacturer", "serial_number", "release", "coefficient", "unit_kwh", "digits")
+_COMPARED = ("manufacturer", "serial_number")
+
+
+def _scale_of(row: MeterRow) -> EnergyScale:
+    return EnergyScale(row.coefficient, row.unit_kwh, row.digits)
 
 
 def _difference(old: MeterRow, new: MeterRow) -> str:

@@ -141,6 +141,7 @@ class Link:
         self._limited_since: float | None = None  # EVENT 32: over the hourly sending limit
         self._failure: SkStackError = SessionLostError("not joined yet")
         self._sessions = 0
+        self._renewals = 0
         self._answers = 0
         self._lines = 0
         self._sending: Sending | None = None  # what the next EVENT 21 tells of
@@ -183,6 +184,11 @@ class Link:
     def sessions(self) -> int:
         """How many sessions were established: a new one may be with another meter."""
         return self._sessions
+
+    @property
+    def renewals(self) -> int:
+        """How often a session was renewed or authenticated anew."""
+        return self._renewals
 
     @property
     def answers(self) -> int:
@@ -424,6 +430,8 @@ class Link:
             self.record("join", lasted_s, peer=self._peer)
         if before in (Pana.CLOSED, Pana.JOINING):
             self._sessions += 1
+        else:
+            self._renewals += 1
 
     def _impose_limit(self) -> None:
         if self._limited_since is None:

@@ -1,6 +1,7 @@
 """The meter as the household knows it: who it is, what it measures now, and what it tells every half hour.
 
-Source of the start-up order: AIF specification of the low-voltage meter, sections 3.1.2 and 3.1.3 (protocol facts 3.3).
+What is asked first in a session is the poll; who the meter is, and all that is not urgent, comes after it, in learn().
+Source of the properties: AIF specification of the low-voltage meter, sections 3.1.2 and 3.1.3 (protocol facts 3.3).
 """
 
 from __future__ import annotations
@@ -8,38 +9,49 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
+from backoff import Backoff
+from skstack.capability import Capability, Form
 from skstack.echonet.device import decode_clock
-from skstack.echonet.frame import METER, encode_property_map
+from skstack.echonet.frame import METER, Response, parse_property_map
 from skstack.echonet.history import ScheduledEnergy, decode_scheduled_energy
-from skstack.echonet.properties import Epc, MeterIdentity, MeterReading, decode_identity, decode_reading
-from skstack.errors import FrameError, SkStackError
+from skstack.echonet.identity import MeterIdentity, Recognition, decode_identity
+from skstack.echonet.properties import Epc, MeterReading, decode_reading, decoded, warn
+from skstack.echonet.registers import EnergyScale
+from skstack.errors import (
+    FrameError,
+    SendFailedError,
+    SendUnconfirmedError,
+    SessionLostError,
+    SkStackError,
+    SkStackTimeoutError,
+    StoppedError,
+)
 from skstack.session import Session
 
 logger = logging.getLogger(__name__)
 
-_CLOCK_TIMEOUT_S = 3.0  # less than makes the first poll's row late
-
 _POLLED = (Epc.POWER, Epc.CURRENTS, Epc.IMPORT_ENERGY, Epc.EXPORT_ENERGY)
-_IDENTIFYING = (
-    Epc.COEFFICIENT,
-    Epc.DIGITS,
-    Epc.ENERGY_UNIT,
-    Epc.MAKER_CODE,
-    Epc.SERIAL_NUMBER,
-    Epc.STANDARD_VERSION,
-)
+_SCALE = (Epc.COEFFICIENT, Epc.ENERGY_UNIT)  # asked beside the first poll of a meter that nobody knows
+_WHO = (*_SCALE, Epc.DIGITS, Epc.MAKER_CODE, Epc.SERIAL_NUMBER, Epc.STANDARD_VERSION)
+_TELLTALES = (Epc.SERIAL_NUMBER, Epc.ENERGY_UNIT)  # and beside the first poll of a session with a known one
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 60.0, 3600.0  # between two attempts to learn what did not come
+_MAY_DELAY_S = 6.0  # so much later than its tick a poll may be for the sake of what is learnt
+_MOST_POSTPONED = 5  # polls in a row, where there is never time enough
+_MOST_ANSWERS = 3  # to who the meter is, at once: one may be wrong
 
 
 @dataclass(frozen=True, slots=True)
 class Poll:
-    """One answered poll; *arrived_at* is the monotonic time of the answer."""
+    """One answered poll; *sent_at* and *arrived_at* are the monotonic times of what was answered, and of the answer."""
 
     reading: MeterReading
+    sent_at: float
     arrived_at: float
 
 
@@ -61,26 +73,49 @@ class ShownClock:
 
 
 class Meter:
-    """Asks over a *session*, and asks only for what the meter's own property map (9F) offers."""
+    """Asks over a *session*, and only for what the meter's property map (9F) offers and it did not refuse lately."""
 
     def __init__(self, session: Session, *, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._session = session
         self._monotonic = monotonic
-        self._identified_session = 0
+        self._capability = Capability(monotonic)
+        self._who = Recognition()
+        self._get_map: frozenset[int] = frozenset()  # EPCs; empty: not known
+        self._session_number = 0
+        self._renewals = 0
+        self._mac = b""
+        self._unasked: list[Callable[[float], bool]] = []  # what is still to be learnt in this session
+        self._learn_at = float("-inf")
+        self._backoff = Backoff(_FIRST_PAUSE_S, _LONGEST_PAUSE_S)
+        self._telltales: tuple[Epc, ...] = ()
         self._export_is_silent = False
-        self._map_session = 0
-        self._get_map: frozenset[int] = frozenset()  # empty: not known
-        self._refused: set[int] = set()  # what the map offers, but the meter has not got, in this session
-        self._has_to_look_at_clock = False
-        self.shown_clock: ShownClock | None = None  # when the present session began; None: it did not tell
-        self.identity: MeterIdentity | None = None
+        self._broken: set[int] = set()  # properties whose data mean nothing
+        self._has_missed_scale = False
+        self._learnt_singly = False
+        self._postponed = 0  # how often in a row there was no time left to learn anything
+        self.shown_clock: ShownClock | None = None  # in the present session; None: it did not tell
         self.last_poll: Poll | None = None
+        self.last_half_hour: HalfHour | None = None
+
+    # --- what is known
+
+    @property
+    def identity(self) -> MeterIdentity | None:
+        """Who the meter is, as far as it told."""
+        return self._who.known
+
+    @property
+    def identified_at(self) -> float:
+        """When that meter was first seen (monotonic)."""
+        return self._who.since
 
     def offers(self, epc: int) -> bool:
         """Whether the meter can be asked for *epc*; True while its property map is not known."""
-        if epc in self._refused:
-            return False
-        return self.identity is None or not self.identity.get_map or epc in self.identity.get_map
+        return not self._capability.is_refused(epc) and (not self._get_map or epc in self._get_map)
+
+    def lists(self, *epcs: int) -> bool:
+        """Whether the property map offers all of *epcs*; False while it is not known."""
+        return self._get_map.issuperset(epcs)
 
     @property
     def measures_export(self) -> bool:
@@ -93,93 +128,303 @@ class Meter:
         return self.offers(Epc.CLOCK_TIME) and self.offers(Epc.CLOCK_DATE)
 
     @property
+    def is_known(self) -> bool:
+        """Whether the meter was asked in this session who it is, and there is no doubt."""
+        is_asked = self._session_number == self._session.number and self._learn_who not in self._unasked
+        return is_asked and self._who.is_confirmed
+
+    @property
     def is_identified(self) -> bool:
         """Whether it is known who answers in the present session, and how its registers count."""
-        known = self.identity is not None and self.identity.scale is not None
-        return known and self._identified_session == self._session.number
+        return self.is_known and self._scale() is not None
 
-    def identify(self, *, until: float) -> MeterIdentity:
-        """Return who the meter is; asks once a session, since the meter may have been exchanged between two.
-
-        Raises: as Session.get.
-        """
-        if self.identity is None or not self.is_identified:
-            session_number = self._session.number
-            if self._map_session != session_number:  # kept, should a slow meter not answer the rest in this round
-                values = self._session.get((Epc.GET_MAP,), until=until)
-                self._get_map = _believable(decode_identity(values).get_map)
-                self._refused = set()
-                self._map_session = session_number
-            asked = [epc for epc in _IDENTIFYING if not self._get_map or epc in self._get_map]
-            values = self._read(asked, until)
-            if self._get_map:
-                values[Epc.GET_MAP] = encode_property_map(self._get_map - self._refused)
-            identity = decode_identity(values)
-            if self.identity is not None and identity.serial_number != self.identity.serial_number:
-                self._session.notifications.clear()  # told by the meter that was installed before
-            self.identity = identity
-            self._identified_session = session_number
-            self.shown_clock = None
-            self._has_to_look_at_clock = True
-            logger.info("the meter: maker %s, release %s", identity.manufacturer, identity.release)
-        return self.identity
-
-    def _look_at_clock(self, until: float) -> None:
-        """Read the meter's clock after the first poll of a session; a response that does not come soon is left."""
-        self._has_to_look_at_clock = False
-        with contextlib.suppress(SkStackError):
-            shown = self.read_clock(until=min(until, self._monotonic() + _CLOCK_TIMEOUT_S))
-            self.shown_clock = ShownClock(shown, self._monotonic()) if shown else None
+    # --- the poll
 
     def poll(self, *, until: float) -> Poll | None:
-        """Read power, currents and registers in one request; None if the meter answered without a single value.
+        """Read power, currents and registers; None if the meter answered without a single value.
 
-        Raises: as Session.get: no answer by *until* (monotonic), or no link.
+        What came is a reading, also where not all came. Raises: as Session.get: no answer by *until* (monotonic).
         """
-        identity = self.identify(until=until)
-        values = self._read([epc for epc in _POLLED if self.offers(epc)], until)
-        reading = decode_reading(values, identity.scale)
-        if reading == MeterReading(None, None, None, None, None):
+        self._notice_session()
+        epcs = [epc for epc in (*_POLLED, *self._telltales) if self.offers(epc)] or list(_POLLED)
+        form = self._capability.next_form()
+        first, values = self._ask_poll(form, epcs, until)
+        if form is Form.SINGLES and not self._learnt_singly:
+            self._learn_at = float("-inf")  # what was never answered together may be answered now
+        self._learnt_singly = form is Form.SINGLES
+        if self._telltales:
+            self._look_at_telltales(values)
+        if not self._who.is_sure:
+            self._settle_doubt(until)
+        poll = Poll(self._decoded(values), first.sent_at, first.arrived_at)
+        if poll.reading == MeterReading(None, None, None, None, None):
             return None
-        if identity.scale is not None and (Epc.EXPORT_ENERGY in values or Epc.EXPORT_ENERGY in self._refused):
-            self._export_is_silent = reading.export_kwh is None
-        self.last_poll = poll = Poll(reading, self._monotonic())
-        if self._has_to_look_at_clock:
-            self._look_at_clock(until)
+        if self._scale() is not None and (
+            Epc.EXPORT_ENERGY in values or self._capability.is_refused(Epc.EXPORT_ENERGY)
+        ):
+            self._export_is_silent = poll.reading.export_kwh is None
+        self.last_poll = poll
         return poll
 
+    def take_late_polls(self) -> list[Poll]:
+        """Return the polls that were answered after they had been given up, since the last call, oldest first."""
+        polls = []
+        while self._session.late_responses:
+            late = self._session.late_responses.popleft()
+            self._capability.note(late)
+            self._take_late(late)
+            if self._telltales and late.asked.issuperset(self._telltales):
+                self._look_at_telltales(late.values)
+            if Epc.POWER in late.values:
+                polls.append(Poll(self._decoded(late.values), late.sent_at, late.arrived_at))
+        return polls
+
+    def _decoded(self, values: Mapping[int, bytes]) -> MeterReading:
+        was_broken, self._broken = self._broken, set(self._broken) - values.keys()
+        reading = decode_reading(values, self._scale(), report=lambda epc, error: self._report(epc, error, was_broken))
+        for epc in was_broken - self._broken:
+            logger.info("EPC %02X can be read again", epc)
+        return reading
+
+    def _report(self, epc: Epc, error: FrameError, was_broken: Collection[int] = ()) -> None:
+        """Log a property that is broken once, until it can be read again."""
+        if epc not in was_broken and epc not in self._broken:
+            warn(epc, error)
+        self._broken.add(epc)
+
+    def _ask_poll(self, form: Form, epcs: Sequence[int], until: float) -> tuple[Response, dict[int, bytes]]:
+        """Ask for *epcs* in that form, and learn from what comes. Raises: as Session.get."""
+        timings = self._session.timings
+        is_group = form in (Form.GROUPS, Form.PATIENT_GROUP) and len(epcs) > 1
+        is_patient = form is Form.PATIENT_GROUP or (is_group and self._capability.is_slow)
+        groups = self._capability.groups(epcs) if is_group else [(epc,) for epc in epcs]
+        if form is Form.ONE:
+            groups = groups[:1]
+        began = self._monotonic()
+        try:
+            first = self._session.get(
+                groups[0], until=until, timeout_s=timings.longest_wait_s if is_patient else timings.answer_timeout_s
+            )
+        except (StoppedError, SessionLostError):
+            raise
+        except SkStackError:
+            self._capability.note_poll_without_group(form)
+            raise
+        if is_group:
+            took_s = first.arrived_at - began if is_patient else 0.0
+            self._capability.note_group(is_slow=took_s > timings.answer_timeout_s)
+        values = self._read_rest(first, groups[1:], until)
+        if not is_group:
+            self._ask_group_beside(form, epcs, values, until)
+        return first, values
+
+    def _ask_group_beside(self, form: Form, epcs: Sequence[int], values: Mapping[int, bytes], until: float) -> None:
+        """Where properties are asked one by one, ask for the group again now and then."""
+        if self._capability.is_group_due():
+            with contextlib.suppress(SkStackError):
+                self._capability.note(self._background(self._capability.trial_group(epcs), until))
+                self._capability.note_group(is_slow=False)
+                return
+        self._capability.note_poll_without_group(form, values)
+
+    def _read_rest(self, first: Response, groups: Iterable[Sequence[int]], until: float) -> dict[int, bytes]:
+        """Return what *first* told, and what the other *groups* tell; what was left out is asked for once more.
+
+        What stays without a response is left as it is: what came is a reading.
+        """
+        values: dict[int, bytes] = {}
+        refused_alone: set[int] = set()
+        waiting = deque(groups)
+        response: Response | None = first
+        while response is not None:
+            self._capability.note(response)
+            values.update(response.values)
+            if len(response.asked) == 1:
+                refused_alone |= response.refused
+            waiting.extend(self._once_more(response))
+            response = None
+            if waiting:
+                with contextlib.suppress(SkStackError):
+                    response = self._background(waiting.popleft(), until)
+        if values:  # else the meter is busy, and refuses whatever it is
+            self._capability.note_refusals(refused_alone)
+        return values
+
+    def _once_more(self, response: Response) -> list[tuple[int, ...]]:
+        """Return what to ask again: what a response left out, and all of one without data, one by one."""
+        if len(response.asked) == 1:
+            return []
+        if not response.values:  # some meters refuse all for the sake of one
+            return [(epc,) for epc in sorted(response.asked)]
+        return self._capability.groups(sorted(response.asked - response.values.keys() - response.refused))
+
+    def _background(self, epcs: Sequence[int], until: float) -> Response:
+        """Ask for something at no cost to the link, for no longer than a timeout. Raises: as Session.get."""
+        timings = self._session.timings
+        timeout_s = timings.longest_wait_s if self._capability.is_slow else timings.answer_timeout_s
+        return self._session.get(epcs, until=min(until, self._monotonic() + timeout_s), background=True)
+
     def _read(self, epcs: Sequence[int], until: float) -> dict[int, bytes]:
-        """Read *epcs*. What does not come is asked for once more, alone; refused again, not any more in this session.
+        """Return what the meter tells of *epcs*, in the background. Raises: as Session.get: it said nothing at all."""
+        first, *others = self._capability.groups(epcs)
+        return self._read_rest(self._background(first, until), others, until)
+
+    # --- who it is
+
+    def learn(self, *, until: float) -> None:
+        """After a poll: ask what is not known yet of the meter of this session, in the background, up to *until*.
+
+        What is not answered is asked again after a pause that grows. Raises nothing of the radio's.
+        """
+        self._notice_session()
+        if not self._session.up or not self._unasked or self._monotonic() < self._learn_at:
+            return
+        # While the response to a request that was lost may still come, no poll is sent: so it is to be sent early.
+        is_late = self._monotonic() + self._session.timings.longest_wait_s > until + _MAY_DELAY_S
+        if is_late and self._postponed < _MOST_POSTPONED:
+            self._postponed += 1
+            return
+        self._postponed = 0
+        try:
+            while self._unasked and self._monotonic() < until:
+                if not self._unasked[0](until):
+                    break
+                del self._unasked[0]
+                self._backoff.succeeded()
+            else:
+                return
+        except SkStackError as error:
+            logger.debug("who the meter is: %s", error)
+        self._unasked.append(self._unasked.pop(0))  # what is never answered keeps nothing else back
+        self._learn_at = self._monotonic() + self._backoff.failed()
+
+    def identify(self, *, until: float) -> MeterIdentity:
+        """Return who the meter of this session is, also before any poll; asks as long as that takes, up to *until*.
 
         Raises: as Session.get.
         """
-        values = self._session.get(epcs, until=until) if epcs else {}
-        for epc in epcs:
-            if epc not in values:
-                alone = self._session.get((epc,), until=until)
-                values.update(alone)
-                if not alone:
-                    logger.log(
-                        logging.WARNING if self._get_map else logging.DEBUG,
-                        "the meter offers %02X in its property map, but has no such property",
-                        epc,
-                    )
-                    self._refused.add(epc)
-        return values
+        self._notice_session()
+        while not self.is_known:
+            try:
+                self._learn_map(until)
+                self._learn_who(until)
+                self._unasked = [self._look_at_clock]
+            except (StoppedError, SessionLostError):
+                raise
+            except SkStackError:
+                if self._monotonic() >= until:
+                    raise
+        return self._who.known or MeterIdentity(None, None, None, None)
+
+    def _notice_session(self) -> None:
+        if self._renewals != self._session.renewals:
+            self._renewals = self._session.renewals
+            self._capability.forget_refusals()
+        peer = self._session.peer
+        if self._session_number == self._session.number or peer is None:
+            return
+        self._session_number = self._session.number
+        self._capability.begin_session()
+        self._unasked = [self._learn_map, self._learn_who, self._look_at_clock]
+        self._learn_at = float("-inf")
+        self._backoff.succeeded()
+        self.shown_clock = None
+        self._telltales = _TELLTALES if self._scale() is not None else _SCALE
+        if self._who.known is not None and peer.mac != self._mac:
+            self._doubt("another MAC address")
+        self._mac = peer.mac
+
+    def _doubt(self, reason: str) -> None:
+        """Trust no register before the meter has told again who it is."""
+        if self._who.is_sure:
+            logger.info("the meter is asked again who it is: %s", reason)
+        self._who.doubt(self._monotonic())
+
+    def _look_at_telltales(self, values: Mapping[int, bytes]) -> None:
+        """Compare what came beside the first poll of a session with what is known; or learn how registers count."""
+        asked, self._telltales = self._telltales, ()
+        known = self._who.known
+        if known is None or asked == _SCALE:
+            self._recognise(asked, values)
+            return
+        told = decode_identity(values, frozenset({Epc.COEFFICIENT}), report=self._report)
+        if told.serial_number and known.serial_number and told.serial_number != known.serial_number:
+            self._doubt("another serial number")
+        if told.scale and known.scale and told.scale.unit_kwh != known.scale.unit_kwh:
+            self._doubt("another unit")
+
+    def _settle_doubt(self, until: float) -> None:
+        """Ask at once who the meter is, until two answers agree; without an answer again beside the next poll."""
+        with contextlib.suppress(SkStackError):
+            self._learn_who(until)
+
+    def _learn_map(self, until: float) -> bool:
+        """Ask for the property map; False: refused. Raises: as Session.get."""
+        values = self._read((Epc.GET_MAP,), until)
+        self._learn_map_of(values)
+        return bool(values)
+
+    def _learn_map_of(self, values: Mapping[int, bytes]) -> None:
+        self._get_map = _believable(decoded(values, Epc.GET_MAP, parse_property_map, self._report) or frozenset())
+
+    def _learn_who(self, until: float) -> bool:
+        """Ask who the meter is; False: all is refused. Raises: as Session.get."""
+        asked = [epc for epc in _WHO if self.offers(epc) or epc is Epc.COEFFICIENT]
+        for _ in range(_MOST_ANSWERS):  # two are to agree before anybody is believed
+            values = self._read(asked, until)
+            if not values:
+                return False
+            self._recognise(asked, values)
+            if self._who.is_confirmed:
+                break
+        if self._who.is_sure and self._scale() is None and not self._has_missed_scale:
+            self._has_missed_scale = True
+            logger.warning(
+                "the meter does not tell how its registers count (E1, D3): power and currents are stored, no energy"
+            )
+        return True
+
+    def _recognise(self, asked: Sequence[int], values: Mapping[int, bytes]) -> None:
+        has_none = Epc.COEFFICIENT in asked and not self.offers(Epc.COEFFICIENT)
+        refused = self._capability.refused(asked) | ({Epc.COEFFICIENT} if has_none else frozenset())
+        told = decode_identity(values, refused, report=self._report)
+        if self._who.tell(told, self._monotonic()):
+            self._session.notifications.clear()  # told by the meter that was installed before
+            self._export_is_silent = False
+            logger.info("the meter: maker %s, release %s", told.manufacturer, told.release)
+
+    def _take_late(self, late: Response) -> None:
+        """Use what came too late for who asked for it, but tells who the meter is or what it offers."""
+        if Epc.GET_MAP in late.values:
+            self._learn_map_of(late.values)
+        elif late.asked & set(_SCALE) and Epc.POWER not in late.asked:
+            self._recognise(sorted(late.asked), late.values)
+
+    def _look_at_clock(self, until: float) -> bool:
+        """Look once at the meter's clock; what does not come is left to who needs it. Raises: StoppedError."""
+        with contextlib.suppress(SkStackTimeoutError, SendUnconfirmedError, SendFailedError):
+            shown = self.read_clock(until=until)
+            self.shown_clock = ShownClock(shown, self._monotonic()) if shown else None
+        return True
+
+    def _scale(self) -> EnergyScale | None:
+        return self._who.known.scale if self._who.known is not None and self._who.is_sure else None
+
+    # --- the clock, and what it tells every half hour
 
     def read_clock(self, *, until: float) -> datetime | None:
         """Return the meter's own time (97, 98), to the minute; None: it has no clock. Raises: as Session.get."""
         if not self.has_clock:
             return None
-        return _clock(self._session.get((Epc.CLOCK_TIME, Epc.CLOCK_DATE), until=until, background=True))
+        return _clock(self._read((Epc.CLOCK_TIME, Epc.CLOCK_DATE), until))
 
     def read_half_hour(self, *, until: float) -> HalfHour | None:
         """Ask for the registers of the last :00 or :30 (EA, EB). Raises: as Session.get."""
         asked = [epc for epc in (Epc.SCHEDULED_IMPORT, Epc.SCHEDULED_EXPORT) if self.offers(epc)]
-        return self._half_hour(self._session.get(asked, until=until, background=True))
+        return self._half_hour(self._read(asked, until))
 
     def take_half_hours(self) -> list[HalfHour]:
-        """Return what the meter has told unasked since the last call. It is kept until the meter is identified."""
+        """Return what the meter has notified since the last call. It is kept until the meter is identified."""
         if not self.is_identified:
             return []
         told = []
@@ -193,18 +438,17 @@ class Meter:
 
     def _half_hour(self, values: Mapping[int, bytes]) -> HalfHour | None:
         """Decode EA and EB; None: missing, broken, of two different times, or without a direction it measures."""
-        identity = self.identity
-        if identity is None or identity.scale is None:
-            return None
+        scale = self._scale()
         imported = _scheduled(values, Epc.SCHEDULED_IMPORT)
         exported = _scheduled(values, Epc.SCHEDULED_EXPORT)
         times = {told.registered_at for told in (imported, exported) if told is not None}
-        if len(times) != 1 or imported is None or imported.raw is None:
+        if scale is None or len(times) != 1 or imported is None or imported.raw is None:
             return None
         export_raw = exported.raw if exported is not None else None
         if export_raw is None and self.measures_export:
             return None
-        return HalfHour(times.pop(), identity.scale.kwh(imported.raw), identity.scale.kwh(export_raw))
+        self.last_half_hour = HalfHour(times.pop(), scale.kwh(imported.raw), scale.kwh(export_raw))
+        return self.last_half_hour
 
 
 def _clock(values: Mapping[int, bytes]) -> datetime | None:
@@ -216,10 +460,10 @@ def _clock(values: Mapping[int, bytes]) -> datetime | None:
 
 def _believable(get_map: frozenset[int]) -> frozenset[int]:
     """Return *get_map*, or an empty one, which means not known, if it is none that a meter can have."""
-    return get_map if Epc.ENERGY_UNIT in get_map and get_map & {Epc.POWER, Epc.IMPORT_ENERGY} else frozenset()
+    return get_map if get_map & {Epc.POWER, Epc.IMPORT_ENERGY} else frozenset()
 
 
-def _scheduled(values: Mapping[int, bytes], epc: int) -> ScheduledEnergy | None:
+def _scheduled(values: Mapping[int, bytes], epc: Epc) -> ScheduledEnergy | None:
     try:
         return decode_scheduled_energy(values[epc])
     except KeyError:

@@ -27,12 +27,12 @@ class MeterHistory:
     @property
     def offers_days(self) -> bool:
         """Whether the meter can be asked for its days. It is known only after it was identified."""
-        return self._offers(Epc.DAY_HISTORY_DAY, Epc.IMPORT_DAY_HISTORY)
+        return self._meter.lists(Epc.DAY_HISTORY_DAY, Epc.IMPORT_DAY_HISTORY)
 
     @property
     def offers_export_days(self) -> bool:
         """Whether the days of what the household sells can be asked for, too."""
-        return self._offers(Epc.EXPORT_DAY_HISTORY) and self._meter.measures_export
+        return self._meter.lists(Epc.EXPORT_DAY_HISTORY) and self._meter.measures_export
 
     def choose_day(self, day_back: int, *, until: float) -> bool:
         """Choose the day to be read next, 0 (today) to 99 back by the meter's clock; False: the meter refuses.
@@ -47,7 +47,8 @@ class MeterHistory:
         Raises: as Session.get.
         """
         # AIF specification 2.4.2: a history takes as long as several properties.
-        values = self._session.get((epc,), until=until, background=True, timeout_s=self._session.timings.longest_wait_s)
+        timeout_s = self._session.timings.longest_wait_s
+        values = self._session.get((epc,), until=until, background=True, timeout_s=timeout_s).values
         try:
             edt = values.get(epc)
             return None if edt is None else decode_day_history(edt)
@@ -59,8 +60,3 @@ class MeterHistory:
         """Return counts of the meter's registers in kWh, exactly."""
         identity = self._meter.identity
         return identity.scale.kwh(raw) if identity is not None and identity.scale is not None else None
-
-    def _offers(self, *epcs: Epc) -> bool:
-        """As the property map says: here a map that is not known is a no, since a guess costs a minute of silence."""
-        identity = self._meter.identity
-        return identity is not None and identity.get_map.issuperset(epcs)

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import NoReturn, TypeVar
 
 from skstack.driver import Module
-from skstack.echonet.frame import METER, NODE_PROFILE, Eoj, Esv, Frame
+from skstack.echonet.frame import METER, NODE_PROFILE, Eoj, Esv, Frame, Response
 from skstack.errors import (
     CommandFailedError,
     FrameError,
@@ -66,14 +66,6 @@ class Notification:
     arrived_at: float
 
 
-@dataclass(frozen=True, slots=True)
-class _Response:
-    """What answers a request: its service, and the data that came."""
-
-    esv: Esv
-    values: dict[int, bytes]
-
-
 @dataclass(slots=True)
 class _Request:
     """A request with all its attempts: a late response to an earlier one still counts."""
@@ -84,7 +76,7 @@ class _Request:
     sending: Sending | None = None  # of the last attempt
     repeat_at: float = 0.0  # when it may be sent again
     free_at: float = 0.0  # when another one may be sent: until then a response may be on its way
-    response: _Response | None = None
+    response: Response | None = None
 
     def is_answered(self) -> bool:
         """Tell whether a response has come."""
@@ -95,7 +87,8 @@ class Session:
     """A session with the household's meter, over the module that *open_port* opens.
 
     *monotonic* and *sleep* are the clock; every wait ends as soon as *should_stop* is true. *notifications* holds what
-    came unsolicited, oldest first, until the caller takes it.
+    came unsolicited, and *late_responses* what answered a request that had been given up, oldest first, until the
+    caller takes it.
     """
 
     def __init__(
@@ -113,6 +106,7 @@ class Session:
     ) -> None:
         self.timings = timings or SessionTimings()
         self.notifications: deque[Notification] = deque(maxlen=1000)
+        self.late_responses: deque[Response] = deque(maxlen=100)
         self._link = Link(monotonic=monotonic, sleep=sleep)
         self._recovery = Recovery(
             self._link,
@@ -135,6 +129,7 @@ class Session:
         self._silent_attempts = 0
         self._not_before = 0.0  # when the next request may be sent
         self._has_warned = False
+        self._is_asking = False
 
     # --- how it stands
 
@@ -162,6 +157,11 @@ class Session:
     def peer(self) -> PanDescription | None:
         """The meter's PAN; None before one was found."""
         return self._link.peer
+
+    @property
+    def renewals(self) -> int:
+        """How often a session was renewed or authenticated anew."""
+        return self._link.renewals
 
     @property
     def number(self) -> int:
@@ -221,23 +221,31 @@ class Session:
         deoj: Eoj = METER,
         background: bool = False,
         timeout_s: float | None = None,
-    ) -> dict[int, bytes]:
-        """Read properties and return their data by EPC, without those that did not come.
+    ) -> Response:
+        """Read properties of *deoj*.
 
         It is repeated after each *timeout_s* (default: answer_timeout_s), until *until* (monotonic); while an earlier,
         different request may still be answered, this one waits. A *background* request that stays without a response
         does not make the link suspect. What the module fails to confirm may delay the return by some 3 s.
         Raises: SkStackTimeoutError: no response by *until*. SendUnconfirmedError, SendFailedError: nor is it sure that
-            the request was sent. SessionLostError: the link is down, or silence is due. StoppedError.
+            the request was sent. MeterSilentError: nor to the ones before, so that the meter is joined again.
+            SessionLostError: the link is down, or silence is due. StoppedError.
         """
-        return self._ask(Frame.get(0, epcs, deoj), until, background, timeout_s).values
+        return self._ask(Frame.get(0, epcs, deoj), until, background, timeout_s)
 
     def set(self, epc: int, edt: bytes, *, until: float, timeout_s: float | None = None) -> bool:
         """Write a property of the meter, in the background; False: it refuses. Raises: as get."""
         return self._ask(Frame.set_c(0, epc, edt), until, True, timeout_s).esv is Esv.SET_RES
 
-    def _ask(self, frame: Frame, until: float, background: bool, timeout_s: float | None) -> _Response:
+    def _ask(self, frame: Frame, until: float, background: bool, timeout_s: float | None) -> Response:
         self._check_up()
+        self._is_asking = True
+        try:
+            return self._exchange(frame, until, background, timeout_s)
+        finally:
+            self._is_asking = False
+
+    def _exchange(self, frame: Frame, until: float, background: bool, timeout_s: float | None) -> Response:
         started = self._monotonic()
         request = self._take_turn(frame, until)
         while not request.is_answered():
@@ -245,8 +253,8 @@ class Session:
             if request.is_answered() or self._monotonic() >= until:
                 break
             self._attempt(request, until, timeout_s or self.timings.answer_timeout_s)
-            if not request.is_answered() and not background and self._is_dead():
-                break
+            if not request.is_answered() and not background:
+                self._note_silence()
         if request.response is None:
             raise self._no_response(request, started)
         return request.response
@@ -318,13 +326,18 @@ class Session:
         for _ in range(arrived):  # no more than that: a device may babble without end
             self._advance(self._monotonic())
 
-    def _is_dead(self) -> bool:
-        """Count an attempt without a response; after so many in a row the life of the link says what that means."""
+    def _note_silence(self) -> None:
+        """Count an attempt without a response; after so many in a row the life of the link says what that means.
+
+        Raises: MeterSilentError: that the meter is joined again.
+        """
         self._silent_attempts += 1
-        if self._silent_attempts < self.timings.silent_attempts or not self.up:
-            return False
-        self._throw(MeterSilentError(f"{self._silent_attempts} requests in a row were not answered"))
-        return not self.up
+        if self._silent_attempts >= self.timings.silent_attempts and self.up:
+            self._silent_attempts = 0
+            error = MeterSilentError(f"{self.timings.silent_attempts} requests in a row were not answered")
+            self._throw(error)
+            if self._link.pana is Pana.SUSPECT:
+                raise error
 
     def _no_response(self, request: _Request, started: float) -> SkStackError:
         sending = request.sending
@@ -437,7 +450,13 @@ class Session:
         elif not frame.matches(attempt):
             logger.debug("dropped a response that does not match its request")
         else:
-            request.response = _Response(frame.esv, values)
+            refused = {each.epc for each in frame.properties if each.epc not in values}
+            asked = frozenset(each.epc for each in attempt.properties)
+            if not frame.properties:  # a refusal that lists nothing
+                refused |= asked
+            request.response = Response(frame.esv, asked, values, frozenset(refused), sent_at, self._monotonic())
+            if not self._is_asking:
+                self.late_responses.append(request.response)
             self._silent_attempts = 0
             self._not_before = self._monotonic() + self.timings.request_pause_s
             self._link.note_answer()

@@ -5,7 +5,10 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from decimal import Decimal
 
+import pytest
+
 from skstack.echonet import Frame, Property
+from skstack.simulator import Habit, rewrite
 from storage.records import MeterRow, PowerRow
 from tests.lab.clock import HALF_HOUR, MINUTE, NOON
 from tests.lab.home import Home
@@ -139,8 +142,11 @@ def test_the_memory_of_a_new_meter_fills_no_hole_of_the_old_ones_time(database_u
     assert NOON - 5 * HALF_HOUR not in home.half_hours()
 
 
-def test_registers_that_fall_are_another_meter_even_under_the_same_number(database_url: str) -> None:
-    home = home_at(database_url)
+NAMELESS = {"lacks": frozenset({0x8D})}
+
+
+def test_where_no_serial_number_is_told_registers_on_a_new_course_are_another_meter(database_url: str) -> None:
+    home = home_at(database_url, **NAMELESS)
     home.run_until(NOON + 40 * MINUTE)
     exchange(home, OLD)
     home.run_until(NOON + 60 * MINUTE)
@@ -153,8 +159,60 @@ def test_registers_that_fall_are_another_meter_even_under_the_same_number(databa
     assert len(meters(home)) == 2
 
 
-def test_registers_that_fell_while_the_poller_was_off_are_another_meter(database_url: str) -> None:
+def test_registers_that_fall_under_the_same_serial_number_are_no_other_meter(database_url: str) -> None:
     home = home_at(database_url)
+    home.run_until(NOON + 40 * MINUTE)
+    exchange(home, OLD)
+    home.run_until(NOON + 60 * MINUTE)
+    home.restart()
+    home.run_until(NOON + 65 * MINUTE)
+    assert len(meters(home)) == 1
+
+
+def test_another_release_is_no_other_meter(database_url: str) -> None:
+    home = home_at(database_url)
+    home.run_until(NOON + 10 * MINUTE)
+    home.simulated.habits.append(Habit(rewrite(0x82, lambda _: bytes.fromhex("00005201"))))
+    home.module.emit_event(0x26, home.clock.time_s)
+    home.run_until(NOON + 20 * MINUTE)
+    assert len(meters(home)) == 1
+
+
+@pytest.mark.parametrize("at_a_start", [False, True])
+def test_one_wrong_digit_of_the_serial_number_once_is_no_other_meter(database_url: str, at_a_start: bool) -> None:
+    home = home_at(database_url)
+    home.run_until(NOON + 10 * MINUTE)
+    if at_a_start:
+        home.restart()
+    else:
+        home.module.emit_event(0x26, home.clock.time_s)
+    home.module.faults.habits.append(Habit(rewrite(0x8D, lambda edt: b"7" + edt[1:]), times=1))
+    home.run_until(NOON + 20 * MINUTE)
+    assert len(meters(home)) == 1
+    assert home.events("meter_changed") == []
+    true = [home.registers(row.measured_at)[0] for row in home.of(PowerRow)]
+    assert all(
+        row.import_kwh in (None, kwh, kwh + Decimal("0.1")) for row, kwh in zip(home.of(PowerRow), true, strict=True)
+    )
+
+
+def test_nothing_is_stored_on_a_wrong_scale_while_a_meter_is_exchanged_for_one_with_another_unit(
+    database_url: str,
+) -> None:
+    home = home_at(database_url)
+    home.run_until(NOON + 10 * MINUTE)
+    home.simulated.exchange(home.clock.time_s, serial_number=NEW, unit_code=0x02, digits=8, start_import_kwh=0)
+    home.module.emit_event(0x26, home.clock.time_s)
+    home.run_until(NOON + 20 * MINUTE)
+    assert [serial_number for _, serial_number in meters(home)] == [OLD, NEW]
+    of_the_new = [row.import_kwh for row in home.of(PowerRow) if row.measured_at >= NOON + 10 * MINUTE]
+    assert len(of_the_new) == 10
+    assert all(kwh is None or kwh < 1 for kwh in of_the_new)
+    assert len([kwh for kwh in of_the_new if kwh is None]) <= 2
+
+
+def test_registers_that_fell_while_the_poller_was_off_are_another_meter(database_url: str) -> None:
+    home = home_at(database_url, **NAMELESS)
     home.run_until(NOON + 40 * MINUTE)
     home.session.close()
     exchange(home, OLD)

@@ -6,6 +6,7 @@ import logging
 import re
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from skstack.echonet import METER, EnergyScale, Epc, Frame, MeterIdentity, Meter
 from skstack.echonet.device import decode_maker_code, decode_release, decode_serial_number
 from skstack.echonet.frame import parse_property_map
 from skstack.echonet.history import decode_day_history, decode_scheduled_energy
+from skstack.echonet.identity import Recognition, decode_identity
 from skstack.echonet.properties import (
     CURRENT_NO_DATA,
     CURRENT_OVERFLOW,
@@ -26,9 +28,7 @@ from skstack.echonet.properties import (
     POWER_OVERFLOW,
     POWER_UNDERFLOW,
     decode_current_a,
-    decode_identity,
     decode_reading,
-    decode_scale,
 )
 from skstack.echonet.registers import decode_coefficient, decode_digits, decode_register, decode_unit_kwh
 
@@ -120,14 +120,14 @@ def test_one_poll_of_six_properties_is_a_reading() -> None:
 
 def test_a_meter_without_a_coefficient_still_gives_its_energy() -> None:
     answer = values("1081 0006 028801 05FF01 52 03 D3 00 E1 01 01 E0 04 0001E240")
-    scale = decode_scale(answer)
+    scale = decode_identity(answer, frozenset({Epc.COEFFICIENT})).scale
     assert scale == EnergyScale(1, Decimal("0.1"), None)
     assert decode_reading(answer, scale).import_kwh == Decimal("12345.6")
 
 
 def test_the_coefficient_multiplies_the_energy() -> None:
     answer = values("1081 0007 028801 05FF01 72 03 D3 04 0000000A E1 01 02 E0 04 00BC614E")
-    scale = decode_scale(answer)
+    scale = decode_identity(answer).scale
     assert scale == EnergyScale(10, Decimal("0.01"), None)
     assert decode_reading(answer, scale).import_kwh == Decimal("1234567.8")
 
@@ -204,12 +204,11 @@ def test_a_real_meter_says_who_it_is() -> None:
         serial_number="A17X074175",
         release="F",
         scale=EnergyScale(1, Decimal("0.01"), 6),
-        get_map=GET_MAP,
     )
 
 
 def test_a_meter_that_said_nothing_is_nobody() -> None:
-    assert decode_identity({}) == MeterIdentity(None, None, None, None, frozenset())
+    assert decode_identity({}) == MeterIdentity(None, None, None, None)
 
 
 def test_a_coefficient_the_meter_has_but_did_not_send_is_not_guessed() -> None:
@@ -217,20 +216,58 @@ def test_a_coefficient_the_meter_has_but_did_not_send_is_not_guessed() -> None:
     assert decode_identity(without).scale is None
 
 
-def test_a_meter_whose_map_has_no_coefficient_counts_by_one() -> None:
-    short_map = {**IDENTITY, Epc.GET_MAP: bytes.fromhex("02E0E1")}
-    del short_map[Epc.COEFFICIENT]
-    assert decode_identity(short_map).scale == EnergyScale(1, Decimal("0.01"), 6)
+def test_a_meter_that_refuses_its_coefficient_counts_by_one() -> None:
+    without = {epc: edt for epc, edt in IDENTITY.items() if epc != Epc.COEFFICIENT}
+    assert decode_identity(without, frozenset({Epc.COEFFICIENT})).scale == EnergyScale(1, Decimal("0.01"), 6)
+
+
+# --- whether it is the same meter
+
+OURS = MeterIdentity("000016", "A17X074175", "F", EnergyScale(1, Decimal("0.01"), 6))
+ANOTHER = MeterIdentity("000016", "B99X000001", "F", EnergyScale(1, Decimal("0.1"), 6))
+
+
+def test_one_wrong_digit_once_is_no_other_meter() -> None:
+    recognition = Recognition()
+    recognition.tell(OURS, 0.0)
+    assert not recognition.tell(replace(OURS, serial_number="A77X074175"), 10.0)
+    assert not recognition.is_sure
+    assert not recognition.tell(OURS, 20.0)
+    assert (recognition.known, recognition.is_sure, recognition.since) == (OURS, True, 0.0)
+
+
+def test_a_meter_is_another_one_when_it_says_so_twice_and_since_it_said_so_first() -> None:
+    recognition = Recognition()
+    recognition.tell(OURS, 0.0)
+    assert [recognition.tell(ANOTHER, at) for at in (10.0, 20.0)] == [False, True]
+    assert (recognition.known, recognition.is_sure, recognition.since) == (ANOTHER, True, 10.0)
+
+
+def test_two_different_wrong_answers_are_no_agreement() -> None:
+    recognition = Recognition()
+    recognition.tell(OURS, 0.0)
+    assert not recognition.tell(ANOTHER, 10.0)
+    assert not recognition.tell(replace(ANOTHER, serial_number="C00X000002"), 20.0)
+    assert recognition.known == OURS
+    assert not recognition.is_sure
+
+
+def test_another_release_or_less_told_is_the_same_meter() -> None:
+    recognition = Recognition()
+    recognition.tell(OURS, 0.0)
+    recognition.tell(MeterIdentity("000016", None, "G", None), 10.0)
+    assert recognition.is_sure
+    assert recognition.known == replace(OURS, release="G")
 
 
 @pytest.mark.parametrize(("epc", "edt"), [(Epc.COEFFICIENT, "00000000"), (Epc.ENERGY_UNIT, "05")])
 def test_a_broken_scale_is_no_scale(epc: Epc, edt: str, caplog: pytest.LogCaptureFixture) -> None:
-    assert decode_scale({**IDENTITY, epc: bytes.fromhex(edt)}) is None
+    assert decode_identity({**IDENTITY, epc: bytes.fromhex(edt)}).scale is None
     assert len(caplog.records) == 1
 
 
 def test_broken_digits_cost_only_the_digits(caplog: pytest.LogCaptureFixture) -> None:
-    assert decode_scale({**IDENTITY, Epc.DIGITS: b"\x09"}) == EnergyScale(1, Decimal("0.01"), None)
+    assert decode_identity({**IDENTITY, Epc.DIGITS: b"\x09"}).scale == EnergyScale(1, Decimal("0.01"), None)
     assert len(caplog.records) == 1
 
 

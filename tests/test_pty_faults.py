@@ -152,7 +152,7 @@ def session(radio: PtyRadio) -> Iterator[Session]:
 def read_power_w(session: Session) -> int | None:
     """Ask once; None: no answer."""
     try:
-        answered = session.get([POWER], until=time.monotonic() + 1.0)
+        answered = session.get([POWER], until=time.monotonic() + 1.0).values
     except SkStackError:
         session.run(time.monotonic() + 0.05)
         return None

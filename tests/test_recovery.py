@@ -7,7 +7,7 @@ import logging
 
 import pytest
 
-from skstack import BAUD_RATES, Credentials, Port, PortLostError, SendFailedError, Session, SessionLostError
+from skstack import BAUD_RATES, Credentials, MeterSilentError, Port, PortLostError, Session, SessionLostError
 from skstack.simulator import TEST_PASSWORD, TEST_ROUTE_B_ID, Beacon
 from tests.lab.clock import LabClock
 from tests.lab.module import METER_ADDRESS, METER_MAC
@@ -581,7 +581,7 @@ def test_a_wrong_password_is_named_once_and_never_ends_the_recovery(caplog: pyte
 def test_a_meter_that_is_silent_for_hours_is_joined_within_minutes_of_its_return() -> None:
     lab = Lab().join()
     lab.module.faults.silence_meter(lab.radio.time_s + 6 * 3600.0)
-    with pytest.raises(SendFailedError):
+    with pytest.raises(MeterSilentError):
         lab.ask(100.0)
     lab.run(6 * 3600.0 - (lab.now % 3600))
     assert lab.run_until_up(600.0) < 600.0

@@ -197,7 +197,8 @@ def test_a_meter_that_does_not_tell_its_time_delays_the_rows_by_a_quarter_of_an_
     home.run_until(NOON + 14 * MINUTE)
     assert stored(home) == []
     home.run_until(NOON + 20 * MINUTE)
-    assert stored(home) == minutes(20)
+    # While a lost request may still be answered no other is sent: the poll after it is late.
+    assert [at.replace(second=0) for at in stored(home)] == minutes(20)
     assert len(home.of(MeterRow)) == 1
 
 

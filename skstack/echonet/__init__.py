@@ -3,7 +3,8 @@
 from skstack.echonet.device import JST, decode_clock
 from skstack.echonet.frame import CONTROLLER, METER, NODE_PROFILE, Eoj, Esv, Frame, Property, encode_property_map
 from skstack.echonet.history import MAX_DAY_BACK, DayHistory, ScheduledEnergy, half_hours
-from skstack.echonet.properties import Epc, MeterIdentity, MeterReading, decode_power_w
+from skstack.echonet.identity import MeterIdentity
+from skstack.echonet.properties import Epc, MeterReading, decode_power_w
 from skstack.echonet.registers import EnergyScale, register_difference
 
 __all__ = [

@@ -93,6 +93,7 @@ class Esv(IntEnum):
 
 
 _ESV_BY_CODE: Mapping[int, Esv] = {esv.value: esv for esv in Esv}  # a dict is several times faster than Esv(code)
+_REFUSALS = frozenset({Esv.SET_I_SNA, Esv.SET_C_SNA, Esv.GET_SNA, Esv.INF_SNA})
 _ANSWERS: Mapping[Esv, frozenset[Esv]] = {
     Esv.SET_I: frozenset({Esv.SET_I_SNA}),  # success is silent
     Esv.SET_C: frozenset({Esv.SET_RES, Esv.SET_C_SNA}),
@@ -137,8 +138,9 @@ class Frame:
     def __post_init__(self) -> None:
         if not 0 <= self.tid <= 0xFFFF:
             raise ValueError(f"a TID is 16 bits, not {self.tid}")
-        if not 1 <= len(self.properties) <= 0xFF:
-            raise ValueError(f"a frame carries 1 to 255 properties, not {len(self.properties)}")
+        fewest = 0 if self.esv in _REFUSALS else 1  # some meters refuse without a list
+        if not fewest <= len(self.properties) <= 0xFF:
+            raise ValueError(f"a frame carries {fewest} to 255 properties, not {len(self.properties)}")
 
     # --- our requests
 
@@ -234,9 +236,24 @@ class Frame:
         properties, end = _read_properties(data, _HEADER.size, count)
         if end != len(data):
             raise FrameError(f"{len(data) - end} bytes left over", data)
-        if not properties:
+        if not properties and esv not in _REFUSALS:
             raise FrameError("a frame without a property", data)
         return cls(tid, Eoj.from_bytes(seoj), Eoj.from_bytes(deoj), esv, properties)
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """What answers a Get or a Set: its service, the data that came, by EPC, and what was listed without data.
+
+    What was *asked* for and is in neither was left out. Times are monotonic seconds.
+    """
+
+    esv: Esv
+    asked: frozenset[int]
+    values: Mapping[int, bytes]
+    refused: frozenset[int]
+    sent_at: float
+    arrived_at: float
 
 
 def _read_properties(data: bytes, start: int, count: int) -> tuple[tuple[Property, ...], int]:

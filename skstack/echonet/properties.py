@@ -1,4 +1,4 @@
-"""What the meter's properties mean: codes, one poll as a reading, and who the meter is.
+"""What the meter's properties mean: codes, and one poll as a reading.
 
 Class 0x0288, low-voltage smart electric energy meter. A missing value is None. Energy registers, half-hour values and
 what any device tells of itself have modules of their own.
@@ -15,15 +15,8 @@ from enum import IntEnum
 from struct import Struct
 from typing import TypeVar
 
-from skstack.echonet.device import decode_maker_code, decode_release, decode_serial_number
-from skstack.echonet.frame import check_length, parse_property_map
-from skstack.echonet.registers import (
-    EnergyScale,
-    decode_coefficient,
-    decode_digits,
-    decode_register,
-    decode_unit_kwh,
-)
+from skstack.echonet.frame import check_length
+from skstack.echonet.registers import EnergyScale, decode_register
 from skstack.errors import FrameError
 
 logger = logging.getLogger(__name__)
@@ -94,17 +87,6 @@ def _current_a(tenths: int) -> Decimal | None:
 
 
 @dataclass(frozen=True, slots=True)
-class MeterIdentity:
-    """Which meter it is, how its registers count, and what it can be asked (*get_map*: EPCs). None: it did not say."""
-
-    manufacturer: str | None  # 8A, six hex digits
-    serial_number: str | None  # 8D
-    release: str | None  # 82, the letter
-    scale: EnergyScale | None  # D3, E1, D7; without it no energy can be told in kWh
-    get_map: frozenset[int]  # 9F; empty: not known
-
-
-@dataclass(frozen=True, slots=True)
 class MeterReading:
     """One poll of the meter. None: the meter said "no data" or did not answer that property."""
 
@@ -115,56 +97,36 @@ class MeterReading:
     export_kwh: Decimal | None
 
 
-def _decoded(values: Mapping[int, bytes], epc: Epc, decode: Callable[[bytes], _T]) -> _T | None:
-    """Return what *epc* says; None where it is absent or, with a warning, broken: one bad value costs only itself."""
+Report = Callable[[Epc, FrameError], None]
+"""Is told of a property that is broken."""
+
+
+def warn(epc: Epc, error: FrameError) -> None:
+    """Log that *epc* is broken."""
+    logger.warning("EPC %02X (%s) is taken as not measured: %s", epc, epc.name, error)
+
+
+def decoded(values: Mapping[int, bytes], epc: Epc, decode: Callable[[bytes], _T], report: Report) -> _T | None:
+    """Return what *epc* says; None where it is absent or, with a *report*, broken: one bad value costs only itself."""
     edt = values.get(epc)
     if edt is None:
         return None
     try:
         return decode(edt)
     except FrameError as error:
-        logger.warning("EPC %02X (%s) is taken as not measured: %s", epc, epc.name, error)
+        report(epc, error)
         return None
 
 
-def decode_reading(values: Mapping[int, bytes], scale: EnergyScale | None) -> MeterReading:
+def decode_reading(values: Mapping[int, bytes], scale: EnergyScale | None, *, report: Report = warn) -> MeterReading:
     """Decode one poll from the EDTs that came, by EPC. Without *scale* the energies are None."""
-    current_r_a, current_t_a = _decoded(values, Epc.CURRENTS, decode_current_a) or (None, None)
-    import_raw = _decoded(values, Epc.IMPORT_ENERGY, decode_register)
-    export_raw = _decoded(values, Epc.EXPORT_ENERGY, decode_register)
+    current_r_a, current_t_a = decoded(values, Epc.CURRENTS, decode_current_a, report) or (None, None)
+    import_raw = decoded(values, Epc.IMPORT_ENERGY, decode_register, report)
+    export_raw = decoded(values, Epc.EXPORT_ENERGY, decode_register, report)
     return MeterReading(
-        power_w=_decoded(values, Epc.POWER, decode_power_w),
+        power_w=decoded(values, Epc.POWER, decode_power_w, report),
         current_r_a=current_r_a,
         current_t_a=current_t_a,
         import_kwh=scale.kwh(import_raw) if scale else None,
         export_kwh=scale.kwh(export_raw) if scale else None,
-    )
-
-
-def decode_scale(values: Mapping[int, bytes]) -> EnergyScale | None:
-    """Decode how the registers count; None: the unit (E1) is absent or broken, or D3 is there but broken.
-
-    Hand over the answer to a Get that asked for D3: only then does its absence mean coefficient 1.
-    A broken D7 costs the digits alone: without them a wrap is not told from an exchange, and nothing is guessed.
-    """
-    unit_kwh = _decoded(values, Epc.ENERGY_UNIT, decode_unit_kwh)
-    coefficient = _decoded(values, Epc.COEFFICIENT, decode_coefficient) if Epc.COEFFICIENT in values else 1
-    if unit_kwh is None or coefficient is None:
-        return None
-    return EnergyScale(coefficient, unit_kwh, _decoded(values, Epc.DIGITS, decode_digits))
-
-
-def decode_identity(values: Mapping[int, bytes]) -> MeterIdentity:
-    """Decode who the meter is from the EDTs that came, by EPC. What is absent or broken is None.
-
-    A meter whose Get map (9F) lists a coefficient that did not come has no scale here: 1 would be a guess.
-    """
-    get_map = _decoded(values, Epc.GET_MAP, parse_property_map) or frozenset()
-    coefficient_owed = Epc.COEFFICIENT in get_map and Epc.COEFFICIENT not in values
-    return MeterIdentity(
-        manufacturer=_decoded(values, Epc.MAKER_CODE, decode_maker_code),
-        serial_number=_decoded(values, Epc.SERIAL_NUMBER, decode_serial_number),
-        release=_decoded(values, Epc.STANDARD_VERSION, decode_release),
-        scale=None if coefficient_owed else decode_scale(values),
-        get_map=get_map,
     )

@@ -91,7 +91,7 @@ def session() -> Iterator[Deed]:
 
 def get_power_w(joined: Session) -> int | None:
     """Read the power, W."""
-    return decode_power_w(joined.get((Epc.POWER,), until=time.monotonic() + ANSWER_WITHIN_S)[Epc.POWER])
+    return decode_power_w(joined.get((Epc.POWER,), until=time.monotonic() + ANSWER_WITHIN_S).values[Epc.POWER])
 
 
 @contextmanager

@@ -84,7 +84,7 @@ class Lab(Rig):
 
     def ask(self, patience_s: float = 59.0, **options: Any) -> int:
         """Request the power in watts."""
-        edt = self.session.get([POWER], until=self.now + patience_s, **options)[POWER]
+        edt = self.session.get([POWER], until=self.now + patience_s, **options).values[POWER]
         return int.from_bytes(edt, "big", signed=True)
 
     @property

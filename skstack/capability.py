@@ -1,0 +1,152 @@
+"""What a meter answers: which properties, how many at once, and how long that takes. Learnt, and unlearnt again.
+
+Meters depart from the specification for a minute or for good. What has given data is asked for as long as the session
+lasts; every refusal lapses.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from skstack.echonet.frame import MAX_GET_PROPERTIES, Response
+
+logger = logging.getLogger(__name__)
+
+
+class Form(Enum):
+    """How a poll is put."""
+
+    GROUPS = auto()
+    PATIENT_GROUP = auto()  # one request that waits its longest wait: a meter may begin anew with each
+    ONE = auto()  # one property alone
+    SINGLES = auto()  # every property alone
+
+
+@dataclass(frozen=True, slots=True)
+class CapabilityLimits:
+    """Numbers of polls, and seconds. Source: field reports of enkunkun/cube-j1-mqtt, nanamitm and hals5412."""
+
+    silent_polls: int = 3  # without any answer, before other forms are tried
+    trial_every: int = 4  # polls
+    answered_ones: int = 2  # in a row, until properties are asked one by one
+    group_every: int = 10  # polls in which the group is asked again meanwhile
+    refusals: int = 2  # in a row, until a property is not asked for
+    refusal_lasts_s: float = 3600.0
+
+
+class Capability:
+    """What the meter of this session answers. Told of every response and every silence, asked what to do next."""
+
+    def __init__(self, monotonic: Callable[[], float], *, limits: CapabilityLimits | None = None) -> None:
+        self._monotonic = monotonic
+        self._limits = limits or CapabilityLimits()
+        self._at_once = MAX_GET_PROPERTIES
+        self._given: set[int] = set()  # what has given data in this session
+        self._refusals: dict[int, int] = {}  # in a row
+        self._refused_until: dict[int, float] = {}
+        self._groupless_polls = 0  # since a group was answered
+        self._answered_ones = 0
+        self._is_single = False
+        self._is_slow = False
+
+    # --- which properties
+
+    def begin_session(self) -> None:
+        """Forget what was learnt, but not that groups stay silent: joining again changes nothing there."""
+        self._at_once = MAX_GET_PROPERTIES
+        self._given.clear()
+        self._is_slow = False
+        self.forget_refusals()
+
+    def forget_refusals(self) -> None:
+        """Ask for everything again."""
+        self._refusals.clear()
+        self._refused_until.clear()
+
+    def is_refused(self, epc: int) -> bool:
+        """Whether the meter has lately refused *epc*, and never told it in this session."""
+        return self._monotonic() < self._refused_until.get(epc, float("-inf"))
+
+    def refused(self, epcs: Collection[int]) -> frozenset[int]:
+        """Return which of *epcs* the meter has refused when it was asked last."""
+        return frozenset(epc for epc in epcs if self._refusals.get(epc))
+
+    def note(self, response: Response) -> None:
+        """Learn from a response. One without any data says nothing of the properties: the meter is busy."""
+        for epc in response.values:
+            self._given.add(epc)
+            self._refusals.pop(epc, None)
+            if self._refused_until.pop(epc, None) is not None:
+                logger.info("the meter tells %02X again", epc)
+        if not response.values:
+            return
+        listed = response.values.keys() | response.refused
+        if len(listed) < len(response.asked) and len(listed) < self._at_once:
+            self._at_once = len(listed)
+            logger.info("the meter answers %d properties at once: it is asked in groups of that many", len(listed))
+        self.note_refusals(response.refused)
+
+    def note_refusals(self, epcs: Collection[int]) -> None:
+        """Count refusals; what was refused some times in a row, and never told, is not asked for until that lapses."""
+        for epc in epcs:
+            if epc in self._given:
+                continue
+            self._refusals[epc] = self._refusals.get(epc, 0) + 1
+            if self._refusals[epc] >= self._limits.refusals:
+                if epc not in self._refused_until:
+                    logger.warning("the meter refuses %02X: it is asked for that again in an hour", epc)
+                self._refused_until[epc] = self._monotonic() + self._limits.refusal_lasts_s
+
+    # --- in which form
+
+    @property
+    def is_slow(self) -> bool:
+        """Whether a request of several properties is to wait its longest wait before it is repeated."""
+        return self._is_slow
+
+    def groups(self, epcs: Sequence[int]) -> list[tuple[int, ...]]:
+        """Part *epcs* into as many as the meter answers at once."""
+        at_once = 1 if self._is_single else self._at_once
+        return [tuple(epcs[start : start + at_once]) for start in range(0, len(epcs), at_once)]
+
+    def trial_group(self, epcs: Sequence[int]) -> tuple[int, ...]:
+        """Return what to ask at once to see whether the meter answers several again."""
+        return tuple(epcs[: self._at_once])
+
+    def next_form(self) -> Form:
+        """Return the form of the next poll."""
+        limits, polls = self._limits, self._groupless_polls
+        if self._is_single:
+            return Form.SINGLES
+        if polls < limits.silent_polls or polls % limits.trial_every != limits.silent_polls % limits.trial_every:
+            return Form.GROUPS
+        return Form.ONE if polls // limits.trial_every % 2 else Form.PATIENT_GROUP
+
+    def is_group_due(self) -> bool:
+        """Whether the group is to be asked again beside the single properties of this poll."""
+        return self._is_single and self._groupless_polls % self._limits.group_every == 0
+
+    def note_group(self, *, is_slow: bool) -> None:
+        """Learn that a group was answered; *is_slow*: only after a request would have been repeated."""
+        self._groupless_polls = self._answered_ones = 0
+        if self._is_single:
+            self._is_single = False
+            logger.info("the meter answers several properties at once again")
+        if self._is_slow != is_slow:
+            self._is_slow = is_slow
+            logger.info("the meter is %s: it is waited for accordingly", "slow to answer" if is_slow else "quick again")
+
+    def note_poll_without_group(self, form: Form, answered: Collection[int] = ()) -> None:
+        """Learn that a poll was over without an answer to a group; *answered*: what came one by one."""
+        self._groupless_polls += 1
+        if form is Form.ONE:
+            self._answered_ones = self._answered_ones + 1 if answered else 0
+            if self._answered_ones >= self._limits.answered_ones:
+                self._is_single = True
+                self._groupless_polls = 1
+                logger.warning(
+                    "the meter answers no request of several properties: it is asked for one after the other"
+                )

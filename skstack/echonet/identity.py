@@ -1,0 +1,122 @@
+"""Who the meter is and how its registers count; and when what it tells makes it another meter.
+
+Source: ECHONET Device Objects (Appendix) release R, device object superclass, and class 0x0288, EPC D3, D7, E1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from skstack.echonet.device import decode_maker_code, decode_release, decode_serial_number
+from skstack.echonet.properties import Epc, Report, decoded, warn
+from skstack.echonet.registers import EnergyScale, decode_coefficient, decode_digits, decode_unit_kwh
+
+_AGREEING = 2  # answers that make another meter: one wrong digit once is none
+
+
+@dataclass(frozen=True, slots=True)
+class MeterIdentity:
+    """Which meter it is, how its registers count. None: it did not say."""
+
+    manufacturer: str | None  # 8A, six hex digits
+    serial_number: str | None  # 8D
+    release: str | None  # 82, the letter
+    scale: EnergyScale | None  # D3, E1, D7; without it no energy can be told in kWh
+
+    @property
+    def is_named(self) -> bool:
+        """Whether it tells a maker or a serial number."""
+        return bool(self.manufacturer or self.serial_number)
+
+    def agrees(self, other: MeterIdentity) -> bool:
+        """Tell whether both can be the same meter with the same scale; what one of them did not tell parts nobody."""
+        pairs: list[tuple[object, object]] = [
+            (self.manufacturer, other.manufacturer),
+            (self.serial_number, other.serial_number),
+        ]
+        if self.scale is not None and other.scale is not None:
+            pairs.append((self.scale.coefficient, other.scale.coefficient))
+            pairs.append((self.scale.unit_kwh, other.scale.unit_kwh))
+            pairs.append((self.scale.digits, other.scale.digits))
+        return all(one is None or another is None or one == another for one, another in pairs)
+
+    def completed(self, known: MeterIdentity) -> MeterIdentity:
+        """Return this identity with what only *known* has told."""
+        scale = self.scale or known.scale
+        if scale is not None and scale.digits is None and known.scale is not None:
+            scale = known.scale
+        return MeterIdentity(
+            self.manufacturer or known.manufacturer,
+            self.serial_number or known.serial_number,
+            self.release or known.release,
+            scale,
+        )
+
+
+def decode_identity(
+    values: Mapping[int, bytes], refused: frozenset[int] = frozenset(), *, report: Report = warn
+) -> MeterIdentity:
+    """Decode who the meter is from the EDTs that came, by EPC. What is absent or (see *report*) broken is None.
+
+    A coefficient (D3) that the meter has *refused*, since it has none, is 1; one that just did not come is not guessed.
+    """
+    unit_kwh = decoded(values, Epc.ENERGY_UNIT, decode_unit_kwh, report)
+    coefficient = decoded(values, Epc.COEFFICIENT, decode_coefficient, report)
+    if Epc.COEFFICIENT in refused:
+        coefficient = 1
+    # A broken D7 costs the digits alone: without them a wrap is not told from a fall, and nothing is guessed.
+    digits = decoded(values, Epc.DIGITS, decode_digits, report)
+    scale = EnergyScale(coefficient, unit_kwh, digits) if unit_kwh is not None and coefficient is not None else None
+    return MeterIdentity(
+        manufacturer=decoded(values, Epc.MAKER_CODE, decode_maker_code, report),
+        serial_number=decoded(values, Epc.SERIAL_NUMBER, decode_serial_number, report),
+        release=decoded(values, Epc.STANDARD_VERSION, decode_release, report),
+        scale=scale,
+    )
+
+
+class Recognition:
+    """The identity that is known, and whether the meter may be another one. Times are the caller's, in seconds.
+
+    *since*: the first sighting of the known identity. *times*: how often in a row it was told.
+    """
+
+    def __init__(self) -> None:
+        self.known: MeterIdentity | None = None
+        self.since = 0.0
+        self.times = 0
+        self.is_sure = True
+        self._seen_at = 0.0
+        self._other: MeterIdentity | None = None
+        self._other_times = 0
+
+    @property
+    def is_confirmed(self) -> bool:
+        """Whether it is sure who the meter is: it was told twice, or it tells no name that could be wrong."""
+        is_enough = self.known is not None and (not self.known.is_named or self.times >= _AGREEING)
+        return self.is_sure and is_enough
+
+    def doubt(self, at: float) -> None:
+        """Note that since *at* the meter may be another one."""
+        if self.is_sure:
+            self.is_sure = False
+            self._seen_at = at
+            self._other_times = 0
+
+    def tell(self, told: MeterIdentity, at: float) -> bool:
+        """Take note of who the meter says it is; True where that makes it another one than was known."""
+        if self.known is None:
+            self.known, self.since, self.times, self.is_sure = told, at, told.is_named, True
+            return False
+        if told.agrees(self.known):
+            self.known, self.is_sure = told.completed(self.known), True
+            self.times += told.is_named
+            return False
+        self.doubt(at)
+        agrees = self._other is not None and self._other_times > 0 and told.agrees(self._other)
+        self._other, self._other_times = told, self._other_times + 1 if agrees else 1
+        if self._other_times < _AGREEING:
+            return False
+        self.known, self.since, self.times, self.is_sure = told, self._seen_at, self._other_times, True
+        return True
