@@ -209,7 +209,7 @@ class Machine:
         shutil.copytree(files, staged, dirs_exist_ok=True)
         try:
             self._process = subprocess.Popen(
-                ["/bin/sh", "-c", enter, "enter", "unshare", *namespaces, *set_up],
+                ["/bin/sh", "-c", enter, "enter", "setpriv", "--pdeathsig=KILL", "unshare", *namespaces, *set_up],
                 env={
                     **os.environ,
                     "PYTHON_PREFIX": sys.base_prefix,
