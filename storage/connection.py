@@ -192,7 +192,7 @@ def _url_of(parts: Mapping[str, str]) -> str:
     else:
         every = ports * len(hosts) if len(ports) == 1 else ports
         where = ",".join(
-            (f"[{host}]" if ":" in host else quote(host)) + (f":{port}" if port else "")
+            (f"[{quote(host, safe=':')}]" if ":" in host else quote(host)) + (f":{port}" if port else "")
             for host, port in zip(hosts, every, strict=True)
         )
     user = f"{quote(parts['user'], safe='')}@" if "user" in parts else ""

@@ -30,13 +30,12 @@ T = TypeVar("T")
 _FIND_SITE = "select site_id from site where name = %s"
 _ADD_SITE = "insert into site (name) values (%s) on conflict do nothing"
 
-# Which of the rows sent are there with another value. Compared in SQL, as what the column holds: a real is no float of
-# Python. A null on either side is no difference.
-_DIFFERING = """
-select sent.number from jsonb_array_elements(%s::jsonb) with ordinality as sent (body, number)
+# Which of the rows sent are there, and whether with another value. Compared in SQL, as what the column holds: a real is
+# no float of Python. A null on either side is no difference.
+_COMPARED = """
+select sent.number, ({differences}) is true from jsonb_array_elements(%s::jsonb) with ordinality as sent (body, number)
 cross join lateral jsonb_populate_record(null::{table}, sent.body) as ours
 join {table} as theirs using (site_id, {keys})
-where {differences}
 """
 
 _MISSING_RELATIONS = """
@@ -54,7 +53,7 @@ class _Table:
     insert: str
     values: Callable[[Row], tuple[Any, ...]]  # after site_id
     moment: Callable[[Row], datetime]
-    differing: str
+    compared: str
 
     @classmethod
     def of(cls, row_class: type[Row]) -> _Table:
@@ -67,7 +66,7 @@ class _Table:
             f"insert into {table} (site_id, {', '.join(columns)}) values %s on conflict do nothing",
             attrgetter(*columns),
             attrgetter(columns[0]),
-            _DIFFERING.format(
+            _COMPARED.format(
                 table=table,
                 keys=", ".join(keys),
                 differences=" or ".join(f"theirs.{name} <> ours.{name}" for name in compared),
@@ -77,8 +76,15 @@ class _Table:
 
 _TABLES: Mapping[type[Row], _Table] = {row_class: _Table.of(row_class) for row_class in TABLES}
 
-# What a row itself is to blame for. ValueError: psycopg2 finds a NUL in a text, or half a surrogate pair.
-_REFUSALS = (psycopg2.DataError, psycopg2.IntegrityError, ValueError)
+# What a row itself is to blame for. RaiseException: a trigger does not want it. ProgramLimitExceeded: it is too long
+# for an index. ValueError: psycopg2 finds a NUL in a text, or half a surrogate pair.
+_REFUSALS = (
+    psycopg2.DataError,
+    psycopg2.IntegrityError,
+    psycopg2.errors.RaiseException,
+    psycopg2.errors.ProgramLimitExceeded,
+    ValueError,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -339,26 +345,31 @@ def _insert(cursor: Cursor, site_id: int, rows: Sequence[Row]) -> Sequence[Rejec
 
 
 def _conflicts(cursor: Cursor, site_id: int, table: _Table, rows: Sequence[Row]) -> list[RejectedRow]:
-    """Compare *rows* with what is there, and return those that say something else."""
+    """Compare *rows* with what is there; return those that say something else, and those that are not there."""
     bodies = json.dumps([{"site_id": site_id, **row_to_values(row)} for row in rows])
     cursor.execute("savepoint compared")
     try:
-        cursor.execute(table.differing, (bodies,))
-        numbers = sorted({int(number) for (number,) in cursor.fetchall()})
+        cursor.execute(table.compared, (bodies,))
+        there = dict(cursor.fetchall())
     except (psycopg2.ProgrammingError, psycopg2.NotSupportedError) as err:  # a spread-out table may not be joined so
         logger.debug("rows that are there already cannot be compared: %s", one_line(err))
         cursor.execute("rollback to savepoint compared")
         return []
-    found = [rows[number - 1] for number in numbers]
-    return [
-        RejectedRow(row, f"another row has its place: {table.name} at {table.moment(row):%Y-%m-%d %H:%M:%S} UTC", True)
-        for row in found
-    ]
+    rejected: list[RejectedRow] = []
+    for number, row in enumerate(rows, 1):
+        if number not in there:
+            kept_out = f"neither stored nor there: an index or a trigger of {table.name} keeps it out"
+            rejected.append(RejectedRow(row, kept_out, False))
+        elif there[number]:
+            taken = f"another row has its place: {table.name} at {table.moment(row):%Y-%m-%d %H:%M:%S} UTC"
+            rejected.append(RejectedRow(row, taken, True))
+    return rejected
 
 
 def _insert_one_by_one(cursor: Cursor, site_id: int, rows: Sequence[Row]) -> Sequence[RejectedRow]:
     """Insert *rows*, each on its own; return those that are refused, and those whose place is taken."""
     rejected: list[RejectedRow] = []
+    cursor.execute("set constraints all immediate")  # what is deferred to the end would blame all
     for row in rows:
         cursor.execute("savepoint one_row")
         try:

@@ -121,6 +121,50 @@ def test_refused_rows_are_named_and_all_others_are_stored(database: Database, co
     assert select(connection, "select power_w from power order by measured_at") == [(1,), (4,)]
 
 
+TRIGGER = """
+create function unwanted() returns trigger language plpgsql as
+    $$ begin if new.power_w = 2 then {action}; end if; return new; end $$;
+create {trigger} on power {deferred} for each row execute function unwanted()
+"""
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        "create unique index on power (power_w)",
+        TRIGGER.format(action="raise exception 'no'", trigger="trigger strict before insert", deferred=""),
+        TRIGGER.format(action="return null", trigger="trigger silent before insert", deferred=""),
+        TRIGGER.format(
+            action="raise check_violation using constraint = 'late'",
+            trigger="constraint trigger late after insert",
+            deferred="deferrable initially deferred",
+        ),
+    ],
+    ids=["index", "trigger that raises", "trigger that drops", "deferred constraint"],
+)
+def test_what_the_household_added_to_a_table_keeps_out_no_other_row_and_none_silently(
+    database: Database, connection: Any, made: str
+) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(made)
+    unwanted = power_row(9, power_w=2)
+    assert database.write([round_of(1), round_of(3)]) == ()
+    if "unique" in made:
+        assert database.write([round_of(2)]) == ()
+    [refused] = database.write([Round((unwanted,)), round_of(4)])
+    assert (refused.row, refused.is_conflict) == (unwanted, False)
+    watts = {watts for (watts,) in select(connection, "select power_w from power")}
+    assert watts - {2} == {1, 3, 4}
+
+
+def test_a_text_too_long_for_an_index_is_refused_and_the_rest_is_stored(database: Database, connection: Any) -> None:
+    """A B-tree takes at most 2,704 bytes, packed. Source: PostgreSQL documentation, "B-Tree Indexes"."""
+    unpackable = RadioEventRow(FIRST_AT, "".join(chr(0x4E00 + number * 7919 % 20_000) for number in range(3000)))
+    [refused] = database.write([Round((unpackable, power_row(1)))])
+    assert (refused.row, refused.is_conflict) == (unpackable, False)
+    assert select(connection, "select power_w from power") == [(1,)]
+
+
 def test_the_first_round_of_a_new_site_may_hold_a_refused_row(database: Database, connection: Any) -> None:
     assert len(database.write([Round((power_row(1, power_w=2_147_483_647),))])) == 1
     assert database.write([round_of(2)]) == ()
@@ -479,6 +523,7 @@ def test_a_masked_url_still_tells_where_it_leads(url: str, shown: str) -> None:
     ("url", "runnable"),
     [
         ("postgresql://me:pw@[::1]:5433/home", "postgresql://me@[::1]:5433/home"),
+        ("postgresql://me:pw@[fe80::1%25eth0]/home", "postgresql://me@[fe80::1%25eth0]/home"),
         (
             "postgresql://me:pw@one:5432,[fe80::2]:5433/home?target_session_attrs=read-write",
             "postgresql://me@one:5432,[fe80::2]:5433/home?target_session_attrs=read-write",
