@@ -107,6 +107,7 @@ class OutboxFile:
         self._fsync = fsync
         self._now = now
         self._connection: sqlite3.Connection | None = None
+        self._opened: os.stat_result | None = None
         self._last_id = 0
         self._removed_up_to = 0  # what is older is deleted together with the next append: half the writes to the disk
         self._known: deque[tuple[int, Round]] | None = None  # all that waits; None: the file has to be read
@@ -295,8 +296,12 @@ class OutboxFile:
         return result
 
     def _attempt(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        if self._connection is not None and not self._is_in_place():
+            logger.error("%s was removed while it was in use, with what was in it; it is made anew", self.path)
+            self._disconnect()
         if self._connection is None:
             self._connection = self._open()
+            self._opened = os.stat(self.path)
         try:
             with self._connection as connection:
                 connection.execute("begin immediate")
@@ -305,6 +310,13 @@ class OutboxFile:
             if not _is_full(err):  # on a full disk an open file still reads, a closed one may not open
                 self._disconnect()
             raise
+
+    def _is_in_place(self) -> bool:
+        """Whether the open file still has its name: SQLite would go on writing one that nobody finds again."""
+        try:
+            return self._opened is not None and os.path.samestat(os.stat(self.path), self._opened)
+        except FileNotFoundError:
+            return False
 
     def _open(self) -> sqlite3.Connection:
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

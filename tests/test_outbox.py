@@ -309,6 +309,16 @@ def test_a_bit_in_the_description_of_the_tables_is_a_broken_file_too(outbox: Out
     assert outbox.error is None
 
 
+def test_a_file_that_is_removed_under_us_is_made_anew(outbox: Outbox, path: Path, data_dir: Path) -> None:
+    """SQLite goes on writing an open file without a name, and a kill would take all of that."""
+    append_all(outbox, range(2))
+    for file in data_dir.glob("outbox.sqlite3*"):
+        file.unlink()
+    append_all(outbox, range(2, 4))
+    with closing(Outbox(data_dir)) as other:
+        assert rounds_in(other) == [round_of(2), round_of(3)]
+
+
 @pytest.mark.parametrize("step", ["copy", "rename to ready", "rename broken", "rename log", "rename ready"])
 def test_a_crash_at_any_step_of_a_rescue_forgets_nothing(
     outbox: Outbox, path: Path, data_dir: Path, step: str, monkeypatch: pytest.MonkeyPatch
