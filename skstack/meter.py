@@ -92,6 +92,8 @@ class Meter:
         self._broken: set[int] = set()  # properties whose data mean nothing
         self._has_missed_scale = False
         self._learnt_singly = False
+        self._form = Form.GROUPS  # of the last poll without an answer
+        self._silent_until = float("-inf")  # and its deadline
         self._postponed = 0  # how often in a row there was no time left to learn anything
         self.shown_clock: ShownClock | None = None  # in the present session; None: it did not tell
         self.last_poll: Poll | None = None
@@ -147,7 +149,7 @@ class Meter:
         """
         self._notice_session()
         epcs = [epc for epc in (*_POLLED, *self._telltales) if self.offers(epc)] or list(_POLLED)
-        form = self._capability.next_form()
+        form = self._form if until == self._silent_until else self._capability.next_form()
         first, values = self._ask_poll(form, epcs, until)
         if form is Form.SINGLES and not self._learnt_singly:
             self._learn_at = float("-inf")  # what was never answered together may be answered now
@@ -208,7 +210,9 @@ class Meter:
         except (StoppedError, SessionLostError):
             raise
         except SkStackError:
-            self._capability.note_poll_without_group(form)
+            if until != self._silent_until:  # else the same poll, tried once more after the meter was joined again
+                self._capability.note_poll_without_group(form)
+            self._form, self._silent_until = form, until
             raise
         if is_group:
             took_s = first.arrived_at - began if is_patient else 0.0

@@ -462,6 +462,51 @@ def test_over_the_limit_nothing_is_sent_until_event_33() -> None:
     assert lab.module.violations == []
 
 
+def test_the_limit_belongs_to_the_module_that_said_it() -> None:
+    """The stick is pulled while EVENT 32 holds, and put in again an hour later: it has forgotten, and so have we."""
+    lab = Lab().join()
+    lab.module.emit_event(0x32, lab.clock.time_s)
+    lab.run(10.0)
+    lab.radio.unplug(lab.now + 3600.0)
+    lab.run(60.0)
+    assert lab.kinds == ["limited", "unlimited", "port_lost"]
+    assert "limit" not in lab.session.down_reason
+    lab.run(3540.0)
+    lab.run_until_up(60.0)
+    assert lab.ask() == WATTS
+
+
+def test_a_register_that_says_the_limit_holds_is_believed_after_an_hour_too() -> None:
+    lab = Lab().join()
+    lab.module.emit_event(0x32, lab.clock.time_s)
+    lab.run(4500.0)
+    assert not lab.session.up
+    assert lab.kinds == ["limited"]
+
+
+def test_events_that_come_thousands_of_times_are_counted() -> None:
+    lab = Lab().join()
+    lab.module.emit_event(0x25, lab.clock.time_s, times=5000, every_s=0.012)
+    lab.run(61.0)
+    assert set(lab.kinds) == {"renewed"}
+    assert len(lab.events) <= 5
+    assert sum(event.times for event in lab.events) == 5000
+
+
+def test_while_the_first_join_is_under_way_nothing_is_said_of_a_closed_port() -> None:
+    lab = Lab()
+    while not lab.typed_at("SKJOIN"):
+        lab.run(0.5)
+        assert "closed" not in lab.session.down_reason
+
+
+def test_two_refusals_before_a_session_are_not_held_against_the_password(caplog: pytest.LogCaptureFixture) -> None:
+    lab = Lab()
+    lab.module.faults.fail_joins(2)
+    lab.run_until_up(120.0)
+    assert "password" not in caplog.text
+
+
 def test_a_lost_event_33_is_found_out_by_register_sfb() -> None:
     lab = Lab().join()
     lab.radio.wire.losses.append(b"EVENT 33")

@@ -19,7 +19,7 @@ from skstack import (
     SkStackTimeoutError,
 )
 from skstack.echonet import METER, NODE_PROFILE, Esv
-from skstack.simulator import INSTANT, MODELS, TEST_PASSWORD, TEST_ROUTE_B_ID
+from skstack.simulator import INSTANT, MODELS, TEST_PASSWORD, TEST_ROUTE_B_ID, Habit, announcements, repeat
 from tests.lab.rig import POWER
 from tests.lab.session import WATTS, Lab, MemoryCache
 
@@ -399,6 +399,18 @@ def test_a_notification_with_our_tid_is_no_answer(esv: Esv) -> None:
     lab.later((0.3, lambda _: lab.inject(lab.answer(lab.last_tid)[:10] + bytes((esv,)) + lab.answer(1)[11:])))
     assert lab.ask() == WATTS
     assert [told.values for told in lab.session.notifications] == [{POWER: (9999).to_bytes(4)}]
+
+
+def test_a_notification_that_contradicts_itself_is_dropped_with_one_line(caplog: pytest.LogCaptureFixture) -> None:
+    lab = Lab().join()
+    lab.session.notifications.clear()
+    lab.module.faults.habits.append(Habit(repeat(0xEA, lambda edt: edt[:-1] + bytes((edt[-1] ^ 1,))), announcements))
+    for _ in range(3):
+        lab.module.announce(lab.clock.time_s)
+        lab.run(2.0)
+    assert not lab.session.notifications
+    assert caplog.text.count("two values for one property") == 1
+    assert lab.ask() == WATTS
 
 
 def test_the_instance_list_of_the_node_profile_is_kept() -> None:
