@@ -82,7 +82,7 @@ def _print(rounds: Sequence[Round]) -> None:
 def _undelivered(parts: Parts, settings: Settings, *, is_stopped: bool) -> str:
     too_late = "asked to stop" if is_stopped else f"PostgreSQL has not taken it within {ONCE_DELIVERY_S:.0f} s"
     why = parts.delivery.unreachable_reason or too_late
-    if parts.outbox.error:
+    if parts.outbox.rounds_in_memory:
         return f"the round is in no safe place: {why}; {parts.outbox.error}"
     return f"the round waits in {settings.storage.data_dir} for the next run: {why}"
 

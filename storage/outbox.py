@@ -79,6 +79,11 @@ class Outbox:
         self.error: str | None = None  # why the outbox itself cannot be used
         self._said: set[str] = set()  # since it could
 
+    @property
+    def rounds_in_memory(self) -> int:
+        """How many rounds are on no disk, since neither file takes them."""
+        return len(self._memory)
+
     def append(self, stored: Round) -> None:
         """Put *stored* behind all others; it is on the disk when this returns.
 

@@ -371,6 +371,7 @@ def test_a_file_of_a_later_release_is_left_as_it_is_and_rounds_are_on_disk_all_t
     assert path.read_bytes() == before
     [said] = messages(caplog, logging.ERROR)
     assert "was made by a later release" in said
+    assert outbox.rounds_in_memory == 0
     outbox.close()
     with closing(Outbox(data_dir)) as next_run:
         assert rounds_in(next_run) == [round_of(number) for number in (1, 2, 3)]
@@ -512,6 +513,7 @@ def test_a_directory_that_cannot_be_written_is_named_once_and_rounds_wait_in_mem
     with closing(Outbox(in_the_way)) as outbox:
         append_all(outbox, range(3))
         assert rounds_in(outbox) == [round_of(number) for number in range(3)]
+        assert outbox.rounds_in_memory == 3
         said, of_the_spare = messages(caplog, logging.ERROR)
         assert f"{in_the_way}/outbox.sqlite3 cannot be used" in said
         assert "must be able to write there" in said
