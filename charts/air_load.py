@@ -1,6 +1,7 @@
 """What the picture of the air shows: read from the record, minima and maxima found here, nothing drawn.
 
-Readings of a CO2 sensor that was warming up are kept apart: they are no measurements yet.
+Readings of a CO2 sensor that was warming up are kept apart: they are no measurements yet. A reading far from all others
+(ten times the spread of the middle half beyond it) is an outlier: it counts as a reading, and decides no scale.
 """
 
 from __future__ import annotations
@@ -10,11 +11,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-import pandas as pd
+import numpy as np
 
-from charts.gaps import Gap, find_gaps, interval_s, to_frame
-from charts.period import Period
+from charts import coverage
+from charts.coverage import Course, Coverage, Gap, course_of
+from charts.period import Period, points_of
 from storage import series
+from storage.series import Point
 
 if TYPE_CHECKING:
     from psycopg2.extensions import connection as Connection  # noqa: N812 - a class with a lower-case name
@@ -25,7 +28,8 @@ COMFORT_C = (18, 28)
 COMFORT_PCT = (40, 70)
 LIMIT_PPM = 1000
 
-_LONGEST_POINT = timedelta(minutes=30)  # the mean of a day says little about its hours
+_OUTLIER_SPREADS = 10
+_FEWEST_TO_JUDGE = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,33 +42,14 @@ class Extreme:
 
 @dataclass(frozen=True, slots=True)
 class Quantity:
-    """One panel: index UTC, columns readings, mean, lowest, highest, over_limit; rows of NaN in the gaps."""
+    """One panel: its course, what is missing, and what of it can be trusted."""
 
-    frame: pd.DataFrame
+    course: Course
     gaps: list[Gap]
-    highest: Extreme
+    mean: float  # of all readings
+    highest: Extreme  # of those that are no outliers
     lowest: Extreme
-    is_aggregated: bool
-    interval: timedelta  # between two readings
-    point: timedelta  # what one row of the frame stands for
-
-    @property
-    def mean(self) -> float:
-        """The mean of all readings."""
-        known = self.frame.dropna()
-        return float((known["mean"] * known["readings"]).sum() / known["readings"].sum())
-
-    def share_within(self, low: float, high: float) -> float | None:
-        """Return the part of the readings, 0 to 1, between *low* and *high*; None where a point hides the hours."""
-        if self.point > _LONGEST_POINT:
-            return None
-        known = self.frame.dropna()
-        return float(known["readings"][known["mean"].between(low, high)].sum() / known["readings"].sum())
-
-    @property
-    def time_over_limit(self) -> timedelta:
-        """How long the readings were above the limit."""
-        return self.interval * int(self.frame["over_limit"].sum())
+    outliers: list[Extreme]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +58,16 @@ class AirData:
 
     period: Period
     now: datetime | None  # set while the period is still running
+    is_days: bool  # a point is a day or more
     room_c: Quantity | None
+    comfort_c_share: float  # of the time
     humidity_pct: Quantity | None
+    comfort_pct_share: float
     pressure_hpa: Quantity | None
+    pressures_hpa: tuple[float, float] | None  # first and last reading
     co2_ppm: Quantity | None
-    co2_warming_up: pd.DataFrame | None
+    co2_over_limit: timedelta
+    co2_warming_up: Course | None
     co2_gaps: list[Gap]  # without any reading, settled or not
     cpu_c: Quantity | None
 
@@ -90,41 +80,78 @@ class AirData:
 def load(connection: Connection, site: int, period: Period, *, now: datetime) -> AirData:
     """Read the air of *period*, a statement a sensor."""
     running = now if period.start < now < period.end else None
-    start, until = period.start, running or period.end
-    point = timedelta(seconds=series.bucket_s(start, until))
-    room = series.room_air(connection, site, start, until)
-    settled = series.co2(connection, site, start, until, warming_up=False, limit_ppm=LIMIT_PPM)
-    warming_up = series.co2(connection, site, start, until, warming_up=True, limit_ppm=LIMIT_PPM)
-    both = sorted(settled + warming_up)
+    until = running or period.end
+    edges, is_days = points_of(period, until)
+    spacing = edges[1] - edges[0]
+
+    def read(source: series.Source) -> tuple[list[list[Point]], Coverage]:
+        found = series.read(connection, site, source, edges, by_reading=not is_days)
+        return found.points, coverage.of_readings(found.runs, period.start, until)
+
+    (room, humidity, pressure), air = read(series.room(COMFORT_C, COMFORT_PCT))
+    (settled, warming_up), co2 = read(series.co2(LIMIT_PPM))
+    (cpu,), cpu_covered = read(series.CPU)
+    # A day in which a sensor warmed up is a day of settled readings all the same.
+    unsettled, settled_again = (
+        (co2.gaps, co2.gaps)
+        if is_days
+        else (_interrupted(co2.gaps, settled, warming_up), _interrupted(co2.gaps, warming_up, settled))
+    )
     return AirData(
         period=period,
         now=running,
-        room_c=_quantity(room.temperature_c, start, until, point),
-        humidity_pct=_quantity(room.humidity_pct, start, until, point),
-        pressure_hpa=_quantity(room.pressure_hpa, start, until, point),
-        co2_ppm=_quantity(settled, start, until, point),
-        co2_warming_up=to_frame(warming_up, find_gaps(warming_up, start, until)) if warming_up else None,
-        co2_gaps=find_gaps(both, start, until),
-        cpu_c=_quantity(series.cpu_temperature(connection, site, start, until), start, until, point),
+        is_days=is_days,
+        room_c=_quantity(room, air.gaps, spacing, 2.0),
+        comfort_c_share=air.share_counted(0),
+        humidity_pct=_quantity(humidity, air.gaps, spacing, 7.5),
+        comfort_pct_share=air.share_counted(1),
+        pressure_hpa=_quantity(pressure, air.gaps, spacing, 3.0),
+        pressures_hpa=series.pressures(connection, site, period.start, until) if pressure else None,
+        co2_ppm=_quantity(settled, unsettled, spacing, 100.0),
+        co2_over_limit=co2.time_counted(0),
+        co2_warming_up=course_of(warming_up, settled_again, spacing),
+        co2_gaps=co2.gaps,
+        cpu_c=_quantity(cpu, cpu_covered.gaps, spacing, 4.0),
     )
 
 
-def _quantity(buckets: Sequence[series.Bucket], start: datetime, until: datetime, point: timedelta) -> Quantity | None:
-    if not buckets:
+def _interrupted(gaps: Sequence[Gap], points: Sequence[Point], others: Sequence[Point]) -> list[Gap]:
+    """Return *gaps*, and the stretches in which there are only *others*, up to the point after them."""
+    found = list(gaps)
+    begin: datetime | None = None
+    kinds = [(other.first_at, True) for other in others] + [(point.first_at, False) for point in points]
+    for moment, is_other in sorted(kinds):
+        if is_other:
+            begin = begin or moment
+        elif begin is not None:
+            found.append(Gap(begin, moment))
+            begin = None
+    return sorted(found, key=lambda gap: gap.start)
+
+
+def _quantity(points: Sequence[Point], gaps: Sequence[Gap], spacing: timedelta, least_spread: float) -> Quantity | None:
+    course = course_of(points, gaps, spacing)
+    if course is None:
         return None
-    gaps = find_gaps(buckets, start, until)
-    highest = max(buckets, key=lambda bucket: bucket.highest)
-    lowest = min(buckets, key=lambda bucket: bucket.lowest)
+    means = np.array([point.mean for point in points])
+    low, high = np.quantile(means, [0.25, 0.75])
+    room = _OUTLIER_SPREADS * max(float(high - low), least_spread) if len(points) >= _FEWEST_TO_JUDGE else np.inf
+    bottom, top = float(low) - room, float(high) + room
+    trusted_high = [point for point in points if point.highest <= top] or points
+    trusted_low = [point for point in points if point.lowest >= bottom] or points
+    highest = max(trusted_high, key=lambda point: point.highest)
+    lowest = min(trusted_low, key=lambda point: point.lowest)
+    outliers = [Extreme(_middle(point), point.highest) for point in points if point.highest > top]
+    outliers += [Extreme(_middle(point), point.lowest) for point in points if point.lowest < bottom]
     return Quantity(
-        frame=to_frame(buckets, gaps),
-        gaps=gaps,
+        course=course,
+        gaps=list(gaps),
+        mean=sum(point.mean * point.readings for point in points) / sum(point.readings for point in points),
         highest=Extreme(_middle(highest), highest.highest),
         lowest=Extreme(_middle(lowest), lowest.lowest),
-        is_aggregated=any(bucket.readings > 1 for bucket in buckets),
-        interval=timedelta(seconds=interval_s(buckets)),
-        point=point,
+        outliers=outliers,
     )
 
 
-def _middle(bucket: series.Bucket) -> datetime:
-    return bucket.first_at + (bucket.last_at - bucket.first_at) / 2
+def _middle(point: Point) -> datetime:
+    return point.first_at + (point.last_at - point.first_at) / 2

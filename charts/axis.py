@@ -2,35 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedFormatter, FixedLocator
-from numpy.typing import NDArray
 
 from charts import style
-from charts.gaps import Gap
-from charts.period import Period, midnight
-from charts.steps import month_starts
+from charts.coverage import Course, Gap, days_since_epoch
+from charts.labels import WITHIN, Labels
+from charts.period import Period, midnight, month_starts
 from charts.text import (
     Language,
     Words,
     clock,
     length_of,
-    missing_in_words,
     month_name,
     short_date,
     weekday_and_day,
-    width_em,
 )
 
-_DAY_S = 86_400.0
-_WIDTH_PT = (style.WIDTH_IN - 1.2) * 72
+_MOST_WEEKENDS_DAYS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,14 +34,6 @@ class Ticks:
 
     edges: list[datetime]
     labels: list[tuple[datetime, str]]
-
-
-def days_since_epoch(moments: datetime | pd.DatetimeIndex) -> NDArray[np.float64]:
-    """Return matplotlib's own measure of time, which is in UTC."""
-    if isinstance(moments, datetime):
-        return np.float64(moments.timestamp() / _DAY_S)  # type: ignore[return-value]
-    naive = moments.tz_convert("UTC").tz_localize(None).to_numpy().astype("datetime64[us]")
-    return np.asarray(naive.astype("int64") / (_DAY_S * 1e6), dtype=np.float64)
 
 
 def ticks(period: Period, language: Language) -> Ticks:
@@ -119,10 +106,10 @@ def _month_label(month: date, first: date, language: Language) -> str:
 def set_time_axis(panels: Sequence[Axes], period: Period, language: Language) -> None:
     """Give all panels the same time; only the lowest carries the words."""
     marks = ticks(period, language)
-    edges = [float(days_since_epoch(moment)) for moment in marks.edges]
-    places = [float(days_since_epoch(moment)) for moment, _ in marks.labels]
+    edges = [days_since_epoch(moment) for moment in marks.edges]
+    places = [days_since_epoch(moment) for moment, _ in marks.labels]
     for axes in panels:
-        axes.set_xlim(float(days_since_epoch(period.start)), float(days_since_epoch(period.end)))
+        axes.set_xlim(days_since_epoch(period.start), days_since_epoch(period.end))
         axes.xaxis.set_major_locator(FixedLocator(edges))
         axes.xaxis.set_major_formatter(FixedFormatter([""] * len(edges)))
         axes.xaxis.set_minor_locator(FixedLocator(places))
@@ -132,68 +119,70 @@ def set_time_axis(panels: Sequence[Axes], period: Period, language: Language) ->
         axes.tick_params(axis="x", which="minor", length=0, labelsize=9.5, pad=6)
 
 
-def draw_line(axes: Axes, values: pd.Series, color: str, **look: Any) -> None:
+def draw_line(axes: Axes, course: Course, color: str, **look: Any) -> None:
     """Draw a line that ends where NaN begins; a reading with nothing beside it becomes a dot."""
-    x = days_since_epoch(pd.DatetimeIndex(values.index))
-    y = values.to_numpy(dtype="float64")
-    axes.plot(x, y, color=color, **{"linewidth": 1.1, "solid_joinstyle": "round", "zorder": 3, **look})
-    missing = np.isnan(np.concatenate(([np.nan], y, [np.nan])))
+    axes.plot(course.x, course.mean, color=color, **{"linewidth": 1.1, "solid_joinstyle": "round", "zorder": 3, **look})
+    missing = np.isnan(np.concatenate(([np.nan], course.mean, [np.nan])))
     alone = ~missing[1:-1] & missing[:-2] & missing[2:]
     if alone.any():
-        axes.plot(x[alone], y[alone], color=color, marker="o", markersize=4, linestyle="none", zorder=3, gid="alone")
+        dot: dict[str, Any] = {"marker": "o", "markersize": 4, "linestyle": "none", "zorder": 3, "gid": "alone"}
+        axes.plot(course.x[alone], course.mean[alone], color=color, **dot)
 
 
-def gap_label(gap: Gap, period: Period, words: Words) -> tuple[str, int] | None:
-    """Return how long *gap* is, in words, and at how many degrees that fits into it; None: it does not."""
-    label = words.missing.format(length=length_of(gap.length, words.language))
-    room_pt = gap.length.total_seconds() / period.seconds * _WIDTH_PT
-    needed_pt = 9.5 * width_em(label) + 6
-    if room_pt > needed_pt:
-        return label, 0
-    return (label, 90) if room_pt > 18 else None
+def is_visible(axes: Axes, course: Course) -> bool:
+    """Whether at least two points of a course lie inside the panel: only then is it worth a word of the key."""
+    (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
+    inside = (course.x >= left) & (course.x <= right) & (course.mean >= bottom) & (course.mean <= top)
+    return int(inside.sum()) >= 2
 
 
-def gaps_in_words(gaps: Sequence[Gap], period: Period, words: Words) -> str:
-    """Say how much is missing where the picture itself does not: several holes, or one too narrow for its label."""
-    if not gaps or (len(gaps) == 1 and gap_label(gaps[0], period, words)):
-        return ""
-    places = words.missing_places.format(count=len(gaps)) if len(gaps) > 1 else ""
-    return missing_in_words(sum((gap.length for gap in gaps), timedelta()), words) + places
-
-
-def hatch_gaps(axes: Axes, gaps: Sequence[Gap], period: Period, words: Words, *, named: Container[Gap] = ()) -> None:
-    """Hatch what is missing, with its length where that fits and no panel above has *named* the same hole.
-
-    The hatch hides what is usual there: that is no measurement.
-    """
+def hatch_gaps(axes: Axes, gaps: Iterable[Gap]) -> None:
+    """Hatch what is missing. The hatch hides what is usual there: that is no measurement."""
     for gap in gaps:
-        start, end = (float(days_since_epoch(moment)) for moment in (gap.start, gap.end))
-        style.hatch(axes, start, end, zorder=2.4)
-    label_gaps(axes, [gap for gap in gaps if gap not in named], period, words)
+        style.hatch(axes, days_since_epoch(gap.start), days_since_epoch(gap.end), zorder=2.4)
 
 
-def label_gaps(axes: Axes, gaps: Iterable[Gap], period: Period, words: Words) -> None:
-    """Write into each hole how long it is, where that fits."""
+def labels_beside(axes: Axes, gaps: Iterable[Gap]) -> Labels:
+    """Return the labels of a panel, which leave the holes to their own."""
+    return Labels(axes, [(days_since_epoch(gap.start), days_since_epoch(gap.end)) for gap in gaps])
+
+
+def set_limits(axes: Axes, low: float, high: float, *, below_px: float = 0.0, above_px: float = 0.0) -> None:
+    """Set the range of a panel so that so many pixels for labels are left below and above two values."""
+    per_px = (high - low) / (axes.bbox.height - below_px - above_px)
+    axes.set_ylim(low - below_px * per_px, high + above_px * per_px)
+
+
+def label_gaps(labels: Labels, gaps: Iterable[Gap], words: Words) -> None:
+    """Write into each hole how long it is, where that fits; the footnote says it in any case."""
+    bottom, top = labels.axes.get_ylim()
     for gap in gaps:
-        label = gap_label(gap, period, words)
-        if label:
-            axes.text(
-                float(days_since_epoch(gap.start + gap.length / 2)),
-                0.5,
-                label[0],
-                transform=axes.get_xaxis_transform(),
-                ha="center",
-                va="center",
-                rotation=label[1],
-                fontsize=9.5,
-                color=style.MUTED,
-                gid="gap label",
-                bbox={"facecolor": style.HOLE, "edgecolor": "none", "pad": 2.0},
-                zorder=2.5,
-            )
+        left, right = days_since_epoch(gap.start), days_since_epoch(gap.end)
+        text = words.missing.format(length=length_of(gap.length, words.language))
+        points = [((left + right) / 2, bottom + share * (top - bottom)) for share in (0.5, 0.25, 0.75)]
+        labels.set(text, points, WITHIN, gid="gap label", color=style.MUTED, within=(left, right), ground=style.HOLE)
+
+
+def mark_weekends(panels: Iterable[Axes], period: Period) -> None:
+    """Shade Saturdays and Sundays faintly, where days can still be told apart."""
+    if not 1 < period.days <= _MOST_WEEKENDS_DAYS:
+        return
+    for day in period.dates():
+        if day.weekday() >= 5:
+            start = max(midnight(day, period.zone), period.start)
+            end = min(midnight(day + timedelta(days=1), period.zone), period.end)
+            for axes in panels:
+                axes.axvspan(
+                    days_since_epoch(start),
+                    days_since_epoch(end),
+                    color=style.WEEKEND,
+                    linewidth=0,
+                    zorder=0.1,
+                    gid="weekend",
+                )
 
 
 def mark_now(panels: Iterable[Axes], now: datetime) -> None:
     """Draw a line where a running period has come to; the title says when that is."""
     for axes in panels:
-        axes.axvline(float(days_since_epoch(now)), color=style.MUTED, linewidth=0.9, zorder=1.5, gid="now")
+        axes.axvline(days_since_epoch(now), color=style.MUTED, linewidth=0.9, zorder=1.5, gid="now")

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from numpy.typing import NDArray
 
-from charts import style
-from charts.axis import days_since_epoch, hatch_gaps
-from charts.energy_load import Bar
-from charts.lacks import gaps_of
+from charts import coverage, style
+from charts.axis import hatch_gaps, label_gaps, labels_beside, set_limits
+from charts.coverage import days_since_epoch
+from charts.energy_load import Bar, EnergyData
+from charts.labels import ABOVE, BELOW, Labels, Place
+from charts.period import Period, step_of
 from charts.power_load import PowerData
-from charts.steps import step_of
-from charts.text import Words, kwh, number
+from charts.text import Words, kwh, number, when
 
 _MOST_LABELLED = 31
-_MOST_EXACT = 8  # more labels than that have room for one decimal place only
+_A_YEAR_AT_LEAST = 27  # bars of months: from here on each year has its total
+_BAR_SHARE = 0.86  # of the place of a bar, the rest is white
 
 
 def draw_energy(axes: Axes, data: PowerData, words: Words) -> None:
@@ -31,49 +34,111 @@ def draw_energy(axes: Axes, data: PowerData, words: Words) -> None:
     }
     step = data.energy.step if data.energy else step_of(data.period)
     style.name_panel(axes, names[step])
-    hatch_gaps(axes, gaps_of(data.energy, data.period.start, data.until), data.period, words)
-    axes.axhline(0, color=style.MUTED, linewidth=0.9, zorder=2.3)
+    gaps = coverage.of_energy(data.energy.lacks if data.energy else [], data.period.start, data.until)
+    hatch_gaps(axes, gaps)
+    axes.axhline(0, color=style.MUTED, linewidth=0.9, zorder=2.6)
     axes.yaxis.set_major_formatter(lambda value, _: f"{abs(value):,.10g}")
     bars = data.energy.bars if data.energy else []
     known = [bar for bar in bars if bar.used_kwh is not None or bar.sold_kwh is not None]
-    labelled = False
-    if known:
-        # As many bars as the period has room for, whether they are there or not.
-        slots = data.period.seconds / max((bar.ended_at - bar.started_at).total_seconds() for bar in known)
-        labelled = step in ("day", "month") and slots <= _MOST_LABELLED + 0.5
-        _draw_bars(axes, known, labelled=labelled)
-    if labelled or not known:
+    labels = labels_beside(axes, gaps)
+    if not known:
         axes.set_yticks([])
+    else:
+        _draw_bars(axes, labels, known, data, words)
+    if data.energy:
+        _mark_exchanges(axes, labels, data.energy, data.period, words)
+    if data.now is not None:
+        labels.keep_clear(x=days_since_epoch(data.now))
+    label_gaps(labels, gaps, words)
 
 
-def _draw_bars(axes: Axes, bars: Sequence[Bar], *, labelled: bool) -> None:
-    starts = np.array([float(days_since_epoch(bar.started_at)) for bar in bars])
-    widths = np.array([float(days_since_epoch(bar.ended_at)) for bar in bars]) - starts
+def _draw_bars(axes: Axes, labels: Labels, bars: Sequence[Bar], data: PowerData, words: Words) -> None:
+    starts = np.array([days_since_epoch(bar.started_at) for bar in bars])
+    ends = np.array([days_since_epoch(bar.ended_at) for bar in bars])
     used = np.array([float(bar.used_kwh or 0) for bar in bars])
     sold = np.array([float(bar.sold_kwh or 0) for bar in bars])
-    space = widths.max() * 0.12
-    look: dict[str, Any] = {"width": np.maximum(widths - space, space), "align": "edge", "linewidth": 0}
-    axes.bar(starts + space / 2, used, color=style.BOUGHT, gid="used", **look)
+    is_month = data.energy is not None and data.energy.step == "month"
+    is_day = data.energy is not None and data.energy.step == "day"
+    # Months have 28 to 31 days, and the first and last bar may be cut: the eye compares bars of one width.
+    width = float(np.median(ends - starts)) * _BAR_SHARE
+    centers = (starts + ends) / 2
+    look: dict[str, Any] = {"width": np.minimum(width, (ends - starts) * _BAR_SHARE), "linewidth": 0, "snap": False}
+    if is_month:
+        look["width"] = np.where(ends - starts < width, (ends - starts) * _BAR_SHARE, width)
+    axes.bar(centers, used, color=style.BOUGHT, gid="used", **look)
     if sold.any():
-        axes.bar(starts + space / 2, -sold, color=style.SOLD, gid="sold", **look)
-    room = 1.22 if labelled else 1.06
-    axes.set_ylim(-sold.max() * room, max(used.max(), sold.max() * 0.05, 0.01) * room)
+        axes.bar(centers, -sold, color=style.SOLD, gid="sold", **look)
+    slots = data.period.seconds / 86_400 / float((ends - starts).max())
+    labelled = (is_day or is_month) and slots <= _MOST_LABELLED + 0.5
+    by_year = is_month and len(bars) >= _A_YEAR_AT_LEAST
+    above_px = 24 if labelled or by_year else 6
+    below_px = 0 if not sold.any() else 24 if labelled else 6
+    set_limits(axes, -sold.max(), max(used.max(), 0.01), below_px=below_px, above_px=above_px)
     if labelled:
-        for bar, center in zip(bars, starts + widths / 2, strict=True):
-            _label(axes, bar.used_kwh, center, 1, exact=len(bars) <= _MOST_EXACT)
-            _label(axes, bar.sold_kwh, center, -1, exact=len(bars) <= _MOST_EXACT)
+        _label_bars(labels, [bar.used_kwh for bar in bars], centers, ABOVE[:1])
+        _label_bars(labels, [bar.sold_kwh if bar.sold_kwh else None for bar in bars], centers, BELOW[:1])
+        axes.set_yticks([])
+    elif by_year:
+        _label_years(labels, bars, used, data.period)
 
 
-def _label(axes: Axes, value: Decimal | None, center: float, direction: int, *, exact: bool) -> None:
-    if value:
-        axes.annotate(
-            kwh(value) if exact else number(value, 1),
-            (center, direction * float(value)),
-            xytext=(0, 3 * direction),
-            textcoords="offset points",
-            ha="center",
-            va="bottom" if direction > 0 else "top",
-            fontsize=9.5 if exact else 9,
-            color=style.MUTED,
-            gid="bar label",
+def _label_bars(
+    labels: Labels, values: Sequence[Decimal | None], centers: NDArray[np.float64], places: Sequence[Place]
+) -> None:
+    """Set each bar's number, all with as many digits as the narrowest place has room for."""
+    known = [(value, center) for value, center in zip(values, centers.tolist(), strict=True) if value is not None]
+    if not known:
+        return
+    sign = 1 if places[0].up > 0 else -1
+    pixels = labels.axes.transData.transform([(center, 0.0) for _, center in known])[:, 0]
+    room_pt = min(np.diff(pixels), default=1e9) * 72 / style.DPI - 4
+    write: Sequence[tuple[Callable[[Decimal], str], float]] = (
+        (kwh, 9.5),
+        (lambda value: number(value, 1), 9.0),
+        (number, 9.0),
+    )
+    for form, size_pt in write:
+        if all(style.width_pt(form(value), size_pt) <= room_pt for value, _ in known):
+            for value, center in known:
+                labels.set(
+                    form(value),
+                    [(center, sign * float(value))],
+                    [Place(0, 3 * sign, places[0].ha, places[0].va)],
+                    gid="bar label",
+                    color=style.MUTED,
+                    size_pt=size_pt,
+                )
+            return
+
+
+def _label_years(labels: Labels, bars: Sequence[Bar], used: NDArray[np.float64], period: Period) -> None:
+    """Set the total of each year above its highest bar."""
+    years: dict[int, list[int]] = {}
+    for place, bar in enumerate(bars):
+        middle = bar.started_at + (bar.ended_at - bar.started_at) / 2
+        years.setdefault(middle.astimezone(period.zone).year, []).append(place)
+    for places in years.values():
+        known = [bars[place].used_kwh for place in places]
+        total = sum((value for value in known if value is not None), Decimal(0))
+        start, end = (days_since_epoch(moment) for moment in (bars[places[0]].started_at, bars[places[-1]].ended_at))
+        top = float(used[places].max())
+        labels.set(
+            f"{kwh(total)} kWh" if period.days < 5 * 366 else kwh(total),
+            [((start + end) / 2, top)],
+            [Place(0, 4, "center", "bottom")],
+            gid="year label",
+            color=style.INK,
         )
+
+
+def _mark_exchanges(axes: Axes, labels: Labels, energy: EnergyData, period: Period, words: Words) -> None:
+    """Mark where another meter took over: kWh before and after it are of two registers."""
+    for moment in energy.exchanges:
+        x = days_since_epoch(moment)
+        axes.axvline(x, color=style.INK, linewidth=0.9, linestyle=(0, (4, 2)), zorder=2.7, gid="exchange")
+        bottom, top = axes.get_ylim()
+        text = words.exchanged_at.format(time=when(moment, period, words.language))
+        places = (Place(5, -3, "left", "top"), Place(-5, -3, "right", "top"))
+        points = [(x, top - share * (top - bottom)) for share in (0.0, 0.2, 0.4, 0.6)]
+        labels.set(text, points, places, gid="exchange label", ground="white")
+        labels.keep_clear(x=x)

@@ -4,8 +4,11 @@
 * total: the steps that lie wholly inside the period, so also those across two bars.
 * lacks: what no bar holds, with its kWh or its reason.
 * difference: the total less what was used in the same time before. usual: the median of the 28 days before; the day
-  before where fewer than 7 of them are known. A longer period is compared with the same length before it, a running one
-  up to the same time. Times that lack more than a 24th, or more than a day, are not compared.
+  before where fewer than 7 of them are known. A month or a year is compared with the same a year earlier where the
+  record has it, another longer period with the same length before it, a running one up to the same time. Times that
+  lack more than a 24th, or more than a day, are not compared.
+* billing month: what has been used since it began costs so much, and comes to so much at its end if the rest is as the
+  part that is known.
 """
 
 from __future__ import annotations
@@ -17,11 +20,10 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Literal
 
-from charts.cost import Cost, UnknownCost, cost_of
-from charts.period import Period
-from charts.steps import Step, clipped, half_hour_before, next_half_hour, spans, step_of
+from charts.cost import BillingMonth, Cost, UnknownCost, billing_month_of, cost_of
+from charts.period import Period, Step, clipped, due_until, half_hour_before, next_half_hour, spans, step_of
 from storage import energy
-from storage.energy import HALF_HOUR, Energy, Lack, Span, SpanEnergy
+from storage.energy import Energy, Lack, Span, SpanEnergy
 
 if TYPE_CHECKING:
     from psycopg2.extensions import connection as Connection  # noqa: N812 - a class with a lower-case name
@@ -32,7 +34,7 @@ USUAL_DAYS = 28
 FEWEST_USUAL_DAYS = 7
 _DAY = timedelta(days=1)
 
-ComparedWith = Literal["usual", "yesterday", "before"]
+ComparedWith = Literal["usual", "yesterday", "year_before", "before"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +67,10 @@ class EnergyData:
     sold: SpanEnergy
     lacks: list[Lack]  # of what was used; what is not due yet is not lacking
     sold_lacks: list[Lack]  # beyond those, of what was sold
+    exchanges: list[datetime]  # of the meter
     difference: Difference | None
     cost: Cost | UnknownCost | None
+    billing_month: BillingMonth | None  # the one that is running, where the period reaches to now
 
     @property
     def has_registers(self) -> bool:
@@ -85,8 +89,8 @@ def load(
     used = energy.read(connection, site, "import_kwh", cut)
     sold = energy.read(connection, site, "export_kwh", cut)
     total = used.total
-    # The register of a half hour that has just ended may take some minutes to come.
-    due_until = half_hour_before(now - HALF_HOUR)
+    due = due_until(now)
+    is_running = period.start < now < period.end
     return EnergyData(
         step=step,
         bars=[
@@ -95,23 +99,25 @@ def load(
         ],
         used=total,
         sold=sold.total,
-        lacks=_due(used.lacks, due_until),
-        sold_lacks=_beyond(used, sold, due_until),
+        lacks=_due(used.lacks, due),
+        sold_lacks=_beyond(used, sold, due),
+        exchanges=energy.exchanges(connection, site, (period.start, min(now, period.end))),
         difference=_difference(connection, site, period, total),
         cost=cost_of(connection, site, period.zone, total, sold.total, tariff) if tariff else None,
+        billing_month=billing_month_of(connection, site, period.zone, now, tariff) if tariff and is_running else None,
     )
 
 
-def _due(lacks: Sequence[Lack], due_until: datetime) -> list[Lack]:
-    return [lack for lack in lacks if lack.reason != "unread" or lack.started_at < due_until]
+def _due(lacks: Sequence[Lack], due: datetime) -> list[Lack]:
+    return [lack for lack in lacks if lack.reason != "unread" or lack.started_at < due]
 
 
-def _beyond(used: Energy, sold: Energy, due_until: datetime) -> list[Lack]:
+def _beyond(used: Energy, sold: Energy, due: datetime) -> list[Lack]:
     """Give what only the export register lacks; a household that never sold lacks nothing."""
     if sold.total.kwh is None:
         return []
     named = {(lack.started_at, lack.ended_at) for lack in used.lacks if lack.reason != "across"}
-    return [lack for lack in _due(sold.lacks, due_until) if (lack.started_at, lack.ended_at) not in named]
+    return [lack for lack in _due(sold.lacks, due) if (lack.started_at, lack.ended_at) not in named]
 
 
 def _difference(connection: Connection, site: int, period: Period, total: SpanEnergy) -> Difference | None:
@@ -121,6 +127,10 @@ def _difference(connection: Connection, site: int, period: Period, total: SpanEn
     if not _comparable(total._replace(started_at=span[0], ended_at=span[1])):
         return None
     if period.shifted(period.end, days=-1) > period.start:
+        if period.is_month or period.is_year:
+            year_before = _known(connection, site, [(period.a_year_before(span[0]), period.a_year_before(span[1]))])
+            if year_before:
+                return _compared(total.kwh, year_before, "year_before", period.days)
         others = _known(connection, site, [_earlier(period, span, period.days)])
         return _compared(total.kwh, others, "before", period.days)
     days_before = [_earlier(period, span, days) for days in range(USUAL_DAYS, 0, -1)]

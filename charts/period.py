@@ -1,14 +1,28 @@
-"""The period asked for: what the command line says, as two instants and the zone that decides where a day begins."""
+"""The period asked for: what the command line says, as two instants and the zone that decides where a day begins.
+
+And how it is cut: into the points of a line, and into the steps of the energy bars, whichever a reader can tell apart.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
+from itertools import pairwise
+from typing import Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from storage.energy import HALF_HOUR, Span
 
 _EARLIEST = datetime(1900, 1, 1, tzinfo=UTC)  # also keeps what is compared, weeks before, inside the calendar
 LONGEST_DAYS = 36_600  # a century: beyond it a date on the command line is a slip
+MOST_POINTS = 1500
+_POINTS_S = (1, 2, 5, 10, 15, 20, 30, 60, 120, 300, 600, 900, 1800)  # lengths that people count in
+
+Step = Literal["half_hour", "hour", "day", "month"]
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class PeriodError(ValueError):
@@ -52,6 +66,28 @@ class Period:
         )  # fmt: skip
 
     @property
+    def is_month(self) -> bool:
+        """Whether it is one month of the calendar."""
+        following = self.last_date + timedelta(days=1)
+        return self.whole_days and self.first_date.day == 1 and following == _months_on(self.first_date, 1)
+
+    @property
+    def is_year(self) -> bool:
+        """Whether it is one year of the calendar."""
+        following = self.last_date + timedelta(days=1)
+        return (
+            self.whole_days
+            and self.first_date.timetuple().tm_yday == 1
+            and following == _months_on(self.first_date, 12)
+        )
+
+    def a_year_before(self, moment: datetime) -> datetime:
+        """Return when the clocks showed the same date and time a year earlier; for 29 February, 1 March."""
+        local = moment.astimezone(self.zone).replace(tzinfo=None)
+        day = date(local.year - 1, local.month, 1) + timedelta(days=local.day - 1)
+        return datetime.combine(day, local.time(), tzinfo=self.zone).astimezone(UTC)
+
+    @property
     def name(self) -> str:
         """How files are named after it: 2025-11-22, 2025-11-16_2025-11-22, or with times where it cuts a day."""
         if not self.whole_days:
@@ -70,6 +106,12 @@ class Period:
         """Yield each local date touched, in order."""
         for offset in range(self.days):
             yield self.first_date + timedelta(days=offset)
+
+
+def _months_on(first: date, months: int) -> date:
+    """Return the first of a month so many months after the *first* of another."""
+    count = first.year * 12 + first.month - 1 + months
+    return date(count // 12, count % 12 + 1, 1)
 
 
 def zone_named(name: str) -> ZoneInfo:
@@ -164,3 +206,82 @@ def _instant(text: str, *, zone: ZoneInfo, today: date) -> datetime:
     except ValueError as err:
         raise PeriodError(f"{text!r} is neither a date (2025-11-22) nor a date and time (2025-11-22T18:30)") from err
     return (moment if moment.tzinfo else moment.replace(tzinfo=zone)).astimezone(UTC)
+
+
+def step_of(period: Period) -> Step:
+    """Return the step for *period*: at most about a hundred bars."""
+    days = period.seconds / 86_400
+    if days <= 2.1:
+        return "half_hour"
+    if days <= 4.1:
+        return "hour"
+    return "day" if days <= 100 else "month"
+
+
+def points_of(period: Period, until: datetime) -> tuple[list[datetime], bool]:
+    """Cut *period* up to *until* into the points of a line, and tell whether they are days or more.
+
+    A picture is 1,200 px wide: more than 1,500 points it cannot show. A day of one-minute polls falls on 60 s: its
+    points are the readings themselves. Beyond a month a point is a day of the zone or several: a line that rises and
+    falls every day would be a solid block.
+    """
+    span = until - period.start
+    for length_s in _POINTS_S:
+        length = timedelta(seconds=length_s)
+        if span / length <= MOST_POINTS:
+            return [*(period.start + n * length for n in range(math.ceil(span / length))), until], False
+    days = math.ceil(period.days / MOST_POINTS)
+    starts = (midnight(day, period.zone) for day in list(period.dates())[::days])
+    return [period.start, *(start for start in starts if period.start < start < until), until], True
+
+
+def next_half_hour(moment: datetime) -> datetime:
+    """Return *moment*, or the :00 or :30 after it: the meter has registers nowhere else.
+
+    Midnight is not on one of them in zones such as Asia/Kathmandu (UTC+5:45).
+    """
+    return moment + (_EPOCH - moment) % HALF_HOUR
+
+
+def half_hour_before(moment: datetime) -> datetime:
+    """Return *moment*, or the :00 or :30 before it: the newest register that can be there."""
+    return moment - (moment - _EPOCH) % HALF_HOUR
+
+
+def due_until(now: datetime) -> datetime:
+    """Return where the newest half hour ends that must be known by *now*: a register may take some minutes to come."""
+    return half_hour_before(now - HALF_HOUR)
+
+
+def spans(period: Period, step: Step) -> list[Span]:
+    """Cut *period* into steps that begin and end on :00 or :30; the first and last may be shorter."""
+    edges = [period.start, *(edge for edge in _edges(period, step) if period.start < edge < period.end), period.end]
+    edges = [next_half_hour(edge) for edge in edges]
+    return [(start, end) for start, end in pairwise(edges) if start < end]
+
+
+def clipped(cut: list[Span], start: datetime, end: datetime) -> list[Span]:
+    """Keep what lies between *start* and *end* of the spans, cutting those that reach over an edge."""
+    inside = [(max(span_start, start), min(span_end, end)) for span_start, span_end in cut]
+    return [(span_start, span_end) for span_start, span_end in inside if span_start < span_end]
+
+
+def _edges(period: Period, step: Step) -> Iterator[datetime]:
+    if step == "day":
+        yield from (midnight(day, period.zone) for day in period.dates())
+    elif step == "month":
+        yield from (midnight(day, period.zone) for day in month_starts(period))
+    else:
+        length = HALF_HOUR if step == "half_hour" else 2 * HALF_HOUR
+        edge = next_half_hour(period.start)
+        while edge < period.end:
+            yield edge
+            edge += length
+
+
+def month_starts(period: Period) -> Iterator[date]:
+    """Yield the first day of each month that *period* touches, the first of them possibly before it."""
+    day = period.first_date.replace(day=1)
+    while day <= period.last_date:
+        yield day
+        day = date(day.year + day.month // 12, day.month % 12 + 1, 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from typing import Any, Literal
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -10,30 +11,43 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
-from charts import style
-from charts.axis import days_since_epoch, draw_line, gaps_in_words, hatch_gaps, mark_now, set_time_axis
-from charts.cost import Cost, UnknownCost
+from charts import notes, style
+from charts.axis import (
+    draw_line,
+    hatch_gaps,
+    is_visible,
+    label_gaps,
+    labels_beside,
+    mark_now,
+    mark_weekends,
+    set_limits,
+    set_time_axis,
+)
+from charts.cost import BillingMonth, Cost, UnknownCost
+from charts.coverage import Course, days_since_epoch
 from charts.energy_draw import draw_energy
 from charts.energy_load import Difference, EnergyData
-from charts.lacks import lacks_in_words
-from charts.power_load import PowerData
+from charts.labels import ABOVE, BESIDE
+from charts.period import Period
+from charts.power_load import PowerData, Usual
+from charts.style import KeyEntry
 from charts.text import (
     MINUS,
     WORDS,
     Language,
     Words,
+    difference,
     kwh,
-    missing_in_words,
+    month_name,
     number,
     period_title,
     short_date,
-    signed,
     when,
 )
-from charts.time_of_day import draw_time_of_day
+from charts.time_of_day_draw import draw_time_of_day
 from storage.energy import HALF_HOUR, SpanEnergy
 
-_POWER_IN, _ENERGY_IN, _CURRENT_IN = 3.5, 1.75, 1.5
+_POWER_IN, _ENERGY_IN, _CURRENT_IN, _EMPTY_IN = 3.5, 1.75, 1.5, 0.6
 
 
 def draw(
@@ -41,18 +55,16 @@ def draw(
 ) -> Figure:
     """Return the picture, 1,200 px wide. Draw and save it within style.applied(language)."""
     words = WORDS[language]
-    has_current = with_current and data.power is not None and bool(data.power["current_r_a"].notna().any())
-    heights = [_POWER_IN, _ENERGY_IN, *([_CURRENT_IN] if has_current else [])]
+    has_current = with_current and data.current_r_a is not None
+    has_energy = data.energy is not None and data.energy.used.kwh is not None
+    heights = [_POWER_IN if data.has_power else _EMPTY_IN, _ENERGY_IN if has_energy else _EMPTY_IN]
+    heights += [_CURRENT_IN] if has_current else []
     title = period_title(data.period, words.power_title, words, now=data.now)
-    footnote = gaps_in_words(data.power_gaps, data.period, words)
-    if data.time_of_day is not None:  # its cells show holes that are shorter than a point
-        footnote = missing_in_words(data.time_of_day.missing, words)
-    notes = [footnote, *lacks_in_words(data.energy, data.period, words)]
-    footnote = style.in_lines([note for note in notes if note], words.between_notes)
-    figure, panels = style.sheet(title, _key_figures(data, words), heights, footnote)
+    figure, panels = style.sheet(title, _key_figures(data, words), heights, _footnote(data, words))
     for axes in panels:
         style.quiet(axes)
     set_time_axis(panels, data.period, language)
+    mark_weekends(panels[1:] if data.time_of_day else panels, data.period)
     if data.time_of_day is not None:
         draw_time_of_day(panels[0], data, data.time_of_day, words)
     else:
@@ -65,9 +77,13 @@ def draw(
     return figure
 
 
-def _sells(data: PowerData) -> bool:
-    sold_power = data.power is not None and bool((data.power["lowest_w"] < 0).any())
-    return sold_power or bool(data.energy and data.energy.sold.kwh)
+def _footnote(data: PowerData, words: Words) -> str:
+    quantities = [
+        (words.power, data.power_gaps),
+        (words.energy, notes.unread(data.energy, data.period.start, data.until)),
+    ]
+    found = notes.missing(quantities, data.period, words) + notes.lacks(data.energy, data.period, words)
+    return style.in_lines(found, words.between_notes)
 
 
 def _key_figures(data: PowerData, words: Words) -> list[style.KeyFigure]:
@@ -77,22 +93,25 @@ def _key_figures(data: PowerData, words: Words) -> list[style.KeyFigure]:
         at = when(moment, data.period, words.language)
         figures.append(style.KeyFigure(words.peak, f"{number(peak_w)} W", at))
     if data.base_load_w is not None:
-        figures.append(style.KeyFigure(words.base_load, f"{number(data.base_load_w)} W", words.base_load_note))
+        note = words.base_load_night if data.base_load_at_night else words.base_load_day
+        figures.append(style.KeyFigure(words.base_load, f"{number(data.base_load_w)} W", note))
     if data.energy and data.energy.cost is not None:
         figures.append(_cost_figure(data.energy.cost, data, words))
+    if data.energy and data.energy.billing_month is not None:
+        figures.append(_billing_month_figure(data.energy.billing_month, data, words))
     return figures
 
 
 def _energy_figures(data: PowerData, energy: EnergyData, words: Words) -> list[style.KeyFigure]:
-    caption = words.bought_total if _sells(data) else words.used_total
+    caption = words.bought_total if data.sells else words.used_total
     used, sold = energy.used, energy.sold
     if used.kwh is None:
         return [style.KeyFigure(caption, words.unknown, "", style.BOUGHT)] if energy.has_registers else []
     figures = [style.KeyFigure(caption, f"{kwh(used.kwh)} kWh", _covered(data, used, words), style.BOUGHT)]
     if sold.kwh:
-        figures.append(style.KeyFigure(words.sold_total, f"{kwh(sold.kwh)} kWh", "", style.SOLD))
+        figures.append(style.KeyFigure(words.sold_total, f"{kwh(sold.kwh)} kWh", "", style.SOLD_TEXT))
     if energy.difference is not None:
-        figures.append(_difference_figure(energy.difference, words))
+        figures.append(_difference_figure(energy.difference, data, words))
     if data.period.days > 1:
         covered_days = Decimal(used.covered.total_seconds()) / 86_400
         figures.append(style.KeyFigure(words.per_day, f"{number(used.kwh / covered_days, 1)} kWh"))
@@ -104,10 +123,16 @@ def _cost_figure(cost: Cost | UnknownCost, data: PowerData, words: Words) -> sty
         since = short_date(cost.since.astimezone(data.period.zone).date(), words.language)
         return style.KeyFigure(words.cost, words.unknown, words.cost_unknown.format(since=since))
     if cost.sold_yen is None:
-        note = words.cost_bought_note if _sells(data) else words.cost_note
+        note = words.cost_bought_note if data.sells else words.cost_note
         return style.KeyFigure(words.cost, _yen(cost.bought_yen), note)
     note = words.cost_parts.format(bought=_yen(cost.bought_yen), sold=_yen(cost.sold_yen))
     return style.KeyFigure(words.cost_net, _yen(cost.yen), note)
+
+
+def _billing_month_figure(found: BillingMonth, data: PowerData, words: Words) -> style.KeyFigure:
+    end = short_date(found.month.last_date, words.language)
+    so_far = words.so_far.format(yen=_yen(found.so_far.yen))
+    return style.KeyFigure(words.billing_month.format(end=end), _yen(found.at_end.yen), so_far)
 
 
 def _yen(yen: Decimal) -> str:
@@ -127,97 +152,156 @@ def _covered(data: PowerData, total: SpanEnergy, words: Words) -> str:
     return words.until.format(end=end) if early else ""
 
 
-def _difference_figure(difference: Difference, words: Words) -> style.KeyFigure:
+def _difference_figure(found: Difference, data: PowerData, words: Words) -> style.KeyFigure:
     captions = {
         "usual": words.than_usual,
         "yesterday": words.than_yesterday,
-        "before": words.than_before.format(days=difference.days),
+        "before": words.than_before.format(days=found.days),
+        "year_before": _a_year_before(data.period, words),
     }
     # Rounded: a median of other days is no register.
-    places = 1 if difference.usual_kwh >= 1 else 2
-    more = signed(number(difference.kwh, places))
-    if difference.usual_kwh <= 0:
-        return style.KeyFigure(captions[difference.compared_with], f"{more} kWh")
-    percent = signed(number(100 * difference.kwh / difference.usual_kwh))
-    note = words.more_than.format(more=more, kwh=number(difference.usual_kwh, places))
-    return style.KeyFigure(captions[difference.compared_with], f"{percent} %", note)
+    places = 1 if found.usual_kwh >= 1 else 2
+    more = difference(found.kwh, places)
+    caption = captions[found.compared_with]
+    if found.usual_kwh <= 0:
+        return style.KeyFigure(caption, f"{more} kWh")
+    percent = difference(100 * found.kwh / found.usual_kwh)
+    template = words.more_than_usual if found.compared_with == "usual" else words.more_than
+    return style.KeyFigure(caption, f"{percent} %", template.format(more=more, kwh=number(found.usual_kwh, places)))
+
+
+def _a_year_before(period: Period, words: Words) -> str:
+    if period.is_year:
+        return words.than_year_before.format(year=period.first_date.year - 1)
+    month = month_name(period.first_date, words.language)
+    return words.than_month_before.format(month=month, year=period.first_date.year - 1)
 
 
 def _draw_power(axes: Axes, data: PowerData, words: Words) -> None:
-    hatch_gaps(axes, data.power_gaps, data.period, words)
-    key = []
-    highest, lowest = 100.0, 0.0
-    if data.usual is not None:
-        x = days_since_epoch(data.usual.power.index)  # type: ignore[arg-type]
-        usual = data.usual.power
-        if data.usual.days > 1:
-            axes.fill_between(
-                x, usual["low_w"], usual["high_w"], color=style.USUAL, alpha=0.18, linewidth=0, gid="usual"
-            )
-        axes.plot(x, usual["median_w"], color=style.USUAL, linewidth=1.3, gid="usual", zorder=2.2)
-        label = words.usual.format(days=data.usual.days) if data.usual.days > 1 else words.yesterday
-        key.append((label, style.USUAL))
-        highest, lowest = max(highest, float(usual["high_w"].max())), min(lowest, float(usual["low_w"].min()))
-    if data.power is not None:
-        power = data.power
-        highest, lowest = max(highest, power["highest_w"].max()), min(lowest, power["lowest_w"].min())
-        _draw_by_sign(axes, data)
-        if lowest < 0:
-            key = [(words.bought, style.BOUGHT), (words.sold, style.SOLD), *key]
-        if data.is_aggregated:
-            key.append((words.mean_and_extremes, style.MUTED))
-    axes.set_ylim(lowest * 1.08, highest * 1.08)
-    axes.axhline(0, color=style.MUTED, linewidth=0.9, zorder=2.3)
-    if data.peak is not None:
-        axes.plot(
-            days_since_epoch(data.peak[0]), data.peak[1], "o", color=style.BOUGHT, markersize=5, zorder=4, gid="peak"
-        )
+    style.name_panel(axes, words.power_panel)
+    hatch_gaps(axes, data.power_gaps)
+    labels = labels_beside(axes, data.power_gaps)
+    if not data.has_power:
+        axes.set_ylim(0, 100)
+        axes.set_yticks([])
+        label_gaps(labels, data.power_gaps, words)
+        return
+    highest, lowest = _range_w(data)
+    set_limits(axes, lowest, highest, below_px=12 if lowest < 0 else 0, above_px=30)
+    axes.axhline(0, color=style.MUTED, linewidth=0.9, zorder=2.6)
     axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
     axes.yaxis.set_major_formatter(lambda value, _: number(value))
-    style.name_panel(axes, words.power_panel, key)
+    key: list[KeyEntry] = []
+    if data.sells:
+        key += [KeyEntry(words.bought, style.BOUGHT), KeyEntry(words.sold, style.SOLD_TEXT)]
+    if data.usual is not None and _draw_usual(axes, data.usual, data):
+        name = words.usual.format(days=data.usual.days) if data.usual.days > 1 else words.yesterday
+        key.append(KeyEntry(name, style.USUAL_TEXT, "-", style.USUAL))
+    if data.power_w is not None:
+        _draw_by_sign(axes, data.power_w, (style.BOUGHT, style.SOLD), gid="power")
+        if data.power_w.is_aggregated and is_visible(axes, data.power_w):
+            key.append(KeyEntry(words.mean_and_extremes))
+    if data.half_hours:
+        _draw_half_hours(axes, data)
+        key.append(KeyEntry(words.half_hour_means))
+    if data.peak is not None:
+        x, y = days_since_epoch(data.peak[0]), float(data.peak[1])
+        axes.plot(x, y, "o", color=style.BOUGHT, markersize=5, zorder=4, gid="peak")
+        labels.keep_clear_of_point(x, y)
+        at = when(data.peak[0], data.period, words.language)
+        labels.set(words.extreme.format(value=f"{number(y)} W", when=at), [(x, y)], (*ABOVE, *BESIDE), gid="peak label")
+    if data.now is not None:
+        labels.keep_clear(x=days_since_epoch(data.now))
+    label_gaps(labels, data.power_gaps, words)
+    style.key(axes, key)
 
 
-def _draw_by_sign(axes: Axes, data: PowerData) -> None:
+def _range_w(data: PowerData) -> tuple[float, float]:
+    """Return the highest and the lowest power of the panel; 0 is in it, and at least 100 W."""
+    values = [100.0, 0.0, *(power_w for _, power_w in data.half_hours)]
+    if data.power_w is not None:
+        values += [float(np.nanmax(data.power_w.highest)), float(np.nanmin(data.power_w.lowest))]
+    if data.usual is not None:
+        values += [float(np.nanmax(data.usual.high_w)), float(np.nanmin(data.usual.low_w))]
+    return max(values), min(values)
+
+
+def _draw_usual(axes: Axes, usual: Usual, data: PowerData) -> bool:
+    """Draw what is usual; say whether anything of it can be seen beside the holes, which hide it."""
+    if usual.days > 1:
+        band: dict[str, Any] = {"color": style.USUAL, "alpha": 0.18, "linewidth": 0}
+        axes.fill_between(usual.x, usual.low_w, usual.high_w, gid="usual", zorder=0.3, **band)
+    axes.plot(usual.x, usual.median_w, color=style.USUAL, linewidth=1.3, gid="usual", zorder=2.2)
+    hidden = np.zeros(len(usual.x), dtype=np.bool_)
+    for gap in data.power_gaps:
+        hidden |= (usual.x >= days_since_epoch(gap.start)) & (usual.x <= days_since_epoch(gap.end))
+    return int((~hidden & ~np.isnan(usual.median_w)).sum()) >= 2
+
+
+def _draw_half_hours(axes: Axes, data: PowerData) -> None:
+    """Draw the mean of each half hour as a step: that is all that is known of it."""
+    for sign, color in ((1, style.BOUGHT), (-1, style.SOLD)):
+        shown = [(gap, power_w) for gap, power_w in data.half_hours if (power_w < 0) == (sign < 0)]
+        if shown:
+            lefts = np.array([days_since_epoch(gap.start) for gap, _ in shown])
+            widths = np.array([days_since_epoch(gap.end) for gap, _ in shown]) - lefts
+            watts = np.array([power_w for _, power_w in shown])
+            axes.bar(lefts, watts, widths, align="edge", color=color, alpha=0.28, linewidth=0, gid="half hours")
+            axes.hlines(watts, lefts, lefts + widths, color=color, linewidth=1.3, zorder=3, gid="half hour means")
+
+
+def _draw_by_sign(
+    axes: Axes, course: Course, colors: tuple[str, str], *, gid: str, filled: bool = True, **look: object
+) -> None:
     """Draw one line twice, each time showing only its own side of zero: the colour changes exactly there."""
-    power = data.power
-    if power is None:
-        return
-    x = days_since_epoch(power.index)  # type: ignore[arg-type]
-    mean, lowest, highest = (power[name].to_numpy(dtype="float64") for name in ("mean_w", "lowest_w", "highest_w"))
-    bottom, top = np.nanmin(lowest) - 1e3, np.nanmax(highest) + 1e3
+    bottom, top = float(np.nanmin(course.lowest)) - 1e3, float(np.nanmax(course.highest)) + 1e3
     left, right = axes.get_xlim()
-    for color, low, high in ((style.BOUGHT, 0.0, top), (style.SOLD, bottom, 0.0)):
-        if low < 0 and np.nanmin(lowest) >= 0:
+    for color, low, high in ((colors[0], 0.0, top), (colors[1], bottom, 0.0)):
+        if low < 0 and np.nanmin(course.lowest) >= 0:
             continue
-        if data.is_aggregated:
-            band = (np.clip(lowest, low, high), np.clip(highest, low, high))
-            axes.fill_between(x, *band, step="mid", color=color, alpha=0.28, linewidth=0, gid="extremes")
-        else:
-            axes.fill_between(x, 0, np.clip(mean, low, high), color=color, alpha=0.13, linewidth=0)
+        if filled and course.is_aggregated:
+            band = (np.clip(course.lowest, low, high), np.clip(course.highest, low, high))
+            axes.fill_between(course.x, *band, step="mid", color=color, alpha=0.28, linewidth=0, gid="extremes")
+        elif filled:
+            axes.fill_between(course.x, 0, np.clip(course.mean, low, high), color=color, alpha=0.13, linewidth=0)
         drawn = len(axes.lines)
-        draw_line(axes, power["mean_w"], color, gid="power")
+        draw_line(axes, course, color, gid=gid, **look)
         window = Rectangle((left, low), right - left, high - low, transform=axes.transData)
         for line in axes.lines[drawn:]:
             line.set_clip_path(window)
 
 
 def _draw_current(axes: Axes, data: PowerData, words: Words, contract_a: Decimal | None) -> None:
-    if data.power is None:
-        return
-    hatch_gaps(axes, data.power_gaps, data.period, words, named=data.power_gaps)
-    key, highest = [], 1.0
-    for column, color, name in (
-        ("current_r_a", style.BOUGHT, words.phase_r),
-        ("current_t_a", style.SECOND, words.phase_t),
-    ):
-        values = data.power[column]
-        if values.notna().any():
-            draw_line(axes, values, color, gid=column, linewidth=1.0)
-            key.append((name, color))
-            highest = max(highest, float(values.max()))
+    """Draw the current of each phase. What flows out is drawn as sold, and does not count against the contract."""
+    hatch_gaps(axes, data.power_gaps)
+    key, highest, lowest = [], 1.0, 0.0
+    phases: tuple[tuple[Course | None, str, Literal["-", "--"], str, str], ...] = (
+        (data.current_r_a, style.BOUGHT, "-", words.phase_r, "current_r_a"),
+        (data.current_t_a, style.SECOND, "--", words.phase_t, "current_t_a"),
+    )
+    for course, color, line, name, gid in phases:
+        if course is not None:
+            highest = max(highest, float(np.nanmax(course.highest)))
+            lowest = min(lowest, float(np.nanmin(course.lowest)))
+            _draw_by_sign(
+                axes, _outermost(course), (color, style.SOLD), gid=gid, filled=False, linewidth=1.0, linestyle=line
+            )
+            key.append(KeyEntry(name, color, line))
+    if lowest < 0:
+        key.append(KeyEntry(words.sold, style.SOLD_TEXT))
+        axes.axhline(0, color=style.MUTED, linewidth=0.9, zorder=2.6)
     if contract_a is not None:
         axes.axhline(float(contract_a), color=style.BAD, linewidth=1.2, gid="contract")
-        key.append((words.contract.format(amperes=f"{contract_a.normalize():f}"), style.BAD))
+        key.append(KeyEntry(words.contract.format(amperes=f"{contract_a.normalize():f}"), style.BAD, "-"))
         highest = max(highest, float(contract_a))
-    axes.set_ylim(0, highest * 1.1)
-    style.name_panel(axes, words.current_panel, key)
+    axes.set_ylim(lowest * 1.1, highest * 1.1)
+    axes.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
+    axes.yaxis.set_major_formatter(lambda value, _: number(value, 0 if float(value).is_integer() else 1))
+    style.name_panel(axes, words.current_panel)
+    style.key(axes, key)
+
+
+def _outermost(course: Course) -> Course:
+    """Return the current of each point that is farthest from zero: a fuse does not see means."""
+    current_a = np.where(course.highest >= -course.lowest, course.highest, course.lowest)
+    return Course(course.x, current_a, course.lowest, course.highest, course.is_aggregated)

@@ -3,28 +3,31 @@
 The energy is in charts.energy_load. The other figures are defined so:
 
 * peak: the highest single reading of power, with its moment.
-* base load: what runs when everybody sleeps. The lowest half-hour mean between 0:00 and 5:00; of several nights, the
-  median. Where something was sold in the night (a battery), that half hour does not count. Left out of ranges whose
-  points are longer than half an hour.
+* base load: the lowest mean of a half hour; of several days, the median of theirs. Where something was sold, the sun
+  lowers the day: then between 20:00 and 5:00 only, and never a half hour in which something was sold. Half hours that
+  lack more than half of themselves do not count. Left out of ranges whose points are longer than half an hour.
 * usual: the median of the 28 days before; the day before where fewer than 7 of them have data.
+* a day without any reading of power shows the mean of each half hour that the registers tell.
 """
 
 from __future__ import annotations
 
-import math
+import statistics
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
-from charts import energy_load
+from charts import coverage, energy_load
+from charts.coverage import Course, Coverage, Gap, course_of, days_since_epoch
 from charts.energy_load import FEWEST_USUAL_DAYS, USUAL_DAYS, EnergyData
-from charts.gaps import Gap, find_gaps, interval_s, to_frame
-from charts.period import Period
-from storage import series
+from charts.period import Period, half_hour_before, midnight, next_half_hour, points_of
+from charts.time_of_day_load import TimeOfDay
+from charts.time_of_day_load import load as load_time_of_day
+from storage import energy, series
 from storage.energy import HALF_HOUR
 
 if TYPE_CHECKING:
@@ -32,50 +35,38 @@ if TYPE_CHECKING:
 
     from settings import Tariff
 
-_NIGHT_ENDS = "05:00"
 _A_DAY_AND_A_BIT_S = 36 * 3600.0
+_EVENING, _MORNING = 20, 5  # between them the sun does not shine, anywhere in Japan but for an hour in June
 
 
 @dataclass(frozen=True, slots=True)
 class Usual:
-    """The usual course of the power over the period; index UTC, columns low_w, median_w, high_w."""
+    """The usual course of the power over the period; NaN where nothing is known of that time of day."""
 
-    power: pd.DataFrame
+    x: NDArray[np.float64]
+    low_w: NDArray[np.float64]
+    median_w: NDArray[np.float64]
+    high_w: NDArray[np.float64]
     days: int  # 1: it is the day before
 
 
 @dataclass(frozen=True, slots=True)
-class TimeOfDay:
-    """When in the day power is used: mean power of each half hour (48 rows) over the days of each point (columns)."""
-
-    edges: list[datetime]  # one more than there are columns
-    mean_w: NDArray[np.float64]  # NaN where nothing was read
-
-    @property
-    def missing(self) -> timedelta:
-        """How long nothing was read, in whole half hours; of a point of several days, at most all of it."""
-        read = (~np.isnan(self.mean_w)).sum(axis=0).tolist()
-        total = timedelta()
-        for start, end, half_hours in zip(self.edges, self.edges[1:], read, strict=False):
-            whole = min((end - start) // HALF_HOUR, 48)
-            total += max(whole - half_hours, 0) / whole * (end - start) if whole else timedelta()
-        return total
-
-
-@dataclass(frozen=True, slots=True)
 class PowerData:
-    """Everything in the picture. Frames are indexed by UTC; None means not known."""
+    """Everything in the picture. None means not known."""
 
     period: Period
     now: datetime | None  # set while the period is still running
-    power: pd.DataFrame | None  # mean_w, lowest_w, highest_w, current_r_a, current_t_a; NaN in gaps
+    power_w: Course | None  # where points are shorter than a day
+    current_r_a: Course | None
+    current_t_a: Course | None
+    half_hours: list[tuple[Gap, float]]  # mean power of the half hours of days without any reading
+    time_of_day: TimeOfDay | None  # where a point is a day or more
     power_gaps: list[Gap]
-    is_aggregated: bool  # a point is a mean of several readings
-    time_of_day: TimeOfDay | None  # only where a point is a day or more
     usual: Usual | None
     energy: EnergyData | None  # None: the first half hour is not over yet
     peak: tuple[datetime, int] | None
     base_load_w: float | None
+    base_load_at_night: bool  # whether it was always found between 20:00 and 5:00
 
     @property
     def until(self) -> datetime:
@@ -83,66 +74,102 @@ class PowerData:
         return self.now or self.period.end
 
     @property
+    def has_power(self) -> bool:
+        """Whether the panel of the power has anything to show."""
+        return self.power_w is not None or bool(self.half_hours) or self.time_of_day is not None
+
+    @property
+    def sells(self) -> bool:
+        """Whether anything was sold."""
+        courses = [] if self.power_w is None else [self.power_w.lowest]
+        courses += [] if self.time_of_day is None else [self.time_of_day.mean_w.ravel()]
+        return any(bool(np.nanmin(values) < 0) for values in courses) or bool(self.energy and self.energy.sold.kwh)
+
+    @property
     def is_empty(self) -> bool:
         """Whether there is nothing to draw."""
-        return self.power is None and (self.energy is None or self.energy.used.kwh is None)
+        return not self.has_power and (self.energy is None or self.energy.used.kwh is None)
 
 
 def load(connection: Connection, site: int, period: Period, *, now: datetime, tariff: Tariff | None) -> PowerData:
     """Read the electricity of *period*. A handful of statements, each aggregated by the server."""
     running = now if period.start < now < period.end else None
     until = running or period.end
-    buckets = series.power(connection, site, period.start, until)
-    gaps = find_gaps(buckets, period.start, until) if buckets else [Gap(period.start, until)]
-    frame = to_frame(buckets, gaps) if buckets else None
+    edges, is_days = points_of(period, until)
+    power_w = current_r_a = current_t_a = time_of_day = None
+    base_load: tuple[float, bool] | None = None
+    half_hours: list[tuple[Gap, float]] = []
+    if is_days:
+        time_of_day = load_time_of_day(connection, site, period, edges, now=now)
+        gaps = time_of_day.gaps if time_of_day else []
+    else:
+        found = series.read(connection, site, series.POWER, edges, by_reading=True)
+        covered = coverage.of_readings(found.runs, period.start, until)
+        half_hours = _half_hours(connection, site, period, until, covered.gaps)
+        gaps = coverage.without(covered.gaps, [half_hour for half_hour, _ in half_hours])
+        power_w, current_r_a, current_t_a = (
+            course_of(points, covered.gaps, edges[1] - edges[0]) for points in found.points
+        )
+        base_load = _base_load(connection, site, period, until, covered) if found.runs else None
+    peak = series.peak(connection, site, period.start, until)
     return PowerData(
         period=period,
         now=running,
-        power=frame,
+        power_w=power_w,
+        current_r_a=current_r_a,
+        current_t_a=current_t_a,
+        half_hours=half_hours,
+        time_of_day=time_of_day,
         power_gaps=gaps,
-        is_aggregated=any(bucket.readings > 1 for bucket in buckets),
-        time_of_day=_time_of_day(connection, site, period, until) if buckets else None,
         usual=_usual(connection, site, period) if period.seconds <= _A_DAY_AND_A_BIT_S else None,
         energy=energy_load.load(connection, site, period, now=now, tariff=tariff),
-        peak=_peak(connection, site, buckets),
-        base_load_w=_base_load_w(frame, period, interval_s(buckets)) if frame is not None else None,
+        peak=peak if peak and peak[1] > 0 else None,
+        base_load_w=base_load[0] if base_load else None,
+        base_load_at_night=base_load is not None and base_load[1],
     )
 
 
-def _time_of_day(connection: Connection, site: int, period: Period, until: datetime) -> TimeOfDay | None:
-    length_s = series.bucket_s(period.start, until)
-    if length_s < 86_400:
-        return None
-    count = math.ceil((until - period.start).total_seconds() / length_s)
-    mean_w = np.full((48, count), np.nan)
-    for number, half_hours, means_w in series.power_by_time_of_day(connection, site, period.start, until, period.zone):
-        mean_w[half_hours, number] = means_w
-    edges = [period.start + timedelta(seconds=length_s * number) for number in range(count)]
-    return TimeOfDay([*edges, until], mean_w)
+def _half_hours(
+    connection: Connection, site: int, period: Period, until: datetime, gaps: Sequence[Gap]
+) -> list[tuple[Gap, float]]:
+    """Return the mean power of each known half hour of days without any reading."""
+    halves: list[energy.Span] = []
+    for day in period.dates():
+        start = max(midnight(day, period.zone), period.start)
+        end = min(midnight(day + timedelta(days=1), period.zone), until)
+        # A reading was due one spacing after midnight: the gap may begin that much later.
+        if any(gap.start <= start + HALF_HOUR and end <= gap.end for gap in gaps):
+            begin = next_half_hour(start)
+            count = max((half_hour_before(end) - begin) // HALF_HOUR, 0)
+            halves += [(begin + n * HALF_HOUR, begin + (n + 1) * HALF_HOUR) for n in range(count)]
+    if not halves:
+        return []
+    used, sold = (energy.read(connection, site, register, halves).spans for register in ("import_kwh", "export_kwh"))
+    return [
+        (Gap(use.started_at, use.ended_at), 2000 * float(use.kwh - (sale.kwh or 0)))
+        for use, sale in zip(used, sold, strict=True)
+        if use.kwh is not None
+    ]
 
 
-def _peak(connection: Connection, site: int, buckets: list[series.PowerBucket]) -> tuple[datetime, int] | None:
-    if not buckets:
+def _base_load(
+    connection: Connection, site: int, period: Period, until: datetime, covered: Coverage
+) -> tuple[float, bool] | None:
+    """Return the base load, and whether the half hour was in the night on each day."""
+    found = series.half_hours_of_power(connection, site, [(period.start, until)])
+    halves = [half for half in found if half.started_at >= period.start]
+    missing = coverage.overlaps(covered.gaps, [Gap(half.started_at, half.started_at + HALF_HOUR) for half in halves])
+    sells = any(half.lowest_w < 0 for half in halves)
+    of_days: dict[date, tuple[float, bool]] = {}
+    for half, lacks in zip(halves, missing, strict=True):
+        local = half.started_at.astimezone(period.zone)
+        at_night = local.hour >= _EVENING or local.hour < _MORNING
+        if lacks <= HALF_HOUR / 2 and half.lowest_w >= 0 and (at_night or not sells):
+            mean = (half.mean_w, at_night)
+            of_days[local.date()] = min(of_days.get(local.date(), mean), mean)
+    if not of_days:
         return None
-    top = max(buckets, key=lambda bucket: bucket.highest_w)
-    if top.highest_w <= 0:
-        return None
-    return series.moment_of_power(connection, site, top, top.highest_w), top.highest_w
-
-
-def _base_load_w(power: pd.DataFrame, period: Period, reading_s: float) -> float | None:
-    known = power[["mean_w", "lowest_w", "readings"]].dropna()
-    night = known.set_axis(pd.DatetimeIndex(known.index).tz_convert(period.zone)).between_time(
-        "00:00", _NIGHT_ENDS, inclusive="left"
-    )
-    if night.empty or series.bucket_s(period.start, period.end) > HALF_HOUR.total_seconds():
-        return None
-    halves = night.resample(HALF_HOUR).agg({"mean_w": "mean", "lowest_w": "min", "readings": "sum"}).dropna()
-    # A half hour of which little was read would make a lucky moment the base load.
-    whole = halves[(halves["lowest_w"] >= 0) & (halves["readings"] * reading_s >= HALF_HOUR.total_seconds() / 2)]
-    if whole.empty:
-        return None
-    return float(whole["mean_w"].resample("D").min().median())
+    return statistics.median(mean_w for mean_w, _ in of_days.values()), all(dark for _, dark in of_days.values())
 
 
 def _usual(connection: Connection, site: int, period: Period) -> Usual | None:
@@ -153,15 +180,18 @@ def _usual(connection: Connection, site: int, period: Period) -> Usual | None:
     count = series.days_with_power(connection, site, before)
     if count < FEWEST_USUAL_DAYS:
         before, count = before[-1:], 1
-    rows = series.usual_power(connection, site, before[0][0], before[-1][1], period.zone)
-    if not rows:
+    found = series.usual_power(connection, site, before[0][0], before[-1][1], period.zone)
+    known = {row.minute_of_day: row for row in found}
+    if not known:
         return None
-    by_minute = pd.DataFrame(rows).set_index("minute_of_day").astype("float64")
-    days = []
+    first = min(known) % 10  # in zones such as Asia/Kathmandu ten minutes of UTC begin at five past
+    rows = []
     for day in period.dates():
-        clocks = (time(minute // 60, minute % 60) for minute in by_minute.index)
-        # Drawn in the middle of the ten minutes that it stands for.
-        moments = [datetime.combine(day, clock, tzinfo=period.zone).astimezone(UTC) for clock in clocks]
-        days.append(by_minute.set_axis(pd.DatetimeIndex(moments) + timedelta(minutes=5)))
-    course = pd.concat(days)
-    return Usual(course[(course.index >= period.start) & (course.index < period.end)], count)
+        for minute in range(first, 24 * 60, 10):
+            moment = datetime.combine(day, time(minute // 60, minute % 60), tzinfo=period.zone).astimezone(UTC)
+            moment += timedelta(minutes=5)  # drawn in the middle of the ten minutes that it stands for
+            if period.start <= moment < period.end:
+                values = known[minute][1:] if minute in known else [np.nan] * 3
+                rows.append((days_since_epoch(moment), *values))
+    x, low_w, median_w, high_w = np.array(rows, dtype=np.float64).reshape(-1, 4).T
+    return Usual(x, low_w, median_w, high_w, count) if not np.isnan(median_w).all() else None

@@ -6,33 +6,40 @@ No pyplot and no change of anybody's global style: use `with style.applied(langu
 from __future__ import annotations
 
 import importlib.util
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
+from itertools import zip_longest
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib as mpl
 from matplotlib import font_manager
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.offsetbox import AnchoredOffsetbox, HPacker, TextArea
-from matplotlib.transforms import ScaledTranslation
+from matplotlib.lines import Line2D
+from matplotlib.offsetbox import AnchoredOffsetbox, DrawingArea, HPacker, TextArea
+from matplotlib.textpath import text_to_path
+from matplotlib.transforms import ScaledTranslation, Transform
 
-from charts.text import Language, width_em
+from charts.text import Language
 
 BOUGHT = "#1f5a8c"  # power from the grid, and every measured line that is not about selling
 SOLD = "#e08e0b"  # power to the grid
+SOLD_TEXT = "#8f5600"  # words are darker than areas: at least 4.5:1 on white and on every ground of ours
 USUAL = "#8c8c8c"  # what is usual
+USUAL_TEXT = "#616161"
 GOOD = "#e4f2e4"  # a comfortable range
-GOOD_TEXT = "#3f7f3f"
-BAD = "#c0392b"  # a limit, and what is over it
-SECOND = "#7a5195"  # the second phase
+GOOD_TEXT = "#33703a"
+BAD = "#b83227"  # a limit, and what is over it
+SECOND = "#7a5195"  # the second phase, which is dashed too
 INK = "#222222"
-MUTED = "#666666"
+MUTED = "#5f5f5f"
 GRID = "#dddddd"
+WEEKEND = "#f8f5ef"
 HOLE = "#f3f3f3"
 HOLE_HATCH = "#c9c9c9"
 
@@ -40,12 +47,15 @@ WIDTH_IN = 12.0
 DPI = 100  # 1,200 px wide
 _MARGIN_IN = 0.30
 _LEFT_IN, _RIGHT_IN = 0.85, 0.35
-_HEADER_IN, _TICKS_IN, _FOOTER_IN = 1.72, 0.50, 0.75
+_HEADER_IN, _ROW_IN, _TICKS_IN, _FOOTER_IN = 1.72, 0.85, 0.50, 0.75
 _NAME_ABOVE_PT = 7
-_WIDEST_SPACE_IN = 0.9
-_SMALL_PT = 9.5
+_WIDEST_SPACE_IN, _LEAST_SPACE_IN = 0.9, 0.3
+SMALL_PT = 9.5
 _LINE_IN = 0.18  # of a footnote
 _BETWEEN_IN = 0.55  # holds the name of the panel below
+
+_INSIDE_PT = (WIDTH_IN - 2 * _MARGIN_IN) * 72
+PANEL_IN = WIDTH_IN - _LEFT_IN - _RIGHT_IN
 
 _JAPANESE_FONT = "IPAexGothic"
 
@@ -58,6 +68,16 @@ class KeyFigure:
     value: str
     note: str = ""
     color: str = INK
+
+
+@dataclass(frozen=True, slots=True)
+class KeyEntry:
+    """What something in a panel means, in its colour; *line* is the style of a line ("-", "--"), None for areas."""
+
+    text: str
+    color: str = MUTED  # of the words
+    line: Literal["-", "--"] | None = None
+    line_color: str | None = None  # where the words are darker than the line
 
 
 @cache
@@ -92,12 +112,24 @@ def applied(language: Language) -> Iterator[None]:
         yield
 
 
+def width_pt(text: str, size_pt: float) -> float:
+    """Return how wide the widest line of a text is, in the fonts that are applied."""
+    families = tuple(mpl.rcParams["font.family"])
+    return max(_line_pt(line, size_pt, families) for line in text.split("\n"))
+
+
+@lru_cache(maxsize=4096)
+def _line_pt(line: str, size_pt: float, families: tuple[str, ...]) -> float:
+    prop = font_manager.FontProperties(family=list(families), size=size_pt)
+    return float(text_to_path.get_text_width_height_descent(line, prop, ismath=False)[0])
+
+
 def in_lines(notes: Sequence[str], between: str) -> str:
     """Set notes one after the other, *between* them, in as many lines as the width of the sheet needs."""
     lines: list[str] = []
     for note in notes:
         longer = f"{lines[-1]}{between}{note}" if lines else note
-        if lines and width_em(longer) * _SMALL_PT / 72 <= WIDTH_IN - 2 * _MARGIN_IN:
+        if lines and width_pt(longer, SMALL_PT) <= _INSIDE_PT:
             lines[-1] = longer
         else:
             lines.append(note)
@@ -108,15 +140,19 @@ def sheet(
     title: str, figures: Sequence[KeyFigure], panels_in: Sequence[float], footnote: str = ""
 ) -> tuple[Figure, list[Axes]]:
     """Return a figure with headline, footnote and an empty panel of each height; all panels share their edges."""
+    rows = _rows(figures)
+    header_in = _HEADER_IN + _ROW_IN * max(len(rows) - 1, 0)
     footer_in = _FOOTER_IN + _LINE_IN * footnote.count("\n") if footnote else _TICKS_IN
-    height_in = _HEADER_IN + sum(panels_in) + _BETWEEN_IN * (len(panels_in) - 1) + footer_in
+    height_in = header_in + sum(panels_in) + _BETWEEN_IN * (len(panels_in) - 1) + footer_in
     figure = Figure(figsize=(WIDTH_IN, height_in), dpi=DPI, facecolor="white")
-    _headline(figure, title, figures, height_in)
+    title_pt = min(15.0, 15.0 * _INSIDE_PT / width_pt(title, 15.0))
+    figure.text(_MARGIN_IN / WIDTH_IN, 1 - 0.16 / height_in, title, fontsize=title_pt, va="top", gid="title")
+    _headline(figure, rows, height_in)
     if footnote:
         place = (_MARGIN_IN / WIDTH_IN, 0.08 / height_in)
-        figure.text(*place, footnote, fontsize=_SMALL_PT, color=MUTED, va="bottom", gid="footnote")
+        figure.text(*place, footnote, fontsize=SMALL_PT, color=MUTED, va="bottom", gid="footnote")
     panels: list[Axes] = []
-    top_in = height_in - _HEADER_IN
+    top_in = height_in - header_in
     for panel_in in panels_in:
         box = (_LEFT_IN, top_in - panel_in, WIDTH_IN - _LEFT_IN - _RIGHT_IN, panel_in)
         left, bottom, width, height = box
@@ -127,50 +163,85 @@ def sheet(
     return figure, panels
 
 
-def _headline(figure: Figure, title: str, figures: Sequence[KeyFigure], height_in: float) -> None:
-    figure.text(_MARGIN_IN / WIDTH_IN, 1 - 0.16 / height_in, title, fontsize=15, va="top", gid="title")
-    # The first figure is the answer people came for.
-    sizes = [22.0 if place == 0 else 17.0 for place in range(len(figures))]
-    widths_in = [_width_in(key_figure, size) for key_figure, size in zip(figures, sizes, strict=True)]
+def _rows(figures: Sequence[KeyFigure]) -> list[list[KeyFigure]]:
+    """Set the figures in as many rows as they need, about as many in each."""
+    for count in range(1, len(figures) + 1):
+        length = math.ceil(len(figures) / count)
+        rows = [list(figures[start : start + length]) for start in range(0, len(figures), length)]
+        widths_in = (_widths_in(row, number) for number, row in enumerate(rows))
+        needed_in = sum(max(column) for column in zip_longest(*widths_in, fillvalue=0))
+        if needed_in + _LEAST_SPACE_IN * (length - 1) <= WIDTH_IN - 2 * _MARGIN_IN:
+            return rows
+    return []
+
+
+def _sizes(count: int, row: int) -> list[float]:
+    """Return the size of each value of a row: the first figure of all is the answer that people came for."""
+    return [22.0 if row == 0 and place == 0 else 17.0 for place in range(count)]
+
+
+def _widths_in(figures: Sequence[KeyFigure], row: int) -> list[float]:
+    return [
+        max(width_pt(one.caption, SMALL_PT), width_pt(one.note, SMALL_PT), width_pt(one.value, size)) / 72
+        for one, size in zip(figures, _sizes(len(figures), row), strict=True)
+    ]
+
+
+def _headline(figure: Figure, rows: Sequence[Sequence[KeyFigure]], height_in: float) -> None:
+    """Set the figures; those of several rows below each other."""
+    widths_in = [
+        max(column) for column in zip_longest(*(_widths_in(row, n) for n, row in enumerate(rows)), fillvalue=0)
+    ]
     room_in = WIDTH_IN - 2 * _MARGIN_IN - sum(widths_in)
-    between_in = min(room_in / max(len(figures) - 1, 1), _WIDEST_SPACE_IN)
-    x_in = _MARGIN_IN
-    for key_figure, size, width_in in zip(figures, sizes, widths_in, strict=True):
-        lines = (
-            (0.55, key_figure.caption, _SMALL_PT, MUTED, "top", "caption"),
-            (1.00, key_figure.value, size, key_figure.color, "baseline", "value"),
-            (1.06, key_figure.note, _SMALL_PT, MUTED, "top", "note"),
-        )
-        for below_in, text, points, color, align, name in lines:
-            place = (x_in / WIDTH_IN, 1 - below_in / height_in)
-            figure.text(*place, text, fontsize=points, color=color, va=align, gid=name)
-        x_in += width_in + between_in
+    between_in = min(room_in / max(len(widths_in) - 1, 1), _WIDEST_SPACE_IN)
+    for number, row in enumerate(rows):
+        x_in = _MARGIN_IN
+        for key_figure, size, width_in in zip(row, _sizes(len(row), number), widths_in, strict=False):
+            lines = (
+                (0.55, key_figure.caption, SMALL_PT, MUTED, "top", "caption"),
+                (1.00, key_figure.value, size, key_figure.color, "baseline", "value"),
+                (1.06, key_figure.note, SMALL_PT, MUTED, "top", "note"),
+            )
+            for below_in, text, points, color, align, name in lines:
+                place = (x_in / WIDTH_IN, 1 - (below_in + number * _ROW_IN) / height_in)
+                figure.text(*place, text, fontsize=points, color=color, va=align, gid=name)
+            x_in += width_in + between_in
 
 
-def _width_in(key_figure: KeyFigure, size: float) -> float:
-    """Estimate the inches that a figure needs; measuring them would need a renderer."""
-    small = max(width_em(key_figure.caption), width_em(key_figure.note)) * _SMALL_PT
-    return max(small, width_em(key_figure.value) * size) / 72
-
-
-def name_panel(axes: Axes, name: str, key: Sequence[tuple[str, str]] = ()) -> None:
-    """Put the panel's name and unit above its left edge, and coloured words for its lines above its right edge."""
+def name_panel(axes: Axes, name: str) -> None:
+    """Put the panel's name and unit above its left edge."""
     axes.set_ylabel(name, rotation=0, ha="left", va="bottom", fontsize=10.5)
+    axes.yaxis.set_label_coords(-(_LEFT_IN - _MARGIN_IN) / PANEL_IN, 1.0, transform=_above(axes))
+
+
+def _above(axes: Axes) -> Transform:
     figure = axes.get_figure(root=True)
-    above = axes.transAxes + ScaledTranslation(0, _NAME_ABOVE_PT / 72, figure.dpi_scale_trans)  # type: ignore[union-attr]
-    axes.yaxis.set_label_coords(-(_LEFT_IN - _MARGIN_IN) / (WIDTH_IN - _LEFT_IN - _RIGHT_IN), 1.0, transform=above)
-    if key:
-        words: list[Artist] = [TextArea(text, textprops={"color": color, "fontsize": 9.5}) for text, color in key]
+    return axes.transAxes + ScaledTranslation(0, _NAME_ABOVE_PT / 72, figure.dpi_scale_trans)  # type: ignore[union-attr]
+
+
+def key(axes: Axes, entries: Sequence[KeyEntry]) -> None:
+    """Say above the panel's right edge what its lines and areas mean."""
+    if entries:
         row = AnchoredOffsetbox(
             loc="lower right",
-            child=HPacker(children=words, pad=0, sep=14),
+            child=HPacker(children=[_entry(one) for one in entries], pad=0, sep=14, align="baseline"),
             pad=0,
             borderpad=0,
             frameon=False,
             bbox_to_anchor=(1.0, 1.0),
-            bbox_transform=above,
+            bbox_transform=_above(axes),
         )
         axes.add_artist(row)
+
+
+def _entry(entry: KeyEntry) -> Artist:
+    words = TextArea(entry.text, textprops={"color": entry.color, "fontsize": SMALL_PT})
+    if entry.line is None:
+        return words
+    sample = DrawingArea(20, 8)
+    color = entry.line_color or entry.color
+    sample.add_artist(Line2D([0, 20], [3.5, 3.5], color=color, linestyle=entry.line, linewidth=1.6))
+    return HPacker(children=[sample, words], pad=0, sep=4, align="baseline")
 
 
 def quiet(axes: Axes) -> None:

@@ -42,11 +42,19 @@ class Words:
     pressure_panel: str
     co2_panel: str
     cpu_panel: str
+    # what the footnote calls the quantities
+    power: str
+    energy: str
+    of_quantity: str
+    between_quantities: str
+    # units
+    celsius: str
     # keys
     bought: str
     sold: str
     usual: str
     yesterday: str
+    half_hour_means: str
     mean_and_extremes: str
     phase_r: str
     phase_t: str
@@ -63,23 +71,31 @@ class Words:
     than_usual: str
     than_yesterday: str
     than_before: str
+    than_month_before: str
+    than_year_before: str
     cost: str
     cost_net: str
     unknown: str
     since: str
     until: str
     between: str
-    base_load_note: str
+    base_load_night: str
+    base_load_day: str
     cost_note: str
     cost_bought_note: str
     cost_parts: str
     cost_unknown: str
+    billing_month: str
+    so_far: str
     more_than: str
+    more_than_usual: str
     mean_temperature: str
     mean_humidity: str
     mean_co2: str
     mean_cpu: str
     pressure_change: str
+    pressure_range: str
+    range: str
     time_within: str
     over_limit: str
     mean_was: str
@@ -88,12 +104,14 @@ class Words:
     limit: str
     # missing and running
     missing: str
-    missing_total: str
+    missing_at: str
     missing_places: str
     lack_across: str
     lack_edge: str
     lack_exchange: str
     lack_impossible: str
+    exchanged: str
+    exchanged_at: str
     places: str
     registers_at: str
     between_notes: str
@@ -103,7 +121,7 @@ class Words:
 JA = Words(
     language="ja",
     power_title="{when}の電気",
-    air_title="{when}の空気",
+    air_title="{when}の室内の空気",
     power_panel="電力 [W]",
     time_of_day_panel="時刻ごとの電力 [W]",
     energy_half_hour="30分ごとの電力量 [kWh]",
@@ -111,47 +129,61 @@ JA = Words(
     energy_day="1日ごとの電力量 [kWh]",
     energy_month="1か月ごとの電力量 [kWh]",
     current_panel="電流 [A]",
-    room_panel="室温 [°C]",
+    room_panel="室温 [℃]",
     humidity_panel="湿度 [%]",
     pressure_panel="気圧 [hPa]",
     co2_panel="CO₂ [ppm]",
-    cpu_panel="CPU温度 [°C]",
+    cpu_panel="CPU温度 [℃]",
+    power="電力",
+    energy="電力量",
+    of_quantity="{quantity}の{note}",
+    between_quantities="・",
+    celsius="℃",
     bought="買電",
     sold="売電",
-    usual="いつも（過去{days}日の中央値と中央の半数）",
+    usual="平常（過去{days}日の中央値と四分位範囲）",
     yesterday="前日",
+    half_hour_means="30分平均（電力量から）",
     mean_and_extremes="線は平均、帯は最小～最大",
     phase_r="R相",
     phase_t="T相",
     contract="契約 {amperes} A",
     comfort="快適 {low}–{high} {unit}",
-    warming_up="暖機中",
-    used_total="使った量",
-    bought_total="買った量",
-    sold_total="売った量",
+    warming_up="安定待ち",
+    used_total="使用量",
+    bought_total="買電量",
+    sold_total="売電量",
     peak="ピーク",
     base_load="ベース",
     per_day="1日あたり",
-    than_usual="いつもより",
-    than_yesterday="前日より",
-    than_before="前の{days}日間より",
+    than_usual="平常比",
+    than_yesterday="前日比",
+    than_before="前の{days}日間比",
+    than_month_before="前年同月比",
+    than_year_before="前年比",
     cost="電気代",
     cost_net="電気代（買電－売電）",
     unknown="不明",
     since="{start} から",
     until="{end} まで",
     between="{start}～{end}",
-    base_load_note="夜間30分の最低",
+    base_load_night="夜間の最低（30分平均）",
+    base_load_day="1日の最低（30分平均）",
     cost_note="目安",
     cost_bought_note="買電のみの目安",
     cost_parts="買電 {bought}、売電 {sold}",
     cost_unknown="{since} からの使用量が不明",
-    more_than="{kwh} kWh より {more}",
+    billing_month="請求月の見込み（{end} まで）",
+    so_far="ここまで {yen}",
+    more_than="前 {kwh} kWh、差 {more}",
+    more_than_usual="平常 {kwh} kWh、差 {more}",
     mean_temperature="室温の平均",
     mean_humidity="湿度の平均",
     mean_co2="CO₂の平均",
     mean_cpu="CPU温度の平均",
     pressure_change="気圧の変化",
+    pressure_range="気圧の範囲",
+    range="{low}～{high} hPa",
     time_within="{low}–{high} {unit} の時間 {share} %",
     over_limit="CO₂ {limit} ppm 超",
     mean_was="平均 {mean} ppm",
@@ -159,13 +191,15 @@ JA = Words(
     extreme="{value}（{when}）",
     limit="換気の目安 {limit} ppm",
     missing="記録なし {length}",
-    missing_total="記録なし 計 {length}",
-    missing_places="（{count}か所）",
+    missing_at="記録なし {length}（{where}）",
+    missing_places="記録なし 計 {length}（{count}区間）",
     lack_across="{kwh} kWh は棒をまたぐ（{where}）",
     lack_edge="{kwh} kWh は期間の端をまたぎ合計に含まず（{where}）",
-    lack_exchange="メーター交換のため電力量不明（{where}）",
+    lack_exchange="{exchanged}、電力量不明（{where}）",
     lack_impossible="指示値の異常のため電力量不明（{where}）",
-    places="{count}か所",
+    exchanged="メーター交換",
+    exchanged_at="メーター交換 {time}",
+    places="{count}区間",
     registers_at="電力量は {start} から（指示値は毎時0分と30分）",
     between_notes="　",
     now="（{time} 現在）",
@@ -187,10 +221,16 @@ EN = Words(
     pressure_panel="Air pressure [hPa]",
     co2_panel="CO₂ [ppm]",
     cpu_panel="CPU temperature [°C]",
+    power="Power",
+    energy="Energy",
+    of_quantity="{quantity}: {note}",
+    between_quantities=", ",
+    celsius="°C",
     bought="bought",
     sold="sold",
     usual="usual day (median and middle half of {days} days)",
     yesterday="the day before",
+    half_hour_means="mean of half hours, from the registers",
     mean_and_extremes="line: mean, band: lowest to highest",
     phase_r="phase R",
     phase_t="phase T",
@@ -202,40 +242,50 @@ EN = Words(
     sold_total="Sold",
     peak="Peak",
     base_load="Base load",
-    per_day="A day",
-    than_usual="Against the usual",
-    than_yesterday="Against the day before",
-    than_before="Against the {days} days before",
+    per_day="Per day",
+    than_usual="vs. usual",
+    than_yesterday="vs. the day before",
+    than_before="vs. the {days} days before",
+    than_month_before="vs. {month} {year}",
+    than_year_before="vs. {year}",
     cost="Cost",
     cost_net="Cost less sold",
     unknown="not known",
     since="since {start}",
     until="until {end}",
     between="{start}–{end}",
-    base_load_note="least half hour at night",
+    base_load_night="lowest half hour at night",
+    base_load_day="lowest half hour of the day",
     cost_note="an estimate",
     cost_bought_note="bought only, an estimate",
     cost_parts="bought {bought}, sold {sold}",
     cost_unknown="use since {since} not known",
+    billing_month="Billing month to {end}, expected",
+    so_far="{yen} so far",
     more_than="{more} from {kwh} kWh",
+    more_than_usual="{more} from {kwh} kWh",
     mean_temperature="Room, mean",
     mean_humidity="Humidity, mean",
     mean_co2="CO₂, mean",
     mean_cpu="CPU, mean",
     pressure_change="Change of pressure",
+    pressure_range="Pressure, range",
+    range="{low}–{high} hPa",
     time_within="{share} % of the time {low}–{high} {unit}",
     over_limit="CO₂ over {limit} ppm",
     mean_was="mean {mean} ppm",
     never_over_limit="never over {limit} ppm",
     extreme="{value} ({when})",
-    limit="time to air: {limit} ppm",
+    limit="open a window above {limit} ppm",
     missing="no data {length}",
-    missing_total="no data for {length} in all",
-    missing_places=" ({count} places)",
+    missing_at="no data {length} ({where})",
+    missing_places="no data for {length} in all ({count} places)",
     lack_across="{kwh} kWh across bars ({where})",
     lack_edge="{kwh} kWh across the edge, not in the total ({where})",
-    lack_exchange="meter exchanged, energy not known ({where})",
+    lack_exchange="{exchanged}, energy not known ({where})",
     lack_impossible="registers contradict each other, energy not known ({where})",
+    exchanged="meter exchanged",
+    exchanged_at="meter exchanged {time}",
     places="{count} places",
     registers_at="energy from {start} on (registers are at :00 and :30)",
     between_notes="; ",
@@ -322,19 +372,10 @@ def length_of(span: timedelta, language: Language) -> str:
     return ("" if language == "ja" else " ").join(parts)
 
 
-def missing_in_words(length: timedelta, words: Words) -> str:
-    """Say how much is missing in all; nothing where nothing is."""
-    return words.missing_total.format(length=length_of(length, words.language)) if length else ""
-
-
-def width_em(text: str) -> float:
-    """Estimate how wide a text is, in units of its font size."""
-    return sum(1.0 if ord(letter) > 0x2E80 else 0.62 for letter in text)
-
-
 def number(value: Decimal | float, places: int = 0) -> str:
-    """1,234.5 with a real minus sign. An exact kWh is shown with all its digits by kwh() instead."""
-    return f"{value:,.{places}f}".replace("-", MINUS)
+    """1,234.5 with a real minus sign, and none before zero. An exact kWh is shown with all its digits by kwh()."""
+    text = f"{value:,.{places}f}"
+    return text.replace("-", "" if not text.strip("-0.,") else MINUS)
 
 
 def kwh(value: Decimal) -> str:
@@ -342,9 +383,19 @@ def kwh(value: Decimal) -> str:
     return f"{value:,f}".replace("-", MINUS)
 
 
-def signed(text: str) -> str:
-    """Put a plus before what has no minus; zero has neither."""
+def difference(value: Decimal | float, places: int = 0) -> str:
+    """+0.4 or −0.4; with one more digit where it would be zero; zero has no sign."""
+    text = number(value, places)
+    if not text.strip("0.,"):
+        more = number(value, places + 1)
+        text = more if more.strip("0.,") else text
     return text if text.startswith(MINUS) or not text.strip("0.,") else f"+{text}"
+
+
+def percent(share: float) -> str:
+    """Say a share of 0 to 1; with one digit where it would be all or nothing, and is not."""
+    text = number(100 * share)
+    return number(100 * share, 1) if text in ("0", "100") and 0 < share < 1 else text
 
 
 def period_title(period: Period, template: str, words: Words, *, now: datetime | None) -> str:
@@ -364,14 +415,14 @@ def period_title(period: Period, template: str, words: Words, *, now: datetime |
     else:
         name = f"{first} {start}{dash}{long_date(period.end.astimezone(period.zone).date(), language)} {end}"
     title = template.format(when=name)
-    return title + words.now.format(time=clock(now, period.zone)) if now else title
+    return title + words.now.format(time=when(now, period, language)) if now else title
 
 
 def _calendar_name(period: Period, language: Language) -> str | None:
     """Return 2025年, 2025年11月, 2025 or November 2025 where the period is just that."""
-    first, following = period.first_date, period.last_date + timedelta(days=1)
-    if (first.month, first.day) == (1, 1) and following == date(first.year + 1, 1, 1):
+    first = period.first_date
+    if period.is_year:
         return f"{first.year}年" if language == "ja" else str(first.year)
-    if first.day == 1 and following == (first + timedelta(days=31)).replace(day=1):
+    if period.is_month:
         return f"{first.year}年{first.month}月" if language == "ja" else f"{_MONTHS[first.month - 1]} {first.year}"
     return None

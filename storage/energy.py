@@ -193,6 +193,48 @@ from (
 group by 1, 2
 """
 
+_EXCHANGES = """
+select distinct exchanged_at from ({meters}) as meters
+where exchanged_at < 'infinity' and exchanged_at > %(start)s and exchanged_at <= %(end)s
+order by 1
+"""
+
+_EVEN = "kwh is not null and later_at - earlier_at = interval '30 minutes'"
+
+_COLUMNS = """
+select number, array_agg(half_hour) as half_hours, array_agg(kwh) as kwh, array_agg(steps) as steps
+from (
+    select width_bucket(date_part('epoch', earlier_at), %(edges_s)s::float8[]) - 1 as number,
+        (date_part('hour', local_at) * 2 + floor(date_part('minute', local_at) / 30))::integer as half_hour,
+        sum(kwh)::float8 as kwh, count(*) as steps
+    from (
+        select earlier_at, earlier_at at time zone %(zone)s as local_at, kwh
+        from ({steps}) as steps
+        where {even} and earlier_at >= %(start)s and later_at <= %(end)s
+    ) as inside
+    group by 1, 2
+) as cells
+group by number
+"""
+
+_UNEVEN = """
+select greatest(earlier_at, %(start)s), least(later_at, %(end)s)
+from ({steps}) as steps
+where ({even}) is not true
+order by 1
+"""
+
+_REACHES = """
+select registered_at from energy
+where site_id = %(site_id)s and registered_at < %(end)s and {is_register}
+    and registered_at >= coalesce((
+        select max(registered_at) from energy
+        where site_id = %(site_id)s and registered_at <= %(start)s and {is_register}
+    ), '-infinity')
+order by registered_at
+limit 1
+"""
+
 # An import register of exactly 0 is what the memory of a meter holds for the time before it served: no register.
 _IS_REGISTER: dict[Register, str] = {
     "import_kwh": "import_kwh > 0",
@@ -239,8 +281,52 @@ def by_time_of_day(connection: Connection, site: int, register: Register, span: 
     return kwh
 
 
+class Column(NamedTuple):
+    """The steps of one half hour that begin in each half hour of the day (0 to 47), over the days of one column."""
+
+    number: int  # of the column, from 0
+    half_hours: list[int]
+    kwh: list[float]
+    steps: list[int]  # how many each kWh is of
+
+
+def columns(
+    connection: Connection, site: int, register: Register, edges: Sequence[datetime], zone: ZoneInfo
+) -> list[Column]:
+    """Add up the steps of one half hour by column (between two neighbouring *edges*) and half hour of the day."""
+    edges_s = [edge.timestamp() for edge in edges]
+    values = {"start": edges[0], "end": edges[-1], "edges_s": edges_s, "zone": zone.key}
+    return [Column(*row) for row in _rows(connection, _COLUMNS, register, site_id=site, **values)]
+
+
+def exchanges(connection: Connection, site: int, span: Span) -> list[datetime]:
+    """Return when another meter was first seen in service within *span*, in the order of time."""
+    with connection.cursor() as cursor:
+        cursor.execute(_EXCHANGES.format(meters=_METERS), {"site_id": site, "start": span[0], "end": span[1]})
+        return [moment.astimezone(UTC) for (moment,) in cursor.fetchall()]
+
+
+def uneven(connection: Connection, site: int, register: Register, span: Span) -> list[Span]:
+    """Return the parts of *span* that no known step of one half hour covers, in the order of time."""
+    found = [
+        (start.astimezone(UTC), (end or span[1]).astimezone(UTC))
+        for start, end in _rows(connection, _UNEVEN, register, site_id=site, start=span[0], end=span[1])
+    ]
+    first = _first_register(connection, site, register, span)
+    return [(span[0], first), *found] if first > span[0] else found
+
+
+def _first_register(connection: Connection, site: int, register: Register, span: Span) -> datetime:
+    """Return where the registers begin to tell of *span*; its end, where none does."""
+    with connection.cursor() as cursor:
+        sql = _REACHES.format(is_register=_IS_REGISTER[register])
+        cursor.execute(sql, {"site_id": site, "start": span[0], "end": span[1]})
+        (first,) = cursor.fetchone() or (None,)
+    return max(span[0], first.astimezone(UTC)) if first else span[1]
+
+
 def _rows(connection: Connection, sql: str, register: Register, **values: Any) -> list[tuple[Any, ...]]:
     steps = _STEPS.format(register=register, is_register=_IS_REGISTER[register])
     with connection.cursor() as cursor:
-        cursor.execute(sql.format(steps=steps), values)
+        cursor.execute(sql.format(steps=steps, even=_EVEN), values)
         return cursor.fetchall()

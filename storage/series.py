@@ -8,7 +8,6 @@ given and leaves opening, closing and errors to its caller.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -18,27 +17,91 @@ if TYPE_CHECKING:
 
     from psycopg2.extensions import connection as Connection  # noqa: N812 - a class with a lower-case name
 
-MOST_POINTS = 1500  # a picture is 1,200 px wide: more points a row of pixels cannot show
+Stretch = tuple[datetime, datetime]
 
-# Lengths that people count in. A day of one-minute polls falls on 60 s: its buckets are the readings themselves.
-# Beyond a month a point is a day or several: a line that rises and falls every day would be a solid block.
-_DAY_S = 86_400
-_BUCKETS_S = (1, 2, 5, 10, 15, 20, 30, 60, 120, 300, 600, 900, 1800, _DAY_S)
 
+class Source(NamedTuple):
+    """Readings of one table: *values* are numbers that may be null, *counted* are conditions; both are constant SQL."""
+
+    table: str
+    values: tuple[str, ...]
+    counted: tuple[str, ...] = ()
+    condition: str = "true"
+
+
+class Point(NamedTuple):
+    """The readings of one value that fall on one point of the picture."""
+
+    first_at: datetime
+    last_at: datetime
+    readings: int
+    mean: float
+    lowest: float
+    highest: float
+
+
+class Run(NamedTuple):
+    """Readings that follow one another evenly: *spacings* of them, all alike, up to the reading that comes next."""
+
+    first_at: datetime
+    next_at: datetime | None  # of the run after it; None: the readings end here
+    last_at: datetime
+    spacings: int
+    readings: int
+    counted: tuple[int, ...]  # how many fulfil each condition of the source
+
+
+class Series(NamedTuple):
+    """The points of each value of the source, and the runs of its readings, in the order of time."""
+
+    points: list[list[Point]]
+    runs: list[Run]
+
+
+# A spacing is the time to the next reading. Where points are days it is the mean of a quarter of an hour, so that ten
+# years are a few hundred thousand of them; holes that leave half of its readings are not told there.
 # date_part gives a double: extract gives a numeric from PostgreSQL 14 on, which is slower.
-_POWER = """
-select min(measured_at) as first_at, max(measured_at) as last_at, count(*) as readings,
-       sum(power_w)::float8 / count(*) as mean_w, min(power_w) as lowest_w, max(power_w) as highest_w,
-       max(abs(current_r_a))::float8 as current_r_a, max(abs(current_t_a))::float8 as current_t_a
-from power
-where site_id = %(site_id)s and measured_at >= %(start)s and measured_at < %(end)s and power_w is not null
-group by floor((date_part('epoch', measured_at) - %(origin_s)s) / %(bucket_s)s)
+_SERIES = """
+with unit as materialized (
+    select min(measured_at) as first_at, max(measured_at) as last_at, count(*) as readings, {aggregates}
+    from {table}
+    where site_id = %(site_id)s and measured_at >= %(start)s and measured_at < %(end)s and {condition}
+    group by {unit}
+), spaced as (
+    select *, lead(first_at) over units as next_at,
+        date_part('epoch', lead(first_at) over units - first_at) / readings as spacing_s
+    from unit
+    window units as (order by first_at)
+), told as (
+    select *, case when abs(spacing_s - lag(spacing_s) over units) <= 0.5
+            or next_at is null and lag(spacing_s) over units is not null then 0 else 1 end as is_new
+    from spaced
+    window units as (order by first_at)
+), numbered as (
+    select *, sum(is_new) over (order by first_at) as run from told
+)
+select min(first_at) as first_at, max(last_at) as last_at, null as next_at, null as spacings, sum(readings)::bigint,
+    array[{points}]::float8[]
+from unit
+group by width_bucket(date_part('epoch', first_at), %(edges_s)s::float8[])
+union all
+select min(first_at), max(last_at), nullif(max(coalesce(next_at, 'infinity')), 'infinity'), count(*),
+    sum(readings)::bigint, array[{counts}]::float8[]
+from numbered
+group by run
 order by 1
 """
+_VALUE = (
+    "count({value}) as count_{n}, sum({value})::float8 as sum_{n}, "
+    "min({value})::float8 as lowest_{n}, max({value})::float8 as highest_{n}"
+)
+_POINT = "sum(count_{n}), sum(sum_{n}) / nullif(sum(count_{n}), 0), min(lowest_{n}), max(highest_{n})"
 
-_MOMENT_OF_POWER = """
-select min(measured_at) from power
-where site_id = %(site_id)s and measured_at >= %(start)s and measured_at <= %(end)s and power_w = %(power_w)s
+_PEAK = """
+select measured_at, power_w from power
+where site_id = %(site_id)s and measured_at >= %(start)s and measured_at < %(end)s and power_w is not null
+order by power_w desc, measured_at
+limit 1
 """
 
 # A median of ten-minute means: the mean takes one kettle for what it is, the median leaves out one odd day.
@@ -60,25 +123,15 @@ group by 1
 order by 1
 """
 
-# Half hours first: only those are turned into local time, not each reading. An array a column keeps a year small.
-_POWER_BY_TIME_OF_DAY = """
-with half_hours as (
-    select floor(date_part('epoch', measured_at) / 1800) * 1800 as half_hour_s,
-           sum(power_w)::float8 as sum_w, count(*) as readings
-    from power
-    where site_id = %(site_id)s and measured_at >= %(start)s and measured_at < %(end)s and power_w is not null
-    group by 1
-), local_time as (
-    select greatest(floor((half_hour_s - %(origin_s)s) / %(bucket_s)s), 0)::integer as number,
-           to_timestamp(half_hour_s) at time zone %(zone)s as local_at, sum_w, readings
-    from half_hours
-), cells as (
-    select number, (date_part('hour', local_at) * 2 + floor(date_part('minute', local_at) / 30))::integer as half_hour,
-           sum(sum_w) / sum(readings) as mean_w
-    from local_time
-    group by 1, 2
-)
-select number, array_agg(half_hour) as half_hours, array_agg(mean_w) as means_w from cells group by 1 order by 1
+_HALF_HOURS = """
+select to_timestamp(floor(date_part('epoch', measured_at) / 1800) * 1800) as started_at,
+       sum(power_w)::float8 / count(*) as mean_w, min(power_w) as lowest_w
+from power
+join unnest(%(starts)s::timestamptz[], %(ends)s::timestamptz[]) as stretch (start_at, end_at)
+    on measured_at >= start_at and measured_at < end_at
+where site_id = %(site_id)s and power_w is not null
+group by 1
+order by 1
 """
 
 _DAYS_WITH_POWER = """
@@ -89,63 +142,26 @@ where exists (
 )
 """
 
-_CPU = """
-select min(measured_at) as first_at, max(measured_at) as last_at, count(*) as readings,
-       avg(temperature_c) as mean, min(temperature_c) as lowest, max(temperature_c) as highest
-from cpu_temperature
-where site_id = %(site_id)s and measured_at >= %(start)s and measured_at < %(end)s
-group by floor((date_part('epoch', measured_at) - %(origin_s)s) / %(bucket_s)s)
-order by 1
-"""
-
-_CO2 = """
-select min(measured_at) as first_at, max(measured_at) as last_at, count(*) as readings,
-       sum(co2_ppm)::float8 / count(*) as mean, min(co2_ppm)::float8 as lowest, max(co2_ppm)::float8 as highest,
-       count(*) filter (where co2_ppm > %(limit_ppm)s) as over_limit
-from co2
-where site_id = %(site_id)s and measured_at >= %(start)s and measured_at < %(end)s and warming_up = %(warming_up)s
-group by floor((date_part('epoch', measured_at) - %(origin_s)s) / %(bucket_s)s)
-order by 1
-"""
-
-_BME280 = """
-select min(measured_at) as first_at, max(measured_at) as last_at, count(*) as readings,
-       avg(temperature_c) as temperature, min(temperature_c) as lowest_temperature,
-       max(temperature_c) as highest_temperature,
-       avg(humidity_pct) as humidity, min(humidity_pct) as lowest_humidity, max(humidity_pct) as highest_humidity,
-       avg(pressure_hpa) as pressure, min(pressure_hpa) as lowest_pressure, max(pressure_hpa) as highest_pressure
+_PRESSURES = """
+select (array_agg(pressure_hpa order by measured_at))[1], (array_agg(pressure_hpa order by measured_at desc))[1]
 from bme280
-where site_id = %(site_id)s and measured_at >= %(start)s and measured_at < %(end)s
-group by floor((date_part('epoch', measured_at) - %(origin_s)s) / %(bucket_s)s)
-order by 1
+where site_id = %(site_id)s and measured_at in (
+    (select min(measured_at) from bme280
+     where site_id = %(site_id)s and measured_at >= %(start)s and measured_at < %(end)s),
+    (select max(measured_at) from bme280
+     where site_id = %(site_id)s and measured_at >= %(start)s and measured_at < %(end)s)
+)
 """
 
 _SITE = "select site_id from site where name = %(name)s"
 
 
-class PowerBucket(NamedTuple):
-    """Readings of power that fall on one point of the picture. Currents are the highest of them, without sign."""
+class HalfHour(NamedTuple):
+    """The readings of power of one half hour."""
 
-    first_at: datetime
-    last_at: datetime
-    readings: int
+    started_at: datetime
     mean_w: float
     lowest_w: int
-    highest_w: int
-    current_r_a: float | None
-    current_t_a: float | None
-
-
-class Bucket(NamedTuple):
-    """Readings of one quantity that fall on one point of the picture, in the quantity's own unit."""
-
-    first_at: datetime
-    last_at: datetime
-    readings: int
-    mean: float
-    lowest: float
-    highest: float
-    over_limit: int = 0  # readings above the limit that was asked for
 
 
 class UsualPower(NamedTuple):
@@ -157,29 +173,54 @@ class UsualPower(NamedTuple):
     high_w: float
 
 
-class PowerColumn(NamedTuple):
-    """The mean power of each half hour of the day (0 to 47, where there are readings) over the days of one point."""
-
-    number: int  # of the point, from 0
-    half_hours: list[int]
-    means_w: list[float]
+POWER = Source("power", ("power_w", "current_r_a", "current_t_a"), condition="power_w is not null")
+CPU = Source("cpu_temperature", ("temperature_c",))
 
 
-class RoomAir(NamedTuple):
-    """The three quantities of a BME280."""
+def room(comfort_c: tuple[int, int], comfort_pct: tuple[int, int]) -> Source:
+    """Return the BME280: degrees Celsius, percent, hPa; counted are readings within the two ranges, ends included."""
+    return Source(
+        "bme280",
+        ("temperature_c", "humidity_pct", "pressure_hpa"),
+        (
+            f"temperature_c between {int(comfort_c[0])} and {int(comfort_c[1])}",
+            f"humidity_pct between {int(comfort_pct[0])} and {int(comfort_pct[1])}",
+        ),
+    )
 
-    temperature_c: list[Bucket]
-    humidity_pct: list[Bucket]
-    pressure_hpa: list[Bucket]
+
+def co2(limit_ppm: int) -> Source:
+    """Return the CO2 in ppm, settled and warming up; counted are settled readings above *limit_ppm*."""
+    return Source(
+        "co2",
+        ("case when not warming_up then co2_ppm end", "case when warming_up then co2_ppm end"),
+        (f"not warming_up and co2_ppm > {int(limit_ppm)}",),
+    )
 
 
-def bucket_s(start: datetime, end: datetime) -> int:
-    """Return the seconds that one point stands for: the shortest of our lengths that keeps to MOST_POINTS."""
-    span_s = (end - start).total_seconds()
-    for length_s in _BUCKETS_S:
-        if span_s / length_s <= MOST_POINTS:
-            return length_s
-    return _DAY_S * math.ceil(span_s / (_DAY_S * MOST_POINTS))
+def read(connection: Connection, site: int, source: Source, edges: Sequence[datetime], *, by_reading: bool) -> Series:
+    """Read a point for each two neighbouring *edges*; runs are of single readings, or of quarter hours."""
+    rows = _fetch(
+        connection,
+        _statement(source, by_reading=by_reading),
+        site_id=site,
+        start=edges[0],
+        end=edges[-1],
+        edges_s=[edge.timestamp() for edge in edges],  # a cast to timestamptz[] would be made anew for each row
+    )
+    points: list[list[Point]] = [[] for _ in source.values]
+    runs = []
+    for first_at, last_at, next_at, spacings, readings, numbers in rows:
+        first_at, last_at = _utc(first_at), _utc(last_at)
+        if spacings is not None:
+            counted = tuple(int(number) for number in numbers)
+            runs.append(Run(first_at, next_at and _utc(next_at), last_at, spacings, readings, counted))
+            continue
+        for place, value in enumerate(points):
+            count, mean, lowest, highest = numbers[4 * place : 4 * place + 4]
+            if count:
+                value.append(Point(first_at, last_at, int(count), mean, lowest, highest))
+    return Series(points, runs)
 
 
 def site_id(connection: Connection, name: str) -> int | None:
@@ -188,25 +229,22 @@ def site_id(connection: Connection, name: str) -> int | None:
     return rows[0][0] if rows else None
 
 
-def power(connection: Connection, site: int, start: datetime, end: datetime) -> list[PowerBucket]:
-    """Read the power, a bucket a point; readings without power are left out, so that they show as gaps."""
-    return [PowerBucket(*row) for row in _fetch(connection, _POWER, **_range(site, start, end))]
+def peak(connection: Connection, site: int, start: datetime, end: datetime) -> tuple[datetime, int] | None:
+    """Return the highest reading of power with its moment, the first of several; None: there is no reading."""
+    rows = _fetch(connection, _PEAK, site_id=site, start=start, end=end)
+    return (_utc(rows[0][0]), rows[0][1]) if rows else None
 
 
-def power_by_time_of_day(
-    connection: Connection, site: int, start: datetime, end: datetime, zone: ZoneInfo
-) -> list[PowerColumn]:
-    """Read when in the day power is used, a column a point; for ranges whose points are days."""
-    values = _range(site, start, end)
-    return [PowerColumn(*row) for row in _fetch(connection, _POWER_BY_TIME_OF_DAY, **values, zone=zone.key)]
+def pressures(connection: Connection, site: int, start: datetime, end: datetime) -> tuple[float, float]:
+    """Return the first and the last reading of the air pressure, hPa; there must be one."""
+    return _fetch(connection, _PRESSURES, site_id=site, start=start, end=end)[0]
 
 
-def moment_of_power(connection: Connection, site: int, bucket: PowerBucket, power_w: int) -> datetime:
-    """Return when a power seen in *bucket* was first measured there."""
-    rows = _fetch(
-        connection, _MOMENT_OF_POWER, site_id=site, start=bucket.first_at, end=bucket.last_at, power_w=power_w
-    )
-    return _utc(rows[0][0])
+def half_hours_of_power(connection: Connection, site: int, stretches: Sequence[Stretch]) -> list[HalfHour]:
+    """Read the power of each half hour that has readings."""
+    starts, ends = [start for start, _ in stretches], [end for _, end in stretches]
+    rows = _fetch(connection, _HALF_HOURS, site_id=site, starts=starts, ends=ends) if stretches else []
+    return [HalfHour(_utc(started_at), mean_w, lowest_w) for started_at, mean_w, lowest_w in rows]
 
 
 def usual_power(connection: Connection, site: int, start: datetime, end: datetime, zone: ZoneInfo) -> list[UsualPower]:
@@ -215,39 +253,23 @@ def usual_power(connection: Connection, site: int, start: datetime, end: datetim
     return [UsualPower(*row) for row in rows]
 
 
-def days_with_power(connection: Connection, site: int, spans: Sequence[tuple[datetime, datetime]]) -> int:
+def days_with_power(connection: Connection, site: int, spans: Sequence[Stretch]) -> int:
     """Count the spans in which any power was read."""
     starts, ends = [start for start, _ in spans], [end for _, end in spans]
     return int(_fetch(connection, _DAYS_WITH_POWER, site_id=site, starts=starts, ends=ends)[0][0])
 
 
-def cpu_temperature(connection: Connection, site: int, start: datetime, end: datetime) -> list[Bucket]:
-    """Read the CPU temperature, degrees Celsius."""
-    return [Bucket(*row) for row in _fetch(connection, _CPU, **_range(site, start, end))]
-
-
-def co2(
-    connection: Connection, site: int, start: datetime, end: datetime, *, warming_up: bool, limit_ppm: int
-) -> list[Bucket]:
-    """Read the CO2 in ppm, either settled readings or those of a sensor that was warming up."""
-    values = _range(site, start, end)
-    rows = _fetch(connection, _CO2, **values, warming_up=warming_up, limit_ppm=limit_ppm)
-    return [Bucket(*row) for row in rows]
-
-
-def room_air(connection: Connection, site: int, start: datetime, end: datetime) -> RoomAir:
-    """Read the BME280: degrees Celsius, percent relative humidity, hPa."""
-    rows = _fetch(connection, _BME280, **_range(site, start, end))
-    return RoomAir(
-        temperature_c=[Bucket(*row[:3], *row[3:6]) for row in rows],
-        humidity_pct=[Bucket(*row[:3], *row[6:9]) for row in rows],
-        pressure_hpa=[Bucket(*row[:3], *row[9:12]) for row in rows],
+def _statement(source: Source, *, by_reading: bool) -> str:
+    values = [_VALUE.format(value=value, n=n) for n, value in enumerate(source.values)]
+    counted = [f"count(*) filter (where {condition}) as counted_{n}" for n, condition in enumerate(source.counted)]
+    return _SERIES.format(
+        table=source.table,
+        condition=source.condition,
+        unit="measured_at" if by_reading else "floor(date_part('epoch', measured_at) / 900)",
+        aggregates=", ".join(values + counted),
+        points=", ".join(_POINT.format(n=n) for n in range(len(values))),
+        counts=", ".join(f"sum(counted_{n})" for n in range(len(counted))),
     )
-
-
-def _range(site: int, start: datetime, end: datetime) -> dict[str, Any]:
-    length_s = bucket_s(start, end)
-    return {"site_id": site, "start": start, "end": end, "origin_s": start.timestamp(), "bucket_s": length_s}
 
 
 def _fetch(connection: Connection, sql: str, **values: object) -> list[tuple[Any, ...]]:

@@ -12,9 +12,8 @@ import pytest
 
 from charts import energy_load, power_draw, power_load, style
 from charts.cost import Cost, UnknownCost
+from charts.coverage import Gap, of_energy
 from charts.energy_load import EnergyData
-from charts.gaps import Gap
-from charts.lacks import gaps_of
 from charts.period import Period, day_of
 from charts.text import Language
 from settings import Tariff, Tier
@@ -164,8 +163,9 @@ def test_a_steady_kilowatt_is_24_kwh_a_day_also_over_an_exchange(record: Any) ->
     with style.applied("en"):
         figure = power_draw.draw(picture, language="en")
     values = dict(zip(texts(figure, "caption"), texts(figure, "value"), strict=False))
-    assert (values["Used"], values["A day"]) == ("1,271.5 kWh", "24.0 kWh")
-    assert texts(figure, "footnote") == ["meter exchanged, energy not known (22 Nov 10:00–10:30)"]
+    assert (values["Used"], values["Per day"]) == ("1,271.5 kWh", "24.0 kWh")
+    assert "meter exchanged 22 Nov 10:17, energy not known (22 Nov 10:00–10:30)" in texts(figure, "footnote")[0]
+    assert texts(figure, "exchange label") == ["meter exchanged 22 Nov 10:17"]
 
 
 def test_a_day_that_begins_on_a_quarter_is_whole_by_the_nearest_registers(record: Any) -> None:
@@ -203,7 +203,7 @@ def test_an_export_register_that_stands_still_hides_no_gap(record: Any) -> None:
         registers[START + number * HALF] = (None, "0.0")
     site = site_with(record, registers)
     data = load(record, site, day_of(DAY, TOKYO))
-    assert gaps_of(data, START, END) == [Gap(START + 17 * HALF, START + 30 * HALF)]
+    assert of_energy(data.lacks, START, END) == [Gap(START + 17 * HALF, START + 30 * HALF)]
     assert (data.used.kwh, data.sold.kwh, data.sold_lacks) == (Decimal(24), Decimal("0.0"), [])
 
 
@@ -220,13 +220,13 @@ def test_what_is_not_due_yet_is_not_lacking(record: Any, now: timedelta, gap: ti
     site = site_with(record, steady(START - timedelta(days=1), START + timedelta(hours=14)))
     until = min(START + now, END)
     data = energy_load.load(record, site, day_of(DAY, TOKYO), now=START + now, tariff=None)
-    assert gaps_of(data, START, until) == ([] if gap is None else [Gap(START + gap, until)])
+    assert of_energy(data.lacks if data else [], START, until) == ([] if gap is None else [Gap(START + gap, until)])
 
 
 def test_the_last_half_hour_of_a_past_day_is_missed_as_the_first_is(record: Any) -> None:
     site = site_with(record, steady(START + HALF, END - HALF))
     data = load(record, site, day_of(DAY, TOKYO))
-    assert gaps_of(data, START, END) == [Gap(START, START + HALF), Gap(END - HALF, END)]
+    assert of_energy(data.lacks, START, END) == [Gap(START, START + HALF), Gap(END - HALF, END)]
 
 
 # --- cost

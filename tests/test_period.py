@@ -10,8 +10,18 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from charts.period import Period, PeriodError, day_of, midnight, resolve, zone_named
-from charts.steps import clipped, next_half_hour, spans, step_of
+from charts.period import (
+    Period,
+    PeriodError,
+    clipped,
+    day_of,
+    midnight,
+    next_half_hour,
+    resolve,
+    spans,
+    step_of,
+    zone_named,
+)
 
 TOKYO = ZoneInfo("Asia/Tokyo")
 NEW_YORK = ZoneInfo("America/New_York")

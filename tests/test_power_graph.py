@@ -10,15 +10,13 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import numpy as np
-import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
 from charts import output, power_draw, power_load, style, text
-from charts.axis import days_since_epoch, ticks
+from charts.axis import ticks
 from charts.cost import UnknownCost
-from charts.gaps import Gap
-from charts.lacks import gaps_of
+from charts.coverage import Gap, days_since_epoch, of_energy
 from charts.period import Period, day_of
 from charts.text import EN, JA, Language
 from settings import Tariff, Tier
@@ -121,9 +119,9 @@ def test_the_peak_is_the_highest_reading_with_its_minute(record: Any) -> None:
     assert data.peak == (START + timedelta(minutes=int(watts.argmax())), watts.max())
 
 
-def test_the_base_load_is_the_lowest_half_hour_mean_of_the_night(record: Any) -> None:
+def test_the_base_load_is_the_lowest_half_hour_mean_of_the_day(record: Any) -> None:
     site = Household(DAY, 1).write(record)
-    halves = power_w(DAY)[: 5 * 60].reshape(10, 30).mean(axis=1)
+    halves = power_w(DAY).reshape(48, 30).mean(axis=1)
     data = load(record, site, day_of(DAY, TOKYO))
     assert data.base_load_w == pytest.approx(halves.min())
 
@@ -190,7 +188,7 @@ def test_a_week_is_compared_with_the_week_before(record: Any) -> None:
         "before",
         7,
     )
-    assert "Against the 7 days before" in texts(drawn(data), "caption")
+    assert "vs. the 7 days before" in texts(drawn(data), "caption")
 
 
 TIERED = Tariff(
@@ -279,7 +277,7 @@ def test_a_hole_is_hatched_with_its_length_and_no_line_crosses_it(record: Any) -
     data = load(record, site, day_of(DAY, TOKYO))
     assert data.power_gaps == [Gap(*hole)]
     # The register of 9:00 is lost too: no bar from 8:30 on.
-    assert gaps_of(data.energy, START, data.until) == [Gap(hole[0] - timedelta(minutes=30), hole[1])]
+    assert of_energy(data.energy.lacks, START, data.until) == [Gap(hole[0] - timedelta(minutes=30), hole[1])]
     figure = drawn(data)
     assert texts(figure, "gap label") == ["no data 6 h", "no data 6 h 30 min"]
     assert [patch.get_hatch() for patch in named(figure, "gap")] == ["////"] * 2
@@ -294,7 +292,7 @@ def test_energy_that_the_history_filled_has_no_hole(record: Any) -> None:
     hole = (START + timedelta(hours=9), START + timedelta(hours=15))
     site = Household(DAY, 1, holes=(hole,)).write(record)
     data = load(record, site, day_of(DAY, TOKYO))
-    assert (len(data.power_gaps), gaps_of(data.energy, START, data.until)) == (1, [])
+    assert (len(data.power_gaps), of_energy(data.energy.lacks, START, data.until)) == (1, [])
 
 
 def test_readings_with_null_are_a_gap(record: Any) -> None:
@@ -312,8 +310,8 @@ def test_several_holes_are_counted_below_the_picture(record: Any) -> None:
     holes = tuple((START + timedelta(hours=hour), START + timedelta(hours=hour, minutes=5)) for hour in (3, 6, 9))
     site = Household(DAY, 1, holes=holes).write(record)
     data = load(record, site, day_of(DAY, TOKYO))
-    assert texts(drawn(data), "footnote") == ["no data for 15 min in all (3 places)"]
-    assert texts(drawn(data, "ja"), "footnote") == ["記録なし 計 15分（3か所）"]
+    assert texts(drawn(data), "footnote") == ["Power: no data for 15 min in all (3 places)"]
+    assert texts(drawn(data, "ja"), "footnote") == ["電力の記録なし 計 15分（3区間）"]
 
 
 def test_a_running_day_ends_at_now(record: Any) -> None:
@@ -321,7 +319,7 @@ def test_a_running_day_ends_at_now(record: Any) -> None:
     site = Household(DAY, 1, until=now).write(record)
     data = load(record, site, day_of(DAY, TOKYO), now=now + timedelta(seconds=20))
     figure = drawn(data)
-    assert data.power_gaps == gaps_of(data.energy, START, data.until) == []
+    assert data.power_gaps == of_energy(data.energy.lacks, START, data.until) == []
     assert [line.get_xdata()[0] for line in named(figure, "now")] == pytest.approx(
         [(now.timestamp() + 20) / 86_400] * 2
     )
@@ -356,15 +354,17 @@ def test_a_usual_course_belongs_to_a_day_only(record: Any, days: int) -> None:
 def test_a_year_shows_when_in_the_day_power_is_used(record: Any) -> None:
     first = DAY - timedelta(days=59)
     hole = (START + timedelta(hours=9), START + timedelta(hours=15))
-    site = Household(first, 60, solar=True, holes=(hole,)).write(record)
+    site = Household(first, 60, solar=True, holes=(hole,), history_fills_holes=False).write(record)
     data = load(record, site, day_of(first, TOKYO, 60))
     cells = data.time_of_day.mean_w
     assert cells.shape == (48, 60)
     means = [power_w(first + timedelta(days=number), solar=True).reshape(48, 30).mean(axis=1) for number in range(60)]
     means[-1][18:30] = np.nan  # 9:00 to 15:00 of the last day
-    np.testing.assert_allclose(cells, np.array(means).T)
+    # The registers count in steps of 0.01 kWh, which is 20 W over half an hour, both ways.
+    np.testing.assert_allclose(cells, np.array(means).T, atol=40.0)
+    assert data.power_gaps == [Gap(*hole)]
     figure = drawn(data)
-    assert texts(figure, "footnote") == ["no data for 6 h in all"]
+    assert "Power: no data 6 h (22 Nov 9:00–15:00)" in texts(figure, "footnote")[0]
     (mesh,) = named(figure, "time of day")
     assert mesh.get_array().mask.sum() == 12
     assert figure.axes[0].get_ylabel() == EN.time_of_day_panel
@@ -480,6 +480,5 @@ def test_index_of_the_usual_course_lies_within_the_day(record: Any) -> None:
     site = Household(DAY - timedelta(days=28), 29).write(record)
     usual = load(record, site, day_of(DAY, TOKYO)).usual
     assert usual.days == 28
-    assert len(usual.power) == 144  # ten minutes each
-    assert isinstance(usual.power.index, pd.DatetimeIndex)
-    assert START <= usual.power.index[0] < usual.power.index[-1] < END
+    assert len(usual.x) == 144  # ten minutes each
+    assert START.timestamp() / 86_400 <= usual.x[0] < usual.x[-1] < END.timestamp() / 86_400

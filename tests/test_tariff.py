@@ -8,8 +8,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from charts.cost import base_yen, billing_months, tiered_yen, time_of_use_yen
 from charts.period import Period, day_of
-from charts.tariff import base_yen, billing_months, tiered_yen, time_of_use_yen
 from settings import Tier
 
 TOKYO = ZoneInfo("Asia/Tokyo")

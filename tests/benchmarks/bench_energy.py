@@ -15,8 +15,7 @@ from zoneinfo import ZoneInfo
 
 import psycopg2
 
-from charts.period import day_of, midnight
-from charts.steps import spans
+from charts.period import day_of, midnight, spans
 from storage import energy
 from tests.benchmarks import servers
 from tests.benchmarks.figure import Figure
