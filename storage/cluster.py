@@ -154,6 +154,19 @@ class Cluster:
                 directory.rmdir()
         logger.info("the embedded PostgreSQL was stopped")
 
+    def wait_until_free(self, *, deadline: float) -> None:
+        """Wait until *deadline* (monotonic) for the last process of a server that stops, or of an initdb, to end.
+
+        Raises: EmbeddedServerError: it is still at work.
+        """
+        try:
+            while not self._nobody_serves():
+                if self._monotonic() >= deadline:
+                    raise EmbeddedServerError(f"a process is still at work in {self.home}", "try again later")
+                self._sleep(0.05)
+        finally:
+            self._serving.release()
+
     def is_served(self) -> bool:
         """Look for a process at work in the data directory, as each process of a PostgreSQL server is."""
         recorded = self._recorded()[0]

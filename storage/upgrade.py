@@ -220,14 +220,18 @@ def _check_room(cluster: Cluster) -> int:
 
 def _remove(beside: Cluster) -> None:
     """Remove a cluster in the making, and the server that a killed run left on it."""
+    _empty(beside)
     if beside.home.exists():
-        _empty(beside)
         shutil.rmtree(beside.home)
 
 
 def _empty(beside: Cluster) -> None:
     """Give back the room that a cluster in the making takes; what its server said is kept for who looks for it."""
-    beside.stop(deadline=time.monotonic() + STOP_TIMEOUT_S)
-    for directory in list(beside.home.glob("*")):
+    if not beside.home.exists():
+        return
+    deadline = time.monotonic() + STOP_TIMEOUT_S
+    beside.stop(deadline=deadline)
+    beside.wait_until_free(deadline=deadline)  # an initdb that outlived a killed run removes its work by itself
+    for directory in list(beside.home.iterdir()):
         if directory.is_dir() and not directory.is_symlink():
             shutil.rmtree(directory)

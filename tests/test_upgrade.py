@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
@@ -327,6 +328,26 @@ def test_killed_in_the_middle_of_the_copy_it_begins_anew(data_dir: Path, tmp_pat
     again = subprocess.run([*command, "--config", file], capture_output=True, text=True, timeout=120)
     assert again.returncode == 0, again.stderr
     assert "holds all" in again.stdout
+    check_that_all_is_there(data_dir)
+
+
+def test_an_initdb_that_outlives_a_killed_run_is_waited_for(data_dir: Path) -> None:
+    """It holds its lock until its last process has ended, and takes away what it made."""
+    beside = data_dir / "postgresql" / "upgrade"
+    (beside / "data.new").mkdir(parents=True)
+    initdb = FileLock(beside / "server.lock")
+    assert initdb.acquire()
+    seen: list[bool] = []
+
+    def end() -> None:
+        seen.append((beside / "data.new").exists())
+        initdb.release()
+
+    ending = threading.Timer(1.0, end)
+    ending.start()
+    upgraded(data_dir)
+    ending.join()
+    assert seen == [True]
     check_that_all_is_there(data_dir)
 
 
