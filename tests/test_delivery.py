@@ -29,7 +29,8 @@ from storage.errors import DatabaseUnreachableError
 from storage.outbox import Outbox
 from storage.outbox_file import Rejected
 from storage.records import PowerRow, RadioEventRow, Round, Row
-from tests.lab.database import Clock, FakeDatabase, full_round, power_row, round_of
+from tests.lab.clock import LabClock
+from tests.lab.database import FIRST_AT, FakeDatabase, full_round, power_row, round_of
 
 pytestmark = pytest.mark.system
 
@@ -38,8 +39,8 @@ ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
+def clock() -> LabClock:
+    return LabClock(FIRST_AT)
 
 
 @pytest.fixture
@@ -54,7 +55,7 @@ def outbox(tmp_path: Path) -> Iterator[Outbox]:
 
 
 @pytest.fixture
-def delivery(database: FakeDatabase, outbox: Outbox, clock: Clock) -> Delivery:
+def delivery(database: FakeDatabase, outbox: Outbox, clock: LabClock) -> Delivery:
     """Deliver in virtual time, turn by turn."""
     return Delivery(database, outbox, monotonic=clock.monotonic, now=clock.now)
 
@@ -126,24 +127,24 @@ def test_the_next_run_delivers_what_the_last_one_left(
 
 
 def test_attempts_are_1_2_4_up_to_60_seconds_apart(
-    delivery: Delivery, outbox: Outbox, database: FakeDatabase, clock: Clock
+    delivery: Delivery, outbox: Outbox, database: FakeDatabase, clock: LabClock
 ) -> None:
     database.is_away = True
     append_all(outbox, range(1))
-    tried_at, began_at = [], clock.seconds
+    tried_at, began_at = [], clock.monotonic()
     for number in range(1, 400):
         before = database.attempts
         work(delivery)
         if database.attempts > before:
-            tried_at.append(clock.seconds - began_at)
-        clock.pass_s(1)
+            tried_at.append(clock.monotonic() - began_at)
+        clock.sleep(1)
         append_all(outbox, range(number, number + 1))
     # 1, then 2, 4, 8, 16, 32 later, then every 60.
     assert tried_at == [0, 1, 3, 7, 15, 31, 63, 123, 183, 243, 303, 363]
 
 
 def test_an_outage_is_one_warning_then_silence_then_one_line(
-    delivery: Delivery, outbox: Outbox, database: FakeDatabase, clock: Clock, caplog: pytest.LogCaptureFixture
+    delivery: Delivery, outbox: Outbox, database: FakeDatabase, clock: LabClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
     append_all(outbox, range(1))
@@ -153,7 +154,7 @@ def test_an_outage_is_one_warning_then_silence_then_one_line(
     for number in range(1, 31):
         append_all(outbox, range(number, number + 1))
         work(delivery)
-        clock.pass_s(60)
+        clock.sleep(60)
     assert messages(caplog, logging.WARNING) == [
         "PostgreSQL is unreachable, rounds wait in the outbox: connection refused"
     ]
@@ -166,18 +167,18 @@ def test_an_outage_is_one_warning_then_silence_then_one_line(
 
 
 def test_a_long_outage_is_remembered_once_an_hour(
-    delivery: Delivery, outbox: Outbox, database: FakeDatabase, clock: Clock, caplog: pytest.LogCaptureFixture
+    delivery: Delivery, outbox: Outbox, database: FakeDatabase, clock: LabClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     database.is_away = True
     for number in range(3 * 60):
         append_all(outbox, range(number, number + 1))
         work(delivery)
-        clock.pass_s(60)
+        clock.sleep(60)
     assert len(messages(caplog, logging.WARNING)) == 3  # at 0, 60 and 120 minutes
 
 
 def test_another_reason_is_said_once_and_many_of_them_do_not_fill_the_log(
-    delivery: Delivery, outbox: Outbox, database: FakeDatabase, clock: Clock, caplog: pytest.LogCaptureFixture
+    delivery: Delivery, outbox: Outbox, database: FakeDatabase, clock: LabClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     """After a failover: first read-only, then too many connections, then both in turn; then what always differs."""
     database.is_away = True
@@ -185,7 +186,7 @@ def test_another_reason_is_said_once_and_many_of_them_do_not_fill_the_log(
     for reason in ("read-only", "too many connections", "read-only", "too many connections"):
         database.reason = reason
         work(delivery)
-        clock.pass_s(60)
+        clock.sleep(60)
     assert messages(caplog, logging.WARNING) == [
         "PostgreSQL is unreachable, rounds wait in the outbox: read-only",
         "PostgreSQL is still unreachable: too many connections",
@@ -193,7 +194,7 @@ def test_another_reason_is_said_once_and_many_of_them_do_not_fill_the_log(
     for number in range(40):
         database.reason = f"lost connection {number}"
         work(delivery)
-        clock.pass_s(60)
+        clock.sleep(60)
     assert len(messages(caplog, logging.WARNING)) == 6
 
 
@@ -213,7 +214,7 @@ def test_a_refused_row_is_kept_apart_and_the_rest_of_its_round_is_stored(
 
 @pytest.mark.parametrize("is_restarted", [False, True])
 def test_what_was_refused_is_tried_again_once_a_day_and_at_the_next_start(
-    delivery: Delivery, outbox: Outbox, database: FakeDatabase, clock: Clock, is_restarted: bool
+    delivery: Delivery, outbox: Outbox, database: FakeDatabase, clock: LabClock, is_restarted: bool
 ) -> None:
     """A constraint was too strict for a while, or a column too narrow."""
     work(delivery)
@@ -221,14 +222,14 @@ def test_what_was_refused_is_tried_again_once_a_day_and_at_the_next_start(
     append_all(outbox, range(8))
     work(delivery)
     attempts = database.attempts
-    clock.pass_s(86_000)
+    clock.sleep(86_000)
     work(delivery)
     assert (database.attempts, outbox.count_rejected()) == (attempts, 2)
     database.refuses = lambda row: isinstance(row, PowerRow) and row.power_w == 5
     if is_restarted:
         delivery = Delivery(database, outbox, monotonic=clock.monotonic, now=clock.now)
     else:
-        clock.pass_s(400)
+        clock.sleep(400)
     work(delivery)
     assert database.watts() == [0, 1, 2, 4, 6, 7, 3]
     assert outbox.count_rejected() == 1
@@ -249,13 +250,13 @@ def test_of_rows_refused_together_none_is_forgotten_while_one_is_refused_still(
 
 
 def test_a_row_whose_place_is_taken_is_final_kept_and_said_once(
-    delivery: Delivery, outbox: Outbox, database: FakeDatabase, clock: Clock, caplog: pytest.LogCaptureFixture
+    delivery: Delivery, outbox: Outbox, database: FakeDatabase, clock: LabClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     database.write([Round((power_row(number, power_w=100 + number),)) for number in range(1, 5)])
     append_all(outbox, range(6))
     work(delivery)
     append_all(outbox, range(4, 5))
-    clock.pass_s(90_000)
+    clock.sleep(90_000)
     work(delivery)
     assert database.watts() == [101, 102, 103, 104, 0, 5]
     assert (outbox.count(), outbox.count_rejected(), outbox.refused(0, 10)) == (0, 5, [])
@@ -265,7 +266,7 @@ def test_a_row_whose_place_is_taken_is_final_kept_and_said_once(
 
 
 def test_rounds_that_the_disk_does_not_take_are_delivered_from_memory(
-    database: FakeDatabase, tmp_path: Path, clock: Clock
+    database: FakeDatabase, tmp_path: Path, clock: LabClock
 ) -> None:
     (tmp_path / "data").write_text("a file where the directory should be")
     outbox = Outbox(tmp_path / "data")
@@ -277,13 +278,13 @@ def test_rounds_that_the_disk_does_not_take_are_delivered_from_memory(
     assert outbox.count() == 0
     (tmp_path / "data").unlink()
     append_all(outbox, range(3, 4))
-    clock.pass_s(60)
+    clock.sleep(60)
     work(delivery)
     assert database.watts() == [0, 1, 2, 3]
     assert outbox.error is None
 
 
-def test_a_file_that_can_be_read_again_is_delivered(database: FakeDatabase, tmp_path: Path, clock: Clock) -> None:
+def test_a_file_that_can_be_read_again_is_delivered(database: FakeDatabase, tmp_path: Path, clock: LabClock) -> None:
     """The directory is out of order at the start, with two rounds of the last run in it, and is mended later."""
     directory = tmp_path / "data"
     with closing(Outbox(directory)) as last_run:
@@ -297,7 +298,7 @@ def test_a_file_that_can_be_read_again_is_delivered(database: FakeDatabase, tmp_
     assert database.watts() == [3, 4]
     directory.unlink()
     (tmp_path / "moved").rename(directory)
-    clock.pass_s(60)
+    clock.sleep(60)
     work(delivery)
     work(delivery)
     assert database.watts() == [3, 4, 1, 2]
@@ -305,7 +306,7 @@ def test_a_file_that_can_be_read_again_is_delivered(database: FakeDatabase, tmp_
 
 
 def test_a_text_that_no_encoding_takes_does_not_block_the_rounds_behind_it(
-    delivery: Delivery, outbox: Outbox, database: FakeDatabase, clock: Clock
+    delivery: Delivery, outbox: Outbox, database: FakeDatabase, clock: LabClock
 ) -> None:
     broken_text = RadioEventRow(clock.now(), "scan", detail="a\ud800b")
     outbox.append(Round((broken_text,)))
@@ -315,7 +316,7 @@ def test_a_text_that_no_encoding_takes_does_not_block_the_rounds_behind_it(
 
 
 def test_an_error_nobody_thought_of_keeps_the_rounds_and_is_logged_once(
-    delivery: Delivery, outbox: Outbox, database: FakeDatabase, clock: Clock, caplog: pytest.LogCaptureFixture
+    delivery: Delivery, outbox: Outbox, database: FakeDatabase, clock: LabClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     def surprise(_row: Row) -> bool:
         raise UnicodeEncodeError("ascii", "自宅", 0, 2, "ordinal not in range(128)")
@@ -324,7 +325,7 @@ def test_an_error_nobody_thought_of_keeps_the_rounds_and_is_logged_once(
     for number in range(3):
         append_all(outbox, range(number, number + 1))
         work(delivery)
-        clock.pass_s(60)
+        clock.sleep(60)
     assert outbox.count() == 3
     assert len(messages(caplog, logging.ERROR)) == 1
     database.refuses = lambda _row: False
@@ -342,7 +343,7 @@ def test_a_query_sees_all_that_was_appended_before_it(
 
 
 def test_a_query_that_cannot_be_answered_says_so_at_once_and_one_that_fails_harms_nobody(
-    delivery: Delivery, outbox: Outbox, database: FakeDatabase, clock: Clock
+    delivery: Delivery, outbox: Outbox, database: FakeDatabase, clock: LabClock
 ) -> None:
     database.is_away = True
     append_all(outbox, range(1))
@@ -351,7 +352,7 @@ def test_a_query_that_cannot_be_answered_says_so_at_once_and_one_that_fails_harm
     with pytest.raises(DatabaseUnreachableError, match="connection refused"):
         unanswered.result(timeout=0)
     database.is_away = False
-    clock.pass_s(60)
+    clock.sleep(60)
 
     def fail(_cursor: object, _site_id: int) -> None:
         raise KeyError("no such meter")

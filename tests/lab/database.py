@@ -194,22 +194,6 @@ class Unreliable:
         self._database.close()
 
 
-class Clock:
-    """A monotonic clock and a calendar that move only when told."""
-
-    def __init__(self) -> None:
-        self.seconds = 1000.0
-
-    def monotonic(self) -> float:
-        return self.seconds
-
-    def now(self) -> datetime:
-        return FIRST_AT + timedelta(seconds=self.seconds)
-
-    def pass_s(self, seconds: float) -> None:
-        self.seconds += seconds
-
-
 class Storage:
     """The outbox and its delivery, turn by turn: what the loop sees of them in virtual time."""
 
