@@ -49,6 +49,7 @@ _APPEND = "insert into round (round_id, body, checksum) values (?, ?, ?)"
 _OLDEST = "select round_id, body, checksum from round where round_id > ? order by round_id limit ?"
 _REMOVE_UP_TO = "delete from round where round_id <= ?"
 _REMOVE = "delete from round where round_id = ?"
+_IS_THERE = "select 1 from round where body = ?"
 _COUNT = "select count(*) from round where round_id > ?"
 _LAST = "select coalesce(max(round_id), 0) from round"
 _REJECT = "insert into rejected (rejected_at, reason, is_final, body, checksum) values (?, ?, ?, ?, ?)"
@@ -244,7 +245,8 @@ class OutboxFile:
 
     def _insert_lost(self, connection: sqlite3.Connection) -> None:
         """Put back what SQLite has not read in its log: after a flipped bit it takes the rest for never written."""
-        if bodies := [body for number, body in self._lost if number > self._last_id]:
+        lost = [body for number, body in self._lost if number > self._last_id]
+        if bodies := [body for body in lost if not connection.execute(_IS_THERE, (body,)).fetchone()]:
             logger.error("the log of %s is broken: %d rounds could be read in it", self.path, len(bodies))
             with connection:
                 connection.execute("begin immediate")
