@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TextIO
 
 from commandline.version import VERSION
+from poller.app import Sensors, StartError, only_poller, sources
 from poller.checks_radio import RadioCheck, RadioTimings
 from poller.checks_record import DatabaseCheck, check_data_dir, secrets_of
 from poller.checks_report import CheckFailedError, Report, StoppedError
@@ -24,7 +25,6 @@ from poller.clock import Clock, SystemClock
 from poller.sensing import Source
 from poller.shown import shown
 from poller.stop import StopSignal
-from poller.wiring import Sensors, StartError, only_poller, sources
 from settings import Settings
 
 _FREE = "running poller"

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
+from poller.app import app_of, port_opener
 from poller.checks_report import CheckFailedError, Report, StoppedError
 from poller.clock import TOLERANCE, Clock
 from poller.meter_clock import MINUTE
 from poller.stop import StopSignal
-from poller.wiring import make_session, port_opener
 from settings import Settings
 from skstack import (
     BAUD_RATES,
     FACTORY_BAUD_RATE,
     Dialect,
     FilePanCache,
-    Meter,
     MeterNotFoundError,
     ModuleNotAnsweringError,
     PanDescription,
@@ -27,6 +28,7 @@ from skstack import (
     RadioEvent,
     prints_binary,
 )
+from storage.records import Round
 
 EXCELLENT_DBM, GOOD_DBM, FAIR_DBM = -60.0, -75.0, -85.0  # modules hear down to about -100 dBm
 
@@ -65,8 +67,10 @@ class RadioCheck:
         self._timings = timings
         self._open_port = port_opener(settings, stop)
         cache = _WriteOnlyCache(settings.storage.data_dir / "pan.json")
-        self._session = make_session(settings, clock, stop, cache, baud_rates=timings.baud_rates)
-        self._meter = Meter(self._session, monotonic=clock.monotonic)
+        app = app_of(
+            settings, stop=stop, clock=clock, cache=cache, baud_rates=timings.baud_rates, keep=_nothing, query=_nobody
+        )
+        self._session, self._meter = app.session, app.meter
         self._events: list[RadioEvent] = []
 
     def run(self, *, needs: Sequence[str]) -> None:
@@ -220,6 +224,15 @@ class RadioCheck:
 
     def _request_until(self) -> float:
         return self._clock.monotonic() + _TRIES * self._route_b.timeout_s
+
+
+def _nothing(_stored: Round) -> None:
+    """Keep no reading."""
+
+
+def _nobody(_read: object) -> Future[Any]:
+    """Ask no database."""
+    return Future()
 
 
 class _WriteOnlyCache(FilePanCache):

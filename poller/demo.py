@@ -22,9 +22,8 @@ from tqdm import tqdm
 from charts import command
 from charts.period import day_of
 from charts.text import language_of
+from poller.app import App, Store
 from poller.clock import Clock
-from poller.duties import MeterDuties
-from poller.loop import Poller
 from poller.sensing import InlineSensing, Source
 from sensors.bme280 import Bme280
 from sensors.mhz19 import Mhz19
@@ -32,15 +31,13 @@ from sensors.simulated_bme280 import SimulatedBme280
 from sensors.simulated_mhz19 import SimulatedMhz19
 from sensors.simulated_mhz19 import SimulatedPort as Mhz19Port
 from sensors.simulated_room import room_climate
-from skstack import Credentials, Meter, Session
+from skstack import Credentials
 from skstack.simulator import Credentials as AcceptedCredentials
 from skstack.simulator import Household, MeterOptions, SimulatedMeter, SimulatedModule, SimulatedPort, VirtualClock
 from storage.connection import connect
 from storage.database import Database
-from storage.delivery import Delivery
 from storage.embedded import EmbeddedServer
 from storage.errors import StorageError
-from storage.outbox import Outbox
 from storage.records import Bme280Row, Co2Row, CpuTemperatureRow, Round, Row
 
 logger = logging.getLogger(__name__)
@@ -80,59 +77,40 @@ def _simulate(midnight: datetime, server: EmbeddedServer, data_dir: Path) -> Non
     options = MeterOptions(unit_code=0x02, digits=8)  # 0.01 kWh a count, for smoother bars
     module = SimulatedModule(SimulatedMeter(household, options), credentials=accepted)
     trusted = Clock(clock, is_synchronised=lambda: True)
-    session = Session(
-        lambda _baud_rate: SimulatedPort(module, clock),
-        Credentials(accepted.route_b_id, accepted.password),
-        monotonic=clock.monotonic,
-        sleep=clock.sleep,
-    )
-    meter = Meter(session, monotonic=clock.monotonic)
+    database = Database.from_url(server.url(), site=SITE)
+    minutes = int((end - clock.now()).total_seconds() // INTERVAL_S)
     with ExitStack() as stack:
-        outbox = Outbox(data_dir, fsync=False)
-        stack.callback(outbox.close)
-        delivery = Delivery(Database.from_url(server.url(), site=SITE), outbox)
-        stack.callback(delivery.close)
-        delivery.start()
-        minutes = int((end - clock.now()).total_seconds() // INTERVAL_S)
         bar = stack.enter_context(tqdm(total=minutes, desc="one simulated day", unit="min", file=sys.stdout))
-        stack.callback(session.close)
-        poller = Poller(
-            session,
-            meter,
-            [InlineSensing(source) for source in _sensors(clock)],
-            _Watched(outbox, bar.update, clock.now),
+        progress = _Progress(bar.update, clock.now)
+        store = stack.enter_context(closing(Store(database, data_dir, trusted, fsync=False, on_round=progress.follow)))
+        app = App(
+            open_port=lambda _baud_rate: SimulatedPort(module, clock),
+            credentials=Credentials(accepted.route_b_id, accepted.password),
             clock=trusted,
+            keep=store.write,
+            query=store.delivery.query,
+            sensors=[InlineSensing(source) for source in _sensors(clock)],
             interval_s=INTERVAL_S,
-            duties=MeterDuties(
-                session,
-                meter,
-                delivery.query,
-                outbox.append,
-                clock=trusted,
-                timeout_s=session.timings.answer_timeout_s,
-                history_pause_s=0.0,
-            ),
             should_stop=lambda: clock.now() >= end,
         )
-        poller.run()
+        with closing(app):
+            app.poller.run()
         bar.update(minutes - bar.n)
-        if not delivery.wait_until_drained(_DELIVERY_S):
-            why = delivery.unreachable_reason or f"it has not taken everything within {_DELIVERY_S:.0f} s"
+        if not store.delivery.wait_until_drained(_DELIVERY_S):
+            why = store.delivery.unreachable_reason or f"it has not taken everything within {_DELIVERY_S:.0f} s"
             raise StorageError(f"the embedded PostgreSQL: {why}")
 
 
-class _Watched:
-    """The outbox, with a progress bar that follows the virtual time."""
+class _Progress:
+    """A progress bar that follows the virtual time."""
 
-    def __init__(self, outbox: Outbox, advance: Callable[[float], object], now: Callable[[], datetime]) -> None:
-        self._outbox = outbox
+    def __init__(self, advance: Callable[[float], object], now: Callable[[], datetime]) -> None:
         self._advance = advance
         self._now = now
         self._shown_at = now()
 
-    def write(self, stored: Round, /) -> None:
-        """Keep the round, and move the bar by the whole minutes that have passed."""
-        self._outbox.append(stored)
+    def follow(self, _stored: Round) -> None:
+        """Move the bar by the whole minutes that have passed."""
         passed = (self._now() - self._shown_at) // timedelta(seconds=INTERVAL_S)
         if passed:
             self._advance(passed)

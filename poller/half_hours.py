@@ -1,4 +1,4 @@
-"""The half-hour record: what the meter tells at every :00 and :30, and asked for where it did not tell.
+"""The half-hour record: what the meter announces at every :00 and :30, and asked for where it did not announce it.
 
 Source of the five minutes: AIF specification of the low-voltage meter, sections 3.2.1 and 3.3.1 (protocol facts 3.3).
 """
@@ -9,17 +9,17 @@ import logging
 from datetime import UTC, datetime, timedelta
 
 from poller.clock import TimeSource
+from poller.idle_tasks import Keep, Part, Pause, Task, request
 from poller.meter_clock import MeterClock
-from poller.room import Room
-from skstack import HalfHour, Meter, Session, SkStackError
+from skstack import HalfHour, Meter, Session, SessionLostError, SkStackError
 from skstack.echonet import Epc
-from storage.records import EnergyRow, EnergySource, Row
+from storage.records import EnergyRow, EnergySource
 
 logger = logging.getLogger(__name__)
 
 HALF_HOUR = timedelta(minutes=30)
-TOLD_WITHIN = timedelta(minutes=5)
-TRIES = 4
+ANNOUNCED_WITHIN = timedelta(minutes=5)
+ATTEMPTS = 4
 RETRY_S = 120.0
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _OUT_OF_STEP = timedelta(days=1)  # a time stamp further than this from the meter's own clock is none
@@ -30,70 +30,88 @@ def half_hour_before(at: datetime) -> datetime:
     return _EPOCH + (at - _EPOCH) // HALF_HOUR * HALF_HOUR
 
 
-class HalfHourRecord:
-    """Takes what the meter tells; from minute 5 and 35 on asks for what it has not told, a few times."""
+class HalfHours:
+    """Two tasks: keep_announced() takes what the meter announces, ask_for_missing() asks for what it did not.
 
-    def __init__(
-        self, session: Session, meter: Meter, meter_clock: MeterClock, *, clock: TimeSource, room: Room
-    ) -> None:
+    That begins at minute 5 and 35, and ends after a few attempts.
+    """
+
+    def __init__(self, session: Session, meter: Meter, meter_clock: MeterClock, clock: TimeSource) -> None:
         self._session = session
         self._meter = meter
         self._meter_clock = meter_clock
         self._clock = clock
-        self._room = room
-        self._latest = _EPOCH
-        self._asked_for = _EPOCH
-        self._tries = 0
-        self._not_before = float("-inf")
-        self._rows: list[Row] = []
+        self._latest = _EPOCH  # half hour that was kept
+        self._given_up = _EPOCH
 
-    def due_at(self) -> float:
-        """Return when a register that was not told is to be asked for (monotonic seconds)."""
-        if not (self._session.up and self._meter.is_identified and self._meter_clock.is_settled):
-            return float("inf")
-        if not self._meter.offers(Epc.SCHEDULED_IMPORT):
-            return float("inf")
-        self._take()
-        now, meter_now = self._clock.monotonic(), self._meter_clock.now()
-        boundary = half_hour_before(meter_now)
-        if boundary != self._asked_for:
-            self._asked_for, self._tries, self._not_before = boundary, 0, float("-inf")
-        if self._latest >= boundary or self._tries >= TRIES:
+    def keep_announced(self) -> Task:
+        """Keep what was announced, as soon as it is known when that is."""
+        while True:
+            yield Pause(is_over=self._has_announced)
+            for half_hour in self._meter.take_half_hours():
+                yield from self._keep(half_hour, "notified")
+
+    def _has_announced(self) -> bool:
+        is_known = self._meter.is_identified and self._meter_clock.is_settled
+        return is_known and bool(self._session.notifications)
+
+    def ask_for_missing(self) -> Task:
+        """Ask for the registers of the last half hour, where they were not announced within five minutes."""
+        while True:
+            yield Pause(is_over=self._can_ask)
+            due_at = self._clock.monotonic() + self._due_in_s()
+            yield Pause(until=due_at, is_over=lambda: self._due_in_s() <= 0)
+            if self._can_ask() and self._due_in_s() <= 0:
+                try:
+                    yield from self._ask(half_hour_before(self._meter_clock.now()))
+                except SessionLostError:
+                    continue  # it is asked for in the next session, if that is soon
+
+    def _can_ask(self) -> bool:
+        is_known = self._session.up and self._meter.is_identified and self._meter_clock.is_settled
+        return is_known and self._meter.offers(Epc.SCHEDULED_IMPORT)
+
+    def _due_in_s(self) -> float:
+        """Return in how many seconds a half hour will be overdue that is neither there nor given up."""
+        now = self._meter_clock.now()
+        boundary = half_hour_before(now)
+        if max(self._latest, self._given_up) >= boundary:
             boundary += HALF_HOUR
-        return max(now + (boundary + TOLD_WITHIN - meter_now).total_seconds(), self._not_before)
+        return (boundary + ANNOUNCED_WITHIN - now).total_seconds()
 
-    def act(self, until: float) -> bool:
-        """Ask for the registers of the last half hour if there is room before *until*; False: there is none."""
-        if not self._room.fits("half hour", until):
-            return False
-        self._tries += 1
-        self._not_before = self._clock.monotonic() + RETRY_S
-        try:
-            half_hour = self._room.ask("half hour", lambda deadline: self._meter.read_half_hour(until=deadline), until)
-        except SkStackError as error:
-            logger.debug("the half hour was not read: %s", error)
-            return True
-        if half_hour is not None:
-            self._keep(half_hour, "read")
-        return True
+    def _ask(self, boundary: datetime) -> Part[None]:
+        """Ask until the half hour of *boundary* is there, a few times. Raises: SessionLostError."""
+        for _attempt in range(ATTEMPTS):
+            try:
+                half_hour = yield from request(
+                    "half hour",
+                    lambda until: self._meter.read_half_hour(until=until),
+                    timeout_s=self._session.timings.answer_timeout_s,
+                )
+            except SessionLostError:
+                raise
+            except SkStackError:
+                half_hour = None
+            if half_hour is not None:
+                yield from self._keep(half_hour, "read")
+            if not self._is_missing(boundary):
+                return
+            retry_at = self._clock.monotonic() + RETRY_S
+            yield Pause(until=retry_at, is_over=lambda: not self._is_missing(boundary))
+            if not self._is_missing(boundary):
+                return
+        self._given_up = boundary
 
-    def rows(self) -> list[Row]:
-        """Return the rows gathered since the last call."""
-        if self._meter_clock.is_settled:
-            self._take()
-        rows, self._rows = self._rows, []
-        return rows
+    def _is_missing(self, boundary: datetime) -> bool:
+        """Whether the half hour of *boundary* can still be had by asking for it, and is not there."""
+        return self._latest < boundary == half_hour_before(self._meter_clock.now())
 
-    def _take(self) -> None:
-        for half_hour in self._meter.take_half_hours():
-            self._keep(half_hour, "notified")
-
-    def _keep(self, half_hour: HalfHour, source: EnergySource) -> None:
+    def _keep(self, half_hour: HalfHour, source: EnergySource) -> Part[None]:
         at = half_hour.registered_at
         if abs(at - self._meter_clock.now()) > _OUT_OF_STEP:
             logger.warning("a register is dropped: its time %s is not that of the meter's clock", at)
-            return
-        if at == self._latest or (source == "read" and at < self._latest):
-            return  # told twice, or asked for too early: still the half hour before
-        self._latest = max(self._latest, at)
-        self._rows.append(EnergyRow(at, half_hour.import_kwh, half_hour.export_kwh, source))
+        elif at == self._latest or (source == "read" and at < self._latest):
+            return  # announced twice, or asked for too early: still the half hour before
+        else:
+            self._latest = max(self._latest, at)
+            yield Keep([EnergyRow(at, half_hour.import_kwh, half_hour.export_kwh, source)])

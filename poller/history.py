@@ -1,78 +1,61 @@
-"""Fills the holes of the half-hour record from the meter's own memory: today and 99 days back, newest first.
+"""Fills the gaps of the half-hour record from the meter's own memory: today and 99 days back, newest first.
 
-A day is chosen by its distance from today (E5), and the meter's answer carries that distance, not the date. So the
+A day is chosen by its distance from today (E5), and the meter's response carries that distance, not the date. So the
 date comes from the meter's clock, nothing is asked around its midnight, and a day is read in one go or not at all.
 """
 
 from __future__ import annotations
 
 import logging
-from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from enum import Enum
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
 
 from poller.clock import TimeSource
-from poller.inquiry import Inquirer
+from poller.idle_tasks import Keep, Part, Pause, Task, query, request
 from poller.meter_clock import MeterClock
-from poller.meter_watch import MeterWatch
-from poller.room import Room
-from skstack import MeterHistory, Session, SkStackError
+from poller.meter_identity import InstalledMeter
+from skstack import MeterHistory, Session, SessionLostError, SkStackError
 from skstack.echonet import JST, MAX_DAY_BACK, DayHistory, Epc, half_hours
 from storage.holes import energy_gaps
-from storage.records import EnergyRow, Round, Row
+from storage.records import EnergyRow
 
 if TYPE_CHECKING:
     from psycopg2.extensions import cursor as Cursor  # noqa: N812 - a class with a lower-case name
 
 logger = logging.getLogger(__name__)
 
+T = TypeVar("T")
+Days = dict[date, frozenset[datetime]]  # the gaps of each day, newest first
+Rows = dict[datetime, EnergyRow]
+
 DAILY_S = 86_400.0
 AROUND_MIDNIGHT = timedelta(minutes=10)
-STILL_TO_BE_TOLD = timedelta(minutes=15)  # a half hour this young is notified or read by itself
-DAY_TRIES = 3
-GIVE_UP_AFTER_DAYS = 3  # in a row without any answer
+STILL_TO_COME = timedelta(minutes=15)  # a half hour this young is announced, or read by itself
+ATTEMPTS = 3  # at a day
+GIVE_UP_AFTER_DAYS = 3  # in a row without any response
 _DAY = timedelta(days=1)
 
 
-class _Step(Enum):
-    CHOOSE = "choose"
-    IMPORT = "import"
-    EXPORT = "export"
+class _MidnightPassedError(Exception):
+    """What was chosen is another day now."""
 
 
-@dataclass(slots=True)
-class _DayUnit:
-    """A day that is being read: its holes, how far we are, and what has come."""
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """What came of reading a day, and why that is not all; *is_answered*: the meter has said all it knows."""
 
-    day: date
-    wanted: frozenset[datetime]
-    with_export: bool
-    tries_left: int = DAY_TRIES
-    step: _Step = _Step.CHOOSE
-    day_back: int = 0
-    imported: DayHistory | None = None
+    rows: Rows
+    reason: str = ""
+    is_answered: bool = True
 
 
-@dataclass(slots=True)
-class _Tally:
-    """What one run has done so far."""
+class MeterDays:
+    """The task is fill(). What the meter does not remember is not asked for again before the next day.
 
-    started_s: float
-    filled: int = 0
-    days: int = 0
-    silent_days: int = 0  # in a row
-    missing: int = 0
-    planned: deque[tuple[date, frozenset[datetime]]] = field(default_factory=deque)
-
-
-class Backfill:
-    """Lists the holes at the start, in every new session and once a day, and reads them day by day.
-
-    *write* keeps a day's rows as one round. What the meter does not remember is not asked for again before the next
-    daily listing.
+    *pause_s*: from the start of one of its requests to that of the next.
     """
 
     def __init__(
@@ -80,186 +63,174 @@ class Backfill:
         session: Session,
         history: MeterHistory,
         meter_clock: MeterClock,
-        watch: MeterWatch,
-        write: Callable[[Round], None],
-        *,
+        installed: InstalledMeter,
         clock: TimeSource,
-        room: Room,
-        inquirer: Inquirer,
+        *,
+        pause_s: float,
     ) -> None:
         self._session = session
         self._history = history
         self._meter_clock = meter_clock
-        self._watch = watch
-        self._write = write
+        self._installed = installed
         self._clock = clock
-        self._room = room
-        self._inquiry = inquirer.about("missing half hours", self._ask_record)
-        self._listed_session = 0
-        self._daily_at = float("-inf")
-        self._must_list = False
-        self._forgotten: set[datetime] = set()  # the meter does not remember them
-        self._unit: _DayUnit | None = None
-        self._tally = _Tally(0.0)
+        self._pause_s = pause_s
+        self._not_before = float("-inf")  # the next request (monotonic seconds)
+        self._forgotten: set[datetime] = set()  # by the meter
 
-    def due_at(self) -> float:
-        """Return when to ask the record or the meter next (monotonic seconds)."""
-        if not (self._session.up and self._watch.is_settled and self._meter_clock.is_settled):
-            self._unit = None if self._unit is None else self._again(self._unit)
-            return float("inf")
-        if not self._history.offers_days:
-            return float("inf")
-        self._notice_occasions()
-        if self._must_list:
-            return self._inquiry.due_at()
-        if self._unit is None and not self._tally.planned:
-            return self._daily_at
-        return max(self._room.not_before, self._clock.monotonic() + _until_past_midnight(self._meter_clock.now()))
+    def fill(self) -> Task:
+        """List the gaps at the start, in every new session and once a day, and fill them day by day."""
+        daily_at = float("-inf")
+        while True:
+            yield Pause(is_over=self._can_ask)
+            session_number = self._session.number
+            if self._clock.monotonic() >= daily_at:
+                daily_at = self._clock.monotonic() + DAILY_S
+                self._forgotten.clear()
+            gaps = yield from query("missing half hours", self._ask_database)
+            try:
+                yield from self._fill_days(self._by_day(gaps))
+            except SessionLostError:
+                continue  # the day that was begun counts for nothing: what is missing is listed anew
+            yield Pause(until=daily_at, is_over=partial(self._is_over, session_number))
 
-    def act(self, until: float) -> bool:
-        """List the holes, or put one request if there is room for it before *until*; False: there is none."""
-        if self._must_list:
-            return self._list()
-        if self._unit is None:
-            day, wanted = self._tally.planned.popleft()
-            self._unit = _DayUnit(day, wanted, self._history.offers_export_days)
-        return self._advance(self._unit, until)
+    def _can_ask(self) -> bool:
+        is_known = self._session.up and self._installed.is_settled and self._meter_clock.is_settled
+        return is_known and self._history.offers_days
 
-    def rows(self) -> Sequence[Row]:
-        """Return nothing: a day is written as soon as it is read."""
-        return ()
+    def _is_over(self, session_number: int) -> bool:
+        return self._session.number != session_number
 
     # --- which days
 
-    def _notice_occasions(self) -> None:
-        """List anew in a new session, and once a day; only then is everything asked for again."""
-        if self._listed_session != self._session.number:
-            self._listed_session = self._session.number
-            self._must_list = True
-        if self._clock.monotonic() >= self._daily_at:
-            self._daily_at = self._clock.monotonic() + DAILY_S
-            self._forgotten.clear()
-            self._must_list = True
-
-    def _ask_record(self, cursor: Cursor, site_id: int) -> list[datetime]:
+    def _ask_database(self, cursor: Cursor, site_id: int) -> list[datetime]:
         return energy_gaps(cursor, site_id, MAX_DAY_BACK, now=self._meter_clock.now())
 
-    def _list(self) -> bool:
-        holes = self._inquiry.answer()
-        if holes is None:
-            return True
-        self._must_list = False
-        self._unit = None
-        newest = self._meter_clock.now() - STILL_TO_BE_TOLD
-        oldest = self._watch.serves_from
-        wanted: dict[date, set[datetime]] = {}
-        for hole in holes:
-            if hole <= newest and (oldest is None or hole >= oldest) and hole not in self._forgotten:
-                wanted.setdefault(hole.astimezone(JST).date(), set()).add(hole)
-        self._tally = _Tally(
-            self._clock.monotonic(), planned=deque((day, frozenset(slots)) for day, slots in wanted.items())
+    def _by_day(self, gaps: Sequence[datetime]) -> Days:
+        newest = self._meter_clock.now() - STILL_TO_COME
+        oldest = self._installed.serves_from
+        days: dict[date, set[datetime]] = {}
+        for gap in gaps:
+            if gap <= newest and (oldest is None or gap >= oldest) and gap not in self._forgotten:
+                days.setdefault(gap.astimezone(JST).date(), set()).add(gap)
+        return {day: frozenset(wanted) for day, wanted in days.items()}
+
+    def _fill_days(self, days: Days) -> Part[None]:
+        """Read *days* and keep what the meter remembers of their gaps. Raises: SessionLostError."""
+        if not days:
+            return
+        missing = sum(map(len, days.values()))
+        logger.info("%d half hours of %d days are missing: asking the meter", missing, len(days))
+        started_s = self._clock.monotonic()
+        filled = read = unanswered = 0
+        for day, wanted in days.items():
+            reading = yield from self._read_day(day, wanted)
+            if reading.rows:
+                yield Keep(list(reading.rows.values()))
+            if reading.is_answered:
+                self._forgotten |= wanted - reading.rows.keys()
+            unanswered = 0 if reading.is_answered else unanswered + 1
+            read += 1
+            filled += len(reading.rows)
+            missing -= len(reading.rows)
+            found = f"{len(reading.rows)} of {len(wanted)} half hours{reading.reason and f' ({reading.reason})'}"
+            logger.info("history of %s: %s, %d days to go", day, found, len(days) - read)
+            if unanswered == GIVE_UP_AFTER_DAYS:
+                logger.warning(
+                    "the meter does not answer when asked for its history, or not before the next poll is due: "
+                    "it is asked again tomorrow"
+                )
+                break
+        minutes = (self._clock.monotonic() - started_s) / 60
+        logger.info(
+            "history: %d half hours of %d days filled in %.0f min, %d remain missing", filled, read, minutes, missing
         )
-        if wanted:
-            count = sum(map(len, wanted.values()))
-            logger.info("%d half hours of %d days are missing: asking the meter", count, len(wanted))
-        return True
 
     # --- one day
 
-    def _advance(self, unit: _DayUnit, until: float) -> bool:
-        """Take the next step of a day; False: there is no room for it before *until*."""
-        if not self._room.fits(unit.step.value, until):
-            return False
-        day_back = (self._meter_clock.now().astimezone(JST).date() - unit.day).days
-        if not 0 <= day_back <= MAX_DAY_BACK:
-            self._finish(unit, {}, "out of the meter's reach")
-            return True
-        if unit.step is not _Step.CHOOSE and day_back != unit.day_back:
-            self._unit = self._again(unit)  # midnight has passed: what was chosen is another day now
-            return True
-        unit.day_back = day_back
-        try:
-            self._take_step(unit, until)
-        except SkStackError as error:
-            logger.debug("history of %s: %s", unit.day, error)
-            self._failed(unit)
-        return True
+    def _read_day(self, day: date, wanted: frozenset[datetime]) -> Part[_Reading]:
+        """Read *day* from its choice to its end, anew where that fails. Raises: SessionLostError."""
+        failures = 0
+        while failures < ATTEMPTS:
+            yield from self._wait_past_midnight()
+            if not 0 <= self._days_back(day) <= MAX_DAY_BACK:
+                return _Reading({}, "out of the meter's reach")
+            try:
+                histories = yield from self._read_chosen(day)
+            except _MidnightPassedError:
+                continue
+            except SessionLostError:
+                raise
+            except SkStackError:
+                failures += 1
+                continue
+            if histories is None:
+                return _Reading({}, "refused by the meter")
+            if histories:
+                return _Reading(self._rows(day, wanted, *histories))
+            failures += 1
+        return _Reading({}, "not answered", is_answered=False)
 
-    def _take_step(self, unit: _DayUnit, until: float) -> None:
-        if unit.step is _Step.CHOOSE:
-            if self._room.ask("choose", lambda end: self._history.choose_day(unit.day_back, until=end), until):
-                unit.step = _Step.IMPORT
-            else:
-                self._finish(unit, {}, "refused by the meter")
-            return
-        epc = Epc.IMPORT_DAY_HISTORY if unit.step is _Step.IMPORT else Epc.EXPORT_DAY_HISTORY
-        told = self._room.ask(unit.step.value, lambda end: self._history.read_day(epc, until=end), until)
-        if told is None:
-            self._finish(unit, {}, "refused by the meter")
-        elif told.day_back != unit.day_back:
-            self._failed(unit)  # of a day that somebody else has chosen, or that was chosen before
-        elif unit.step is _Step.IMPORT and unit.with_export:
-            unit.imported, unit.step = told, _Step.EXPORT
-        elif unit.step is _Step.IMPORT:
-            self._finish(unit, self._rows_of(unit, told, None), "")
-        elif unit.imported is not None:
-            self._finish(unit, self._rows_of(unit, unit.imported, told), "")
+    def _read_chosen(self, day: date) -> Part[tuple[DayHistory, ...] | None]:
+        """Choose *day* and read it in each direction that the meter measures; None: it refuses.
 
-    def _rows_of(self, unit: _DayUnit, imported: DayHistory, exported: DayHistory | None) -> dict[datetime, EnergyRow]:
-        """Return a row for each hole that the meter remembers, in every direction that it measures."""
-        rows: dict[datetime, EnergyRow] = {}
-        for slot, at in enumerate(half_hours(unit.day)):
+        Empty: what came is not of that day, since somebody else has chosen another.
+        Raises: _MidnightPassedError; SkStackError: no response.
+        """
+        days_back = self._days_back(day)
+        is_chosen = yield from self._put("choose", day, days_back, partial(self._history.choose_day, days_back))
+        if not is_chosen:
+            return None
+        read = []
+        epcs = (Epc.IMPORT_DAY_HISTORY, Epc.EXPORT_DAY_HISTORY)
+        for epc in epcs if self._history.offers_export_days else epcs[:1]:
+            told = yield from self._put(epc.name, day, days_back, partial(self._history.read_day, epc))
+            if told is None:
+                return None
+            if told.day_back != days_back:
+                return ()
+            read.append(told)
+        return tuple(read)
+
+    def _put(self, kind: str, day: date, days_back: int, send: Callable[..., T]) -> Part[T]:
+        """Put one request of a *day* that was *days_back* when it was begun. Raises: as _read_chosen."""
+        yield Pause(until=self._not_before)
+        yield from self._wait_past_midnight()
+        if self._days_back(day) != days_back:
+            raise _MidnightPassedError
+
+        def send_now(until: float) -> T:
+            self._not_before = self._clock.monotonic() + self._pause_s
+            return send(until=until)
+
+        response = yield from request(kind, send_now, timeout_s=self._session.timings.longest_wait_s)
+        if self._days_back(day) != days_back:
+            raise _MidnightPassedError
+        return response
+
+    def _rows(
+        self, day: date, wanted: frozenset[datetime], imported: DayHistory, exported: DayHistory | None = None
+    ) -> Rows:
+        """Return a row for each gap that the meter remembers, in every direction that it measures."""
+        rows: Rows = {}
+        for slot, at in enumerate(half_hours(day)):
             import_kwh = self._history.kwh(imported.slots[slot])
             export_kwh = self._history.kwh(exported.slots[slot]) if exported is not None else None
-            if at in unit.wanted and import_kwh is not None and (exported is None or export_kwh is not None):
+            if at in wanted and import_kwh is not None and (exported is None or export_kwh is not None):
                 rows[at] = EnergyRow(at, import_kwh, export_kwh, "history")
         return rows
 
-    def _again(self, unit: _DayUnit) -> _DayUnit:
-        """Begin a day anew: without the choice, what was read is worth nothing."""
-        return _DayUnit(unit.day, unit.wanted, self._history.offers_export_days, unit.tries_left)
+    # --- the meter's calendar
 
-    def _failed(self, unit: _DayUnit) -> None:
-        unit.tries_left -= 1
-        if unit.tries_left > 0:
-            self._unit = self._again(unit)
-            return
-        self._tally.silent_days += 1
-        if self._tally.silent_days < GIVE_UP_AFTER_DAYS:
-            self._finish(unit, {}, "not answered", answered=False)
-            return
-        logger.warning(
-            "the meter does not answer when asked for its history, or not before the next poll is due: "
-            "it is asked again tomorrow"
-        )
-        self._tally.planned.clear()
-        self._finish(unit, {}, "not answered", answered=False)
+    def _days_back(self, day: date) -> int:
+        return (self._meter_clock.now().astimezone(JST).date() - day).days
 
-    def _finish(self, unit: _DayUnit, rows: dict[datetime, EnergyRow], reason: str, *, answered: bool = True) -> None:
-        tally = self._tally
-        self._unit = None
-        if answered:
-            tally.silent_days = 0
-            self._forgotten |= unit.wanted - rows.keys()
-        if rows:
-            self._write(Round(tuple(rows.values())))
-        tally.days += 1
-        tally.filled += len(rows)
-        tally.missing += len(unit.wanted) - len(rows)
-        result = f"{len(rows)} of {len(unit.wanted)} half hours" + (f" ({reason})" if reason else "")
-        logger.info("history of %s: %s, %d days to go", unit.day, result, len(tally.planned))
-        if not tally.planned:
-            minutes = (self._clock.monotonic() - tally.started_s) / 60
-            logger.info(
-                "history: %d half hours of %d days filled in %.0f min, %d remain missing",
-                tally.filled,
-                tally.days,
-                minutes,
-                tally.missing,
-            )
+    def _wait_past_midnight(self) -> Part[None]:
+        """Pause while the meter's midnight is near."""
+        while (near_s := _past_midnight_in_s(self._meter_clock.now())) > 0:
+            yield Pause(until=self._clock.monotonic() + near_s)
 
 
-def _until_past_midnight(meter_now: datetime) -> float:
+def _past_midnight_in_s(meter_now: datetime) -> float:
     """Return for how many seconds nothing may be asked, since the meter's midnight is near."""
     local = meter_now.astimezone(JST)
     since = local - local.replace(hour=0, minute=0, second=0, microsecond=0)

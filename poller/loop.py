@@ -1,4 +1,4 @@
-"""The loop: a round of readings on every tick, duties in between, and nothing that ends it but a signal.
+"""The loop: a round of readings on every tick, idle tasks in between, and nothing that ends it but a signal.
 
 Power and sensor rows of a round carry the round's tick as their time, so that they line up; what came late, or for a
 tick that was written before, carries its second of arrival. The time changes between two rounds only.
@@ -25,7 +25,7 @@ OtherT = TypeVar("OtherT")
 _BEFORE_TICK = timedelta(seconds=1)  # the wait for a tick may end a little early
 _LAST_MOMENT_S = 1.0  # kept free before the next tick
 _FAULT_PAUSE_S = 1.0
-_LINK_PATIENCE_S = 55.0  # a round may wait for the link, but the sensors' rows not for hours
+_LINK_TIMEOUT_S = 55.0  # a round may wait for the link, but the sensors' rows not for hours
 _SHORTEST_NAP_S = 0.01
 _SENSOR_GRACE_S = 3.5  # the slowest sensor needs 3 s to find out that it has no answer
 _SENSOR_SHARE = 0.8  # of a short interval
@@ -33,21 +33,14 @@ _REMINDER_S = 3600.0
 _WAITED_OUT = 2  # intervals: a step back of so much is waited out
 
 
-class RoundStore(Protocol):
-    """What the loop sees of the storage."""
+class Idle(Protocol):
+    """What is done between two ticks: IdleTasks."""
 
-    def write(self, rounds: Round, /) -> None:
-        """Return when the round is safe."""
-
-
-class Duties(Protocol):
-    """What is done between two ticks, one short thing at a time."""
+    def look(self) -> None:
+        """Do what needs no request to the meter. Waits for nothing."""
 
     def work(self, until: float) -> float:
-        """Do what is due and fits before *until*; return when there is something to do again (monotonic)."""
-
-    def rows(self) -> Sequence[Row]:
-        """Return the rows gathered since the last call."""
+        """Do what fits before *until*; return when there is something to do again (monotonic)."""
 
 
 def radio_event_row(event: RadioEvent, clock: Clock) -> RadioEventRow:
@@ -70,7 +63,7 @@ class Poller:
     """One household's poller.
 
     *on_alive* is called at least every *alive_every_s* seconds between two rounds, and *on_status* is told in a line
-    how things stand after each: both for whoever supervises the process. Rounds reach *store* when *clock* is settled.
+    how things stand after each: both for whoever supervises the process.
     """
 
     def __init__(
@@ -78,11 +71,11 @@ class Poller:
         session: Session,
         meter: Meter,
         sensors: Sequence[Sensing],
-        store: RoundStore,
+        dating: Dating,
         *,
         clock: Clock,
         interval_s: int,
-        duties: Duties,
+        idle_tasks: Idle,
         should_stop: Callable[[], bool] = lambda: False,
         on_alive: Callable[[], None] = lambda: None,
         on_status: Callable[[str], None] = lambda _text: None,
@@ -91,10 +84,10 @@ class Poller:
         self._session = session
         self._meter = meter
         self._sensors = sensors
-        self._dating = Dating(clock, store.write)
+        self._dating = dating
         self._clock = clock
         self._interval_s = interval_s
-        self._duties = duties
+        self._idle_tasks = idle_tasks
         self._should_stop = should_stop
         self._on_alive = on_alive
         self._on_status = on_status
@@ -117,19 +110,16 @@ class Poller:
             self._count_missed(due, self._clock.monotonic() - started, expected=power is None)
             now = self._clock.now()
             tick = next_tick(now if self._has_moved(zero) else max(now, due), self._interval_s)
+        self._idle_tasks.look()
         self._write([])
 
-    def close(self) -> None:
-        """Store what still waits for somebody to tell the time."""
-        self._dating.close()
-
-    def take_round(self, tick: datetime, *, patience_s: float | None = None) -> PowerRow | None:
+    def take_round(self, tick: datetime, *, timeout_s: float | None = None) -> PowerRow | None:
         """Read the meter and every sensor, store what came, and return the power row, if there is one."""
         started = self._clock.monotonic()
         sensed_at = self._dating.stamp(tick, self._clock.now())
         for sensor in self._sensors:
             sensor.start(sensed_at)
-        limit_s = patience_s or max(self._interval_s - _LAST_MOMENT_S, self._session.timings.answer_timeout_s)
+        limit_s = timeout_s or max(self._interval_s - _LAST_MOMENT_S, self._session.timings.answer_timeout_s)
         power = self._poll_meter(tick, started + limit_s)
         rows: list[Row] = [self._row(late, tick) for late in self._meter.take_late_polls()]
         if power is not None:
@@ -165,9 +155,10 @@ class Poller:
             return otherwise
 
     def _wait_for(self, tick: datetime) -> datetime | None:
-        """Listen and do the duties until *tick* has come, or the time moved; return which one to take. None: stop."""
+        """Listen and work until *tick* has come, or the time moved; return which one to take. None: stop."""
         wake_at = self._clock.monotonic()
         zero = self._clock.zero
+        self._idle_tasks.look()  # also where the last round has left no time before this tick
         while not self._should_stop():
             self._on_alive()
             self._look_at_clock()
@@ -177,7 +168,7 @@ class Poller:
             now = self._clock.monotonic()
             end = now + min(remaining_s, self._alive_every_s)
             if now >= wake_at:
-                wake_at = self._duties.work(now + remaining_s)
+                wake_at = self._idle_tasks.work(now + remaining_s)
             self._session.run(min(end, max(wake_at, now + _SHORTEST_NAP_S)))
         return None
 
@@ -240,7 +231,7 @@ class Poller:
 
         Raises: as Meter.poll.
         """
-        last_start = min(until - LATE.total_seconds(), self._clock.monotonic() + _LINK_PATIENCE_S)
+        last_start = min(until - LATE.total_seconds(), self._clock.monotonic() + _LINK_TIMEOUT_S)
         self._session.run_until_up(last_start)
         try:
             return self._meter.poll(until=until)
@@ -250,7 +241,6 @@ class Poller:
             return self._meter.poll(until=until)
 
     def _write(self, rows: list[Row]) -> None:
-        rows.extend(self._duties.rows())
         rows.extend(radio_event_row(event, self._clock) for event in self._session.take_events())
         if rows:
             self._dating.write(Round(tuple(rows)))

@@ -1,4 +1,4 @@
-"""The meter's clock (97, 98), looked at once a session: the clock is told, and where the two differ it is recorded."""
+"""The meter's clock (97, 98), looked at once a session: our clock is told, and a difference is recorded."""
 
 from __future__ import annotations
 
@@ -6,33 +6,30 @@ import logging
 from datetime import datetime, timedelta
 
 from poller.clock import TOLERANCE, Clock, span
-from poller.room import Room
-from skstack import Meter, Session, SkStackError
-from storage.records import RadioEventRow, Row
+from poller.idle_tasks import Keep, Part, Pause, Task, request
+from skstack import Meter, Session, SessionLostError, SkStackError
+from storage.records import RadioEventRow
 
 logger = logging.getLogger(__name__)
 
 MINUTE = timedelta(minutes=1)
-TRIES = 3
+ATTEMPTS = 3
 RETRY_S = 60.0
-LATER_S = 600.0  # after so many tries without an answer: others need not wait any longer
-GIVE_UP_AFTER = 8  # tries: an hour
+LATER_S = 600.0  # after so many attempts without a response: others need not wait any longer
+GIVE_UP_AFTER = 8  # attempts: an hour
 
 
 class MeterClock:
-    """Tells the time as the meter has it."""
+    """Tells the time as the meter has it; follow() is the task."""
 
-    def __init__(self, session: Session, meter: Meter, *, clock: Clock, room: Room) -> None:
+    def __init__(self, session: Session, meter: Meter, clock: Clock) -> None:
         self._session = session
         self._meter = meter
         self._clock = clock
-        self._room = room
-        self._session_number = 0  # the one in which we last looked
-        self._tries = 0
-        self._not_before = float("inf")  # that is, it has answered, or is given up
+        self._looked_at = 0  # the session in which that was begun
+        self._session_number = 0  # the one in which the clock was told, or given up
         self._minute_zero: datetime | None = None  # when monotonic() was 0, had the meter been at :00 of its minute
         self._is_said = False
-        self._rows: list[Row] = []
 
     @property
     def ahead(self) -> timedelta:
@@ -49,63 +46,60 @@ class MeterClock:
     @property
     def is_settled(self) -> bool:
         """Whether the meter has told its time in this session, has no clock, or was asked often enough."""
-        has_looked = self._session_number == self._session.number
-        return has_looked and (self._tries >= TRIES or self._not_before == float("inf"))
+        return self._session_number == self._session.number > 0
 
-    def due_at(self) -> float:
-        """Return when the meter's clock is to be read (monotonic seconds)."""
-        if not self._session.up or not self._meter.is_known:
-            return float("inf")
-        self._take_shown()
-        return max(self._not_before, self._clock.monotonic())
+    def follow(self) -> Task:
+        """Take what the meter told as a session began; where it did not, ask it."""
+        while True:
+            yield Pause(is_over=self._has_to_look)
+            self._looked_at = self._session.number
+            told = self._meter.shown_clock
+            if told is not None:
+                yield from self._settle(told.shown, told.read_at)
+            elif not self._meter.has_clock:
+                yield from self._settle(None, self._clock.monotonic())
+            else:
+                try:
+                    yield from self._ask(self._looked_at)
+                except SessionLostError:
+                    self._looked_at = 0  # again, should the same session go on
 
-    def act(self, until: float) -> bool:
-        """Read the meter's clock if there is room before *until*; False: there is none."""
-        if not self._room.fits("clock", until):
-            return False
-        self._tries += 1
-        try:
-            shown = self._room.ask("clock", lambda deadline: self._meter.read_clock(until=deadline), until)
-        except SkStackError as error:
-            logger.debug("the meter's clock was not read: %s", error)
-            pause_s = RETRY_S if self._tries < TRIES else LATER_S
-            self._not_before = float("inf") if self._tries >= GIVE_UP_AFTER else self._clock.monotonic() + pause_s
-        else:
-            self._settle(shown, self._clock.monotonic())
-        return True
+    def _has_to_look(self) -> bool:
+        return self._looked_at != self._session.number and self._session.up and self._meter.is_identified
 
-    def rows(self) -> list[Row]:
-        """Return the rows gathered since the last call."""
-        self._take_shown()  # before the first round of a session is stored: by then it must be known how it is dated
-        rows, self._rows = self._rows, []
-        return rows
+    def _ask(self, session_number: int) -> Part[None]:
+        """Ask the meter, for an hour at most. Raises: SessionLostError."""
+        for attempt in range(1, GIVE_UP_AFTER + 1):
+            try:
+                shown = yield from request(
+                    "clock",
+                    lambda until: self._meter.read_clock(until=until),
+                    timeout_s=self._session.timings.answer_timeout_s,
+                )
+            except SessionLostError:
+                raise
+            except SkStackError:
+                if attempt >= ATTEMPTS:
+                    self._session_number = session_number
+                retry_at = self._clock.monotonic() + (RETRY_S if attempt < ATTEMPTS else LATER_S)
+                yield Pause(until=retry_at, is_over=lambda: session_number != self._session.number)
+                if session_number != self._session.number:
+                    return
+            else:
+                yield from self._settle(shown, self._clock.monotonic())
+                return
 
-    def _take_shown(self) -> None:
-        """Take what the meter told as the session began; where it did not, it is to be asked."""
-        if self._session_number == self._session.number or not self._meter.is_known:
-            return
-        self._session_number = self._session.number
-        self._tries = 0
-        told = self._meter.shown_clock
-        if told is not None:
-            self._settle(told.shown, told.read_at)
-        elif self._meter.has_clock:
-            self._not_before = float("-inf")
-        else:
-            self._settle(None, self._clock.monotonic())
-
-    def _settle(self, shown: datetime | None, read_at: float) -> None:
+    def _settle(self, shown: datetime | None, read_at: float) -> Part[None]:
         """Take note of the minute that the meter has *shown* at *read_at* (monotonic); None: it has no clock."""
-        self._not_before = float("inf")
+        self._session_number = self._session.number
         self._clock.compare(shown, read_at)
         self._minute_zero = shown - timedelta(seconds=read_at) if shown else None
         ahead = self.ahead
         if abs(ahead) <= TOLERANCE:
             return
         detail = "the meter's clock is ahead" if ahead > timedelta(0) else "the meter's clock is behind"
-        self._rows.append(
-            RadioEventRow(self._clock.at(read_at), "clock_difference", abs(ahead).total_seconds(), detail=detail)
-        )
         if self._clock.follows_server and not self._is_said:
             self._is_said = True
             logger.warning("%s by %s; this machine follows a time server, and is right", detail, span(abs(ahead)))
+        at = self._clock.at(read_at)
+        yield Keep([RadioEventRow(at, "clock_difference", abs(ahead).total_seconds(), detail=detail)])

@@ -7,17 +7,18 @@ registers start a new course and stay on it. A slip of a number is no exchange, 
 from __future__ import annotations
 
 import logging
+from collections import deque
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from poller.clock import Clock
-from poller.inquiry import Inquirer
-from skstack import HalfHour, Meter, Poll
+from poller.idle_tasks import Keep, Part, Pause, Task, query
+from skstack import Meter, Poll
 from skstack.echonet import EnergyScale, MeterIdentity, register_difference
 from storage.holes import KnownMeter, LastRegisters, known_meter, last_registers
-from storage.records import MeterRow, RadioEventRow, Row
+from storage.records import MeterRow, RadioEventRow
 
 if TYPE_CHECKING:
     from psycopg2.extensions import cursor as Cursor  # noqa: N812 - a class with a lower-case name
@@ -29,14 +30,6 @@ _POLLS_ON_NEW_COURSE, _HALF_HOURS_ON_NEW_COURSE = 3, 2
 
 
 @dataclass(frozen=True, slots=True)
-class _Record:
-    """What the record knows from before this run: the meter in service, and the last registers."""
-
-    meter: KnownMeter | None
-    registers: LastRegisters | None
-
-
-@dataclass(frozen=True, slots=True)
 class _Sighting:
     """A meter that is in service since row.since; *reason*: how it differs from the one before."""
 
@@ -44,83 +37,55 @@ class _Sighting:
     reason: str
 
 
-class MeterWatch:
-    """Compares who answers with who answered before, and the registers with the last ones.
+class InstalledMeter:
+    """Two tasks: watch() compares each poll with those before, record() keeps what it has seen.
 
-    What the record knows from before is asked aside; until that is known, what was seen waits here. Nothing is looked
-    at before *clock* is settled: since when a meter hangs there is compared with the dates of the record.
+    What the database knows from before this run is compared with the first sight. Nothing is looked at before *clock*
+    is settled: since when a meter is installed is compared with the dates of the database.
     """
 
-    def __init__(
-        self,
-        meter: Meter,
-        *,
-        clock: Clock,
-        inquirer: Inquirer,
-    ) -> None:
+    def __init__(self, meter: Meter, clock: Clock) -> None:
         self._meter = meter
         self._clock = clock
         self._started_s = clock.monotonic()
-        self._inquiry = inquirer.about("its meter", self._ask_record)
-        self._is_known = False
-        self._waiting: list[_Sighting] = []
+        self._sightings: deque[_Sighting] = deque()  # not recorded yet
+        self._is_recorded = False
         self._current: MeterRow | None = None
         self._poll: Poll | None = None
         self._registers: LastRegisters | None = None  # of the last poll
         self._first_registers: LastRegisters | None = None
-        self._half_hour: HalfHour | None = None
-        self._new_course: list[LastRegisters] = []  # that does not go on from the last ones
-        self._course_polls = self._course_half_hours = 0
-        self._rows: list[Row] = []
+        self._has_fallen = False
         self.serves_from: datetime | None = None
         """The present meter took another one's place at that time; None: as far as is known it was always there."""
 
     @property
     def is_settled(self) -> bool:
-        """Whether it is known which meter answers in this session, and since when it hangs there."""
-        return self._is_known and self._meter.is_identified
-
-    def due_at(self) -> float:
-        """Look at the meter; return when to ask the record, or to look for its answer (monotonic seconds)."""
-        self._look()
-        if self._is_known or not self._waiting:
-            return float("inf")
-        return self._inquiry.due_at()
-
-    def act(self, until: float) -> bool:
-        """Ask the record, or take its answer. Needs no room before *until*: it waits for nothing."""
-        self._compare_with_record()
-        return True
-
-    def rows(self) -> list[Row]:
-        """Look at the last poll; return the rows gathered since the last call. Asks the record nothing."""
-        if self._clock.is_settled:
-            self._look()
-        rows, self._rows = self._rows, []
-        return rows
+        """Whether it is known which meter responds in this session, and since when it is installed."""
+        return self._is_recorded and not self._sightings and self._meter.is_identified
 
     # --- what is seen
 
+    def watch(self) -> Task:
+        """Look at each poll: who responds, and whether the registers go on."""
+        while True:
+            yield Pause(is_over=self._has_polled)
+            self._look()
+
+    def _has_polled(self) -> bool:
+        is_known = self._meter.is_identified and self._clock.is_settled
+        return is_known and self._meter.last_poll is not None and self._meter.last_poll is not self._poll
+
     def _look(self) -> None:
-        identity, poll, half_hour = self._meter.identity, self._meter.last_poll, self._meter.last_half_hour
-        is_told = self._meter.is_identified and self._clock.is_settled
-        if not is_told or identity is None or identity.scale is None or poll is None:
+        identity, poll = self._meter.identity, self._meter.last_poll
+        if identity is None or identity.scale is None or poll is None:
             return
-        row = _meter_row(identity, identity.scale, self._clock.at(self._meter.identified_at))
+        self._poll = poll
+        row = _meter_row(identity, identity.scale, self._clock.now())
         if self._current is None:
             self._see(row, "")
         elif reason := _difference(self._current, row):
             self._see(replace(row, since=self._since(row)), reason)
-        elif _scale_of(row) != _scale_of(self._current):
-            self._see(replace(row, since=self._clock.now()), "")
-        if poll is not self._poll:
-            self._poll = poll
-            seen = LastRegisters(self._clock.at(poll.arrived_at), poll.reading.import_kwh, poll.reading.export_kwh)
-            self._look_at_registers(row, seen, of_polls=1)
-        if half_hour is not None and half_hour is not self._half_hour:
-            self._half_hour = half_hour
-            seen = LastRegisters(half_hour.registered_at, half_hour.import_kwh, half_hour.export_kwh)
-            self._look_at_registers(row, seen, of_half_hours=1)
+        self._look_at_registers(row, identity.scale, poll)
 
     def _since(self, row: MeterRow) -> datetime:
         """Return the moment after the last poll of the meter before: every register from then on is the new one's."""
@@ -154,40 +119,38 @@ class MeterWatch:
     def _see(self, row: MeterRow, reason: str) -> None:
         self._current = row
         self._registers = None
-        self._new_course.clear()
-        sighting = _Sighting(row, reason)
-        if self._is_known:
-            self._add(sighting)
-        else:
-            self._waiting.append(sighting)
+        self._has_fallen = False
+        self._sightings.append(_Sighting(row, reason))
 
-    # --- what is known
+    # --- what is recorded
 
-    def _ask_record(self, cursor: Cursor, site_id: int) -> _Record:
+    def record(self) -> Task:
+        """Compare the first sight with what the database knows; keep that and every exchange after it."""
+        yield Pause(is_over=lambda: bool(self._sightings))
+        if not self._is_recorded:
+            known, last = yield from query("its meter", self._ask_database)
+            yield from self._keep_first(self._sightings[0], known, last)
+            self._is_recorded = True
+            self._sightings.popleft()
+        while True:
+            yield Pause(is_over=lambda: bool(self._sightings))
+            yield from self._keep_exchange(self._sightings[0])
+            self._sightings.popleft()
+
+    def _ask_database(self, cursor: Cursor, site_id: int) -> tuple[KnownMeter | None, LastRegisters | None]:
+        """Return the meter in service, and the last registers from before this run."""
         started_at = self._clock.now() - timedelta(seconds=self._clock.monotonic() - self._started_s)
-        return _Record(known_meter(cursor, site_id), last_registers(cursor, site_id, before=started_at))
+        return known_meter(cursor, site_id), last_registers(cursor, site_id, before=started_at)
 
-    def _compare_with_record(self) -> None:
-        record = self._inquiry.answer()
-        if record is None:
-            return
-        self._is_known = True
-        first, *later = self._waiting
-        self._waiting = []
-        self._compare_first(first, record)
-        for sighting in later:
-            self._add(sighting)
-
-    def _compare_first(self, first: _Sighting, record: _Record) -> None:
-        known, last = record.meter, record.registers
+    def _keep_first(self, first: _Sighting, known: KnownMeter | None, last: LastRegisters | None) -> Part[None]:
         if known is None:
-            self._rows.append(first.row)
+            yield Keep([first.row])
             return
         reason = _difference(known.row, first.row) or self._fall_since(first.row, last)
         if reason:
             since = min(last.known_at + _MOMENT, first.row.since) if last else first.row.since
             row = replace(first.row, since=max(since, known.row.since + _MOMENT))
-            self._add(_Sighting(row, reason))
+            yield from self._keep_exchange(_Sighting(row, reason))
         elif known.replaced:
             self.serves_from = known.row.since
 
@@ -198,14 +161,10 @@ class MeterWatch:
             return ""
         return _fall(last, seen) if last and seen and _falls(last, seen, _scale_of(row)) else ""
 
-    def _add(self, sighting: _Sighting) -> None:
-        self._rows.append(sighting.row)
-        if not sighting.reason:
-            logger.info("the registers of the meter count in another way from now on")
-            return
+    def _keep_exchange(self, sighting: _Sighting) -> Part[None]:
         logger.warning("the meter was exchanged: %s", sighting.reason)
         self.serves_from = sighting.row.since
-        self._rows.append(RadioEventRow(self._clock.now(), "meter_changed", detail=sighting.reason))
+        yield Keep([sighting.row, RadioEventRow(self._clock.now(), "meter_changed", detail=sighting.reason)])
 
 
 def _meter_row(identity: MeterIdentity, scale: EnergyScale, since: datetime) -> MeterRow:

@@ -26,12 +26,12 @@ import serial
 import sensors.bme280
 import sensors.cpu
 import sensors.mhz19
+from poller.app import only_poller
 from poller.check import run_check
 from poller.checks_radio import RadioTimings, signal_word
 from poller.checks_report import CheckFailedError, Report, split_advice
 from poller.stop import StopSignal
 from poller.time_server import TimeServer
-from poller.wiring import only_poller
 from sensors.errors import SensorNotFoundError
 from sensors.simulated_bme280 import SimulatedBme280
 from sensors.simulated_mhz19 import SimulatedMhz19

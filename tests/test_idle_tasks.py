@@ -1,4 +1,4 @@
-"""What is done between two polls: the half-hour record and the clocks, beside a real database.
+"""What is done between two polls: the scheduler, and the half-hour record and the clocks beside a real database.
 
 The household draws 600 W, 0.3 kWh a half hour; at noon 151.2 kWh are counted (see test_meter).
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable
 from concurrent.futures import Future
 from datetime import timedelta
 from decimal import Decimal
@@ -17,12 +17,15 @@ from typing import Any
 
 import pytest
 
-from poller.duties import ShieldedDuty
-from poller.half_hours import HalfHourRecord
+from poller.half_hours import HalfHours
+from poller.idle_tasks import IdleTasks, Keep, Pause, Task, query, request
 from poller.meter_clock import MeterClock
+from poller.time_budget import TimeBudget
+from skstack import SessionLostError, SkStackTimeoutError
 from skstack.echonet import Frame, Property
 from storage.database import Database
-from storage.records import EnergyRow, MeterRow, PowerRow, Row
+from storage.errors import DatabaseUnreachableError
+from storage.records import EnergyRow, MeterRow, PowerRow, Round
 from tests.lab.clock import HALF_HOUR, MINUTE, NOON
 from tests.lab.home import Home
 
@@ -177,41 +180,42 @@ def test_a_database_that_hangs_delays_no_poll() -> None:
 
 
 def test_a_single_round_is_stored_before_the_database_is_asked(database_url: str) -> None:
-    home = Home(database_url)
+    home = Home(database_url, takes_one_round=True)
     home.connect()
     home.poller.take_round(NOON)
     assert [row.power_w for row in home.of(PowerRow)] == [600]
     assert home.queries.asked == 0
-    home.duties.conclude(home.soon, should_stop=lambda: False)
+    home.finish(60.0)
     assert len(home.of(MeterRow)) == 1
+    assert home.asked(0xE5, 0xEA) == []  # nor is the meter's history
 
 
-def test_a_single_round_without_an_answer_concludes_without_a_question() -> None:
-    home = Home()
-    home.duties.conclude(home.soon, should_stop=lambda: False)
+def test_a_single_round_without_a_response_ends_without_a_query() -> None:
+    home = Home(takes_one_round=True)
+    home.finish(60.0)
     assert home.queries.asked == 0
     assert home.rounds == []
 
 
 @pytest.mark.parametrize("is_stopped", [False, True])
-def test_a_single_round_waits_for_no_answer_that_does_not_come(is_stopped: bool) -> None:
-    home = Home(query=lambda _question: Future(), keep=lambda _stored: None)
+def test_a_single_round_waits_for_no_database_that_does_not_answer(is_stopped: bool) -> None:
+    home = Home(takes_one_round=True, query=lambda _read: Future(), keep=lambda _stored: None)
     home.connect()
     home.poller.take_round(NOON)
     began = home.clock.monotonic()
-    home.duties.conclude(began + 5.0, should_stop=lambda: is_stopped)
-    assert home.clock.monotonic() - began <= (0.0 if is_stopped else 5.0)
+    home.finish(5.0, is_stopped=is_stopped)
+    assert home.clock.monotonic() - began <= (0.0 if is_stopped else 5.1)
 
 
 # --- faults of the program
 
 
-def _fault(*_arguments: object) -> Sequence[Row]:
+def _fault(*_arguments: object) -> Task:
     raise ZeroDivisionError("a fault")
 
 
-def test_rows_of_a_faulty_duty_are_missing_and_no_others(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(MeterClock, "rows", _fault)
+def test_a_faulty_task_leaves_the_rows_of_the_others(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(HalfHours, "ask_for_missing", _faulty_task)
     home = home_at(database_url)
     home.run_until(NOON + 5 * MINUTE)
     assert len(polls(home)) == 5
@@ -219,10 +223,10 @@ def test_rows_of_a_faulty_duty_are_missing_and_no_others(database_url: str, monk
     assert len(home.of(MeterRow)) == 1
 
 
-def test_a_duty_that_always_fails_keeps_no_other_from_its_work(
+def test_a_task_that_always_fails_keeps_no_other_from_its_work(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(HalfHourRecord, "due_at", _fault)
+    monkeypatch.setattr(HalfHours, "keep_announced", _faulty_task)
     home = Home(database_url, days_before=2)
     home.run_until(NOON + 20 * MINUTE)
     assert len(polls(home)) == 20
@@ -230,47 +234,173 @@ def test_a_duty_that_always_fails_keeps_no_other_from_its_work(
     assert NOON - HALF_HOUR in home.half_hours()  # read from the meter's memory
 
 
-class FaultyDuty:
-    """Is always due, and never comes to an end."""
+def test_a_fault_while_the_meters_clock_is_taken_ends_no_poll(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(MeterClock, "now", _fault)
+    home = home_at(database_url)
+    home.run_until(NOON + 5 * MINUTE)
+    assert len(polls(home)) == 5
 
-    def __init__(self) -> None:
+
+def _faulty_task(_self: object) -> Task:
+    yield Pause(until=0.0)
+    raise ZeroDivisionError("a fault")
+
+
+# --- the scheduler
+
+
+class Bench:
+    """A scheduler of some tasks, with a clock that stands still; what is asked of others is written down."""
+
+    def __init__(self, *tasks: Callable[[], Task]) -> None:
         self.now_s = 0.0
-        self.tries = 0
-        self.fault: Exception = ZeroDivisionError("a fault")
+        self.is_up = True
+        self.asked: list[Future[Any]] = []
+        self.kept: list[Round] = []
+        self.idle = IdleTasks(
+            tasks,
+            query=self.query,
+            keep=self.kept.append,
+            budget=TimeBudget(lambda: self.now_s, usual_s=20.0, margin_s=0.5),
+            monotonic=lambda: self.now_s,
+            is_up=lambda: self.is_up,
+        )
 
-    def monotonic(self) -> float:
-        return self.now_s
+    def query(self, _read: object, /) -> Future[Any]:
+        self.asked.append(Future())
+        return self.asked[-1]
 
-    def due_at(self) -> float:
-        return self.now_s
 
-    def act(self, until: float) -> bool:
-        self.tries += 1
-        raise self.fault
+def test_one_request_is_put_at_a_time_and_the_most_urgent_first() -> None:
+    put: list[str] = []
 
-    def rows(self) -> Sequence[Row]:
-        return ()
+    def asking(name: str) -> Callable[[], Task]:
+        def task() -> Task:
+            for _ in range(2):
+                yield from request(name, lambda _until: put.append(name), timeout_s=1.0)
+
+        return task
+
+    bench = Bench(asking("first"), asking("second"))
+    for number in range(1, 5):
+        assert bench.idle.work(60.0) == 0.0
+        assert len(put) == number
+    assert put == ["first", "first", "second", "second"]
+
+
+def test_a_request_that_does_not_fit_waits_and_others_go_on() -> None:
+    put: list[float] = []
+
+    def asks() -> Task:
+        yield from request("slow", put.append, timeout_s=20.0)
+
+    def keeps() -> Task:
+        yield Keep([])
+
+    bench = Bench(asks, keeps)
+    assert bench.idle.work(2.4) == 2.4  # 2 s, and 0.5 s of margin
+    assert (put, len(bench.kept)) == ([], 1)
+    bench.idle.work(60.0)
+    assert put == [20.0]
+
+
+def test_while_the_link_is_down_a_task_is_told_so_in_place_of_a_response() -> None:
+    told: list[type[Exception]] = []
+
+    def asks() -> Task:
+        while True:
+            yield Pause(is_over=lambda: bench.is_up)
+            try:
+                yield from request("any", lambda _until: None, timeout_s=1.0)
+            except SessionLostError as error:
+                told.append(type(error))
+
+    bench = Bench(asks)
+    bench.idle.look()
+    bench.is_up = False
+    bench.idle.look()
+    assert told == [SessionLostError]
+
+
+def test_what_the_radio_raises_is_raised_in_the_task() -> None:
+    told: list[str] = []
+
+    def lost(until: float) -> None:
+        raise SkStackTimeoutError("response", until)
+
+    def asks() -> Task:
+        try:
+            yield from request("any", lost, timeout_s=3.0)
+        except SkStackTimeoutError as error:
+            told.append(str(error))
+
+    Bench(asks).idle.work(60.0)
+    assert told == ["no response within 3.0 s"]
+
+
+def test_a_query_waits_for_its_result_and_is_put_once() -> None:
+    found: list[str] = []
+
+    def asks() -> Task:
+        found.append((yield from query("a word", lambda _cursor, _site: "word")))
+
+    bench = Bench(asks)
+    for _ in range(3):
+        bench.idle.look()
+        bench.now_s += 100.0
+    assert (len(bench.asked), found) == (1, [])
+    bench.asked[0].set_result("answer")
+    bench.idle.look()
+    assert found == ["answer"]
+
+
+def test_a_database_that_does_not_answer_is_asked_again_after_pauses_of_up_to_a_minute() -> None:
+    def asks() -> Task:
+        yield from query("a word", lambda _cursor, _site: "word")
+
+    bench = Bench(asks)
+    for pause_s in (5.0, 10.0, 20.0, 40.0, 60.0, 60.0):
+        bench.idle.look()
+        bench.asked[-1].set_exception(DatabaseUnreachableError("connection refused"))
+        asked = len(bench.asked)
+        assert bench.idle.work(bench.now_s) == bench.now_s + pause_s
+        bench.now_s += pause_s - 0.1
+        bench.idle.look()
+        assert len(bench.asked) == asked
+        bench.now_s += 0.1
 
 
 def test_a_lasting_fault_is_tried_again_after_a_minute_and_logged_once(caplog: pytest.LogCaptureFixture) -> None:
-    faulty = FaultyDuty()
-    duty = ShieldedDuty(faulty, faulty.monotonic)
+    begun: list[float] = []
+
+    def fails() -> Task:
+        begun.append(bench.now_s)
+        yield Pause(until=0.0)
+        raise ZeroDivisionError("a fault")
+
+    bench = Bench(fails)
     for expected_s in (60.0, 120.0, 180.0):
-        assert duty.due_at() == faulty.now_s
-        assert duty.act(faulty.now_s + 30.0)
-        assert duty.due_at() == expected_s
-        faulty.now_s = expected_s
+        assert bench.idle.work(600.0) == expected_s
+        bench.now_s = expected_s
     assert [record.levelname for record in caplog.records] == ["ERROR"]
-    assert "a fault of the program in FaultyDuty" in caplog.text
+    assert "a fault of the program in" in caplog.text
+    assert "fails" in caplog.text
     assert "Traceback" in caplog.text
 
 
 def test_another_kind_of_fault_is_logged_too(caplog: pytest.LogCaptureFixture) -> None:
-    faulty = FaultyDuty()
-    duty = ShieldedDuty(faulty, faulty.monotonic)
-    duty.act(30.0)
-    faulty.fault = KeyError("another")
-    duty.act(30.0)
+    faults = iter([ZeroDivisionError("one"), KeyError("another"), KeyError("and again")])
+
+    def fails() -> Task:
+        yield Pause(until=0.0)
+        raise next(faults)
+
+    bench = Bench(fails)
+    for _ in range(3):
+        bench.idle.look()
+        bench.now_s += 60.0
     assert len(caplog.records) == 2
 
 

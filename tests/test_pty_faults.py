@@ -13,16 +13,17 @@ import threading
 import time
 import tty
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
+from poller.app import App
 from poller.clock import Clock, SystemClock
-from poller.loop import Poller
-from skstack import Credentials, Meter, RecoveryTimings, SerialPort, Session, SessionTimings, SkStackError
+from skstack import Credentials, RecoveryTimings, SerialPort, Session, SessionTimings, SkStackError
 from skstack.simulator import INSTANT, TEST_PASSWORD, TEST_ROUTE_B_ID, Household, SimulatedMeter, SimulatedModule
-from storage.records import PowerRow, Round, Row
+from storage.records import PowerRow, Round
 from tests.lab.faults import Fault
 from tests.lab.radio import Radio, Wire
 
@@ -208,12 +209,12 @@ class Readings:
         self.rows += [row for row in rounds.rows if isinstance(row, PowerRow)]
 
 
-class NoDuties:
+class NoTasks:
     def work(self, until: float) -> float:
         return until
 
-    def rows(self) -> list[Row]:
-        return []
+    def look(self) -> None:
+        return
 
 
 def start_simulator(link: Path) -> subprocess.Popen[bytes]:
@@ -249,26 +250,21 @@ def poll_while_it_is_killed(link: Path, seconds: float) -> list[PowerRow]:
         request_pause_s=0.02,
         recovery=RecoveryTimings(first_pause_s=0.2, longest_reopen_pause_s=0.5),
     )
-    session = Session(
-        lambda baud_rate: SerialPort(str(link), baud_rate),
-        Credentials(TEST_ROUTE_B_ID, TEST_PASSWORD),
-        should_stop=lambda: not killer.is_alive(),
-        timings=timings,
-    )
-    poller = Poller(
-        session,
-        Meter(session),
-        [],
-        readings,
+    app = App(
+        open_port=lambda baud_rate: SerialPort(str(link), baud_rate),
+        credentials=Credentials(TEST_ROUTE_B_ID, TEST_PASSWORD),
         clock=clock,
+        keep=readings.write,
+        query=lambda _read: Future(),
         interval_s=1,
-        duties=NoDuties(),
+        timings=timings,
         should_stop=lambda: not killer.is_alive(),
+        wrap_idle=lambda _idle: NoTasks(),
     )
     killer.start()
-    poller.run()
+    app.poller.run()
     killer.join()
-    session.close()
+    app.close()
     return readings.rows
 
 

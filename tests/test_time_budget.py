@@ -1,35 +1,35 @@
-"""Whether a request has room before the next tick."""
+"""Whether a request fits before the next tick."""
 
 from __future__ import annotations
 
 import pytest
 
-from poller.room import Room
+from poller.time_budget import TimeBudget
 from skstack import SkStackTimeoutError
 
 
 class Line:
-    """A clock, and questions that take as long as told."""
+    """A clock, and requests that take as long as told."""
 
-    def __init__(self, *, margin_s: float = 0.5, pause_s: float = 0.0) -> None:
+    def __init__(self) -> None:
         self.now_s = 100.0
         self.deadlines: list[float] = []
-        self.room = Room(lambda: self.now_s, patience_s=60.0, usual_s=20.0, margin_s=margin_s, pause_s=pause_s)
+        self.budget = TimeBudget(lambda: self.now_s, usual_s=20.0, margin_s=0.5)
 
     def answered(self, after_s: float, *, until: float = 1e9) -> None:
-        self.room.ask("day", lambda deadline: self._take(after_s, deadline), until)
+        self.budget.spend("day", lambda deadline: self._take(after_s, deadline), until, timeout_s=60.0)
 
     def unanswered(self, until: float) -> None:
         def fail(deadline: float) -> None:
             waited_s = deadline - self.now_s
             self.now_s = deadline
-            raise SkStackTimeoutError("answer", waited_s)
+            raise SkStackTimeoutError("response", waited_s)
 
         with pytest.raises(SkStackTimeoutError):
-            self.room.ask("day", fail, until)
+            self.budget.spend("day", fail, until, timeout_s=60.0)
 
-    def fits(self, room_s: float) -> bool:
-        return self.room.fits("day", self.now_s + room_s)
+    def fits(self, free_s: float) -> bool:
+        return self.budget.fits("day", self.now_s + free_s)
 
     def _take(self, after_s: float, deadline: float) -> None:
         self.deadlines.append(deadline)
@@ -41,7 +41,7 @@ def test_the_first_request_begins_where_two_seconds_and_the_margin_are_left() ->
     assert not Line().fits(2.49)
 
 
-def test_where_there_is_never_that_much_room_less_is_tried_in_the_end() -> None:
+def test_where_there_is_never_that_much_time_less_is_tried_in_the_end() -> None:
     line, ticks = Line(), 0
     while not line.fits(0.9):  # 0.4 s without the margin: 2 s x 0.9 ** 16 = 0.37 s
         line.now_s += 1.0
@@ -49,7 +49,7 @@ def test_where_there_is_never_that_much_room_less_is_tried_in_the_end() -> None:
     assert ticks == 16
 
 
-def test_a_request_begins_only_where_the_slowest_recent_answer_would_fit() -> None:
+def test_a_request_begins_only_where_the_slowest_recent_response_would_fit() -> None:
     line = Line()
     line.answered(4.0)
     line.answered(1.0)  # expected: 4.0 x 0.9 = 3.6 s, and 0.5 s of margin
@@ -60,25 +60,25 @@ def test_a_request_begins_only_where_the_slowest_recent_answer_would_fit() -> No
 def test_kinds_are_expected_apart() -> None:
     line = Line()
     line.answered(4.0)
-    assert line.room.fits("choose", line.now_s + 3.0)
+    assert line.budget.fits("choose", line.now_s + 3.0)
     assert not line.fits(3.0)
 
 
-def test_an_answer_is_awaited_up_to_the_tick_or_the_end_of_patience() -> None:
+def test_a_response_is_awaited_up_to_the_tick_or_the_timeout() -> None:
     line = Line()
     line.answered(1.0, until=130.0)
     line.answered(1.0, until=1000.0)
     assert line.deadlines == [130.0, 161.0]
 
 
-def test_a_lost_answer_is_not_taken_for_a_slow_one() -> None:
+def test_a_lost_response_is_not_taken_for_a_slow_one() -> None:
     line = Line()
     line.answered(2.0)
     line.unanswered(until=line.now_s + 55.0)
     assert line.fits(3.0)
 
 
-def test_after_a_wait_that_the_tick_cut_short_more_room_is_wanted() -> None:
+def test_after_a_wait_that_the_tick_cut_short_more_time_is_wanted() -> None:
     line = Line()
     line.unanswered(until=line.now_s + 1.0)  # 1 s was not enough: 2 s
     assert not line.fits(2.4)
@@ -88,7 +88,7 @@ def test_after_a_wait_that_the_tick_cut_short_more_room_is_wanted() -> None:
     assert line.fits(11.0)
 
 
-def test_a_request_that_never_finds_room_is_tried_again_after_some_ticks() -> None:
+def test_a_request_that_never_fits_is_tried_again_after_some_ticks() -> None:
     line = Line()
     line.unanswered(until=line.now_s + 0.9)
     ticks = 0
@@ -103,11 +103,4 @@ def test_asking_twice_before_one_tick_counts_once() -> None:
     line.unanswered(until=line.now_s + 0.9)
     until = line.now_s + 0.9
     for _ in range(50):
-        assert not line.room.fits("day", until)
-
-
-def test_requests_begin_a_pause_apart() -> None:
-    line = Line(pause_s=10.0)
-    assert line.room.not_before == float("-inf")
-    line.answered(3.0)
-    assert line.room.not_before == 110.0
+        assert not line.budget.fits("day", until)

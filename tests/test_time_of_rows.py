@@ -11,10 +11,10 @@ from pathlib import Path
 import psycopg2
 import pytest
 
-from poller.running import run_once
+from poller.app import Sensors
+from poller.once import run_once
 from poller.stop import StopSignal
 from poller.time_server import TimeServer
-from poller.wiring import Sensors
 from skstack.echonet import Esv, Frame, Property
 from storage.records import MeterRow, PowerRow
 from tests.lab.check import at_home
@@ -203,7 +203,7 @@ def test_a_meter_that_does_not_tell_its_time_delays_the_rows_by_a_quarter_of_an_
 
 
 def test_a_late_answer_about_the_time_dates_all_that_waited(database_url: str) -> None:
-    home = Home(database_url, days_before=2, machine_ahead=9 * HOUR, is_synchronised=False)
+    home = Home(database_url, days_before=2, machine_ahead=9 * HOUR, is_synchronised=False, takes_one_round=True)
     is_mute = [True]
     home.tamper(lambda request, answer: None if is_mute[0] and _asks_for_the_time(request) else answer)
     home.run_until(NOON + 90 * SECOND)
@@ -240,7 +240,7 @@ def test_the_end_stores_what_waits(database_url: str) -> None:
     home = Home(database_url, days_before=2, is_synchronised=False)
     home.tamper(lambda request, answer: None if _asks_for_the_time(request) else answer)
     home.run_until(NOON + 5 * MINUTE)
-    home.poller.close()
+    home.app.dating.close()
     assert stored(home) == minutes(5)
 
 
@@ -248,17 +248,17 @@ def test_the_end_stores_what_waits(database_url: str) -> None:
 
 
 def test_a_single_round_that_was_not_told_the_time_asks_for_it_before_the_row_is_kept(database_url: str) -> None:
-    home = Home(database_url, days_before=2, machine_ahead=9 * HOUR, is_synchronised=False)
+    home = Home(database_url, days_before=2, machine_ahead=9 * HOUR, is_synchronised=False, takes_one_round=True)
     is_mute = [True]
     home.tamper(lambda request, answer: None if is_mute[0] and _asks_for_the_time(request) else answer)
     home.connect()
     home.poller.take_round(home.time.now().replace(microsecond=0))
     assert stored(home) == []
     is_mute[0] = False
-    home.duties.read_clock(home.soon)
-    home.poller.close()
+    home.finish(60.0)
+    home.app.dating.close()
     each_is_true(home)
-    home.duties.conclude(home.soon, should_stop=lambda: False)
+    home.finish(60.0)
     ((since,),) = home.execute("select since from meter")
     assert abs(since - home.clock.now()) <= TO_HALF_A_MINUTE
 

@@ -18,9 +18,9 @@ import pytest
 from psycopg2.extensions import parse_dsn
 
 import settings
-from poller.running import run_once
+from poller.app import Sensors
+from poller.once import run_once
 from poller.stop import StopSignal
-from poller.wiring import Sensors
 from storage.outbox import Outbox
 from tests.lab.process import command, module_on, polling, power, settings_file
 
@@ -128,8 +128,8 @@ def test_once_ends_in_its_time_where_the_insert_is_swallowed_and_the_next_run_de
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr("poller.running.ONCE_DELIVERY_S", 1.0)
-    monkeypatch.setattr("poller.running.CONCLUDE_S", 1.0)
+    monkeypatch.setattr("poller.once.ONCE_DELIVERY_S", 1.0)
+    monkeypatch.setattr("poller.once.FINISH_S", 1.0)
     link = tmp_path / "tty"
     with module_on(link, 300), swallowing_inserts(database_url) as url:
         hanging = settings.load(settings_file(tmp_path, device=link, url=url))

@@ -17,16 +17,14 @@ from pathlib import Path
 
 import psycopg2
 
+from poller.app import App
 from poller.clock import Clock
-from poller.duties import MeterDuties
-from poller.loop import Poller
 from poller.sensing import InlineSensing
-from skstack import Meter, Session
 from skstack.simulator import INSTANT, Household, SimulatedMeter, SimulatedModule, SimulatedPort, VirtualClock
 from storage.database import Database
 from storage.delivery import Delivery
 from storage.outbox import Outbox
-from storage.records import Round
+from storage.records import PowerRow, Round
 from tests.benchmarks import household, servers
 from tests.benchmarks.bench_round import sensors
 from tests.benchmarks.figure import Figure
@@ -39,7 +37,7 @@ MOST_MB = 38.0
 PROCESS_ROUNDS = 30
 START = datetime(2026, 6, 1, 2, 59, 30, tzinfo=UTC)
 INTERVAL_S = 60
-IMPORTED_BY_THE_POLLER = ("power_consumption", "poller.running", "serial", "smbus2")
+IMPORTED_BY_THE_POLLER = ("power_consumption", "poller.app", "serial", "smbus2")
 
 
 def figures(effort: float) -> list[Figure]:
@@ -81,16 +79,17 @@ def resident_after(url: str, early: int, late: int) -> tuple[float, float]:
         delivery = Delivery(Database.from_url(url, site="home"), outbox)
         delivery.start()
         watched = Watched(outbox, delivery, module, early)
-        poller = _poller(clock, module, watched, Path(directory), until=lambda: watched.rounds >= late)
-        poller.run()
+        app = _app(clock, module, watched, Path(directory), until=lambda: watched.rounds >= late)
+        app.poller.run()
         late_mb = resident_mb()
+        app.close()
         delivery.close()
         outbox.close()
     return watched.early_mb, late_mb
 
 
 class Watched:
-    """The outbox, with the poller's rounds counted and delivered; what the duties write goes past it."""
+    """The outbox, with the poller's rounds counted and delivered."""
 
     def __init__(self, outbox: Outbox, delivery: Delivery, module: SimulatedModule, early: int) -> None:
         self.outbox = outbox
@@ -105,45 +104,24 @@ class Watched:
         if not self.delivery.wait_until_drained(60.0):
             raise RuntimeError(f"not delivered: {self.delivery.unreachable_reason}")
         self._module.sends.clear()  # the simulation's own record of what it was asked
-        self.rounds += 1
+        self.rounds += any(isinstance(row, PowerRow) for row in rounds.rows)
         if self.rounds == self._early:
             self.early_mb = resident_mb()
 
 
-def _poller(
-    clock: VirtualClock,
-    module: SimulatedModule,
-    store: Watched,
-    directory: Path,
-    *,
-    until: Callable[[], bool],
-) -> Poller:
-    """Wire a poller with all its duties and sensors to the simulated household."""
-    session = Session(
-        lambda _baud_rate: SimulatedPort(module, clock),
-        household.CREDENTIALS,
-        monotonic=clock.monotonic,
-        sleep=clock.sleep,
-    )
-    meter = Meter(session, monotonic=clock.monotonic)
-    trusted = Clock(clock, is_synchronised=lambda: True)
-    duties = MeterDuties(
-        session,
-        meter,
-        store.delivery.query,
-        store.outbox.append,
-        clock=trusted,
-        timeout_s=session.timings.answer_timeout_s,
-        history_pause_s=10.0,
-    )
-    return Poller(
-        session,
-        meter,
-        [InlineSensing(source) for source in sensors(directory)],
-        store,
-        clock=trusted,
+def _app(
+    clock: VirtualClock, module: SimulatedModule, store: Watched, directory: Path, *, until: Callable[[], bool]
+) -> App:
+    """Put a poller with all its idle tasks and sensors before the simulated household."""
+    return App(
+        open_port=lambda _baud_rate: SimulatedPort(module, clock),
+        credentials=household.CREDENTIALS,
+        clock=Clock(clock, is_synchronised=lambda: True),
+        keep=store.write,
+        query=store.delivery.query,
+        sensors=[InlineSensing(source) for source in sensors(directory)],
         interval_s=INTERVAL_S,
-        duties=duties,
+        history_pause_s=10.0,
         should_stop=until,
     )
 

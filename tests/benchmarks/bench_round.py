@@ -13,7 +13,7 @@ import logging
 import sqlite3
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -23,6 +23,7 @@ from pathlib import Path
 import psycopg2
 
 from poller.clock import Clock
+from poller.dating import Dating
 from poller.loop import Poller
 from poller.sensing import Source, ThreadSensing
 from sensors.bme280 import Bme280
@@ -82,26 +83,17 @@ class RoundClock:
 
 
 class HalfHours:
-    """The duties, of which only the row of a half hour is left."""
+    """The idle tasks, of which only the row of a half hour is left."""
 
-    def __init__(self, clock: RoundClock) -> None:
+    def __init__(self, clock: RoundClock, dating: Dating) -> None:
         self._clock = clock
+        self._dating = dating
 
     def work(self, until: float) -> float:
         return until
 
-    def rows(self) -> Sequence[Row]:
-        return (EnergyRow(self._clock.tick, Decimal("12345.6"), Decimal("678.0"), "notified"),)
-
-
-class Keeping:
-    """The outbox as the loop sees it."""
-
-    def __init__(self, outbox: Outbox) -> None:
-        self._outbox = outbox
-
-    def write(self, stored: Round, /) -> None:
-        self._outbox.append(stored)
+    def look(self) -> None:
+        self._dating.write(Round((EnergyRow(self._clock.tick, Decimal("12345.6"), Decimal("678.0"), "notified"),)))
 
 
 @contextmanager
@@ -120,14 +112,16 @@ def rounds(url: str) -> Iterator[Deed]:
         stack.callback(session.close)
         sensing = [ThreadSensing(source) for source in sensors(directory)]
         trusted = Clock(clock, is_synchronised=lambda: True)
+        dating = Dating(trusted, outbox.append)
+        half_hours = HalfHours(clock, dating)
         poller = Poller(
             session,
             Meter(session),
             sensing,
-            Keeping(outbox),
+            dating,
             clock=trusted,
             interval_s=60,
-            duties=HalfHours(clock),
+            idle_tasks=half_hours,
         )
         household.bring_up(session)
 
@@ -136,6 +130,7 @@ def rounds(url: str) -> Iterator[Deed]:
             trusted.update()
             if poller.take_round(clock.tick) is None:
                 raise RuntimeError(f"no reading: {poller.last_failure}")
+            half_hours.look()
             if not delivery.wait_until_drained(DELIVERED_WITHIN_S):
                 raise RuntimeError(f"not delivered: {delivery.unreachable_reason}")
 

@@ -11,10 +11,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from poller.app import Sensors
 from poller.check import run_check
 from poller.checks_radio import RadioTimings
 from poller.stop import StopSignal
-from poller.wiring import Sensors
 from settings import Settings, load
 from skstack import FACTORY_BAUD_RATE
 from tests.lab.module import METER_MAC, PASSWORD, ROUTE_B_ID

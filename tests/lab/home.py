@@ -1,6 +1,6 @@
 """The whole poller beside a simulated household, in virtual time: radio, idle tasks, sensors and storage.
 
-begin() is the one place that puts the poller's parts together.
+The poller is put together where the program itself does that: poller/app.py.
 """
 
 from __future__ import annotations
@@ -15,12 +15,11 @@ from typing import Any
 
 import psycopg2
 
+from poller.app import App
 from poller.clock import Clock
-from poller.duties import MeterDuties
-from poller.inquiry import Query
-from poller.loop import Poller
+from poller.idle_tasks import AskDatabase
 from poller.sensing import InlineSensing, Source
-from skstack import Credentials, Meter, Session
+from skstack import Credentials
 from skstack.simulator import TEST_PASSWORD, TEST_ROUTE_B_ID
 from storage.connection import connect
 from storage.database import Database
@@ -41,7 +40,8 @@ class Home(Rig):
     *data_dir*: rounds reach it through the storage on disk, which outages of it fill; else each is written at once, and
     must be taken. *outages*: a seed and how many days; the database is away now and then in them.
     *sensors*: makes what is read beside the meter, by the machine's clock.
-    *idle_tasks*: False: between two polls nothing is done but to keep the half hours that the meter tells.
+    *idle_tasks*: False: between two polls nothing is done but to keep the half hours that the meter announces.
+    *takes_one_round*: as --once.
     *keep*: gets each round in place of all that, which would grow in a long run.
     """
 
@@ -56,8 +56,9 @@ class Home(Rig):
         outages: tuple[int, int] | None = None,
         sensors: Callable[[MachineClock], Sequence[Source]] = lambda _clock: (),
         idle_tasks: bool = True,
+        takes_one_round: bool = False,
         keep: Callable[[Round], None] | None = None,
-        query: Query | None = None,
+        query: AskDatabase | None = None,
         **options: Any,
     ) -> None:
         super().__init__(start=start - LEAD, **{"notification_delay_s": 20.0, **options})
@@ -75,6 +76,7 @@ class Home(Rig):
         self._data_dir = data_dir
         self._sensors = sensors
         self._idle_tasks = idle_tasks
+        self._takes_one_round = takes_one_round
         self._keep = keep or self._store
         self._query = query or answered_at_once(self.queries.database)
         self._stop_at = float("inf")
@@ -83,36 +85,23 @@ class Home(Rig):
     def begin(self) -> None:
         """Put the poller together, as a process does that starts."""
         self.time = clock = Clock(self.machine, is_synchronised=lambda: self.machine.is_synchronised)
-        self.session = Session(
-            self.radio.open_port,
-            Credentials(TEST_ROUTE_B_ID, TEST_PASSWORD),
-            monotonic=clock.monotonic,
-            sleep=clock.sleep,
-            should_stop=self._should_stop,
-        )
-        self.meter = Meter(self.session, monotonic=clock.monotonic)
-        self.duties = MeterDuties(
-            self.session,
-            self.meter,
-            self._query,
-            self.write,
+        self.app = App(
+            open_port=self.radio.open_port,
+            credentials=Credentials(TEST_ROUTE_B_ID, TEST_PASSWORD),
             clock=clock,
-            timeout_s=self.session.timings.answer_timeout_s,
+            keep=self.write,
+            query=self._query,
+            sensors=[InlineSensing(source) for source in self._sensors(self.machine)],
+            interval_s=self.interval_s,
             history_pause_s=self.history_pause_s,
+            takes_one_round=self._takes_one_round,
+            should_stop=self._should_stop,
+            wrap_idle=lambda _idle: self,
         )
+        self.session, self.meter, self.poller = self.app.session, self.app.meter, self.app.poller
         self.store: Storage | None = None
         if self._data_dir is not None:
             self.store = Storage(self.writer, self._data_dir, monotonic=clock.monotonic, now=clock.now)
-        self.poller = Poller(
-            self.session,
-            self.meter,
-            [InlineSensing(source) for source in self._sensors(self.machine)],
-            self,
-            clock=clock,
-            interval_s=self.interval_s,
-            duties=self,
-            should_stop=self._should_stop,
-        )
 
     def _should_stop(self) -> bool:
         return self.clock.monotonic() >= self._stop_at
@@ -122,14 +111,20 @@ class Home(Rig):
     def work(self, until: float) -> float:
         """Be the idle tasks: do them, but wake up in time to stop."""
         self.between_ticks()
-        return min(self.duties.work(until) if self._idle_tasks else until, self._stop_at)
+        return min(self.app.idle_tasks.work(until) if self._idle_tasks else until, self._stop_at)
 
-    def rows(self) -> Sequence[Row]:
+    def look(self) -> None:
         """Be the idle tasks."""
         if self._idle_tasks:
-            return self.duties.rows()
-        told = self.meter.take_half_hours()
-        return [EnergyRow(each.registered_at, each.import_kwh, each.export_kwh, "notified") for each in told]
+            self.app.idle_tasks.look()
+        elif told := self.meter.take_half_hours():
+            rows = [EnergyRow(each.registered_at, each.import_kwh, each.export_kwh, "notified") for each in told]
+            self.app.dating.write(Round(tuple(rows)))
+
+    def finish(self, within_s: float, *, is_stopped: bool = False) -> None:
+        """Let the idle tasks end, as after a single round."""
+        until = self.clock.monotonic() + within_s
+        self.app.idle_tasks.finish(until, sleep=self.clock.sleep, should_stop=lambda: is_stopped)
 
     def write(self, stored: Round, /) -> None:
         """Be the storage."""

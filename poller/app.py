@@ -1,0 +1,405 @@
+"""Puts the poller together, in one place for the loop, --once, --check, the demo and the tests.
+
+Rooms that a flag does not ask for are not imported: a poller without -b never sees smbus2.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import secrets
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from poller.clock import Clock, SystemClock
+from poller.dating import Dating
+from poller.half_hours import HalfHours
+from poller.history import MeterDays
+from poller.idle_tasks import AskDatabase, IdleTasks, Task
+from poller.loop import Idle, Poller
+from poller.meter_clock import MeterClock
+from poller.meter_identity import InstalledMeter
+from poller.notify import Notifier
+from poller.sensing import Sensing, Source, ThreadSensing
+from poller.stop import StopSignal
+from poller.time_budget import TimeBudget
+from script import missing
+from settings import Settings
+from skstack import (
+    BAUD_RATES,
+    Credentials,
+    FilePanCache,
+    Meter,
+    MeterHistory,
+    PanCache,
+    PortOpener,
+    SerialPort,
+    Session,
+    SessionTimings,
+)
+from storage.connection import Connection, connect, masked_url, runnable_url
+from storage.database import Database
+from storage.delivery import Delivery
+from storage.embedded import EmbeddedServer
+from storage.errors import DatabaseUnreachableError, EmbeddedServerError
+from storage.filelock import FileLock
+from storage.outbox import Outbox
+from storage.records import Bme280Row, Co2Row, CpuTemperatureRow, PowerRow, Round, Row
+from storage.server_programs import installed_programs
+from storage.takeover import read_boot_id, take_over
+
+logger = logging.getLogger(__name__)
+
+LONGEST_WAIT_TIMEOUTS = 3  # AIF specification 2.4.2: 20 s for one property, 60 s for several
+DELIVERY_CLOSE_S = 0.5  # of the 10 s in which a signal ends the poller: session 5, embedded server 3
+
+
+class StartError(Exception):
+    """The poller cannot begin; the text says what to do. *exit_code*: 2 where settings or extras are missing."""
+
+    def __init__(self, message: str, *, exit_code: int = 1) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+@dataclass(frozen=True, slots=True)
+class Sensors:
+    """Which sensors were asked for on the command line."""
+
+    temperature: bool
+    co2: bool
+    bme280: bool
+
+
+class App:
+    """The poller's parts, put together; what differs between a real poller, the demo and a test is a parameter.
+
+    *open_port* opens the module's port, *keep* returns when a round is safe, *query* asks the database. *first_tid*: of
+    the requests, 0 to 65535. *takes_one_round*: between polls nothing is asked but the meter's clock. *wrap_idle* may
+    stand something before the idle tasks. close() it.
+    """
+
+    def __init__(
+        self,
+        *,
+        open_port: PortOpener,
+        credentials: Credentials,
+        clock: Clock,
+        keep: Callable[[Round], None],
+        query: AskDatabase,
+        sensors: Sequence[Sensing] = (),
+        interval_s: int = 60,
+        history_pause_s: float = 0.0,
+        timings: SessionTimings | None = None,
+        cache: PanCache | None = None,
+        baud_rates: Sequence[int] = BAUD_RATES,
+        first_tid: int = 0,
+        takes_one_round: bool = False,
+        should_stop: Callable[[], bool] = lambda: False,
+        notifier: Notifier | None = None,
+        wrap_idle: Callable[[Idle], Idle] = lambda idle: idle,
+    ) -> None:
+        self.clock = clock
+        self.session = Session(
+            open_port,
+            credentials,
+            cache=cache,
+            monotonic=clock.monotonic,
+            sleep=clock.sleep,
+            should_stop=should_stop,
+            timings=timings,
+            baud_rates=baud_rates,
+            first_tid=first_tid,
+        )
+        self.meter = Meter(self.session, monotonic=clock.monotonic)
+        self.dating = Dating(clock, keep)
+        self.idle_tasks = IdleTasks(
+            self._tasks(history_pause_s, takes_one_round=takes_one_round),
+            query=query,
+            keep=self.dating.write,
+            budget=TimeBudget(
+                clock.monotonic,
+                usual_s=self.session.timings.answer_timeout_s,
+                margin_s=2 * self.session.timings.request_pause_s,  # before the request, and between it and the poll
+            ),
+            monotonic=clock.monotonic,
+            is_up=lambda: self.session.up,
+        )
+        self.poller = Poller(
+            self.session,
+            self.meter,
+            sensors,
+            self.dating,
+            clock=clock,
+            interval_s=interval_s,
+            idle_tasks=wrap_idle(self.idle_tasks),
+            should_stop=should_stop,
+            on_alive=notifier.watchdog if notifier else lambda: None,
+            on_status=notifier.status if notifier else lambda _text: None,
+            alive_every_s=((notifier and notifier.watchdog_interval_s) or 120.0) / 2,
+        )
+
+    def _tasks(self, history_pause_s: float, *, takes_one_round: bool) -> Sequence[Callable[[], Task]]:
+        session, meter, clock = self.session, self.meter, self.clock
+        installed = InstalledMeter(meter, clock)
+        meter_clock = MeterClock(session, meter, clock)
+        half_hours = HalfHours(session, meter, meter_clock, clock)
+        tasks = (meter_clock.follow, installed.watch, installed.record, half_hours.keep_announced)
+        if takes_one_round:
+            return tasks
+        history = MeterHistory(session, meter)
+        days = MeterDays(session, history, meter_clock, installed, clock, pause_s=history_pause_s)
+        return (*tasks, half_hours.ask_for_missing, days.fill)
+
+    def close(self) -> None:
+        """Keep what waits for somebody to tell the time, end the session, close the port."""
+        try:
+            self.dating.close()
+        finally:
+            self.session.close()
+
+
+def app_of(settings: Settings, *, stop: StopSignal, **options: Any) -> App:
+    """Return the App of *settings*, whose waits end when *stop* is set; *options*: the other parameters of App."""
+    route_b = settings.route_b
+    return App(
+        **{
+            "open_port": port_opener(settings, stop),
+            "credentials": Credentials(route_b.id, route_b.password),
+            "cache": FilePanCache(settings.storage.data_dir / "pan.json"),
+            "timings": SessionTimings(
+                answer_timeout_s=route_b.timeout_s, longest_wait_s=LONGEST_WAIT_TIMEOUTS * route_b.timeout_s
+            ),
+            "interval_s": route_b.interval_s,
+            "history_pause_s": route_b.history_pause_s,
+            "first_tid": secrets.randbelow(0x10000),  # a response to the process before us is not taken for one to us
+            "should_stop": stop.requested,
+            **options,
+        }
+    )
+
+
+class Store:
+    """The way to the database: write() returns when a round is on disk, *delivery* brings it there.
+
+    What version 1.0 left goes in first, as soon as the clock is settled that dates it.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        data_dir: Path,
+        clock: Clock,
+        *,
+        fsync: bool = True,
+        on_round: Callable[[Round], None] = lambda _round: None,
+    ) -> None:
+        self.outbox = Outbox(data_dir, fsync=fsync)
+        self.delivery = Delivery(database, self.outbox)
+        self._data_dir = data_dir
+        self._clock = clock
+        self._on_round = on_round
+        self._has_taken_over = False
+        self.delivery.start()
+
+    def write(self, stored: Round, /) -> None:
+        """Return when the round is safe."""
+        if not self._has_taken_over and self._clock.is_settled:
+            self._has_taken_over = True
+            take_over(self._data_dir, self.outbox, zero=self._clock.zero, boot_id=read_boot_id())
+        self.outbox.append(stored)
+        self._on_round(stored)
+
+    def close(self) -> None:
+        """End the delivery, close the outbox."""
+        self.delivery.close(DELIVERY_CLOSE_S)
+        self.outbox.close()
+
+
+@contextmanager
+def opened(
+    settings: Settings,
+    sensors: Sensors,
+    *,
+    stop: StopSignal,
+    on_round: Callable[[Round], None] = lambda _round: None,
+    **options: Any,
+) -> Iterator[tuple[App, Store]]:
+    """Open everything that *settings* name, and close it again in order: session, sensors, storage.
+
+    *on_round* hears of each round, *options* are parameters of App.
+    Raises: StartError: another poller uses this data directory, or something needed is not installed.
+    """
+    _require("serial", "poller")
+    with ExitStack() as stack:
+        stack.enter_context(only_poller(settings.storage.data_dir))
+        clock = Clock(SystemClock(stop.sleep))
+        records = Records(settings)
+        stack.callback(records.close)
+        store = Store(records.database(), settings.storage.data_dir, clock, on_round=on_round)
+        stack.callback(store.close)
+        sensing = [ThreadSensing(source) for source in sources(settings, sensors)]
+        for sensor in sensing:
+            stack.callback(sensor.close)
+        app = app_of(
+            settings,
+            stop=stop,
+            clock=clock,
+            keep=store.write,
+            query=store.delivery.query,
+            sensors=sensing,
+            **options,
+        )
+        stack.callback(app.close)
+        yield app, store
+
+
+def run_loop(settings: Settings, sensors: Sensors, *, stop: StopSignal) -> int:
+    """Poll until *stop*; return 0. Raises: StartError: it cannot begin."""
+    notifier = Notifier()
+    with opened(settings, sensors, stop=stop, notifier=notifier, on_round=_FirstReading()) as (app, _store):
+        logger.info("polling %s every %d s", settings.route_b.device, settings.route_b.interval_s)
+        notifier.ready()
+        app.poller.run()
+        notifier.stopping()
+        logger.info("asked to stop: ending the session")
+    return 0
+
+
+class _FirstReading:
+    """Hears of each round that is on disk, and says of the first with a reading that all is well."""
+
+    def __init__(self) -> None:
+        self._is_said = False
+
+    def __call__(self, stored: Round) -> None:
+        power = next((row for row in stored.rows if isinstance(row, PowerRow) and row.power_w is not None), None)
+        if power is not None and not self._is_said:
+            self._is_said = True
+            logger.info("first reading: %d W, stored", power.power_w)
+
+
+@contextmanager
+def only_poller(data_dir: Path) -> Iterator[None]:
+    """Hold the right to poll with *data_dir*. Raises: StartError: another process holds it."""
+    lock = FileLock(data_dir / "poller.lock")
+    try:
+        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        taken = lock.acquire()
+    except OSError as error:  # a read-only disk: rather poll without the lock than not at all
+        logger.warning(
+            "%s cannot be written (%s): while PostgreSQL is unreachable, readings wait in memory",
+            data_dir,
+            error.strerror,
+        )
+        yield
+        return
+    if not taken:
+        raise StartError(f"another poller is running with the data directory {data_dir}: stop it first")
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+class Records:
+    """The way to the record: the household's PostgreSQL, or the embedded one.
+
+    Raises: StartError: no url is set, and the embedded server is not installed.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._url = settings.database.url
+        self._site = settings.storage.site
+        self._server = None if self._url else EmbeddedServer(settings.storage.data_dir)
+        self._is_started = False
+        if self._server:
+            try:
+                installed_programs()
+            except EmbeddedServerError as error:
+                raise StartError(f"no database: [database] url is empty, and {error}", exit_code=2) from error
+
+    def database(self) -> Database:
+        """Return the Database; its connection is opened when first needed."""
+        if self._url is None:
+            return Database(self.connect, site=self._site, shown_url="the embedded PostgreSQL")
+        shown, runnable = masked_url(self._url), runnable_url(self._url)
+        return Database(self.connect, site=self._site, shown_url=shown, psql_url=runnable)
+
+    def close(self) -> None:
+        """Leave the embedded server, and stop it if nobody else uses it."""
+        if self._server:
+            self._server.close()
+
+    def connect(self) -> Connection:
+        """Open a connection of one's own. Raises: DatabaseUnreachableError."""
+        if self._url:
+            return connect(self._url)
+        if self._server is None:
+            raise DatabaseUnreachableError("no database is set")
+        try:
+            if not self._is_started:
+                self._server.start()
+                self._is_started = True
+        except EmbeddedServerError as error:
+            raise DatabaseUnreachableError(error.what, error.remedy) from error
+        return self._server.connect()
+
+
+def port_opener(settings: Settings, stop: StopSignal) -> PortOpener:
+    """Return what opens the port of the module; a signal ends each wait on it."""
+    return lambda baud_rate: SerialPort(settings.route_b.device, baud_rate, wake_fd=stop.fileno())
+
+
+def _require(library: str, extra: str) -> None:
+    """Raise StartError if *library* is not there; it is imported where it is used."""
+    if importlib.util.find_spec(library) is None:
+        raise StartError(missing(library, extra), exit_code=2)
+
+
+def sources(settings: Settings, sensors: Sensors) -> Sequence[Source]:
+    """Return the sensors asked for; their libraries are imported here, and nowhere else."""
+    wanted = []
+    if sensors.temperature:
+        wanted.append(_cpu(settings))
+    if sensors.co2:
+        wanted.append(_mhz19(settings))
+    if sensors.bme280:
+        wanted.append(_bme280(settings))
+    return wanted
+
+
+def _cpu(settings: Settings) -> Source:
+    from sensors.cpu import read_cpu_temperature_c
+
+    zone = settings.cpu.zone
+    return Source("CPU temperature", lambda tick: CpuTemperatureRow(tick, read_cpu_temperature_c(zone)))
+
+
+def _mhz19(settings: Settings) -> Source:
+    from sensors.mhz19 import Mhz19, open_serial_port
+
+    sensor = Mhz19(lambda: open_serial_port(settings.co2.device), warm_up_s=settings.co2.warm_up_s)
+
+    def read(tick: datetime) -> Row:
+        reading = sensor.read()
+        return Co2Row(tick, reading.co2_ppm, reading.temperature_c, reading.warming_up)
+
+    return Source("MH-Z19", read, sensor.close)
+
+
+def _bme280(settings: Settings) -> Source:
+    from sensors.bme280 import Bme280, open_i2c_bus
+
+    _require("smbus2", "poller")
+    sensor = Bme280(lambda: open_i2c_bus(settings.bme280.bus), settings.bme280.address)
+
+    def read(tick: datetime) -> Row:
+        reading = sensor.read()
+        return Bme280Row(tick, reading.temperature_c, reading.humidity_pct, reading.pressure_hpa)
+
+    return Source("BME280", read, sensor.close)

@@ -1,0 +1,248 @@
+"""What is done between two polls: each task is a story told from top to bottom, a generator; one scheduler runs them.
+
+A task yields what it wants next, and goes on when it has it:
+
+- Request: one request to the meter. It begins only where its response can be expected before the next tick, and never
+  more than one is on its way. What the radio raises is thrown into the task: SessionLostError, too, while the link is
+  down, so that each task begins anew where the next session does.
+- Query: something to ask the database for. An outage is waited out here, no task ever hears of one.
+- Keep: rows for the outbox.
+- Pause: nothing before a time, or before something is true.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from backoff import Backoff
+from poller.time_budget import TimeBudget
+from skstack import SessionLostError, SkStackError
+from storage.errors import DatabaseUnreachableError, StorageError
+from storage.records import Round, Row
+
+if TYPE_CHECKING:
+    from psycopg2.extensions import cursor as Cursor  # noqa: N812 - a class with a lower-case name
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+FAULT_PAUSE_S = 60.0  # of a task after a fault of the program
+_LOOK_AGAIN_S = 0.2  # while the database is asked
+_FIRST_QUERY_PAUSE_S, _LAST_QUERY_PAUSE_S = 5.0, 60.0  # after it did not answer
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """*send* puts one request to the meter and returns its response; it is handed its deadline (monotonic seconds).
+
+    *kind* tells apart what takes differently long. It is given up after *timeout_s*.
+    """
+
+    kind: str
+    send: Callable[[float], Any]
+    timeout_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """*read* is handed a cursor and the number of our site, in the delivery's thread; *about* names it in the log."""
+
+    about: str
+    read: Callable[[Cursor, int], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """Rows that belong together, for the outbox."""
+
+    rows: Sequence[Row]
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Until the monotonic time *until*, or until *is_over* says so, which is asked at least once a tick."""
+
+    until: float = float("inf")
+    is_over: Callable[[], bool] = lambda: False
+
+
+Want = Request | Query | Keep | Pause
+Task = Generator[Want, Any, None]
+Part = Generator[Want, Any, T]  # of a task, called with "yield from": it returns a T
+
+
+def request(kind: str, send: Callable[[float], T], *, timeout_s: float) -> Part[T]:
+    """Put one request to the meter, see Request. Raises: what *send* raises; SessionLostError: the link is down."""
+    response: T = yield Request(kind, send, timeout_s)
+    return response
+
+
+def query(about: str, read: Callable[[Cursor, int], T]) -> Part[T]:
+    """Ask the database, see Query, however long that takes."""
+    result: T = yield Query(about, read)
+    return result
+
+
+class AskDatabase(Protocol):
+    """How the database is asked: Delivery.query."""
+
+    def __call__(self, read: Callable[[Cursor, int], T], /) -> Future[T]:
+        """Have *read* called by whoever owns the connection."""
+
+
+@dataclass(slots=True)
+class _Running:
+    """A task, what it wants, and what stands in the way of that."""
+
+    begin: Callable[[], Task]
+    task: Task
+    want: Want = field(default_factory=lambda: Pause(until=float("-inf")))
+    result: Future[Any] | None = None  # of the query under way
+    query_at: float = float("-inf")  # not before
+    backoff: Backoff = field(default_factory=lambda: Backoff(_FIRST_QUERY_PAUSE_S, _LAST_QUERY_PAUSE_S))
+    faults: set[type[Exception]] = field(default_factory=set)  # that were logged
+
+
+class IdleTasks:
+    """Runs *tasks*, each given by what begins it, the most urgent first.
+
+    *query* asks the database, *keep* returns when a round is safe, *is_up* tells whether the meter can be asked.
+    A fault of the program in a task is logged, once of each kind; it begins anew a minute later, the others go on.
+    """
+
+    def __init__(
+        self,
+        tasks: Sequence[Callable[[], Task]],
+        *,
+        query: AskDatabase,
+        keep: Callable[[Round], None],
+        budget: TimeBudget,
+        monotonic: Callable[[], float],
+        is_up: Callable[[], bool],
+    ) -> None:
+        self._tasks = [_Running(begin, begin()) for begin in tasks]
+        self._query = query
+        self._keep = keep
+        self._budget = budget
+        self._monotonic = monotonic
+        self._is_up = is_up
+
+    def look(self) -> None:
+        """Let each task go on as far as it can without a request. Waits for nothing."""
+        for running in self._tasks:
+            while self._can_go_on(running):
+                self._go_on(running, self._monotonic())
+
+    def work(self, until: float) -> float:
+        """Let each task go on, with at most one request, over by *until*; return when there is more to do."""
+        self.look()
+        for running in self._tasks:
+            if self._fits(running, until):
+                self._go_on(running, until)
+                self.look()
+                return self._monotonic()
+        now = self._monotonic()
+        return min((self._due_at(running, now, until) for running in self._tasks), default=until)
+
+    def finish(self, until: float, *, sleep: Callable[[float], None], should_stop: Callable[[], bool]) -> None:
+        """Work until no task waits for the meter or the database any more, or *until* (monotonic) has come."""
+        due_at = self.work(until)
+        while any(isinstance(each.want, Request | Query) for each in self._tasks) and not should_stop():
+            if self._monotonic() >= until:
+                return
+            sleep(max(0.0, min(due_at, until) - self._monotonic()))
+            due_at = self.work(until)
+
+    def _fits(self, running: _Running, until: float) -> bool:
+        """Whether the task's request can be put, and its response expected before *until*."""
+        match running.want:
+            case Request(kind=kind):
+                return self._budget.fits(kind, until)
+        return False
+
+    def _can_go_on(self, running: _Running) -> bool:
+        """Whether the task can go on without a request: while the link is down, it is told so."""
+        try:
+            match running.want:
+                case Request():
+                    return not self._is_up()
+                case Query():
+                    return running.result.done() if running.result else self._monotonic() >= running.query_at
+                case Pause(until=until, is_over=is_over):
+                    return self._monotonic() >= until or is_over()
+                case Keep():
+                    return True
+        except Exception as error:  # noqa: BLE001 - as below
+            self._begin_anew(running, error)
+            return False
+
+    def _due_at(self, running: _Running, now: float, until: float) -> float:
+        """Return when to see whether the task can go on (monotonic seconds)."""
+        match running.want:
+            case Request():
+                return until
+            case Query():
+                return max(running.query_at, now + _LOOK_AGAIN_S)
+            case Pause(until=over_at):
+                return over_at
+            case Keep():
+                return now
+
+    # --- the edge of a task: whatever it raises ends here
+
+    def _go_on(self, running: _Running, until: float) -> None:
+        """Give the task what it wants, and take its next want."""
+        try:
+            match running.want:
+                case Request() as wanted:
+                    self._put(running, wanted, until)
+                case Query() as wanted:
+                    self._ask(running, wanted)
+                case Keep(rows=rows):
+                    self._keep(Round(tuple(rows)))
+                    running.want = running.task.send(None)
+                case Pause():
+                    running.want = next(running.task)
+        except StopIteration:
+            running.want = Pause()
+        except Exception as error:  # noqa: BLE001 - it is logged
+            self._begin_anew(running, error)
+
+    def _put(self, running: _Running, wanted: Request, until: float) -> None:
+        try:
+            if not self._is_up():
+                raise SessionLostError("the link is down")
+            response = self._budget.spend(wanted.kind, wanted.send, until, timeout_s=wanted.timeout_s)
+        except SkStackError as error:
+            logger.debug("%s: %s", wanted.kind, error)
+            running.want = running.task.throw(error)
+        else:
+            running.want = running.task.send(response)
+
+    def _ask(self, running: _Running, wanted: Query) -> None:
+        if running.result is None:
+            running.result = self._query(wanted.read)
+            return
+        result, running.result = running.result, None
+        try:
+            found = result.result(timeout=0)
+        except StorageError as error:
+            running.query_at = self._monotonic() + running.backoff.failed()
+            level = logging.DEBUG if isinstance(error, DatabaseUnreachableError) else logging.WARNING
+            logger.log(level, "the database cannot be asked for %s: %s", wanted.about, error)
+            return
+        running.backoff.succeeded()
+        running.want = running.task.send(found)
+
+    def _begin_anew(self, running: _Running, error: Exception) -> None:
+        if type(error) not in running.faults:
+            running.faults.add(type(error))
+            logger.error("a fault of the program in %s, the rest goes on", running.begin.__qualname__, exc_info=error)
+        running.task = running.begin()
+        running.want = Pause(until=self._monotonic() + FAULT_PAUSE_S)
+        running.result = None

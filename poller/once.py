@@ -1,0 +1,63 @@
+"""--once: one round of readings, printed and delivered."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from functools import partial
+
+from poller.app import App, Sensors, Store, opened
+from poller.shown import shown
+from poller.stop import StopSignal
+from settings import Settings
+from storage.records import EnergyRow, MeterRow, RadioEventRow, Round
+
+ONCE_DELIVERY_S = 20.0  # for PostgreSQL to take the round, also where it is just starting
+FINISH_S = 5.0  # for it to say which meter it knows
+ONCE_TIMEOUT_S = 240.0  # a scan over every duration takes 140 s, a join up to 60 s
+
+
+def run_once(settings: Settings, sensors: Sensors, *, stop: StopSignal, timeout_s: float = ONCE_TIMEOUT_S) -> int:
+    """Take one round, print it and end the session; return 0 if the meter was read and PostgreSQL has it all, else 1.
+
+    The reason for a 1 is printed; the round is on disk then, and delivered by the next run. Also 0: asked to stop.
+    Raises: StartError: it cannot begin.
+    """
+    rounds: list[Round] = []
+    with opened(settings, sensors, stop=stop, on_round=rounds.append, takes_one_round=True) as (app, store):
+        monotonic = app.clock.monotonic
+        finish = partial(app.idle_tasks.finish, sleep=app.clock.sleep, should_stop=stop.requested)
+        app.session.run_until_up(monotonic() + timeout_s)
+        power = app.poller.take_round(app.clock.now().replace(microsecond=0), timeout_s=3 * settings.route_b.timeout_s)
+        if not app.clock.is_settled:  # the meter may know the time
+            finish(monotonic() + settings.route_b.timeout_s)
+        app.dating.close()
+        _print(rounds)
+        finish(monotonic() + FINISH_S)
+        is_delivered = store.delivery.wait_until_drained(ONCE_DELIVERY_S, should_stop=stop.requested)
+        problems = [] if power is not None else [f"the meter was not read: {_reason(app)}"]
+        if not is_delivered:
+            problems.append(_undelivered(store, settings, is_stopped=stop.requested()))
+    for problem in problems:
+        print(f"power_consumption.py: {problem}", file=sys.stderr)
+    return 1 if problems and not stop.requested() else 0
+
+
+def _print(rounds: Sequence[Round]) -> None:
+    """Print the readings, a line each."""
+    for stored in rounds:
+        for row in stored.rows:
+            if not isinstance(row, EnergyRow | MeterRow | RadioEventRow):
+                print(f"{row.measured_at.astimezone():%Y-%m-%d %H:%M:%S}  {shown(row)}", flush=True)
+
+
+def _undelivered(store: Store, settings: Settings, *, is_stopped: bool) -> str:
+    too_late = "asked to stop" if is_stopped else f"PostgreSQL has not taken it within {ONCE_DELIVERY_S:.0f} s"
+    why = store.delivery.unreachable_reason or too_late
+    if store.outbox.rounds_in_memory:
+        return f"the round is in no safe place: {why}; {store.outbox.error}"
+    return f"the round waits in {settings.storage.data_dir} for the next run: {why}"
+
+
+def _reason(app: App) -> str:
+    return (app.poller.last_failure or "it gave no answer") if app.session.up else app.session.down_reason
