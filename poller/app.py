@@ -59,10 +59,15 @@ DELIVERY_CLOSE_S = 0.5  # of the 10 s in which a signal ends the poller: session
 
 
 class StartError(Exception):
-    """The poller cannot begin; the text says what to do. *exit_code*: 2 where settings or extras are missing."""
+    """The poller cannot begin: *what* is wrong, and the *remedy*.
 
-    def __init__(self, message: str, *, exit_code: int = 1) -> None:
-        super().__init__(message)
+    *exit_code*: 2 where settings or extras are missing.
+    """
+
+    def __init__(self, what: str, remedy: str = "", *, exit_code: int = 1) -> None:
+        super().__init__(f"{what}: {remedy}" if remedy else what)
+        self.what = what
+        self.remedy = remedy
         self.exit_code = exit_code
 
 
@@ -299,7 +304,7 @@ def only_poller(data_dir: Path) -> Iterator[None]:
         yield
         return
     if not taken:
-        raise StartError(f"another poller is running with the data directory {data_dir}: stop it first")
+        raise StartError(f"another poller is running with the data directory {data_dir}", "stop it first")
     try:
         yield
     finally:
@@ -321,7 +326,8 @@ class Records:
             try:
                 installed_programs()
             except EmbeddedServerError as error:
-                raise StartError(f"no database: [database] url is empty, and {error}", exit_code=2) from error
+                what = f"no database: [database] url is empty, and {error.what}"
+                raise StartError(what, error.remedy, exit_code=2) from error
 
     def database(self) -> Database:
         """Return the Database; its connection is opened when first needed."""

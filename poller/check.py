@@ -20,7 +20,7 @@ from commandline.version import VERSION
 from poller.app import Sensors, StartError, only_poller, sources
 from poller.checks_radio import RadioCheck, RadioTimings
 from poller.checks_record import DatabaseCheck, check_data_dir, secrets_of
-from poller.checks_report import CheckFailedError, Report, StoppedError
+from poller.checks_report import CheckFailedError, Part, Report, StoppedError
 from poller.clock import Clock, SystemClock
 from poller.sensing import Source
 from poller.shown import shown
@@ -78,19 +78,25 @@ def _try_all(
     """Try every part in order; *stack* takes what is to be closed at the end."""
     report.say(f"power_consumption.py {VERSION} --check at {clock.now().astimezone():%Y-%m-%d %H:%M:%S %z}")
     report.say(f"Python {platform.python_version()}, {platform.system()} {platform.release()} {platform.machine()}")
-    report.part("settings", lambda: _settings(settings, file, report), advice="see power_consumption.ini-sample")
-    report.part(
-        _FREE,
-        lambda: _lock(settings, stack),
-        advice="stop it first",
-        stands_for="the running poller uses it",
-    )
-    report.part("data directory", lambda: check_data_dir(settings, report), advice="let this user write there")
-    with closing(RadioCheck(settings, report, clock=clock, stop=stop, timings=timings or RadioTimings())) as radio:
-        radio.run(needs=(_FREE,))
+    radio = RadioCheck(settings, report, clock=clock, stop=stop, timings=timings or RadioTimings())
+    stack.callback(radio.close)
+    database = stack.enter_context(closing(DatabaseCheck(settings, clock)))
+    for part in (
+        Part("settings", lambda: _settings(settings, file, report), "see power_consumption.ini-sample"),
+        Part(
+            _FREE,
+            lambda: _lock(settings, stack),
+            "stop it first",
+            stands_for="the running poller uses it",
+        ),
+        Part("data directory", lambda: check_data_dir(settings, report), "let this user write there"),
+        *radio.parts(needs=(_FREE,)),
+    ):
+        report.take(part)
+    radio.close()  # the module is free again, whatever the sensors do
     _try_sensors(sources(settings, sensors), report, clock)
-    with closing(DatabaseCheck(settings, report, clock=clock)) as database:
-        database.run()
+    for part in database.parts():
+        report.take(part)
 
 
 def _settings(settings: Settings, file: Path | None, report: Report) -> str:
@@ -130,12 +136,8 @@ def _try_sensors(wanted: Sequence[Source], report: Report, clock: Clock) -> None
     for source in wanted:
         is_shared = source.name == "CPU temperature"
         try:
-            report.part(
-                source.name,
-                partial(_read, source, clock),
-                needs=() if is_shared else (_FREE,),
-                advice="check its wiring",
-            )
+            needs = () if is_shared else (_FREE,)
+            report.take(Part(source.name, partial(_read, source, clock), "check its wiring", needs))
         finally:
             source.close()
 

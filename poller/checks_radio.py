@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from poller.app import app_of, port_opener
-from poller.checks_report import CheckFailedError, Report, StoppedError
+from poller.checks_report import CheckFailedError, Part, Report, StoppedError
 from poller.clock import TOLERANCE, Clock
 from poller.meter_clock import MINUTE
 from poller.stop import StopSignal
@@ -34,7 +34,7 @@ EXCELLENT_DBM, GOOD_DBM, FAIR_DBM = -60.0, -75.0, -85.0  # modules hear down to 
 
 _SLICE_S = 0.5  # how often what the link has reached is looked at
 _REFUSALS = 2  # one may be bad luck on the air
-_TRIES = 3  # of one question
+_ATTEMPTS = 3  # at one request
 
 # By the first bytes of the module's own address, and its dialect. Source: the logs of real modules.
 _MODELS = {
@@ -50,7 +50,7 @@ _WEAK_ADVICE = "bring the stick nearer to the meter, or put it on a USB extensio
 class RadioTimings:
     """Seconds. A meter that is not there costs 140 s: the scan over every duration, with its pauses."""
 
-    join_patience_s: float = 100.0  # a refusal takes 9 s, and silence 60 s; then a scan and a second try
+    join_timeout_s: float = 100.0  # a refusal takes 9 s, and silence 60 s; then a scan and a second try
     baud_rates: Sequence[int] = BAUD_RATES
 
 
@@ -73,23 +73,20 @@ class RadioCheck:
         self._session, self._meter = app.session, app.meter
         self._events: list[RadioEvent] = []
 
-    def run(self, *, needs: Sequence[str]) -> None:
-        """Try every part in order."""
-        part = self._report.part
-        part("serial port", self._port, needs=needs, advice="unplug the stick, plug it in again and try again")
-        part(
-            "module",
-            self._module,
-            needs=("serial port",),
-            takes=f"up to {3 * len(self._timings.baud_rates)} s",
-            advice="unplug the stick, plug it in again and try again",
+    def parts(self, *, needs: Sequence[str]) -> Sequence[Part]:
+        """Return every part, in the order in which they depend on one another; the first *needs* others."""
+        unplug = "unplug the stick, plug it in again and try again"
+        takes = f"up to {3 * len(self._timings.baud_rates)} s"
+        again = f"try again; if it stays so, {_WEAK_ADVICE}"
+        return (
+            Part("serial port", self._port, unplug, needs),
+            Part("module", self._module, unplug, ("serial port",), takes=takes),
+            Part("scan", self._scan, "try again", ("module",), takes="10 s, up to 2 min 30 s"),
+            Part("join", self._join, _WEAK_ADVICE, ("scan",), takes="5 s, up to 2 min"),
+            Part("meter", self._identity, again, ("join",), takes="up to 1 min"),
+            Part("reading", self._reading, again, ("join",), takes="up to 1 min"),
+            Part("meter clock", self._difference, again, ("join",), takes="up to 1 min"),
         )
-        part("scan", self._scan, needs=("module",), takes="10 s, up to 2 min 30 s", advice="try again")
-        part("join", self._join, needs=("scan",), takes="5 s, up to 2 min", advice=_WEAK_ADVICE)
-        for name, attempt in (("meter", self._identity), ("reading", self._reading), ("meter clock", self._difference)):
-            part(
-                name, attempt, needs=("join",), takes="up to 1 min", advice=f"try again; if it stays so, {_WEAK_ADVICE}"
-            )
 
     def close(self) -> None:
         """End the session with the meter, and close the port."""
@@ -152,7 +149,7 @@ class RadioCheck:
             raise StoppedError
 
     def _join(self) -> str:
-        until = self._clock.monotonic() + self._timings.join_patience_s
+        until = self._clock.monotonic() + self._timings.join_timeout_s
         while not self._session.run_until_up(self._clock.monotonic() + _SLICE_S):
             self._note_slice()
             failures = [event for event in self._events if event.kind == "join_failed"]
@@ -223,7 +220,7 @@ class RadioCheck:
         return found
 
     def _request_until(self) -> float:
-        return self._clock.monotonic() + _TRIES * self._route_b.timeout_s
+        return self._clock.monotonic() + _ATTEMPTS * self._route_b.timeout_s
 
 
 def _nothing(_stored: Round) -> None:

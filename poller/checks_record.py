@@ -16,11 +16,11 @@ import psycopg2
 from psycopg2.extensions import parse_dsn
 
 from poller.app import Records
-from poller.checks_report import CheckFailedError, Report
+from poller.checks_report import CheckFailedError, Part, Report
 from poller.clock import TimeSource
 from settings import Settings
 from storage.connection import masked_url, one_line, runnable_url
-from storage.errors import DatabaseUnreachableError, EmbeddedServerError, MissingTablesError, StorageError
+from storage.errors import DatabaseUnreachableError, StorageError
 from storage.outbox import FILE_NAME, Outbox
 from storage.remedies import LAST_ADVICE, remedy_for
 
@@ -70,24 +70,25 @@ def check_data_dir(settings: Settings, report: Report) -> str:
 class DatabaseCheck:
     """Tries the database that the settings name, or the embedded one. close() leaves it."""
 
-    def __init__(self, settings: Settings, report: Report, *, clock: TimeSource) -> None:
+    def __init__(self, settings: Settings, clock: TimeSource) -> None:
         self._url = settings.database.url
         self._site = settings.storage.site
         self._settings = settings
-        self._report = report
         self._clock = clock
         self._records: Records | None = None
         self._connection: Connection | None = None
         self._shown = masked_url(self._url) if self._url else "the embedded PostgreSQL"
 
-    def run(self) -> None:
-        """Try every part in order."""
-        part = self._report.part
+    def parts(self) -> Sequence[Part]:
+        """Return every part, in the order in which they depend on one another."""
         needs = () if self._url else ("data directory",)  # the embedded server lives there
         takes = "up to 10 s" if self._url else "up to 1 min"
-        part("database", self._server, needs=needs, takes=takes, advice=self._advice())
-        part("tables", self._tables, needs=("database",), advice=self._advice())
-        part("record", self._record, needs=("tables",), advice=self._advice())
+        advice = self._advice()
+        return (
+            Part("database", self._server, advice, needs, takes=takes),
+            Part("tables", self._tables, advice, ("database",)),
+            Part("record", self._record, advice, ("tables",)),
+        )
 
     def close(self) -> None:
         """Close the connection; leave the embedded server, and stop it if nobody else uses it."""
@@ -97,10 +98,7 @@ class DatabaseCheck:
             self._records.close()
 
     def _server(self) -> str:
-        try:
-            self._records = Records(self._settings)
-        except EmbeddedServerError as error:
-            raise CheckFailedError(error.what, error.remedy or self._advice()) from error
+        self._records = Records(self._settings)
         try:
             self._connection = self._records.connect()
         except DatabaseUnreachableError as error:
@@ -116,11 +114,8 @@ class DatabaseCheck:
     def _tables(self) -> str:
         if self._records is None:
             raise StorageError("the database was not opened")
-        try:
-            with closing(self._records.database()) as database:
-                database.check()
-        except MissingTablesError as error:
-            raise CheckFailedError(error.what, error.remedy) from error
+        with closing(self._records.database()) as database:
+            database.check()
         if self._ask(_IS_READ_ONLY)[0][0]:
             raise CheckFailedError(
                 "the server takes no data: it is read-only",

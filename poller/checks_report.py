@@ -26,13 +26,28 @@ _ADDRESS = re.compile(r"\bFE80:[0-9A-F:]+|\b[0-9A-F]{16}\b", re.IGNORECASE)
 
 
 class CheckFailedError(Exception):
-    """A part does not work: what was found, and what the household can do about it."""
+    """A part does not work: *what* was found, and the *remedy*. Each is one line for people."""
 
-    def __init__(self, found: str, advice: str) -> None:
-        """Keep both; each is one line for people."""
-        super().__init__(found)
-        self.found = found
-        self.advice = advice
+    def __init__(self, what: str, remedy: str) -> None:
+        super().__init__(what)
+        self.what = what
+        self.remedy = remedy
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Something to be tried: *attempt* returns what was found, or raises.
+
+    *needs*: the parts without which it is not tried. *stands_for*: what those that need it then lack.
+    *advice*: what to do about an error that does not say it itself. *takes*: how long it may take, if it is long.
+    """
+
+    name: str
+    attempt: Callable[[], str]
+    advice: str
+    needs: Sequence[str] = ()
+    stands_for: str | None = None
+    takes: str = ""
 
 
 class StoppedError(Exception):
@@ -81,61 +96,41 @@ class Report:
         self.ticks = 0
         self.crosses: list[str] = []
 
-    def part(
-        self,
-        name: str,
-        attempt: Callable[[], str],
-        *,
-        advice: str,
-        needs: Sequence[str] = (),
-        stands_for: str | None = None,
-        takes: str = "",
-    ) -> None:
-        """Try a part: *attempt* returns what was found, or raises.
-
-        *needs*: the parts without which this one is not tried. *stands_for*: what those that need this one then lack.
-        *advice*: what to do about an error that does not say it itself. *takes*: how long it may take, if it is long.
-        """
-        lacking = next((self._reasons[need] for need in needs if need in self._reasons), None)
-        if lacking is not None:
-            self._reasons[name] = lacking
-            self.skip(name, f"not tried: {lacking}")
+    def take(self, part: Part) -> None:
+        """Try *part*, unless one that it needs has failed. Raises: StoppedError."""
+        missing = next((self._reasons[need] for need in part.needs if need in self._reasons), None)
+        if missing is not None:
+            self._reasons[part.name] = missing
+            self.skip(part.name, f"not tried: {missing}")
             return
-        self._announce(name, takes)
+        self._announce(part.name, part.takes)
         started = self._monotonic()
-        failure = None
-        found = ""
         try:
-            found = attempt()
+            found, failure = part.attempt(), None
         except StoppedError:
-            self._wipe()
             raise
-        except CheckFailedError as error:
-            failure = error
         except ImportError as error:
             failure = CheckFailedError(f"the library {error.name} is not installed", "run: pip install '.[poller]'")
-        except (SkStackError, StorageError) as error:
-            failure = CheckFailedError(error.what, error.remedy or advice)
-        except (SensorError, StartError) as error:
-            failure = split_advice(str(error), advice)
+        except (CheckFailedError, SkStackError, StorageError, SensorError, StartError) as error:
+            failure = CheckFailedError(error.what, error.remedy or part.advice)
         except Exception as error:  # a fault of the program in one part must not hide what the others find
-            logger.exception("--check: %s", name)
-            failure = CheckFailedError(f"a fault of the program ({type(error).__name__}: {error})", advice)
-        self._wipe()
+            logger.exception("--check: %s", part.name)
+            failure = CheckFailedError(f"a fault of the program ({type(error).__name__}: {error})", part.advice)
+        finally:
+            self._wipe()
         if self._should_stop():
             raise StoppedError
         took = f" ({self._monotonic() - started:.1f} s)"
         if failure is None:
             self.ticks += 1
-            self._line(self._marks.tick, name, found + took)
+            self._line(self._marks.tick, part.name, found + took)
             for remark in self._remarks:
                 self._write(f"{_INDENT}{self._marks.remark} {remark}")
         else:
-            self.crosses.append(name)
-            self._reasons[name] = stands_for or f"needs the {name}"
-            # A sensor's error begins with its name, which stands in the line already.
-            self._line(self._marks.cross, name, failure.found.removeprefix(f"{name.split()[0]}: ") + took)
-            self._write(f"{_INDENT}-> {failure.advice}")
+            self.crosses.append(part.name)
+            self._reasons[part.name] = part.stands_for or f"needs the {part.name}"
+            self._line(self._marks.cross, part.name, failure.what + took)
+            self._write(f"{_INDENT}-> {failure.remedy}")
         self._remarks.clear()
 
     def skip(self, name: str, why: str) -> None:
@@ -194,16 +189,6 @@ class _Gatherer(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Hand on the message, without a traceback."""
         self._take(record.getMessage())
-
-
-def split_advice(text: str, advice: str) -> CheckFailedError:
-    """Take an error's text apart: most of ours read "what is wrong: what to do"; *advice* is for the others."""
-    depth = 0
-    for place in range(len(text) - 1, 0, -1):  # the last colon that stands in no brackets
-        depth += {")": 1, "(": -1}.get(text[place], 0)
-        if not depth and text.startswith(": ", place):
-            return CheckFailedError(text[:place], text[place + 2 :])
-    return CheckFailedError(text, advice)
 
 
 def _can_show(text: str, encoding: str) -> bool:

@@ -210,7 +210,9 @@ def _pressure_pa(count: int, t_fine: int, c: Calibration) -> float:
     slope = (c.dig_p3 * offset_c * offset_c / 524288.0 + c.dig_p2 * offset_c) / 524288.0
     sensitivity = (1.0 + slope / 32768.0) * c.dig_p1
     if sensitivity <= 0.0:
-        raise SensorError(f"BME280: the calibration gives no pressure (dig_P1 is {c.dig_p1}): the chip is damaged")
+        raise SensorError(
+            f"BME280: the calibration gives no pressure (dig_P1 is {c.dig_p1})", "replace the chip: it is damaged"
+        )
     linear = (1048576.0 - count - offset / 4096.0) * 6250.0 / sensitivity
     square = c.dig_p9 * linear * linear / 2147483648.0
     return linear + (square + linear * c.dig_p8 / 32768.0 + c.dig_p7) / 16.0
@@ -237,7 +239,7 @@ def _check_length(what: str, block: bytes, expected: int) -> None:
 def _check_range(what: str, value: float, lowest: float, highest: float, unit: str) -> None:
     if not lowest <= value <= highest:
         raise SensorError(
-            f"BME280: {what} {value:.2f} {unit} is outside {lowest:.0f} to {highest:.0f} {unit}: check the wiring"
+            f"BME280: {what} {value:.2f} {unit} is outside {lowest:.0f} to {highest:.0f} {unit}", "check the wiring"
         )
 
 
@@ -264,22 +266,25 @@ def open_i2c_bus(bus: int) -> I2cBus:
     try:
         from smbus2 import SMBus  # only a poller with this sensor needs it
     except ModuleNotFoundError as error:
-        raise SensorError("BME280: smbus2 is not installed: pip install '.[poller]'") from error
+        raise SensorError("BME280: smbus2 is not installed", "pip install '.[poller]'") from error
     opened: I2cBus = SMBus(bus)
     return opened
 
 
 # A lost acknowledge, an electrical fault, a stretched clock: gone a moment later, or the sensor is.
 _PASSING_ERRNOS = frozenset({errno.EREMOTEIO, errno.EIO, errno.ETIMEDOUT, errno.ENXIO})
-_NO_ANSWER = "nothing answers there: check the wiring and the address (0x76 or 0x77; i2cdetect -y BUS)"
+_NO_ANSWER = ("nothing answers there", "check the wiring and the address (0x76 or 0x77; i2cdetect -y BUS)")
 _REMEDIES = {
-    errno.ENOENT: "no such I2C bus: switch I2C on (raspi-config, Interface Options) and check the bus number",
-    errno.EACCES: "may not use the bus: add the user to the group i2c (sudo usermod -aG i2c $USER), then log in again",
-    errno.EBUSY: "a kernel driver holds the address: unload it (sudo rmmod bmp280_i2c) or remove its dtoverlay",
+    errno.ENOENT: ("no such I2C bus", "switch I2C on (raspi-config, Interface Options) and check the bus number"),
+    errno.EACCES: (
+        "may not use the bus",
+        "add the user to the group i2c (sudo usermod -aG i2c $USER), then log in again",
+    ),
+    errno.EBUSY: ("a kernel driver holds the address", "unload it (sudo rmmod bmp280_i2c) or remove its dtoverlay"),
     errno.EREMOTEIO: _NO_ANSWER,
     errno.ENXIO: _NO_ANSWER,
-    errno.EIO: "the transfer failed: check the wiring, keep it short, or slow the bus down (i2c_arm_baudrate)",
-    errno.ETIMEDOUT: "the bus is stuck: check the wiring, then switch the sensor off and on",
+    errno.EIO: ("the transfer failed", "check the wiring, keep it short, or slow the bus down (i2c_arm_baudrate)"),
+    errno.ETIMEDOUT: ("the bus is stuck", "check the wiring, then switch the sensor off and on"),
 }
 _NOT_FOUND_ERRNOS = frozenset({errno.ENOENT, errno.EREMOTEIO, errno.ENXIO})
 
@@ -357,10 +362,12 @@ class Bme280:
         raw = parse_sample(self._read(SAMPLE_F7, SAMPLE_F7_BYTES))
         stuck = stuck_quantity(raw)
         if stuck:
-            raise _PassingError(f"{self._name}: its {stuck} is stuck at the end of the converter: the chip is damaged")
+            raise _PassingError(
+                f"{self._name}: its {stuck} is stuck at the end of the converter", "replace the chip: it is damaged"
+            )
         values = None if raw.temperature is None else compensate(raw, self._calibration)
         if values is None or values.humidity_pct is None or values.pressure_hpa is None:
-            raise _PassingError(f"{self._name}: holds its reset contents instead of a measurement: check its supply")
+            raise _PassingError(f"{self._name}: holds its reset contents instead of a measurement", "check its supply")
         return Bme280Reading(values.temperature_c, values.humidity_pct, values.pressure_hpa)
 
     def _initialise(self) -> Calibration:
@@ -369,20 +376,22 @@ class Bme280:
         if chip_id != BME280_ID:
             found = _OTHER_CHIPS.get(chip_id, "another chip, or a disturbed bus")
             raise SensorNotFoundError(
-                f"{self._name}: its chip id is 0x{chip_id:02X}, not 0x{BME280_ID:02X}: this is {found}; "
-                "check the module and the address"
+                f"{self._name}: its chip id is 0x{chip_id:02X}, not 0x{BME280_ID:02X}: this is {found}",
+                "check the module and the address",
             )
         self._write(RESET, RESET_WORD)
         self._wait_until_started()
         blocks = self._read_calibration()
         if blocks != self._read_calibration():
             # One wrong byte shifts every value by a plausible amount (+0.45 C was seen) for as long as it is kept.
-            raise _PassingError(f"{self._name}: two readings of its calibration differ: check the wiring")
+            raise _PassingError(f"{self._name}: two readings of its calibration differ", "check the wiring")
         calibration = parse_calibration(*blocks)
         quantity = untrimmed_quantity(calibration)
         if quantity or any(set(block) in ({0x00}, {0xFF}) for block in blocks):
             missing = f" (no {quantity})" if quantity else ""
-            raise _PassingError(f"{self._name}: its calibration is empty{missing}: the chip or its wiring is damaged")
+            raise _PassingError(
+                f"{self._name}: its calibration is empty{missing}", "check the wiring, else replace the chip"
+            )
         self._write(CONFIG, _CONFIG_VALUE)  # while asleep, as after the reset; awake it may be ignored (section 5.4.6)
         return calibration
 
@@ -391,7 +400,7 @@ class Bme280:
             self._sleep(_POLL_S)
             if not self._read(STATUS, 1)[0] & IM_UPDATE:
                 return
-        raise _PassingError(f"{self._name}: does not come out of its reset: switch it off and on")
+        raise _PassingError(f"{self._name}: does not come out of its reset", "switch it off and on")
 
     def _read_calibration(self) -> list[bytes]:
         return [self._read(register, length) for register, length in CALIBRATION_BLOCKS]
@@ -403,7 +412,7 @@ class Bme280:
             if not status & MEASURING and not ctrl_meas & MODE_BITS:
                 return
             self._sleep(_POLL_S)
-        raise _PassingError(f"{self._name}: does not finish measuring: switch it off and on")
+        raise _PassingError(f"{self._name}: does not finish measuring", "switch it off and on")
 
     def _read(self, register: int, length: int) -> bytes:
         block = bytes(self._opened_bus().read_i2c_block_data(self._address, register, length))
@@ -419,6 +428,6 @@ class Bme280:
         return self._bus
 
     def _explained(self, error: OSError) -> SensorError:
-        remedy = _REMEDIES.get(error.errno or 0, "the I2C bus failed: check the wiring")
+        what, remedy = _REMEDIES.get(error.errno or 0, ("the I2C bus failed", "check the wiring"))
         kind = SensorNotFoundError if error.errno in _NOT_FOUND_ERRNOS else SensorError
-        return kind(f"{self._name}: {remedy} ({error})")
+        return kind(f"{self._name}: {what} ({error})", remedy)

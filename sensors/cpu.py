@@ -87,7 +87,7 @@ def read_cpu_temperature_c(
             return _read_firmware_c(run)
         except FileNotFoundError:
             if not failures:
-                raise SensorNotFoundError(_nothing_certain(zones, thermal_root)) from None
+                raise _nothing_certain(zones, thermal_root) from None
         except (OSError, ValueError, subprocess.TimeoutExpired) as error:
             failures.append(f"vcgencmd: {error}")
     raise SensorError(f"CPU: no temperature: {'; '.join(failures)}")
@@ -137,21 +137,24 @@ def _chosen(wanted: str, zones: list[_Place]) -> _Place:
         return found[0]
     if found:
         raise SensorNotFoundError(
-            f"CPU: {len(found)} thermal zones are of the type {wanted!r} ({_listed(found)}): "
-            "set [cpu] zone to the name of one, such as thermal_zone1"
+            f"CPU: {len(found)} thermal zones are of the type {wanted!r} ({_listed(found)})",
+            "set [cpu] zone to the name of one, such as thermal_zone1",
         )
-    raise SensorNotFoundError(f"CPU: no thermal zone is of the type {wanted!r} ({_listed(zones)}): correct [cpu] zone")
+    raise SensorNotFoundError(
+        f"CPU: no thermal zone is of the type {wanted!r} ({_listed(zones)})", "correct [cpu] zone"
+    )
 
 
-def _nothing_certain(zones: list[_Place], thermal_root: Path) -> str:
+def _nothing_certain(zones: list[_Place], thermal_root: Path) -> SensorNotFoundError:
     if zones:
-        return (
-            f"CPU: no thermal zone is certain to be the processor ({_listed(zones)}): "
-            "set [cpu] zone to the one that is, or run without --temp"
+        return SensorNotFoundError(
+            f"CPU: no thermal zone is certain to be the processor ({_listed(zones)})",
+            "set [cpu] zone to the one that is, or run without --temp",
         )
-    return (
+    return SensorNotFoundError(
         f"CPU: no temperature sensor: {thermal_root} has no thermal zone and there is no vcgencmd "
-        "(usual in a virtual machine or container): run without --temp"
+        "(usual in a virtual machine or container)",
+        "run without --temp",
     )
 
 

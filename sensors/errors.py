@@ -1,4 +1,4 @@
-"""What can go wrong with a sensor. The text always says what to do about it.
+"""What can go wrong with a sensor.
 
 SensorError
 ├── SensorNotFoundError     nothing there, or something else than the sensor
@@ -9,7 +9,16 @@ from __future__ import annotations
 
 
 class SensorError(Exception):
-    """No trustworthy value this time. Leave the row out and ask again at the next round."""
+    """No trustworthy value this time. Leave the row out and ask again at the next round.
+
+    *what* went wrong; *remedy*: what the household can do about it, empty where that is nothing. Both are for people.
+    """
+
+    def __init__(self, what: str, remedy: str = "") -> None:
+        """Show both, as "what: remedy"."""
+        super().__init__(f"{what}: {remedy}" if remedy else what)
+        self.what = what
+        self.remedy = remedy
 
 
 class SensorNotFoundError(SensorError):

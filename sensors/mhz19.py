@@ -96,33 +96,34 @@ def find_reply(received: bytes) -> Mhz19Reply | None:
     return None
 
 
-def describe_failure(heard: bytes) -> str:
-    """Say why *heard*, all that came in place of a valid reply, is none, and what to do."""
+def describe_failure(heard: bytes) -> tuple[str, str]:
+    """Say why *heard*, all that came in place of a valid reply, is none; and what to do."""
     if not heard:
-        return "no answer: check its 5 V supply, and that its TX goes to our RX and its RX to our TX"
+        return "no answer", "check its 5 V supply, and that its TX goes to our RX and its RX to our TX"
     if READ_COMMAND in heard:
-        return "our own command comes back: RX is connected to TX, not to the sensor"
+        return "our own command comes back", "connect RX and TX to the sensor, not to one another"
     # The next byte is the upper half of a concentration, so words that begin with BM are not taken for it.
     if re.search(rb"BM[\x00-\x1f]", heard):
         return (
             "it sends 16-byte 'BM' frames: this is not an MH-Z19 but a look-alike (C8, sold as MH-Z19C) "
-            "that speaks another protocol"
+            "that speaks another protocol",
+            "use an MH-Z19",
         )
     if set(heard) <= {0x00, 0xFF}:
-        return "the line is dead (only 00 or FF): check ground, supply and the 3.3 V level"
+        return "the line is dead (only 00 or FF)", "check ground, supply and the 3.3 V level"
     if _is_text(heard):
         # What it says is not shown: if this is the port of another device, its lines may hold secrets.
         return (
-            "text comes instead of replies: a login console (getty) or another device is on this port; disable the "
-            "serial console (raspi-config, Interface Options, Serial Port), or correct the path"
+            "text comes instead of replies: a login console (getty) or another device is on this port",
+            "disable the serial console (raspi-config, Interface Options, Serial Port), or correct the path",
         )
     begun_at = max(heard.find(START), 0)
     frame = heard[begun_at : begun_at + FRAME_BYTES]
     try:
         parse_reply(frame)
     except SensorError as error:
-        return f"{str(error).removeprefix('MH-Z19: ')} in {frame.hex(' ')}: check the wiring"
-    return "replies come in pieces: check the wiring"
+        return f"{error.what.removeprefix('MH-Z19: ')} in {frame.hex(' ')}", "check the wiring"
+    return "replies come in pieces", "check the wiring"
 
 
 def _is_text(heard: bytes) -> bool:
@@ -150,13 +151,16 @@ class SerialLike(Protocol):
 READ_SLICE_S = 0.05  # the timeout the port must be opened with: how far a wait may pass its deadline
 _WRITE_TIMEOUT_S = 0.5  # nine bytes take 10 ms
 
-_BUSY = "is in use by another program: stop it (is a serial console, getty, on the port?)"
-_GONE = "is not there: check the path, and that the serial port is switched on (raspi-config, Interface Options)"
+_BUSY = ("is in use by another program", "stop it (is a serial console, getty, on the port?)")
+_GONE = ("is not there", "check the path, and that the serial port is switched on (raspi-config, Interface Options)")
 _OPEN_REMEDIES = {
     errno.ENOENT: _GONE,
     errno.ENODEV: _GONE,
     errno.ENXIO: _GONE,
-    errno.EACCES: "may not be opened: add the user to the group dialout (sudo usermod -aG dialout $USER), log in again",
+    errno.EACCES: (
+        "may not be opened",
+        "add the user to the group dialout (sudo usermod -aG dialout $USER), log in again",
+    ),
     errno.EBUSY: _BUSY,
     errno.EAGAIN: _BUSY,  # the exclusive lock is taken
 }
@@ -171,13 +175,13 @@ def open_serial_port(device: str) -> SerialLike:
     try:
         import serial  # only a poller with this sensor needs it
     except ModuleNotFoundError as error:
-        raise SensorError("MH-Z19: pyserial is not installed: pip install '.[poller]'") from error
+        raise SensorError("MH-Z19: pyserial is not installed", "pip install '.[poller]'") from error
     try:
         return serial.Serial(device, 9600, timeout=READ_SLICE_S, write_timeout=_WRITE_TIMEOUT_S, exclusive=True)
     except (OSError, ValueError, termios.error) as error:
-        remedy = _OPEN_REMEDIES.get(getattr(error, "errno", None) or 0, f"cannot be opened ({error})")
-        kind = SensorNotFoundError if remedy == _GONE else SensorError
-        raise kind(f"MH-Z19: {device} {remedy}") from error
+        what, remedy = _OPEN_REMEDIES.get(getattr(error, "errno", None) or 0, (f"cannot be opened ({error})", ""))
+        kind = SensorNotFoundError if (what, remedy) == _GONE else SensorError
+        raise kind(f"MH-Z19: {device} {what}", remedy) from error
 
 
 _CHANGES_WHEN_SETTLED = 2
@@ -230,7 +234,8 @@ class Mhz19:
             reply = self._ask(self._opened_port())
         except (OSError, termios.error) as error:
             self.close()
-            raise SensorError(f"MH-Z19: {_port_remedy(error)} ({error})") from error
+            what, remedy = _port_remedy(error)
+            raise SensorError(f"MH-Z19: {what} ({error})", remedy) from error
         except SensorError:
             self.close()
             raise
@@ -263,7 +268,8 @@ class Mhz19:
                 return reply
             logger.debug("MH-Z19: no reply in %d bytes", len(received))
             heard += received
-        raise SensorError(f"MH-Z19: {describe_failure(heard)}")
+        what, remedy = describe_failure(heard)
+        raise SensorError(f"MH-Z19: {what}", remedy)
 
     def _listen(self, port: SerialLike) -> bytes:
         """Return what comes up to the end of a valid reply, or the deadline."""
@@ -300,7 +306,7 @@ class Mhz19:
         self._no_value_since = None
         if reply.co2_ppm > HIGHEST_PPM:
             raise SensorError(
-                f"MH-Z19: {reply.co2_ppm} ppm is more than any range ({HIGHEST_PPM} ppm): check the wiring"
+                f"MH-Z19: {reply.co2_ppm} ppm is more than any range ({HIGHEST_PPM} ppm)", "check the wiring"
             )
         if reply.co2_ppm < FRESH_AIR_PPM and not self._told_low:
             self._told_low = True
@@ -322,10 +328,10 @@ class Mhz19:
         if self._no_value_since is None:
             self._no_value_since = now
         if now - self._no_value_since < self._warm_up_s:
-            return SensorNotReadyError("MH-Z19: the sensor is booting and has no value yet: wait for its warm-up")
+            return SensorNotReadyError("MH-Z19: the sensor is booting and has no value yet", "wait for its warm-up")
         return SensorError(
-            f"MH-Z19: the sensor still has no value (0 ppm, or booting) after {self._warm_up_s:.0f} s of warm-up: "
-            "check its 5 V supply (150 mA), switch it off and on, else replace it"
+            f"MH-Z19: the sensor still has no value (0 ppm, or booting) after {self._warm_up_s:.0f} s of warm-up",
+            "check its 5 V supply (150 mA), switch it off and on, else replace it",
         )
 
     def _check_range(self, co2_ppm: int, last_ppm: int | None) -> None:
@@ -336,7 +342,7 @@ class Mhz19:
         is_end = co2_ppm in RANGE_ENDS_PPM and self._highest_ppm <= co2_ppm
         if is_end and (co2_ppm > RANGE_ENDS_PPM[0] or last_ppm == co2_ppm):
             raise SensorError(
-                f"MH-Z19: {co2_ppm} ppm is the end of its range: air the room; if it stays, the sensor is faulty"
+                f"MH-Z19: {co2_ppm} ppm is the end of its range", "air the room; if it stays, the sensor is faulty"
             )
         self._highest_ppm = max(self._highest_ppm, co2_ppm)
 
@@ -355,8 +361,9 @@ class Mhz19:
         return not self._settled
 
 
-def _port_remedy(error: Exception) -> str:
+def _port_remedy(error: Exception) -> tuple[str, str]:
+    """Return what is wrong with the port, and what to do."""
     # pyserial's words when someone else took the bytes that were there to be read.
     if "multiple access" in str(error):
-        return "another program reads from the port: stop it, or disable the serial console (getty) in raspi-config"
-    return "the port failed: is the adapter still plugged in?"
+        return "another program reads from the port", "stop it, or disable the serial console (getty) in raspi-config"
+    return "the port failed", "see whether the adapter is still plugged in"

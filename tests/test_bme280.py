@@ -419,15 +419,17 @@ def test_a_passing_bus_fault_is_tried_three_times_with_pauses(bench: Bench, numb
 )
 def test_a_lasting_bus_fault_is_not_tried_again_and_says_what_to_do(bench: Bench, number: int, remedy: str) -> None:
     bench.bus.errors = [OSError(number, os.strerror(number))]
-    with pytest.raises(SensorError, match=f"0x76.*{remedy}.*Errno {number}"):
+    with pytest.raises(SensorError, match=f"0x76.*Errno {number}.*: ") as caught:
         bench.sensor.read()
+    assert remedy in str(caught.value)
+    assert caught.value.remedy
     assert len(bench.bus.transfers) == 1
     assert bench.clock.monotonic() == 0.0
 
 
 def test_a_fault_on_opening_says_what_to_do() -> None:
     clock = LabClock()
-    with pytest.raises(SensorNotFoundError, match=r"switch I2C on.*/dev/i2c-99"):
+    with pytest.raises(SensorNotFoundError, match=r"/dev/i2c-99.*switch I2C on"):
         Bme280(lambda: open_i2c_bus(99), sleep=clock.sleep).read()
     assert clock.monotonic() == 0.0
 

@@ -13,7 +13,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
@@ -29,14 +29,15 @@ import sensors.mhz19
 from poller.app import only_poller
 from poller.check import run_check
 from poller.checks_radio import RadioTimings, signal_word
-from poller.checks_report import CheckFailedError, Report, split_advice
+from poller.checks_report import CheckFailedError, Part, Report
 from poller.stop import StopSignal
 from poller.time_server import TimeServer
-from sensors.errors import SensorNotFoundError
+from sensors.errors import SensorError, SensorNotFoundError
 from sensors.simulated_bme280 import SimulatedBme280
 from sensors.simulated_mhz19 import SimulatedMhz19
 from sensors.simulated_mhz19 import SimulatedPort as Mhz19Port
 from settings import load
+from skstack import PortLostError
 from skstack.simulator import REALISTIC, Beacon
 from storage.connection import connect
 from storage.database import Database
@@ -246,7 +247,7 @@ def test_one_refusal_is_not_held_against_the_password(tmp_path: Path, database_u
 def test_an_error_that_names_the_meters_address_is_printed_without_it(tmp_path: Path, database_url: str) -> None:
     with module_on(tmp_path / "tty") as module:
         module.faults.refuse_next("ER10", "SKJOIN")
-        checked = check(at_home(tmp_path, database_url), timings=RadioTimings(join_patience_s=1.0))
+        checked = check(at_home(tmp_path, database_url), timings=RadioTimings(join_timeout_s=1.0))
     assert "SKJOIN **** was answered FAIL ER10" in checked.line("join")
 
 
@@ -400,7 +401,7 @@ def test_missing_sensors_each_say_what_to_do(
 ) -> None:
     def no_zone(_zone: str) -> NoReturn:
         raise SensorNotFoundError(
-            "CPU: no temperature sensor: no thermal zone (usual in a container): run without --temp"
+            "CPU: no temperature sensor: no thermal zone (usual in a container)", "run without --temp"
         )
 
     def no_bus(_bus: int) -> NoReturn:
@@ -508,8 +509,8 @@ def test_a_terminal_without_the_signs_gets_words(tmp_path: Path, database_url: s
 def test_a_fault_of_the_program_in_one_part_does_not_hide_the_others() -> None:
     out = io.StringIO()
     report = Report(out)
-    report.part("first", lambda: str(1 // 0), advice="tell us")
-    report.part("second", lambda: "found", advice="")
+    report.take(Part("first", lambda: str(1 // 0), "tell us"))
+    report.take(Part("second", lambda: "found", ""))
     assert report.crosses == ["first"]
     assert "✗ first           a fault of the program (ZeroDivisionError:" in out.getvalue()
     assert "     -> tell us\n✓ second          found (0.0 s)\n" in out.getvalue()
@@ -520,7 +521,7 @@ def test_a_library_that_is_missing_is_named_with_the_command() -> None:
         raise ModuleNotFoundError("No module named 'serial'", name="serial")
 
     out = io.StringIO()
-    Report(out).part("serial port", attempt, advice="")
+    Report(out).take(Part("serial port", attempt, ""))
     assert "the library serial is not installed" in out.getvalue()
     assert "pip install '.[poller]'" in out.getvalue()
 
@@ -533,7 +534,7 @@ def test_warnings_of_the_log_stand_under_a_tick_and_secrets_are_masked() -> None
     out = io.StringIO()
     report = Report(out, secrets=("Secret-Word",))
     with report.gathered_log():
-        report.part("meter", attempt, advice="")
+        report.take(Part("meter", attempt, ""))
     assert out.getvalue().endswith("found (0.0 s)\n     ! EPC 8D is broken near ****\n")
 
 
@@ -548,18 +549,28 @@ def test_the_verbose_log_is_left_alone() -> None:
         root.setLevel(level)
 
 
-@pytest.mark.parametrize(
-    ("text", "found", "advice"),
-    [
-        ("/dev/a:1 is not there: plug it in (see: the list)", "/dev/a:1 is not there", "plug it in (see: the list)"),
-        ("the port failed (read: no data)", "the port failed (read: no data)", "try again"),
-        ("CPU: nothing there: run without it", "CPU: nothing there", "run without it"),
-    ],
-)
-def test_an_errors_text_is_taken_apart_at_its_last_colon(text: str, found: str, advice: str) -> None:
-    failure = split_advice(text, "try again")
-    assert isinstance(failure, CheckFailedError)
-    assert (failure.found, failure.advice) == (found, advice)
+def test_an_error_that_brings_no_remedy_gets_the_advice_of_its_part() -> None:
+    def attempt(error: Exception) -> Callable[[], str]:
+        def fail() -> str:
+            raise error
+
+        return fail
+
+    out = io.StringIO()
+    report = Report(out)
+    report.take(
+        Part("port", attempt(PortLostError("/dev/a:1 is not there", "plug it in (see: the list)")), "try again")
+    )
+    report.take(Part("bus", attempt(SensorError("the bus failed (read: no data)")), "try again"))
+    report.take(Part("way", attempt(CheckFailedError("none: at all", "make one")), "try again"))
+    assert re.findall(r"✗ .* (?=\()|-> .*", out.getvalue()) == [
+        "✗ port            /dev/a:1 is not there ",
+        "-> plug it in (see: the list)",
+        "✗ bus             the bus failed (read: no data) ",
+        "-> try again",
+        "✗ way             none: at all ",
+        "-> make one",
+    ]
 
 
 def test_the_open_connections_are_closed(tmp_path: Path, database_url: str) -> None:
