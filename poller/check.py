@@ -78,24 +78,22 @@ def _try_all(
     """Try every part in order; *stack* takes what is to be closed at the end."""
     report.say(f"power_consumption.py {VERSION} --check at {clock.now().astimezone():%Y-%m-%d %H:%M:%S %z}")
     report.say(f"Python {platform.python_version()}, {platform.system()} {platform.release()} {platform.machine()}")
-    radio = RadioCheck(settings, report, clock=clock, stop=stop, timings=timings or RadioTimings())
-    stack.callback(radio.close)
-    database = stack.enter_context(closing(DatabaseCheck(settings, clock)))
-    for part in (
-        Part("settings", lambda: _settings(settings, file, report), "see power_consumption.ini-sample"),
-        Part(
-            _FREE,
-            lambda: _lock(settings, stack),
-            "stop it first",
-            stands_for="the running poller uses it",
-        ),
-        Part("data directory", lambda: check_data_dir(settings, report), "let this user write there"),
-        *radio.parts(needs=(_FREE,)),
-    ):
-        report.take(part)
-    radio.close()  # the module is free again, whatever the sensors do
+    alone = Part(_FREE, lambda: _lock(settings, stack), "stop it first", stands_for="the running poller uses it")
+    with closing(RadioCheck(settings, report, clock=clock, stop=stop, timings=timings or RadioTimings())) as radio:
+        _take_all(
+            report,
+            Part("settings", lambda: _settings(settings, file, report), "see power_consumption.ini-sample"),
+            alone,
+            Part("data directory", lambda: check_data_dir(settings, report), "let this user write there"),
+            *radio.parts(needs=(_FREE,)),
+        )
     _try_sensors(sources(settings, sensors), report, clock)
-    for part in database.parts():
+    with closing(DatabaseCheck(settings, clock)) as database:
+        _take_all(report, *database.parts())
+
+
+def _take_all(report: Report, *parts: Part) -> None:
+    for part in parts:
         report.take(part)
 
 
