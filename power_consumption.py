@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import argparse
 import sys
-from gettext import gettext as _
 
+import help_ja
 import script
-from commandline import translation
-from commandline.version import VERSION
+from help_ja import text as _
+from version import VERSION
 
 TYPE_CHECKING = False  # as in typing, which takes longer to import than argparse
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _main(argv: Sequence[str] | None) -> int:
-    translation.install()
+    help_ja.install()
     arguments = make_parser().parse_args(argv)
     from poller import logs  # here and below: after the arguments, so that -h does not wait for it
 

@@ -4,11 +4,11 @@
 from __future__ import annotations
 
 import sys
-from gettext import gettext as _
 
+import help_ja
 import script
 from charts import arguments
-from commandline import translation
+from help_ja import text as _
 
 TYPE_CHECKING = False  # as in typing, which takes longer to import than argparse
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None, *, now: datetime | None = None) -> i
 
 
 def _main(argv: Sequence[str] | None, now: datetime | None) -> int:
-    translation.install()
+    help_ja.install()
     parser = arguments.parser(
         "power_graph.py",
         _("Draw the electricity of a day, or of any other period: its power, its energy, and what is missing."),

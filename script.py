@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from typing import TextIO
 
 _OLDEST = 0x030B0000  # as sys.hexversion: Python 3.11
-_ROOMS = ("charts", "commandline", "poller", "sensors", "settings", "skstack", "storage")
+_ROOMS = ("charts", "ini_file", "poller", "sensors", "settings", "skstack", "storage")
 
 
 def run(prog: str, act: Callable[[], int], *, extras: str) -> int:

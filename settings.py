@@ -3,7 +3,7 @@
 All errors are told at once, each in a line that names file, section and key, what was expected and what came; the ID,
 the password and the database URL are never shown. An empty value counts as not given. Comments stand on lines of their
 own, since a password or a URL may hold any printable character. power_consumption.ini-sample documents every key; the
-file itself is read by commandline/ini_file.py.
+file itself is read by ini_file.py.
 
 Importing this module is light: configparser, zoneinfo and platformdirs are imported only when a file is read.
 """
@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from commandline.ini_file import IniFile, Section, SettingsError, Texts, shown, to_decimal
+from ini_file import IniFile, Section, SettingsError, Texts, shown, to_decimal
 
 if TYPE_CHECKING:
     from decimal import Decimal

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from gettext import gettext as _
 
-from commandline.version import VERSION
+from help_ja import text as _
+from version import VERSION
 
 
 def parser(prog: str, description: str) -> argparse.ArgumentParser:

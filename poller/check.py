@@ -16,7 +16,6 @@ from functools import partial
 from pathlib import Path
 from typing import TextIO
 
-from commandline.version import VERSION
 from poller.app import Sensors, StartError, only_poller, sources
 from poller.checks_radio import RadioCheck, RadioTimings
 from poller.checks_record import DatabaseCheck, check_data_dir, secrets_of
@@ -26,6 +25,7 @@ from poller.sensing import Source
 from poller.shown import shown
 from poller.stop import StopSignal
 from settings import Settings
+from version import VERSION
 
 _FREE = "running poller"
 

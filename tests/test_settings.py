@@ -519,7 +519,7 @@ def test_the_path_of_a_device_is_no_secret_whatever_its_serial_number(tmp_path: 
 
 
 def test_a_missing_file_says_what_to_copy(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match=r"absent\.ini: no such file; copy power_consumption\.ini-sample to it"):
+    with pytest.raises(SettingsError, match=r"absent\.ini: no such file: copy power_consumption\.ini-sample to it"):
         settings.load(tmp_path / "absent.ini")
 
 

@@ -37,7 +37,16 @@ _MAY_BE_SECRET = re.compile(
 
 
 class SettingsError(ValueError):
-    """The settings cannot be used. Each line is one error for the person who edits the file, without any secret."""
+    """The settings cannot be used. Each line is one error for the person who edits the file, without any secret.
+
+    *what* is wrong; *remedy*: what to do about it, empty where *what* says that.
+    """
+
+    def __init__(self, what: str, remedy: str = "") -> None:
+        """Show both, as "what: remedy"."""
+        super().__init__(f"{what}: {remedy}" if remedy else what)
+        self.what = what
+        self.remedy = remedy
 
 
 class Section:
@@ -179,7 +188,7 @@ class IniFile:
         except FileNotFoundError as err:
             if required:
                 remedy = "copy power_consumption.ini-sample to it and fill in [routeB]"
-                raise SettingsError(f"{path}: no such file; {remedy}") from err
+                raise SettingsError(f"{path}: no such file", remedy) from err
             self._texts = {}
         except OSError as err:
             raise SettingsError(f"{path}: cannot be read: {err.strerror}") from err
