@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from poller.clock import Clock
 from poller.idle_tasks import Keep, Part, Pause, Task, query
-from skstack import Meter, Poll
+from skstack import HalfHour, Meter, Poll
 from skstack.echonet import EnergyScale, MeterIdentity, register_difference
 from storage.holes import KnownMeter, LastRegisters, known_meter, last_registers
 from storage.records import MeterRow, RadioEventRow
@@ -31,14 +31,14 @@ _POLLS_ON_NEW_COURSE, _HALF_HOURS_ON_NEW_COURSE = 3, 2
 
 @dataclass(frozen=True, slots=True)
 class _Sighting:
-    """A meter that is in service since row.since; *reason*: how it differs from the one before."""
+    """A meter that is in service since row.since; *reason*: how it differs from the one before, "": not at all."""
 
     row: MeterRow
     reason: str
 
 
 class InstalledMeter:
-    """Two tasks: watch() compares each poll with those before, record() keeps what it has seen.
+    """Two tasks: watch() compares what the meter tells with what it told before, record() keeps what it has seen.
 
     What the database knows from before this run is compared with the first sight. Nothing is looked at before *clock*
     is settled: since when a meter is installed is compared with the dates of the database.
@@ -50,11 +50,14 @@ class InstalledMeter:
         self._started_s = clock.monotonic()
         self._sightings: deque[_Sighting] = deque()  # not recorded yet
         self._is_recorded = False
+        self._looked_at: object = None
         self._current: MeterRow | None = None
         self._poll: Poll | None = None
         self._registers: LastRegisters | None = None  # of the last poll
         self._first_registers: LastRegisters | None = None
-        self._has_fallen = False
+        self._half_hour: HalfHour | None = None
+        self._new_course: list[LastRegisters] = []  # that does not go on from the last ones
+        self._course_polls = self._course_half_hours = 0
         self.serves_from: datetime | None = None
         """The present meter took another one's place at that time; None: as far as is known it was always there."""
 
@@ -66,26 +69,38 @@ class InstalledMeter:
     # --- what is seen
 
     def watch(self) -> Task:
-        """Look at each poll: who responds, and whether the registers go on."""
+        """Look at all that the meter tells: who it is, and whether its registers go on."""
         while True:
-            yield Pause(is_over=self._has_polled)
+            yield Pause(is_over=lambda: self._told() not in (None, self._looked_at))
+            self._looked_at = self._told()
             self._look()
 
-    def _has_polled(self) -> bool:
-        is_known = self._meter.is_identified and self._clock.is_settled
-        return is_known and self._meter.last_poll is not None and self._meter.last_poll is not self._poll
+    def _told(self) -> object:
+        """Return what there is to be looked at, to be compared; None: nothing yet."""
+        identity, poll = self._meter.identity, self._meter.last_poll
+        if not (self._meter.is_identified and self._clock.is_settled) or poll is None:
+            return None
+        return identity, poll, self._meter.last_half_hour
 
     def _look(self) -> None:
-        identity, poll = self._meter.identity, self._meter.last_poll
+        identity, poll, half_hour = self._meter.identity, self._meter.last_poll, self._meter.last_half_hour
         if identity is None or identity.scale is None or poll is None:
             return
-        self._poll = poll
-        row = _meter_row(identity, identity.scale, self._clock.now())
+        row = _meter_row(identity, identity.scale, self._clock.at(self._meter.identified_at))
         if self._current is None:
             self._see(row, "")
         elif reason := _difference(self._current, row):
             self._see(replace(row, since=self._since(row)), reason)
-        self._look_at_registers(row, identity.scale, poll)
+        elif _scale_of(row) != _scale_of(self._current):
+            self._see(replace(row, since=self._clock.now()), "")
+        if poll is not self._poll:
+            self._poll = poll
+            seen = LastRegisters(self._clock.at(poll.arrived_at), poll.reading.import_kwh, poll.reading.export_kwh)
+            self._look_at_registers(row, seen, of_polls=1)
+        if half_hour is not None and half_hour is not self._half_hour:
+            self._half_hour = half_hour
+            seen = LastRegisters(half_hour.registered_at, half_hour.import_kwh, half_hour.export_kwh)
+            self._look_at_registers(row, seen, of_half_hours=1)
 
     def _since(self, row: MeterRow) -> datetime:
         """Return the moment after the last poll of the meter before: every register from then on is the new one's."""
@@ -108,9 +123,11 @@ class InstalledMeter:
             return
         if self._new_course and _falls(self._new_course[-1], seen, scale):
             self._new_course.clear()
+        if not self._new_course:
+            self._course_polls = self._course_half_hours = 0
         self._new_course.append(seen)
-        self._course_polls = of_polls + (self._course_polls if len(self._new_course) > 1 else 0)
-        self._course_half_hours = of_half_hours + (self._course_half_hours if len(self._new_course) > 1 else 0)
+        self._course_polls += of_polls
+        self._course_half_hours += of_half_hours
         if self._course_polls >= _POLLS_ON_NEW_COURSE or self._course_half_hours >= _HALF_HOURS_ON_NEW_COURSE:
             first = self._new_course[0]
             self._see(replace(row, since=self._since(replace(row, since=first.known_at))), _fall(before, first))
@@ -119,7 +136,7 @@ class InstalledMeter:
     def _see(self, row: MeterRow, reason: str) -> None:
         self._current = row
         self._registers = None
-        self._has_fallen = False
+        self._new_course.clear()
         self._sightings.append(_Sighting(row, reason))
 
     # --- what is recorded
@@ -134,7 +151,7 @@ class InstalledMeter:
             self._sightings.popleft()
         while True:
             yield Pause(is_over=lambda: bool(self._sightings))
-            yield from self._keep_exchange(self._sightings[0])
+            yield from self._keep_row(self._sightings[0])
             self._sightings.popleft()
 
     def _ask_database(self, cursor: Cursor, site_id: int) -> tuple[KnownMeter | None, LastRegisters | None]:
@@ -150,7 +167,7 @@ class InstalledMeter:
         if reason:
             since = min(last.known_at + _MOMENT, first.row.since) if last else first.row.since
             row = replace(first.row, since=max(since, known.row.since + _MOMENT))
-            yield from self._keep_exchange(_Sighting(row, reason))
+            yield from self._keep_row(_Sighting(row, reason))
         elif known.replaced:
             self.serves_from = known.row.since
 
@@ -161,7 +178,11 @@ class InstalledMeter:
             return ""
         return _fall(last, seen) if last and seen and _falls(last, seen, _scale_of(row)) else ""
 
-    def _keep_exchange(self, sighting: _Sighting) -> Part[None]:
+    def _keep_row(self, sighting: _Sighting) -> Part[None]:
+        if not sighting.reason:
+            logger.info("the registers of the meter count in another way from now on")
+            yield Keep([sighting.row])
+            return
         logger.warning("the meter was exchanged: %s", sighting.reason)
         self.serves_from = sighting.row.since
         yield Keep([sighting.row, RadioEventRow(self._clock.now(), "meter_changed", detail=sighting.reason)])
