@@ -1,4 +1,4 @@
-"""The holes of the half-hour record, filled from the simulated meter's memory into a real database.
+"""The gaps of the half-hour record, filled from the simulated meter's memory into a real database.
 
 What is expected stands in the simulated meter's own registers, in steps of 0.1 kWh.
 """
@@ -82,6 +82,61 @@ def test_polls_every_second_stay_on_their_seconds(database_url: str) -> None:
     assert_filled(home, slots(MIDNIGHT - 99 * DAY, NOON - HALF_HOUR))
     assert_polls_on_every_tick(home, 1)
     assert_one_question_at_a_time(home)
+
+
+def test_99_days_arrive_between_polls_every_five_seconds_at_the_pace_of_a_real_meter(database_url: str) -> None:
+    home = solar_home(database_url, interval_s=5, timing=REALISTIC)
+    home.run_until(NOON + timedelta(minutes=59))
+    assert_filled(home, slots(MIDNIGHT - 99 * DAY, NOON + HALF_HOUR))
+    begun = home.asked(*HISTORY_EPCS)[0][0]  # until then it is asked who it is, which takes longer than 5 s
+    times = [row.measured_at for row in home.of(PowerRow) if row.power_w is not None and row.measured_at > begun]
+    assert times == [times[0] + number * timedelta(seconds=5) for number in range(len(times))]
+    assert len(times) > 690  # of 708
+    assert_one_question_at_a_time(home)
+
+
+@pytest.mark.parametrize("epc", HISTORY_EPCS)
+def test_a_day_that_is_interrupted_at_any_step_is_begun_anew(database_url: str, epc: int) -> None:
+    home = solar_home(database_url, days_before=2)
+    lost: list[int] = []
+
+    def interrupt(request: Frame, answer: Frame | None) -> Frame | None:
+        """Let the meter end the session in place of its first answer to *epc*."""
+        if request.properties[0].epc == epc and not lost:
+            lost.append(epc)
+            home.later((0.1, lambda _radio: home.module.emit_event(0x26, home.clock.time_s)))
+            return None
+        return answer
+
+    home.tamper(interrupt)
+    home.run_until(NOON + timedelta(minutes=20))
+    assert home.session.number == 2
+    assert history_days(home)[:2] == [0, 0]
+    assert_filled(home, slots(MIDNIGHT - 2 * DAY, NOON))
+
+
+@pytest.mark.parametrize("ahead", [timedelta(days=4), timedelta(days=-4)])
+def test_the_days_are_right_where_the_clocks_are_days_apart(database_url: str, ahead: timedelta) -> None:
+    home = solar_home(database_url, days_before=6, machine_ahead=ahead)
+    home.run_until(NOON + timedelta(minutes=20))
+    assert_filled(home, slots(MIDNIGHT - 6 * DAY, NOON))
+    assert len(home.half_hours()) == 6 * 48 + 25
+
+
+def test_an_exchange_in_the_middle_leaves_what_was_read_and_adds_nothing_from_the_time_before_it(
+    database_url: str,
+) -> None:
+    home = solar_home(database_url, days_before=20, timing=REALISTIC)
+    home.run_until(NOON + timedelta(minutes=2))
+    of_the_old = home.half_hours()
+    assert 48 < len(of_the_old) < 19 * 48  # in the middle
+    used_before = home.clock.time_s - 5 * 86_400  # elsewhere: it remembers that
+    home.simulated.exchange(used_before, serial_number="SIM0000002")
+    home.module.emit_event(0x26, home.clock.time_s)
+    home.run_until(NOON + timedelta(minutes=50))
+    found = home.half_hours()
+    assert {at: kwh for at, kwh in found.items() if at <= NOON} == of_the_old
+    assert found[NOON + HALF_HOUR] == home.registers(NOON + HALF_HOUR)
 
 
 @pytest.mark.parametrize(
