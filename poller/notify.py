@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 
 
 class Notifier:
-    """The service manager's ear, or nobody's."""
+    """An sd_notify client; without systemd it tells nobody."""
 
     def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
         """Take the socket and the watchdog's interval from *environ*, as systemd sets them."""
