@@ -30,8 +30,8 @@ _GARBLED_PAUSE_S, _LONGEST_GARBLED_PAUSE_S = 0.05, 0.8
 class SkStack:
     """SK commands over a *port*. Every wait ends with StoppedError as soon as *should_stop* says so.
 
-    *echoes* counts the echoes of our own commands: after the echo was switched off, one more means that the module has
-    restarted.
+    *written_at*: when the last command was written (monotonic). *echoes* counts the echoes of our own commands: after
+    the echo was switched off, one more means that the module has restarted.
     """
 
     def __init__(
@@ -48,6 +48,7 @@ class SkStack:
         self._received: deque[Line] = deque()  # in the order of arrival, not looked at yet
         self._unsolicited: deque[Line] = deque()  # seen while an answer was awaited, and not part of it
         self._has_warned = False
+        self.written_at = 0.0
         self.echoes = 0
 
     def execute(self, command: Command[AnswerT], *, timeout_s: float = COMMAND_TIMEOUT_S) -> AnswerT:
@@ -143,8 +144,8 @@ class SkStack:
         self._unsolicited.extend(self._received)
         self._received.clear()
         logger.debug("> %s", command)
+        started = self.written_at = self._monotonic()
         self._port.write(command.to_bytes())
-        started = self._monotonic()
         answer: AnswerT | None = None
         is_over = False
         while True:

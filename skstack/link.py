@@ -113,10 +113,11 @@ class RadioEvent:
 class Sending:
     """One datagram handed to the module, and what became of it.
 
-    *accepted*: the module said OK. *result*: the parameter of its EVENT 21: 0 sent, 1 not sent, 2 the meter is being
-    looked for; None: not told yet.
+    *sent_at*: when it was written (monotonic). *accepted*: the module said OK. *result*: the parameter of its EVENT 21:
+    0 sent, 1 not sent, 2 the meter is being looked for; None: not told yet.
     """
 
+    sent_at: float = 0.0
     accepted: bool = False
     result: int | None = None
 
@@ -346,9 +347,10 @@ class Link:
         self._sending = sending = Sending()
         try:
             module.stack.execute(commands.send_udp(module.dialect, peer.address, payload))
+            sending.accepted = True
         except SkStackTimeoutError:  # it may have been sent nevertheless
-            return sending
-        sending.accepted = True
+            sending.accepted = False
+        sending.sent_at = module.stack.written_at
         return sending
 
     # --- what happened

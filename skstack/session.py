@@ -288,11 +288,11 @@ class Session:
         self._take_in()
         if request.is_answered():
             return
-        heard_before, sent_at = self._link.lines, self._monotonic()
+        heard_before = self._link.lines
         earlier_free_at = request.free_at
-        request.sending = sending = self._send(request, sent_at)
-        request.repeat_at = sent_at + timeout_s
-        request.free_at = max(earlier_free_at or sent_at + self.timings.longest_wait_s, request.repeat_at)
+        request.sending = sending = self._send(request, self._monotonic())
+        request.repeat_at = sending.sent_at + timeout_s
+        request.free_at = max(earlier_free_at or sending.sent_at + self.timings.longest_wait_s, request.repeat_at)
         self._listen(min(until, request.repeat_at), lambda: request.is_answered() or sending.failed)
         if request.is_answered():
             return

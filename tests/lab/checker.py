@@ -190,7 +190,10 @@ class Checker:
         for fault in self._faults:
             share = self._reads_while.get(fault.kind)
             from_s, polls = fault.at_s + _LEARNS_IN * self._interval_s, 0
-            if share is not None and (fault.at_s, fault.ends_s) in spans:
+            is_alone = not any(
+                other is not fault and other.at_s < fault.ends_s and fault.at_s < other.ends_s for other in self._faults
+            )
+            if share is not None and is_alone and (fault.at_s, fault.ends_s) in spans:
                 polls = int((fault.ends_s - from_s) // self._interval_s)
             if share is None or polls < _FEWEST_POLLS:
                 continue
