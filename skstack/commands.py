@@ -200,9 +200,13 @@ def send_udp(dialect: Dialect, address: IPv6Address, payload: bytes) -> Command[
     """
     if not 1 <= len(payload) <= MAX_PAYLOAD_BYTES:
         raise ValueError(f"a datagram has 1 to {MAX_PAYLOAD_BYTES} bytes, not {len(payload)}")
+    return Command("SKSENDTO", StatusOk, _send_args(dialect, address, len(payload)), payload)
+
+
+@lru_cache(maxsize=64)
+def _send_args(dialect: Dialect, address: IPv6Address, length: int) -> tuple[str, ...]:
     side = () if dialect is Dialect.SINGLE else (B_ROUTE_SIDE,)
-    args = ("1", _expanded(address), f"{ECHONET_PORT:04X}", "1", *side, f"{len(payload):04X}")
-    return Command("SKSENDTO", StatusOk, args, payload)
+    return ("1", _expanded(address), f"{ECHONET_PORT:04X}", "1", *side, f"{length:04X}")
 
 
 @lru_cache(maxsize=16)

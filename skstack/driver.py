@@ -60,11 +60,12 @@ class SkStack:
             PortLostError: the port is gone. StoppedError.
         """
         deadline = self._monotonic() + timeout_s
-        backoff = Backoff(_GARBLED_PAUSE_S, _LONGEST_GARBLED_PAUSE_S)
+        backoff: Backoff | None = None
         while True:
             try:
                 return self._attempt(command, deadline)
             except CommandFailedError as error:
+                backoff = backoff or Backoff(_GARBLED_PAUSE_S, _LONGEST_GARBLED_PAUSE_S)
                 again_at = self._monotonic() + backoff.failed()
                 if error.code != "ER09" or again_at >= deadline:
                     raise
@@ -190,7 +191,7 @@ class SkStack:
         return self._parse(self._buffer.feed(chunk))
 
     def _parse(self, raw_lines: list[bytes]) -> bool:
-        kept = False
+        kept, is_debugging = False, logger.isEnabledFor(logging.DEBUG)
         for raw in raw_lines:
             try:
                 line = parse_line(raw)
@@ -202,7 +203,7 @@ class SkStack:
                 )
                 self._has_warned = True
                 continue
-            if logger.isEnabledFor(logging.DEBUG):
+            if is_debugging:
                 logger.debug("< %s", shown(raw, line))
             if isinstance(line, Echo):
                 self.echoes += 1

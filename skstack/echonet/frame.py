@@ -192,11 +192,12 @@ class Frame:
 
         Some may be missing: meters leave out what is past the number that they answer at once.
         """
-        return (
-            self.is_answer_to(request.esv)
-            and (self.tid, self.seoj, self.deoj) == (request.tid, request.deoj, request.seoj)
-            and {asked.epc for asked in request.properties}.issuperset(answered.epc for answered in self.properties)
-        )
+        if not self.is_answer_to(request.esv):
+            return False
+        if self.tid != request.tid or self.seoj != request.deoj or self.deoj != request.seoj:
+            return False
+        asked = [each.epc for each in request.properties]
+        return all([answered.epc in asked for answered in self.properties])
 
     def edt_by_epc(self) -> dict[int, bytes]:
         """Return the data that came, by EPC; a property without data (unsupported, in a Get_SNA) is left out.
