@@ -15,6 +15,8 @@ from decimal import Decimal
 from itertools import accumulate, pairwise
 from typing import Any
 
+from psycopg2.extensions import set_wait_callback
+
 A_DAY = 48
 _JAPAN_S = 9 * 3600
 
@@ -107,6 +109,7 @@ class Ledger:
                 sold = "\\N" if boundary in self.no_export or not self.sells else f"{exported / 10:.1f}"
                 lines.append(f"{self.at(boundary).isoformat()}\t{number}\t{imported / 10:.1f}\t{sold}\thistory\n")
             columns = ("registered_at", "site_id", "import_kwh", "export_kwh", "source")
+            set_wait_callback(None)  # ours, for which psycopg2 has no COPY
             cursor.copy_from(io.StringIO("".join(lines)), "energy", columns=columns)
             cursor.execute("analyze meter, energy")
         return int(number)

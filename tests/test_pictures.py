@@ -1,0 +1,319 @@
+"""Pictures of odd households: every number is the truth, no label touches another, the same data give the same bytes.
+
+The truth is what the test itself adds up from the readings that it writes.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from statistics import mean
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import numpy as np
+import pypdf
+import pytest
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+
+from charts import air_draw, air_load, output, power_draw, power_load, style
+from charts.period import Period, day_of, midnight
+from charts.text import LANGUAGES, Language
+from settings import Tariff
+from tests.lab.pictures import overlaps, texts
+from tests.lab.recorded import rolled_back
+
+TOKYO = ZoneInfo("Asia/Tokyo")
+ZONES = [TOKYO, ZoneInfo("America/New_York"), ZoneInfo("Asia/Kathmandu")]
+DAY = date(2025, 11, 22)
+LATER = datetime(2026, 3, 1, tzinfo=UTC)
+HALF_HOUR = timedelta(minutes=30)
+SUN = Tariff(Decimal(1500), (), (*[Decimal(20)] * 14, *[Decimal(35)] * 34), Decimal(8), Decimal(-2), Decimal(4), 1)
+
+
+@pytest.fixture
+def record(module_database_url: str) -> Iterator[Any]:
+    """Open the empty record; what a test writes is rolled back."""
+    with rolled_back(module_database_url) as connection:
+        yield connection
+
+
+def new_site(record: Any) -> int:
+    with record.cursor() as cursor:
+        cursor.execute("insert into site (name) values ('home') returning site_id")
+        return int(cursor.fetchone()[0])
+
+
+def write(record: Any, table: str, columns: str, types: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    arrays = ", ".join(f"%s::{kind}[]" for kind in types)
+    with record.cursor() as cursor:
+        cursor.execute(
+            f"insert into {table} ({columns}) select * from unnest({arrays})",
+            [list(column) for column in zip(*rows, strict=True)],
+        )
+
+
+def write_power(record: Any, site: int, rows: Sequence[tuple[datetime, int, float]]) -> None:
+    columns = ("site_id", "measured_at", "power_w", "current_r_a")
+    types = ("integer", "timestamptz", "integer", "numeric")
+    write(record, "power", ", ".join(columns), types, [(site, *row) for row in rows])
+
+
+def write_energy(record: Any, site: int, rows: Sequence[tuple[datetime, Decimal, Decimal]]) -> None:
+    columns = "site_id, registered_at, import_kwh, export_kwh, source"
+    types = ("integer", "timestamptz", "numeric", "numeric", "text")
+    write(record, "energy", columns, types, [(site, *row, "history") for row in rows])
+
+
+def write_air(record: Any, site: int, rows: Sequence[tuple[datetime, float, float, float]]) -> None:
+    columns = "site_id, measured_at, temperature_c, humidity_pct, pressure_hpa"
+    types = ("integer", "timestamptz", "real", "real", "real")
+    write(record, "bme280", columns, types, [(site, *row) for row in rows])
+
+
+def write_co2(record: Any, site: int, rows: Sequence[tuple[datetime, int, bool]]) -> None:
+    columns = "site_id, measured_at, co2_ppm, warming_up"
+    write(record, "co2", columns, ("integer", "timestamptz", "integer", "boolean"), [(site, *row) for row in rows])
+
+
+def pictures(
+    record: Any, site: int, period: Period, language: Language, *, now: datetime = LATER, tariff: Tariff | None = None
+) -> list[Figure]:
+    power = power_load.load(record, site, period, now=now, tariff=tariff)
+    air = air_load.load(record, site, period, now=now)
+    figures = []
+    with style.applied(language):
+        if not power.is_empty:
+            look: dict[str, Any] = {"with_current": True, "contract_a": Decimal(40)}
+            figures.append(power_draw.draw(power, language=language, **look))
+        if not air.is_empty:
+            figures.append(air_draw.draw(air, language=language))
+    return figures
+
+
+def said(figures: Sequence[Figure], folder: Path) -> str:
+    """Save the pictures as PDFs and read their texts."""
+    found = ""
+    for number, figure in enumerate(figures):
+        path = folder / f"{number}.pdf"
+        with style.applied("en"):
+            output.save(figure, path)
+        found += "\n".join(page.extract_text() for page in pypdf.PdfReader(path).pages)
+    return found
+
+
+# ---- the truth
+
+
+class Home:
+    """Sells 13 A at noon, heats at night; read every 5 s until noon, every half hour from 18:00, else every minute."""
+
+    def __init__(self, first: date, days: int, zone: ZoneInfo) -> None:
+        self.start, self.end = midnight(first, zone), midnight(first + timedelta(days=days), zone)
+        self.zone = zone
+        self.power: list[tuple[datetime, int]] = []
+        moment = self.start
+        while moment < self.end:
+            hour = moment.astimezone(zone).hour
+            self.power.append((moment, self.power_w(moment)))
+            moment += timedelta(seconds=5 if hour < 6 and days == 1 else 1800 if hour >= 18 else 60)
+
+    def power_w(self, moment: datetime) -> int:
+        local = moment.astimezone(self.zone)
+        if 10 <= local.hour < 14:
+            return -2600
+        return (4400 if local.hour < 5 else 350) + (local.minute * 7) % 50
+
+    def write(self, record: Any) -> int:
+        site = new_site(record)
+        write_power(record, site, [(moment, watts, watts / 200) for moment, watts in self.power])
+        write_air(record, site, [(moment, *self.air(moment)) for moment, _ in self.power])
+        write_co2(record, site, [(moment, self.co2(moment), False) for moment, _ in self.power])
+        halves, used, sold = [], Decimal(1000), Decimal(50)
+        moment = self.start + (datetime(1970, 1, 1, tzinfo=UTC) - self.start) % HALF_HOUR
+        while moment <= self.end:
+            halves.append((moment, used, sold))
+            used, sold = used + Decimal("0.3"), sold + Decimal("0.1")
+            moment += HALF_HOUR
+        write_energy(record, site, halves)
+        self.used, self.sold = halves[-1][1] - halves[0][1], halves[-1][2] - halves[0][2]
+        return site
+
+    def air(self, moment: datetime) -> tuple[float, float, float]:
+        hours = (moment - self.start).total_seconds() / 3600
+        celsius = 84.5 if hours == 9 else 17.0 if moment.astimezone(self.zone).hour < 6 else 21.0
+        return celsius, 50.0, 1013.25 - round(hours, 2) / 100
+
+    def co2(self, moment: datetime) -> int:
+        return 1200 if moment.astimezone(self.zone).hour >= 18 else 600
+
+    def weight_s(self, place: int) -> float:
+        """Return how long a reading counts: until the next."""
+        following = self.power[place + 1][0] if place + 1 < len(self.power) else self.end
+        return (following - self.power[place][0]).total_seconds()
+
+
+@pytest.mark.parametrize("zone", ZONES, ids=str)
+@pytest.mark.parametrize(
+    "days", [1, 7, 30, pytest.param(365, marks=pytest.mark.slow), pytest.param(800, marks=pytest.mark.slow)]
+)
+def test_every_number_is_the_truth(record: Any, zone: ZoneInfo, days: int, tmp_path: Path) -> None:
+    home = Home(DAY - timedelta(days=days - 1), days, zone)
+    site = home.write(record)
+    period = day_of(DAY - timedelta(days=days - 1), zone, days)
+    power = power_load.load(record, site, period, now=LATER, tariff=None)
+    air = air_load.load(record, site, period, now=LATER)
+    assert (power.power_gaps, air.room_c and air.room_c.gaps, air.co2_gaps) == ([], [], [])
+    text = said(pictures(record, site, period, "en"), tmp_path)
+    assert f"{home.used:,} kWh" in text
+    assert f"{home.sold:,} kWh" in text
+    highest = max(watts for _, watts in home.power)
+    assert f"{highest:,} W" in text
+    if days <= 31:
+        nights: dict[datetime, list[int]] = {}
+        for moment, watts in home.power:
+            local = moment.astimezone(zone)
+            if local.hour >= 20 or local.hour < 5:
+                half = moment - (moment - datetime(1970, 1, 1, tzinfo=UTC)) % HALF_HOUR
+                nights.setdefault(half, []).append(watts)
+        assert min(mean(night) for night in nights.values()) == pytest.approx(power.base_load_w, abs=30)
+        assert "lowest half hour at night" in text
+        first, last = (home.air(home.power[place][0])[2] for place in (0, -1))
+        assert f"{first:,.2f} → {last:,.2f}" in text
+    weights = [home.weight_s(place) for place in range(len(home.power))]
+    comfortable = sum(w for w, (at, _) in zip(weights, home.power, strict=True) if 18 <= home.air(at)[0] <= 28)
+    assert air.comfort_c_share == pytest.approx(comfortable / sum(weights), abs=0.002)
+    over = sum(w for w, (at, _) in zip(weights, home.power, strict=True) if home.co2(at) > 1000)
+    assert air.co2_over_limit.total_seconds() == pytest.approx(over, rel=0.01)
+    assert air.room_c is not None
+    assert [extreme.value for extreme in air.room_c.outliers] == [84.5]
+    assert f"{mean(home.air(at)[0] for at, _ in home.power):.1f} °C" in text
+    # In Kathmandu midnight lies between two registers: the last quarter of an hour is not told.
+    assert ("no data" in text) == (zone.key == "Asia/Kathmandu")
+    assert "Power: no data" not in text
+
+
+def test_what_flows_out_does_not_count_against_the_contract(record: Any) -> None:
+    home = Home(DAY, 1, TOKYO)
+    power = power_load.load(record, home.write(record), day_of(DAY, TOKYO), now=LATER, tariff=None)
+    assert power.current_r_a is not None
+    assert min(power.current_r_a.lowest.tolist()) == -13.0
+    with style.applied("en"):
+        figure = power_draw.draw(power, language="en", with_current=True, contract_a=Decimal(10))
+    noon = midnight(DAY, TOKYO) + timedelta(hours=12)
+    (outward,) = [
+        line for line in figure.axes[2].lines if line.get_gid() == "current_r_a" and line.get_color() == style.SOLD
+    ]
+    x, y = np.asarray(outward.get_xdata()), np.asarray(outward.get_ydata())
+    assert y[x == noon.timestamp() / 86_400].tolist() == [-13.0]
+
+
+# ---- labels
+
+
+def random_home(record: Any, seed: int) -> tuple[int, Period, datetime]:
+    """Write some days of a household nobody has thought of; return its site, a period around them and a now."""
+    chance = random.Random(seed)
+    site, zone = new_site(record), chance.choice(ZONES)
+    days = chance.choice([1, 1, 2, 3, 7, 14, 31, 60, 100, 366, 800, 3653])
+    recorded = min(days, chance.choice([1, 2, 5, 9]))
+    start = midnight(DAY - timedelta(days=recorded - 1), zone)
+    scale, sun = chance.choice([60, 900, 15_000, 120_000]), chance.choice([0, 0, 4000, 30_000])
+    holes = [(chance.random() * recorded, chance.random() * 0.3) for _ in range(chance.choice([0, 1, 3, 12]))]
+    moments = [start + timedelta(minutes=10 * n) for n in range(recorded * 144)]
+    read = [
+        moment
+        for moment in moments
+        if not any(hole <= (moment - start) / timedelta(days=1) < hole + length for hole, length in holes)
+    ] or moments[:1]
+    if chance.random() < 0.85:
+        watts = [int(chance.expovariate(1 / scale) - sun * (9 <= at.astimezone(zone).hour < 15)) for at in read]
+        write_power(record, site, [(at, watt, watt / 200 % 90) for at, watt in zip(read, watts, strict=True)])
+    if chance.random() < 0.85:
+        kwh, rows = Decimal(chance.randrange(1, 90_000)) / 10, []
+        begin = start + (datetime(1970, 1, 1, tzinfo=UTC) - start) % HALF_HOUR
+        for n in range(recorded * 48 + 1):
+            kwh += Decimal(chance.randrange(0, max(scale // 100, 2))) / 10
+            if chance.random() > 0.05:
+                rows.append((begin + n * HALF_HOUR, kwh, Decimal(n * (sun > 0)) / 10))
+        write_energy(record, site, rows)
+        if chance.random() < 0.5:
+            since = [start, start + timedelta(hours=chance.random() * 24 * recorded)]
+            rows_of_meter = [(site, moment, str(n), 0.1) for n, moment in enumerate(since)]
+            columns, types = "site_id, since, serial_number, unit_kwh", ("integer", "timestamptz", "text", "numeric")
+            write(record, "meter", columns, types, rows_of_meter)
+    if chance.random() < 0.7:
+        room, odd = chance.uniform(-20, 35), chance.random() < 0.4
+        air = [(at, room + chance.random() * 4, chance.uniform(20, 90), 1000 + chance.random() * 20) for at in read]
+        air[len(air) // 2] = (air[len(air) // 2][0], 84.9 if odd else room, 50.0, 300.0 if odd else 1010.0)
+        write_air(record, site, air)
+    if chance.random() < 0.7:
+        level = chance.choice([500, 960, 3000])
+        co2 = [(at, int(level + chance.random() * 60), chance.random() < 0.1) for at in read]
+        write_co2(record, site, co2)
+    now = LATER if chance.random() < 0.5 else start + timedelta(days=recorded - chance.random())
+    return site, day_of(DAY - timedelta(days=days - 1), zone, days), now
+
+
+@pytest.mark.parametrize(
+    "seed", [pytest.param(seed, marks=[] if seed % 20 == 0 else [pytest.mark.slow]) for seed in range(100)]
+)
+def test_no_two_labels_touch_whatever_the_household(record: Any, seed: int) -> None:
+    site, period, now = random_home(record, seed)
+    for language in LANGUAGES:
+        for figure in pictures(record, site, period, language, now=now, tariff=SUN):
+            assert overlaps(figure, language) == []
+
+
+# ---- colours, bytes
+
+
+def contrast(color: str, ground: str) -> float:
+    """Return the contrast of two colours, 1 to 21. Source: WCAG 2.1, relative luminance and contrast ratio."""
+
+    def luminance(of: str) -> float:
+        parts = [part / 12.92 if part <= 0.03928 else ((part + 0.055) / 1.055) ** 2.4 for part in to_rgb(of)]
+        return 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2]
+
+    light, dark = sorted((luminance(color), luminance(ground)), reverse=True)
+    return (light + 0.05) / (dark + 0.05)
+
+
+def test_words_can_be_read_on_their_ground(record: Any) -> None:
+    """At least 4.5:1 (WCAG 2.1, 1.4.3)."""
+    site = Home(DAY, 1, TOKYO).write(record)
+    for figure in pictures(record, site, day_of(DAY, TOKYO), "en", tariff=SUN):
+        found: list[Any] = figure.findobj(Text)
+        colors = {text.get_color() for text in found}
+        assert {color: contrast(color, "white") for color in colors if contrast(color, "white") < 4.5} == {}
+    for color in (style.INK, style.MUTED):
+        assert min(contrast(color, ground) for ground in (style.HOLE, style.GOOD, style.WEEKEND)) >= 4.5
+
+
+@pytest.mark.parametrize("suffix", output.SUFFIXES)
+def test_the_same_data_give_the_same_bytes(record: Any, tmp_path: Path, suffix: str) -> None:
+    site = Home(DAY, 1, TOKYO).write(record)
+    for name in ("first", "second"):
+        for number, figure in enumerate(pictures(record, site, day_of(DAY, TOKYO), "ja")):
+            with style.applied("ja"):
+                output.save(figure, tmp_path / f"{name}{number}{suffix}")
+    for number in (0, 1):
+        first, second = ((tmp_path / f"{name}{number}{suffix}").read_bytes() for name in ("first", "second"))
+        assert first == second
+
+
+def test_a_day_of_half_hours_alone_shows_their_means(record: Any) -> None:
+    site, start = new_site(record), midnight(DAY, TOKYO)
+    write_energy(record, site, [(start + n * HALF_HOUR, 10 + n * Decimal("0.2"), Decimal(0)) for n in range(49)])
+    power = power_load.load(record, site, day_of(DAY, TOKYO), now=LATER, tariff=None)
+    assert [watts for _, watts in power.half_hours] == pytest.approx([400.0] * 48)
+    assert power.power_gaps == []
+    with style.applied("en"):
+        figure = power_draw.draw(power, language="en")
+    assert "mean of half hours, from the registers" in texts(figure)
+    assert texts(figure, "footnote") == []
