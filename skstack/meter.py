@@ -90,6 +90,7 @@ class Meter:
         self._telltales: tuple[Epc, ...] = ()
         self._export_is_silent = False
         self._broken: set[int] = set()  # properties whose data mean nothing
+        self._introduced: MeterIdentity | None = None  # the one that the log has named
         self._has_missed_scale = False
         self._learnt_singly = False
         self._form = Form.GROUPS  # of the last poll without an answer
@@ -381,6 +382,10 @@ class Meter:
             self._recognise(asked, values)
             if self._who.is_confirmed:
                 break
+        known = self._who.known
+        if known is not None and self._who.is_confirmed and not (self._introduced and known.agrees(self._introduced)):
+            self._introduced = known
+            logger.info("the meter: maker %s, release %s", known.manufacturer, known.release)
         if self._who.is_sure and self._scale() is None and not self._has_missed_scale:
             self._has_missed_scale = True
             logger.warning(
@@ -395,7 +400,6 @@ class Meter:
         if self._who.tell(told, self._monotonic()):
             self._session.notifications.clear()  # told by the meter that was installed before
             self._export_is_silent = False
-            logger.info("the meter: maker %s, release %s", told.manufacturer, told.release)
 
     def _take_late(self, late: Response) -> None:
         """Use what came too late for who asked for it, but tells who the meter is or what it offers."""

@@ -17,7 +17,7 @@ from tests.lab.home import Home
 
 def history_of(home: Home) -> MeterHistory:
     home.connect()
-    home.meter.poll(until=home.soon)
+    home.meter.identify(until=home.soon)  # its property map says what it remembers
     return MeterHistory(home.session, home.meter)
 
 
