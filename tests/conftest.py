@@ -13,6 +13,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 from typing import Any, NoReturn
 
 import psycopg2
@@ -32,6 +33,13 @@ _numbers = itertools.count(1)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
     """Share the tests among all processors, but run what was named on the command line in this process."""
     return None if config.args_source is pytest.Config.ArgsSource.TESTPATHS else 0
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave files without a single unit test unread where only those are asked for: they import much."""
+    if config.option.markexpr == "unit" and collection_path.name.startswith("test_"):
+        return "\npytestmark = pytest.mark.system\n" in collection_path.read_text(encoding="utf-8") or None
+    return None
 
 
 @pytest.hookimpl(tryfirst=True)  # before -m chooses

@@ -165,6 +165,7 @@ U8, S8, S12, U16, S16 = (
 )
 
 
+@pytest.mark.system
 @given(st.builds(Calibration, U16, *[S16] * 2, U16, *[S16] * 8, U8, S16, U8, S12, S12, S8))
 @example(Calibration(*(0, *[-1] * 2, 0, *[-1] * 8, 255, -1, 255, -1, -1, -1)))
 @example(Calibration(*(65535, *[-32768] * 2, 65535, *[-32768] * 8, 128, -32768, 128, -2048, -2048, -128)))

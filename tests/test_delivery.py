@@ -282,6 +282,7 @@ def test_rounds_that_the_disk_does_not_take_are_delivered_from_memory(
     work(delivery)
     assert database.watts() == [0, 1, 2, 3]
     assert outbox.error is None
+    outbox.close()
 
 
 def test_a_file_that_can_be_read_again_is_delivered(database: FakeDatabase, tmp_path: Path, clock: LabClock) -> None:
@@ -302,6 +303,7 @@ def test_a_file_that_can_be_read_again_is_delivered(database: FakeDatabase, tmp_
     work(delivery)
     work(delivery)
     assert database.watts() == [3, 4, 1, 2]
+    outbox.close()
     outbox.close()
 
 

@@ -232,6 +232,7 @@ def quoted_messages(readme: Path) -> list[str]:
     return [code(cells[0])[0] for cells in rows(section(readme, heading))]
 
 
+@pytest.mark.system
 @both_languages
 def test_every_message_in_the_troubleshooting_table_is_said_by_the_program(readme: Path) -> None:
     said = messages_in_code()

@@ -325,6 +325,7 @@ def frames(draw: st.DrawFn) -> Frame:
     return Frame(draw(st.integers(0, 0xFFFF)), draw(eojs), draw(eojs), esv, draw(property_lists))
 
 
+@pytest.mark.system
 @given(frames())
 def test_every_frame_survives_the_journey(frame: Frame) -> None:
     assert Frame.from_bytes(frame.to_bytes()) == frame
@@ -349,6 +350,7 @@ def test_random_bytes_behind_a_good_header_raise_only_frame_errors(body: bytes) 
     read(bytes.fromhex("1081 0001 028801 05FF01") + body)
 
 
+@pytest.mark.system
 @given(frames(), st.data())
 def test_mutated_frames_raise_only_frame_errors(frame: Frame, data: st.DataObject) -> None:
     wire = bytearray(frame.to_bytes())

@@ -110,6 +110,7 @@ def test_a_meter_that_answers_without_values_is_told_of_once_and_once_that_it_is
     ]
 
 
+@pytest.mark.system
 def test_the_log_of_a_healthy_day_is_that_of_its_start(caplog: pytest.LogCaptureFixture) -> None:
     """With the renewals of the session, the announcements and all that goes on between two polls."""
     caplog.set_level(logging.INFO)

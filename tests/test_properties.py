@@ -312,6 +312,7 @@ def test_any_bytes_are_a_value_or_a_frame_error(decode: Callable[[bytes], object
         decode(edt)
 
 
+@pytest.mark.system
 @given(st.dictionaries(st.sampled_from(Epc), st.binary(max_size=8)))
 def test_no_answer_breaks_a_reading_or_an_identity(answer: dict[int, bytes]) -> None:
     reading = decode_reading(answer, TENTHS)

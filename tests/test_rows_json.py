@@ -39,6 +39,7 @@ ROWS = st.one_of(
 )
 
 
+@pytest.mark.system
 @given(st.lists(ROWS, max_size=7).map(lambda rows: Round(tuple(rows))))
 def test_every_round_reads_back_as_it_was_written(stored: Round) -> None:
     text = round_to_json(stored)

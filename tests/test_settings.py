@@ -757,6 +757,7 @@ def test_no_secret_is_in_an_error_nor_in_its_traceback(
 WHOLE_FILE = f"[routeB]\n{SECRET_LINES[0]}\n{SECRET_LINES[1]}\ninterval = 5\n[database]\n{SECRET_LINES[2]}\n"
 
 
+@pytest.mark.system
 @given(
     position=st.integers(0, len(WHOLE_FILE)),
     removed=st.integers(0, 4),
@@ -800,6 +801,7 @@ def test_any_bytes_load_or_are_refused_line_by_line(tmp_path: Path, content: byt
 CHARACTERS = st.text(st.sampled_from([*map(chr, range(0x80)), *"\x85\xa0０あ円\u2028\ufeff😀"]), max_size=40)
 
 
+@pytest.mark.system
 @given(
     values=st.dictionaries(
         st.sampled_from([(section, key) for section, keys in CONTRACT.items() for key in sorted(keys)]),
