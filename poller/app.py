@@ -13,7 +13,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from poller.clock import Clock, SystemClock
 from poller.dating import Dating
@@ -44,13 +44,14 @@ from skstack import (
 from storage.connection import Connection, connect, masked_url, runnable_url
 from storage.database import Database
 from storage.delivery import Delivery
-from storage.embedded import EmbeddedServer
 from storage.errors import DatabaseUnreachableError, EmbeddedServerError
 from storage.filelock import FileLock
 from storage.outbox import Outbox
 from storage.records import Bme280Row, Co2Row, CpuTemperatureRow, PowerRow, Round, Row
-from storage.server_programs import installed_programs
 from storage.takeover import read_boot_id, take_over
+
+if TYPE_CHECKING:
+    from storage.embedded import EmbeddedServer
 
 logger = logging.getLogger(__name__)
 
@@ -320,14 +321,8 @@ class Records:
     def __init__(self, settings: Settings) -> None:
         self._url = settings.database.url
         self._site = settings.storage.site
-        self._server = None if self._url else EmbeddedServer(settings.storage.data_dir)
+        self._server = None if self._url else _embedded(settings.storage.data_dir)
         self._is_started = False
-        if self._server:
-            try:
-                installed_programs()
-            except EmbeddedServerError as error:
-                what = f"no database: [database] url is empty, and {error.what}"
-                raise StartError(what, error.remedy, exit_code=2) from error
 
     def database(self) -> Database:
         """Return the Database; its connection is opened when first needed."""
@@ -354,6 +349,22 @@ class Records:
         except EmbeddedServerError as error:
             raise DatabaseUnreachableError(error.what, error.remedy) from error
         return self._server.connect()
+
+
+def _embedded(data_dir: Path) -> EmbeddedServer:
+    """Make the embedded server; what it takes, 2 MB of modules, is imported where there is no other database only.
+
+    Raises: StartError: it is not installed.
+    """
+    from storage.embedded import EmbeddedServer
+    from storage.server_programs import installed_programs
+
+    try:
+        installed_programs()
+    except EmbeddedServerError as error:
+        what = f"no database: [database] url is empty, and {error.what}"
+        raise StartError(what, error.remedy, exit_code=2) from error
+    return EmbeddedServer(data_dir)
 
 
 def port_opener(settings: Settings, stop: StopSignal) -> PortOpener:
