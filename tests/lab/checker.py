@@ -10,7 +10,7 @@ from typing import Protocol
 
 from skstack.simulator import Registers, SimulatedModule, VirtualClock
 from storage.records import EnergyRow, PowerRow, Round
-from tests.lab.faults import ALL_KINDS, Fault, busy_spans
+from tests.lab.faults import KINDS, Fault, busy_spans
 
 RECOVERY_S = 600.0  # from the end of the last fault to the next reading
 _ANSWER_S = 3.0  # a poll that began so shortly before a fault may suffer from it
@@ -107,7 +107,7 @@ class Checker:
         self._last_power = row
         stamped, now = row.measured_at.timestamp(), self._home.clock.time_s
         self.readings.append(stamped - self._start)
-        may_lack = self._touched(ALL_KINDS, stamped - self._start)
+        may_lack = self._touched(KINDS, stamped - self._start)
         # A value is measured after the request, so at the tick or later, and before it is stored: now. One that comes
         # late bears the time of its arrival, or of the tick at which it was asked for again.
         on_time = stamped % self._interval_s == 0
@@ -154,7 +154,7 @@ class Checker:
         if told in true:
             return
         # A meter that was not there yet has no register, or 0.
-        may_lack = self._touched(ALL_KINDS, at - self._start)
+        may_lack = self._touched(KINDS, at - self._start)
         if not may_lack or any(told):
             self.problems.append(f"wrong registers at {row.registered_at}: {row}")
 
@@ -163,7 +163,7 @@ class Checker:
         settled_s = 11.0 * self._interval_s  # every tenth poll tries what was given up
         return any(
             fault.at_s - max(_ANSWER_S, self._interval_s) <= at_s
-            and at_s <= fault.ends_s + max(ALL_KINDS[fault.kind].settles_s, settled_s)
+            and at_s <= fault.ends_s + max(KINDS[fault.kind].settles_s, settled_s)
             for fault in self._faults
             if fault.kind in kinds
         )

@@ -36,7 +36,7 @@ class Fault:
         return self.at_s + self.lasts_s
 
     def __call__(self, radio: Radio) -> None:
-        ALL_KINDS[self.kind].begin(radio, self)
+        KINDS[self.kind].begin(radio, self)
 
 
 @dataclass(frozen=True)
@@ -110,8 +110,8 @@ def schedule(seed: int, *, days: float, count: int, kinds: Collection[str] | Non
 
 def make_fault(kind: str, at_s: float, length: float, severity: float) -> Fault:
     """Return a fault of *kind* at *at_s*; *length* and *severity*, 0 to 1, choose within what the kind allows."""
-    shortest_s, longest_s = ALL_KINDS[kind].lasts_s
-    amount = 1 + min(int(severity * ALL_KINDS[kind].most), ALL_KINDS[kind].most - 1)
+    shortest_s, longest_s = KINDS[kind].lasts_s
+    amount = 1 + min(int(severity * KINDS[kind].most), KINDS[kind].most - 1)
     return Fault(round(at_s, 1), kind, round(shortest_s + length**3 * (longest_s - shortest_s), 1), amount)
 
 
@@ -294,17 +294,12 @@ KINDS: dict[str, Kind] = {
     "line that floods": Kind(meter_faults.floods, (5.0, 20.0)),
     "line that is deaf": Kind(meter_faults.deaf_device),
     "line that is not read": Kind(meter_faults.never_reads),
-}
-"""Every kind of fault by its name; docs/faults.md lists the same names."""
-
-REFUSAL_KINDS: dict[str, Kind] = {
+    # refusals
     "everything refused": Kind(meter_faults.refused, (65.0, HOUR_S), settles_s=_REFUSALS_LAPSE_S),
     "power refused": Kind(meter_faults.power_refused, (60.0, HOUR_S), settles_s=_REFUSALS_LAPSE_S),
     "one property refused": Kind(meter_faults.one_refused, (60.0, 2 * HOUR_S), settles_s=_REFUSALS_LAPSE_S),
 }
-"""Refusals that do not lapse yet. A schedule holds them only where it is asked for them."""
-
-ALL_KINDS = KINDS | REFUSAL_KINDS
+"""Every kind of fault by its name; docs/faults.md lists the same names."""
 
 READS_WHILE: dict[str, float] = {
     "answers shortened": 0.9,
