@@ -176,10 +176,6 @@ class OutboxFile:
         """Count what was rejected, for good or for now."""
         return self._transaction(lambda connection: number_of(connection, _COUNT_REJECTED))
 
-    def reject(self, rejected: Sequence[Rejected]) -> None:
-        """Keep rows apart."""
-        self._transaction(lambda connection: self._insert_rejected(connection, rejected))
-
     def refused(self, after: int, limit: int) -> list[tuple[int, Round]]:
         """Give what was rejected and is to be tried again, from behind number *after*, with its numbers."""
         rows = self._transaction(partial(_select, _REFUSED, after, limit))

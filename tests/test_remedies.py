@@ -17,7 +17,7 @@ from storage.remedies import LAST_ADVICE, remedy_for
 # Said by libpq 16 and PostgreSQL 15.18, set up so; less the address at the front.
 SAID = [
     ("server does not support SSL, but SSL was required", "sslmode"),
-    ('root certificate file "/root/.postgresql/root.crt" does not exist', "sslrootcert=FILE"),
+    ('root certificate file "/home/user/.postgresql/root.crt" does not exist', "sslrootcert=FILE"),
     ('weak sslmode "require" may not be used with sslrootcert=system (use "verify-full")', "sslmode=verify-full"),
     ("SSL error: certificate verify failed", "sslrootcert=FILE"),
     ('server certificate for "db.home" does not match host name "127.0.0.1"', "as the server's certificate names it"),
