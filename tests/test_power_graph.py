@@ -20,7 +20,6 @@ from charts.coverage import Gap, days_since_epoch, of_energy
 from charts.period import Period, day_of
 from charts.text import EN, JA, Language
 from settings import Tariff, Tier
-from storage.embedded import EmbeddedServer
 from tests.lab.pictures import named, overlaps, texts
 from tests.lab.recorded import Household, midnight, power_w, rolled_back
 
@@ -33,9 +32,9 @@ LATER = datetime(2025, 12, 1, tzinfo=UTC)
 
 
 @pytest.fixture
-def record(postgres_server: EmbeddedServer) -> Iterator[Any]:
+def record(module_database_url: str) -> Iterator[Any]:
     """Open the empty record; what a test writes is rolled back."""
-    with rolled_back(postgres_server.url()) as connection:
+    with rolled_back(module_database_url) as connection:
         yield connection
 
 

@@ -11,7 +11,6 @@ import pytest
 
 from charts.period import MOST_POINTS, day_of, points_of
 from storage import series
-from storage.embedded import EmbeddedServer
 from storage.series import HalfHour, Point, Run
 from tests.lab.recorded import Household, midnight, power_w, rolled_back
 
@@ -22,9 +21,9 @@ TOKYO, NEW_YORK = ZoneInfo("Asia/Tokyo"), ZoneInfo("America/New_York")
 
 
 @pytest.fixture
-def record(postgres_server: EmbeddedServer) -> Iterator[Any]:
+def record(module_database_url: str) -> Iterator[Any]:
     """Open the empty record; what a test writes is rolled back."""
-    with rolled_back(postgres_server.url()) as connection:
+    with rolled_back(module_database_url) as connection:
         yield connection
 
 

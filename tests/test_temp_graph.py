@@ -18,7 +18,6 @@ from charts import air_draw, air_load, style, text
 from charts.coverage import Gap
 from charts.period import Period, day_of
 from charts.text import EN, JA, Language
-from storage.embedded import EmbeddedServer
 from tests.lab.pictures import named, overlaps, texts
 from tests.lab.recorded import Household, midnight, rolled_back
 
@@ -31,9 +30,9 @@ LATER = datetime(2025, 12, 1, tzinfo=UTC)
 
 
 @pytest.fixture
-def record(postgres_server: EmbeddedServer) -> Iterator[Any]:
+def record(module_database_url: str) -> Iterator[Any]:
     """Open the empty record; what a test writes is rolled back."""
-    with rolled_back(postgres_server.url()) as connection:
+    with rolled_back(module_database_url) as connection:
         yield connection
 
 

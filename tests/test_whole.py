@@ -41,10 +41,12 @@ def test_through_failing_radio_database_and_restarts_every_half_hour_is_right(
     half_hours = home.half_hours()
     wanted = [NOON + number * HALF_HOUR for number in range(48 * days + 1)]
     assert [at for at in wanted if at not in half_hours] == []
-    assert [at for at in half_hours if half_hours[at] != home.registers(at)] == []
+    true = {at: home.registers(at) for at in half_hours}
+    assert {at: told for at, told in half_hours.items() if told != true[at]} == {}
     rows = home.execute("select measured_at, power_w from power order by measured_at")
-    assert len(rows) > 0.8 * days * 1440
-    assert {watts for _, watts in rows} == {600}
+    known = [watts for _, watts in rows if watts is not None]  # null: shortened answers, and power refused
+    assert len(known) > 0.8 * days * 1440
+    assert set(known) == {600}
     assert {row.measured_at for row in home.of(PowerRow)} == {at for at, _ in rows}
     assert {row.registered_at for row in home.of(EnergyRow)} == set(half_hours)
     assert home.module.violations == []

@@ -88,9 +88,14 @@ class SimulatedMeter:
         self.habits = list(habits)
         self.options = options or MeterOptions()
         self.installed_at = float(household.since if installed_at is None else installed_at)
-        self.generation = 0  # counts exchanges: a new meter knows no old session
+        self.earlier: list[Registers] = []  # of the meters that were installed before
         self.confirmed_tids: list[int] = []  # of the INFC that were answered
         self._begin(self.options.start_import_kwh, self.options.start_export_kwh)
+
+    @property
+    def generation(self) -> int:
+        """How often the meter was exchanged: a new one knows no old session."""
+        return len(self.earlier)
 
     def exchange(self, at: float, **changes: Any) -> None:
         """Install another meter in its place, which knows nothing of the session and the history of the old one.
@@ -100,8 +105,8 @@ class SimulatedMeter:
         """
         usual = {"serial_number": "SIM0000002", "start_import_kwh": 0, "start_export_kwh": 0}
         self.options = replace(self.options, **{**usual, **changes})
+        self.earlier.append(self.registers)
         self.installed_at = at
-        self.generation += 1
         self.habits = []
         self._begin(self.options.start_import_kwh, self.options.start_export_kwh)
 

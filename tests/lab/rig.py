@@ -27,6 +27,7 @@ from tests.lab.module import METER_ADDRESS, METER_MAC
 from tests.lab.radio import Happening, Radio
 
 POWER = 0xE7
+UNIT_KWH = {0x01: Decimal("0.1"), 0x02: Decimal("0.01")}  # of EPC E1, those that meters here have
 
 
 @dataclass(frozen=True)
@@ -146,9 +147,11 @@ class Rig:
         return [(at, frame) for at, frame in sent if {asked.epc for asked in frame.properties}.intersection(epcs)]
 
     def registers(self, at: datetime) -> tuple[Decimal, Decimal]:
-        """Return the simulated meter's own registers, kWh: the unit is 0.1."""
-        bought, sold = self.simulated.registers.counts(at.timestamp())
-        return Decimal(bought) / 10, Decimal(sold) / 10
+        """Return both registers at *at*, kWh, of the meter that was installed then."""
+        meters = [self.simulated.registers, *reversed(self.simulated.earlier)]
+        then = next((each for each in meters if each.installed_at <= at.timestamp()), meters[-1])
+        bought, sold = then.counts(at.timestamp())
+        return bought * UNIT_KWH[then.unit_code], sold * UNIT_KWH[then.unit_code]
 
 
 def _household(watts: int | Sequence[int] | Household, since: float) -> Household:
