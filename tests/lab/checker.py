@@ -163,10 +163,14 @@ class Checker:
         settled_s = 11.0 * self._interval_s  # every tenth poll tries what was given up
         return any(
             fault.at_s - max(_ANSWER_S, self._interval_s) <= at_s
-            and at_s <= fault.ends_s + max(KINDS[fault.kind].settles_s, settled_s)
+            and at_s <= self._gone_s(fault) + max(KINDS[fault.kind].settles_s, settled_s)
             for fault in self._faults
             if fault.kind in kinds
         )
+
+    def _gone_s(self, fault: Fault) -> float:
+        """Return when nothing of *fault* is left: the last of those that overlap cleans up."""
+        return next(end for begin, end in self._spans if begin <= fault.at_s <= end)
 
     # --- all of them
 
