@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, find, given, settings
+from hypothesis import HealthCheck, Phase, find, given, settings
 from hypothesis import strategies as st
 
 from skstack import driver
@@ -113,7 +113,11 @@ def test_from_every_kind_of_fault_the_link_comes_back(kind: str, severity: float
     assert problems(faults) == []
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=40,
+    phases=(Phase.explicit, Phase.reuse, Phase.generate),
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 @given(fault_lists(6.0), st.integers(1, 30))
 def test_from_any_faults_the_link_comes_back(faults: list[Fault], seed: int) -> None:
     assert problems(faults, seed=seed) == []

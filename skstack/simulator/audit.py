@@ -35,6 +35,7 @@ class Audit:
         self.violations: list[str] = []
         self._first: Sent | None = None  # the request that stands, as it was first sent
         self._last_at = 0.0  # and when it was last repeated
+        self._tids: set[bytes] = set()  # under which it was sent
         self._closed_at: dict[int, float] = {}  # EVENT 29 or 32 -> when its line had left
 
     def note(self, sent: Sent) -> None:
@@ -54,10 +55,17 @@ class Audit:
         if _is_request(sent.payload):
             if self._first is None or _but_for_its_tid(sent) != _but_for_its_tid(self._first):
                 self._first = sent
+                self._tids.clear()
+            self._tids.add(_tid(sent.payload))
             self._last_at = sent.at
 
-    def answered(self) -> None:
-        """Drop the request: its answer has reached the host, or none can come any more."""
+    def answered(self, payload: bytes) -> None:
+        """Drop the request if *payload*, which has reached the host, answers it: it may answer an earlier one."""
+        if _tid(payload) in self._tids:
+            self.forget()
+
+    def forget(self) -> None:
+        """Drop the request: no answer can come any more."""
         self._first = None
 
     def close(self, event: int, at: float) -> None:
@@ -71,6 +79,10 @@ class Audit:
 
 def _is_request(payload: bytes) -> bool:
     return len(payload) > _ESV_AT and payload[_ESV_AT] in _REQUESTS
+
+
+def _tid(payload: bytes) -> bytes:
+    return payload[2:4]
 
 
 def _but_for_its_tid(sent: Sent) -> bytes:

@@ -124,7 +124,7 @@ class Radio:
                 return
             left_at = self.air.print_datagram(datagram, at)
             if math.isfinite(left_at):
-                self.air.agenda.plan(left_at, lambda _: self.air.audit.answered(), self.air.boot)
+                self.air.agenda.plan(left_at, lambda _: self.air.audit.answered(reply.payload), self.air.boot)
 
         return deliver
 

@@ -195,5 +195,5 @@ class PanaClient:
         if self.session is not None:
             self.session.over = True
         self.session = None
-        self._air.audit.answered()
+        self._air.audit.forget()
         self._air.audit.reopen(0x29)
