@@ -142,7 +142,7 @@ class Checker:
     def _registers_agree(self, row: PowerRow, era: Era, begin: float, end: float, may_lack: bool) -> bool:
         if era.count_kwh is None:
             return (row.import_kwh, row.export_kwh) == (None, None)
-        slip_kwh = _SLIP_COUNTS * era.count_kwh if self._touched(_SLIPS, begin - self._start) else Decimal(0)
+        slip_kwh = _SLIP_COUNTS * era.count_kwh * len(self._touching(_SLIPS, begin - self._start))
         told = zip((row.import_kwh, row.export_kwh), era.kwh(max(begin, era.since)), era.kwh(end), strict=True)
         return all(may_lack if kwh is None else low - slip_kwh <= kwh <= high + slip_kwh for kwh, low, high in told)
 
@@ -160,13 +160,18 @@ class Checker:
 
     def _touched(self, kinds: Collection[str], at_s: float) -> bool:
         """Tell whether a fault of *kinds* may still have an effect on what is stored for *at_s*."""
+        return bool(self._touching(kinds, at_s))
+
+    def _touching(self, kinds: Collection[str], at_s: float) -> list[Fault]:
+        """Return the faults of *kinds* that may still have an effect on what is stored for *at_s*."""
         settled_s = 11.0 * self._interval_s  # every tenth poll tries what was given up
-        return any(
-            fault.at_s - max(_ANSWER_S, self._interval_s) <= at_s
-            and at_s <= self._gone_s(fault) + max(KINDS[fault.kind].settles_s, settled_s)
+        return [
+            fault
             for fault in self._faults
             if fault.kind in kinds
-        )
+            and fault.at_s - max(_ANSWER_S, self._interval_s) <= at_s
+            and at_s <= self._gone_s(fault) + max(KINDS[fault.kind].settles_s, settled_s)
+        ]
 
     def _gone_s(self, fault: Fault) -> float:
         """Return when nothing of *fault* is left: the last of those that overlap cleans up."""
