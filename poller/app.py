@@ -122,7 +122,7 @@ class App:
             first_tid=first_tid,
         )
         self.meter = Meter(self.session, monotonic=clock.monotonic)
-        self.dating = Dating(clock, keep)
+        self.dating = Dating(clock, keep, interval_s=interval_s)
         self.idle_tasks = IdleTasks(
             self._tasks(history_pause_s, takes_one_round=takes_one_round),
             query=query,

@@ -23,21 +23,24 @@ class Dating:
     settled clock: these are never moved.
     """
 
-    def __init__(self, clock: Clock, keep: Callable[[Round], None]) -> None:
+    def __init__(self, clock: Clock, keep: Callable[[Round], None], *, interval_s: int) -> None:
         self._clock = clock
         self._keep = keep
+        self._interval_s = interval_s
         self._waiting: deque[tuple[datetime, Round]] = deque()  # each with the clock's zero at the time
         self._taken: dict[int, int] = {}  # by day, one bit for each second that a reading carries
 
-    def stamp(self, tick: datetime, at: datetime) -> datetime:
+    def stamp(self, tick: datetime | None, at: datetime) -> datetime:
         """Return the time for a reading of *tick* that arrived *at*: the tick, as for all of a round.
 
-        It is the second of its arrival where that is LATE, or where the tick was given before: the clock was set back.
+        It is the second of its arrival where that is LATE, where the tick was given before (the clock was set back), or
+        where it answers a request of an earlier poll (None). That second is never a tick, which would say that the
+        value was measured at it or just after.
         """
-        stamp = tick
-        if at - tick > LATE or self._is_taken(tick):
-            stamp = at.replace(microsecond=0)
-        while self._is_taken(stamp):
+        if tick is not None and at - tick <= LATE and not self._is_taken(tick):
+            return tick
+        stamp = at.replace(microsecond=0)
+        while self._is_taken(stamp) or self._is_tick(stamp):
             stamp += _SECOND
         return stamp
 
@@ -62,6 +65,9 @@ class Dating:
         if self._waiting:
             self._clock.settle()
             self.release()
+
+    def _is_tick(self, time: datetime) -> bool:
+        return self._interval_s > 1 and int((time - _EPOCH) / _SECOND) % self._interval_s == 0
 
     def _is_taken(self, time: datetime) -> bool:
         day, second = _day_and_second(time)

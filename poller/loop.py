@@ -206,9 +206,8 @@ class Poller:
 
     def _row(self, poll: Poll, tick: datetime) -> PowerRow:
         arrived_at = self._clock.at(poll.arrived_at)
-        if self._clock.at(poll.sent_at) < tick - _BEFORE_TICK:  # it answers a request of an earlier poll
-            tick = arrived_at.replace(microsecond=0) + timedelta(seconds=1)
-        measured_at = self._dating.stamp(tick, arrived_at)
+        is_of_tick = self._clock.at(poll.sent_at) >= tick - _BEFORE_TICK  # else it answers a request of an earlier poll
+        measured_at = self._dating.stamp(tick if is_of_tick else None, arrived_at)
         reading = poll.reading
         return PowerRow(
             measured_at,

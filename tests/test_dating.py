@@ -27,7 +27,7 @@ class Keeping:
         self.synchronised = synchronised
         self.rows: list[Row] = []
         self.clock = Clock(self, is_synchronised=lambda: self.synchronised)
-        self.dating = Dating(self.clock, lambda stored: self.rows.extend(stored.rows))
+        self.dating = Dating(self.clock, lambda stored: self.rows.extend(stored.rows), interval_s=60)
 
     def now(self) -> datetime:
         return self._true.now() + self.ahead
@@ -114,7 +114,7 @@ def test_a_round_that_is_refused_holds_up_no_other() -> None:
             raise ValueError("a round has rows")
         kept.append(stored)
 
-    dating = Dating(keeping.clock, keep)
+    dating = Dating(keeping.clock, keep, interval_s=60)
     first, second = (Round((power(NOON + number * MINUTE),)) for number in range(2))
     for stored in (first, Round(()), second):
         dating.write(stored)
@@ -180,3 +180,28 @@ def test_rows_of_any_kind_are_moved_whole_seconds() -> None:
     keeping.dating.write(Round((power(tick), replace(power(tick), measured_at=tick + MINUTE))))
     keeping.be_set()
     assert keeping.times() == [NOON, NOON + MINUTE]
+
+
+@pytest.mark.parametrize(
+    ("arrived", "stamped"),
+    [
+        (timedelta(seconds=-0.08), timedelta(seconds=-1)),  # 11:59:59.92
+        (timedelta(seconds=0.3), timedelta(seconds=1)),  # within the second of a tick
+        (timedelta(seconds=24.86), timedelta(seconds=24)),
+    ],
+)
+def test_what_answers_an_earlier_poll_bears_its_second_but_never_a_tick(arrived: timedelta, stamped: timedelta) -> None:
+    keeping = Keeping(synchronised=True)
+    assert keeping.dating.stamp(None, NOON + arrived) == NOON + stamped
+    assert keeping.dating.stamp(NOON, NOON + SECOND) == NOON  # the tick is left for its own reading
+
+
+def test_two_that_come_in_the_last_second_before_a_tick_leave_it_free() -> None:
+    keeping = Keeping(synchronised=True)
+    arrived_at = NOON - SECOND / 4
+    stamps = []
+    for power_w in (1, 2):
+        stamps.append(keeping.dating.stamp(None, arrived_at))
+        keeping.dating.write(Round((power(stamps[-1], power_w),)))
+    assert stamps == [NOON - SECOND, NOON + SECOND]
+    assert keeping.dating.stamp(NOON, NOON + SECOND / 2) == NOON

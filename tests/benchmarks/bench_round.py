@@ -112,7 +112,7 @@ def rounds(url: str) -> Iterator[Deed]:
         stack.callback(session.close)
         sensing = [ThreadSensing(source) for source in sensors(directory)]
         trusted = Clock(clock, is_synchronised=lambda: True)
-        dating = Dating(trusted, outbox.append)
+        dating = Dating(trusted, outbox.append, interval_s=60)
         half_hours = HalfHours(clock, dating)
         poller = Poller(
             session,
