@@ -134,7 +134,9 @@ class Poller:
         if power is not None:
             self.last_power = power
         self._on_status(self._status(power))
-        self._meter.learn(until=started + limit_s)
+        for _ in self._meter.learn(until=started + limit_s):
+            self._idle_tasks.look()
+            self._look_at_clock()
         return power
 
     def _status(self, power: PowerRow | None) -> str:

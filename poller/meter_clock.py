@@ -65,7 +65,7 @@ class MeterClock:
                     self._looked_at = 0  # again, should the same session go on
 
     def _has_to_look(self) -> bool:
-        return self._looked_at != self._session.number and self._session.up and self._meter.is_known
+        return self._looked_at != self._session.number and self._session.up and self._meter.is_clock_asked
 
     def _ask(self, session_number: int) -> Part[None]:
         """Ask the meter, for an hour at most. Raises: SessionLostError."""

@@ -10,7 +10,7 @@ import contextlib
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -135,6 +135,11 @@ class Meter:
         """Whether the meter was asked in this session who it is, and there is no doubt."""
         is_asked = self._session_number == self._session.number and self._learn_who not in self._unasked
         return is_asked and self._who.is_confirmed
+
+    @property
+    def is_clock_asked(self) -> bool:
+        """Whether the meter was asked in this session for its time; what it told is shown_clock."""
+        return self._session_number == self._session.number and self._look_at_clock not in self._unasked
 
     @property
     def is_identified(self) -> bool:
@@ -276,10 +281,11 @@ class Meter:
 
     # --- who it is
 
-    def learn(self, *, until: float) -> None:
+    def learn(self, *, until: float) -> Iterator[None]:
         """After a poll: ask what is not known yet of the meter of this session, in the background, up to *until*.
 
-        What is not answered is asked again after a pause that grows. Raises nothing of the radio's.
+        Yields after each thing that was asked. What is not answered is asked again after a pause that grows. Raises
+        nothing of the radio's.
         """
         self._notice_session()
         if not self._session.up or not self._unasked or self._monotonic() < self._learn_at:
@@ -290,16 +296,19 @@ class Meter:
             self._postponed += 1
             return
         self._postponed = 0
-        try:
-            while self._unasked and self._monotonic() < until:
-                if not self._unasked[0](until):
+        while self._unasked and self._monotonic() < until:
+            ask = self._unasked[0]
+            try:
+                if not ask(until):
                     break
-                del self._unasked[0]
-                self._backoff.succeeded()
-            else:
-                return
-        except SkStackError as error:
-            logger.debug("who the meter is: %s", error)
+            except SkStackError as error:
+                logger.debug("who the meter is: %s", error)
+                break
+            self._unasked.remove(ask)
+            self._backoff.succeeded()
+            yield
+        else:
+            return
         self._unasked.append(self._unasked.pop(0))  # what is never answered keeps nothing else back
         self._learn_at = self._monotonic() + self._backoff.failed()
 
@@ -330,7 +339,7 @@ class Meter:
             return
         self._session_number = self._session.number
         self._capability.begin_session()
-        self._unasked = [self._learn_map, self._learn_who, self._look_at_clock]
+        self._unasked = [self._learn_map, self._look_at_clock, self._learn_who]  # rows may wait for the time
         self._learn_at = float("-inf")
         self._backoff.succeeded()
         self.shown_clock = None

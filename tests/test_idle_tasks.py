@@ -27,6 +27,7 @@ from storage.database import Database
 from storage.errors import DatabaseUnreachableError
 from storage.records import EnergyRow, MeterRow, PowerRow, Round
 from tests.lab.clock import HALF_HOUR, MINUTE, NOON
+from tests.lab.database import answered_at_once
 from tests.lab.home import Home
 
 AT_NOON_KWH = Decimal("151.2")
@@ -180,12 +181,18 @@ def test_a_database_that_hangs_delays_no_poll() -> None:
 
 
 def test_a_single_round_is_stored_before_the_database_is_asked(database_url: str) -> None:
-    home = Home(database_url, takes_one_round=True)
+    asked_after: list[int] = []
+
+    def query(read: Callable[[Any, int], Any], /) -> Future[Any]:
+        asked_after.append(len(home.of(PowerRow)))
+        return answered_at_once(home.queries.database)(read)
+
+    home = Home(database_url, takes_one_round=True, query=query)
     home.connect()
     home.poller.take_round(NOON)
     assert [row.power_w for row in home.of(PowerRow)] == [600]
-    assert home.queries.asked == 0
     home.finish(60.0)
+    assert set(asked_after) == {1}
     assert len(home.of(MeterRow)) == 1
     assert home.asked(0xE5, 0xEA) == []  # nor is the meter's history
 

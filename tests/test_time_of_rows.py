@@ -259,6 +259,13 @@ def test_a_single_round_that_was_not_told_the_time_asks_for_it_before_the_row_is
     home.finish(60.0)
     home.app.dating.close()
     each_is_true(home)
+
+
+def test_a_single_round_dates_the_meter_by_the_meters_clock(database_url: str) -> None:
+    home = Home(database_url, days_before=2, machine_ahead=9 * HOUR, is_synchronised=False, takes_one_round=True)
+    home.connect()
+    home.poller.take_round(home.time.now().replace(microsecond=0))
+    each_is_true(home)
     home.finish(60.0)
     ((since,),) = home.execute("select since from meter")
     assert abs(since - home.clock.now()) <= TO_HALF_A_MINUTE
