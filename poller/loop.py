@@ -92,6 +92,7 @@ class Poller:
         self._on_alive = on_alive
         self._on_status = on_status
         self._alive_every_s = alive_every_s
+        self._catches_up = min(LATE, timedelta(seconds=interval_s / 2))  # so late a tick is still taken
         self._failures = 0
         self.missed_ticks = 0
         self._missed_said_until = float("-inf")
@@ -109,7 +110,7 @@ class Poller:
             power = self._survived(self.take_round, due, otherwise=None)
             self._count_missed(due, self._clock.monotonic() - started, expected=power is None)
             now = self._clock.now()
-            tick = next_tick(now if self._has_moved(zero) else max(now, due), self._interval_s)
+            tick = next_tick(now if self._has_moved(zero) else max(now - self._catches_up, due), self._interval_s)
         self._idle_tasks.look()
         self._write([])
 
@@ -251,8 +252,8 @@ class Poller:
 
         *expected*: the link is down, and that was said before.
         """
-        missed = int(took_s // self._interval_s)
-        if not missed:
+        missed = int((took_s - self._catches_up.total_seconds()) // self._interval_s)
+        if missed <= 0:
             return
         self.missed_ticks += missed
         is_said = expected or self._clock.monotonic() < self._missed_said_until

@@ -71,7 +71,6 @@ def listener(answer: bytes) -> Iterator[int]:
                 (length,) = struct.unpack("!I", connection.recv(4))
                 connection.recv(length - 4)
                 connection.sendall(answer)
-                connection.recv(1)
 
         thread = threading.Thread(target=answer_one)
         thread.start()

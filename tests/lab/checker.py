@@ -153,8 +153,9 @@ class Checker:
         told = (row.import_kwh, row.export_kwh)
         if told in true:
             return
-        # A meter that was not there yet has no register, or 0.
-        may_lack = self._touched(KINDS, at - self._start)
+        # A meter that was not there yet has no register, or 0: such a row is no register to whoever reads it.
+        was_there = at >= self._eras[-1].since
+        may_lack = not was_there or self._touched(KINDS, at - self._start)
         if not may_lack or any(told):
             self.problems.append(f"wrong registers at {row.registered_at}: {row}")
 
