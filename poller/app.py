@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from poller.clock import Clock, SystemClock
-from poller.dating import Dating
+from poller.dating import LATE, Dating
 from poller.half_hours import HalfHours
 from poller.history import MeterDays
 from poller.idle_tasks import AskDatabase, IdleTasks, Task
@@ -131,6 +131,7 @@ class App:
                 clock.monotonic,
                 usual_s=self.session.timings.answer_timeout_s,
                 margin_s=2 * self.session.timings.request_pause_s,  # before the request, and between it and the poll
+                held_s=min(self.session.timings.longest_wait_s, interval_s) - LATE.total_seconds(),
             ),
             monotonic=clock.monotonic,
             is_up=lambda: self.session.up,

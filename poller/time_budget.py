@@ -18,13 +18,17 @@ class TimeBudget:
     """Knows by kind how long the slowest recent response took, and lets a request begin only where that fits.
 
     *margin_s*: kept free before the tick. *usual_s*: a response that takes longer than this is not slow but lost.
+    *held_s*: the time before a tick in which a request that is lost makes the poll late, since it holds the air. A kind
+    that was lost last, or never answered, begins before that: soon after a poll.
     """
 
-    def __init__(self, monotonic: Callable[[], float], *, usual_s: float, margin_s: float) -> None:
+    def __init__(self, monotonic: Callable[[], float], *, usual_s: float, margin_s: float, held_s: float = 0.0) -> None:
         self._monotonic = monotonic
         self._usual_s = usual_s
         self._margin_s = margin_s
+        self._held_s = held_s
         self._expected_s: dict[str, float] = {}
+        self._doubted_s: dict[str, float] = {}  # of a kind that may be lost: what is to be free instead
         self._failures: dict[str, int] = {}
         self._refused: dict[str, float] = {}  # the tick before which it did not fit last
 
@@ -32,11 +36,13 @@ class TimeBudget:
         """Tell whether a response to a request of this *kind* can be expected before *until* (monotonic seconds)."""
         free_s = until - self._monotonic() - self._margin_s
         expected_s = self._expected_s.get(kind, FIRST_S)
-        if free_s > expected_s:
+        doubted_s = self._doubted_s.get(kind, self._held_s)
+        if free_s > max(expected_s, doubted_s):
             return True
         if self._refused.get(kind) != until:  # once a tick
             self._refused[kind] = until
             self._expected_s[kind] = expected_s * _FORGET
+            self._doubted_s[kind] = doubted_s * _FORGET
         return False
 
     def spend(self, kind: str, send: Callable[[float], T], until: float, *, timeout_s: float) -> T:
@@ -52,6 +58,7 @@ class TimeBudget:
             raise
         took_s = self._monotonic() - started
         self._failures[kind] = 0
+        self._doubted_s[kind] = 0.0
         self._expected_s[kind] = max(took_s, self._expected_s.get(kind, 0.0) * _FORGET)
         return response
 
@@ -61,3 +68,5 @@ class TimeBudget:
             failures = self._failures.get(kind, 0) + 1
             self._failures[kind] = min(failures, _MOST_DOUBLINGS)
             self._expected_s[kind] = max(self._expected_s.get(kind, 0.0), waited_s * 2.0 ** self._failures[kind])
+        else:
+            self._doubted_s[kind] = self._held_s

@@ -127,7 +127,7 @@ def test_an_exchange_in_the_middle_leaves_what_was_read_and_adds_nothing_from_th
     database_url: str,
 ) -> None:
     home = solar_home(database_url, days_before=20, timing=REALISTIC)
-    home.run_until(NOON + timedelta(minutes=2))
+    home.run_until(NOON + timedelta(minutes=3))
     of_the_old = home.half_hours()
     assert 48 < len(of_the_old) < 19 * 48  # in the middle
     used_before = home.clock.time_s - 5 * 86_400  # elsewhere: it remembers that

@@ -78,6 +78,18 @@ def test_a_lost_response_is_not_taken_for_a_slow_one() -> None:
     assert line.fits(3.0)
 
 
+def test_what_was_lost_or_never_answered_begins_where_a_loss_makes_no_poll_late() -> None:
+    line = Line()
+    line.budget = TimeBudget(lambda: line.now_s, usual_s=20.0, margin_s=0.5, held_s=55.0)
+    assert not line.fits(55.4)
+    assert line.fits(55.6)
+    line.answered(2.0)
+    assert line.fits(3.0)
+    line.unanswered(until=line.now_s + 58.0)
+    assert not line.fits(49.0)
+    assert line.fits(55.6)
+
+
 def test_after_a_wait_that_the_tick_cut_short_more_time_is_wanted() -> None:
     line = Line()
     line.unanswered(until=line.now_s + 1.0)  # 1 s was not enough: 2 s
