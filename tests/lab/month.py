@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from skstack.simulator import MODELS, REALISTIC, Household
 from tests.lab.checker import Checker
 from tests.lab.clock import DAY_S
-from tests.lab.faults import Fault, happenings
+from tests.lab.faults import READS_WHILE, Fault, happenings
 from tests.lab.home import LEAD, Home
 
 START = datetime(2026, 5, 31, 15, 0, 0, tzinfo=UTC)  # midnight, 1 June, in Japan
@@ -25,7 +25,6 @@ class FaultyMonth(Home):
         faults: Sequence[Fault],
         *,
         interval_s: int = 60,
-        reads_while: Mapping[str, float] | None = None,
         **options: Any,
     ) -> None:
         rng = random.Random(f"home/{seed}")
@@ -38,7 +37,7 @@ class FaultyMonth(Home):
             "confirmed_notifications": rng.random() < 0.5,
             "start_import_kwh": rng.randrange(99_000),
         }
-        self.checker = Checker(self, faults, start=START, interval_s=interval_s, reads_while=reads_while)
+        self.checker = Checker(self, faults, start=START, interval_s=interval_s, reads_while=READS_WHILE)
         super().__init__(
             start=START + LEAD,
             watts=household,
