@@ -22,6 +22,7 @@ logger = logging.getLogger(__name__)
 ResultT = TypeVar("ResultT")
 OtherT = TypeVar("OtherT")
 
+_WELL = timedelta(minutes=15)  # without a failed poll: so long a meter has to do well before it is said
 _BEFORE_TICK = timedelta(seconds=1)  # the wait for a tick may end a little early
 _LAST_MOMENT_S = 1.0  # kept free before the next tick
 _FAULT_PAUSE_S = 1.0
@@ -93,7 +94,8 @@ class Poller:
         self._on_status = on_status
         self._alive_every_s = alive_every_s
         self._catches_up = min(LATE, timedelta(seconds=interval_s / 2))  # so late a tick is still taken
-        self._failures = 0
+        self._failed_polls = 0  # since the meter did well
+        self._well_since: datetime | None = None  # while there were some
         self.missed_ticks = 0
         self._missed_said_until = float("-inf")
         self.last_failure: str | None = None
@@ -202,9 +204,7 @@ class Poller:
         if poll is None:
             self._note_failure("it answered without a single value")
             return None
-        if self._failures:
-            logger.info("the meter answers again after %d failed polls", self._failures)
-            self._failures = 0
+        self._note_success()
         return self._row(poll, tick)
 
     def _row(self, poll: Poll, tick: datetime) -> PowerRow:
@@ -222,11 +222,25 @@ class Poller:
         )
 
     def _note_failure(self, reason: str) -> None:
-        """Say it once, and count what follows."""
-        self._failures += 1
+        """Say it once, and count what follows until the meter has done well for a while: it may come and go."""
+        self._failed_polls += 1
+        self._well_since = None
         self.last_failure = reason
-        level = logging.WARNING if self._failures == 1 else logging.DEBUG
-        logger.log(level, "no reading of the meter: %s (%d in a row)", reason, self._failures)
+        level = logging.WARNING if self._failed_polls == 1 else logging.DEBUG
+        logger.log(level, "no reading of the meter: %s", reason)
+
+    def _note_success(self) -> None:
+        """Say that it is over, once no poll has failed for a while."""
+        if not self._failed_polls:
+            return
+        now = self._clock.now()
+        self._well_since = self._well_since or now
+        if now - self._well_since >= _WELL:
+            since = f"{self._well_since:%H:%M} UTC"
+            logger.info(
+                "the meter has answered every poll since %s; failed polls before: %d", since, self._failed_polls
+            )
+            self._failed_polls = 0
 
     def _ask_meter(self, until: float) -> Poll | None:
         """Poll the meter; where the link is down, or goes down meanwhile, wait for it while the round has time.

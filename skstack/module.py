@@ -124,7 +124,6 @@ def set_up(
     execute(commands.set_password(credentials.password))
     execute(commands.set_route_b_id(credentials.route_b_id))
     firmware = version.version if version else None
-    logger.info("module ready: firmware %s, %s dialect", firmware or "unknown", dialect.name.lower())
     return Module(stack, dialect, info.mac, firmware, baud_rate)
 
 

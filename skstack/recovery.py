@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from backoff import Backoff
+from skstack.driver import Module
 from skstack.errors import (
     CommandFailedError,
     MeterNotFoundError,
@@ -49,6 +50,7 @@ Life = Generator[float, Line | None, None]
 _MOST_REASONS = 100  # remembered, so that each is logged once
 _TELLING_REFUSALS = 4  # a weak radio and a meter that is restarting refuse once or twice, too
 _LISTEN_S = 3600.0
+_WELL_S = 900.0  # up: then what ends that is a new story
 
 
 class Step(IntEnum):
@@ -122,6 +124,7 @@ class Recovery:
         self._scans = 0  # that heard nothing, since a PAN worked
         self._refusals = 0
         self._reported: dict[str, int] = {}
+        self._has_said = False  # since the meter was joined last
 
     def life(self) -> Life:
         """Recover the link, keep it up, and again. Raises: StoppedError; nothing else of the radio's."""
@@ -132,6 +135,7 @@ class Recovery:
         while True:
             if not link.joined:
                 yield from self._recover(step, pauses, rests=rests)
+            joined_at = self._monotonic()
             try:
                 yield from self._stay_up(pauses)
             except StoppedError:
@@ -139,7 +143,8 @@ class Recovery:
             except SkStackError as error:
                 if link.answers != answers:  # what has answered has proved itself
                     pauses, answers = _Pauses(self._timings), link.answers
-                    self._reported.clear()
+                    if self._monotonic() - joined_at >= _WELL_S:
+                        self._reported.clear()
                 rests = not isinstance(error, MeterSilentError)  # the meter shakes hands: we go on asking meanwhile
                 if not rests:
                     pauses.bear_silence(self._monotonic())
@@ -223,9 +228,7 @@ class Recovery:
         started = self._monotonic()
         if not wake(module.stack):
             raise SkStackTimeoutError("answer to SKVER", self._monotonic() - started)
-        self._link.attach(
-            set_up(module.stack, self._credentials, baud_rate=module.baud_rate, monotonic=self._monotonic)
-        )
+        self._attach(set_up(module.stack, self._credentials, baud_rate=module.baud_rate, monotonic=self._monotonic))
         self._link.record("reset")
         yield from self._join()
 
@@ -248,11 +251,16 @@ class Recovery:
                 "the module answers at no baud rate",
                 "see that [routeB] device names the Wi-SUN module; if it does, unplug it and plug it in again",
             )
-        link.attach(module)
+        self._attach(module)
         if link.peer is None and (cached := self._cache.load(self._key())) is not None:
             self._proven = cached
             link.tune(cached)
         yield from self._join()
+
+    def _attach(self, module: Module) -> None:
+        self._link.attach(module)
+        dialect = module.dialect.name.lower()
+        self._report_once(logging.INFO, f"module ready: firmware {module.firmware or 'unknown'}, {dialect} dialect")
 
     def _join(self) -> Life:
         """Join the PAN that is known; find one first where there is none."""
@@ -279,12 +287,13 @@ class Recovery:
                 last_channel=proven.channel if proven else None,
                 durations=durations,
                 monotonic=self._monotonic,
+                report=lambda text: self._report_once(logging.INFO, text),
             )
         except MeterNotFoundError as error:
             if proven is None:
                 raise
             self._scans += 1
-            logger.info("%s; joining the meter where it was last", error.what)
+            self._report_once(logging.INFO, f"{error.what}; joining the meter where it was last")
             link.tune(proven)
             return
         link.tune(found)
@@ -355,7 +364,9 @@ class Recovery:
             link.record("recovered", self._monotonic() - began, detail=step.name.lower())
         self._refusals = self._scans = 0
         if (peer := link.peer) is not None:
-            logger.info("joined the meter on channel 0x%02X", peer.channel)
+            level = logging.INFO if self._has_said or self._proven is None else logging.DEBUG
+            logger.log(level, "joined the meter on channel 0x%02X", peer.channel)
+            self._has_said = False
             self._proven = peer
             self._cache.save(self._key(), peer)
 
@@ -407,11 +418,12 @@ class Recovery:
         self._report_once(logging.WARNING, reason)
 
     def _report_once(self, level: int, reason: str) -> None:
-        """Log each reason once until the meter has answered; count the rest."""
+        """Log each reason once until the link has done well for a while: a bad one comes and goes. Count the rest."""
         if len(self._reported) > _MOST_REASONS:
             self._reported.clear()
         self._reported[reason] = self._reported.get(reason, 0) + 1
         if self._reported[reason] == 1:
+            self._has_said = True
             logger.log(level, "%s", reason)
         else:
             logger.debug("%s (%d times)", reason, self._reported[reason])

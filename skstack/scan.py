@@ -26,11 +26,12 @@ def scan(
     last_channel: int | None = None,
     durations: Sequence[int] = SCAN_DURATIONS,
     monotonic: Callable[[], float] = time.monotonic,
+    report: Callable[[str], object] = logger.info,
 ) -> Generator[float, Line | None, tuple[PanDescription, int]]:
     """Return the PAN with our *pairing_id* that is heard best, and how many other meters were heard.
 
-    Tries the *last_channel* first, for a moment. Yields the monotonic time until which it waits for a line, and is sent
-    that or None. Raises: MeterNotFoundError, and as SkStack.execute.
+    Tries the *last_channel* first, for a moment; *report* is told of each scan. Yields the monotonic time until which
+    it waits for a line, and is sent that or None. Raises: MeterNotFoundError, and as SkStack.execute.
     """
     collector = PanCollector()  # one for all durations: what a late line tells still counts
     heard: dict[bytes, PanDescription] = {}
@@ -39,7 +40,7 @@ def scan(
         attempts.insert(0, (_KNOWN_CHANNEL_DURATION, commands.channel_mask(last_channel), 1))
     for duration, mask, channels in attempts:
         seconds = commands.scan_seconds(duration, channels)
-        logger.info("scanning %s for the meter, about %.0f s", f"{channels} channel(s)", seconds)
+        report(f"scanning {channels} channel(s) for the meter, about {seconds:.0f} s")
         module.stack.execute(commands.scan(module.dialect, duration=duration, channel_mask=mask))
         found = yield from _listen(collector, seconds, monotonic)
         heard |= {pan.mac: pan for pan in found}

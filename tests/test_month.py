@@ -113,6 +113,29 @@ def test_from_every_kind_of_fault_the_link_comes_back(kind: str, severity: float
     assert problems(faults) == []
 
 
+MOST_WARNINGS = 6  # of one fault: what failed, what each step of the recovery met, that no reading came
+MOST_LINES = 20  # with the four of the start, what is tried meanwhile, and the end
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_fault_is_told_once_and_once_that_it_is_over(kind: str, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    home = run(3, [make_fault(kind, 1800.0, 0.99, 0.99)], days=8 / 24)
+    told = [record.getMessage() for record in caplog.records]
+    assert not any(record.exc_info for record in caplog.records)
+    assert len([record for record in caplog.records if record.levelno >= logging.WARNING]) <= MOST_WARNINGS, told
+    assert len(told) <= MOST_LINES, told
+    failed = [text for text in told if text.startswith("no reading of the meter")]
+    over = [text for text in told if text.startswith("the meter has answered every poll since")]
+    assert len(failed) == len(over) <= 1, told
+    lost = [text for text in told if text.startswith("the link is lost")]
+    joined = [text for text in told if text.startswith("joined the meter")]
+    assert len(lost) <= 2, told
+    assert 1 + bool(lost) <= len(joined) <= 1 + len(lost), told  # the first one is that of the start
+    if len(home.checker.readings) < 8 * 60 - 1:
+        assert told[4:], told  # nothing is missing without a word
+
+
 @settings(
     max_examples=40,
     phases=(Phase.explicit, Phase.reuse, Phase.generate),
