@@ -409,4 +409,27 @@ def test_ten_years_are_right_to_the_step(database_url: str) -> None:
             ]
             assert len(edges) == 12 * (last.year - first.year + 1)
             assert [bar.used_kwh for bar in data.bars] == [used.kwh(*edge) for edge in edges]
-            assert data.used.kwh == used.kwh(edges[0][0], edges[-1][1])
+            begin, end = edges[0][0], edges[-1][1]
+            assert data.used.kwh == used.kwh(begin, end)
+            by_half_hour = used.even(begin, end)
+            yen = sum((kwh * (20 if at % A_DAY < 14 else 35) for at, kwh in by_half_hour.items()), Decimal(0))
+            assert round(cost_of(connection, site, period, BY_THE_CLOCK).bought_yen, 6) == round(yen, 6)
+            months: dict[tuple[int, int], Decimal] = {}
+            for at, kwh in by_half_hour.items():
+                day = ledger.first + timedelta(days=at // A_DAY)
+                months[day.year, day.month] = months.get((day.year, day.month), Decimal(0)) + kwh
+            yen = sum((tiered(kwh) for kwh in months.values()), Decimal(0)) + 2 * (used.kwh(begin, end) or 0)
+            assert round(cost_of(connection, site, period, TIERED).bought_yen, 6) == round(yen, 6)
+        assert data is not None  # it is 2021's, and 2020 was longer by a day
+        assert data.difference is not None
+        inside = used.inside(begin, end)
+        before = used.kwh(inside[0][0] - 366 * A_DAY, inside[-1][1] - 365 * A_DAY)
+        assert data.difference.usual_kwh == before
+        assert data.difference.kwh == (used.kwh(begin, end) or 0) - (before or 0)
+
+
+def cost_of(connection: Any, site: int, period: Period, tariff: Tariff) -> Cost:
+    data = energy_load.load(connection, site, period, now=LATER, tariff=tariff)
+    assert data is not None
+    assert isinstance(data.cost, Cost)
+    return data.cost
