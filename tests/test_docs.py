@@ -28,6 +28,7 @@ from tests.lab.documents import (
     JAPANESE,
     READMES,
     ROOT,
+    beside,
     blocks,
     both_languages,
     code,
@@ -96,8 +97,12 @@ def real_flags(main: Callable[[Sequence[str]], int]) -> set[str]:
 
 def documented_flags(readme: Path, *words: str) -> dict[str, set[str]]:
     """Return the options in the first column of a section's table, by the program they are said to belong to."""
+    return flags_of(section(readme, *words))
+
+
+def flags_of(text: str) -> dict[str, set[str]]:
     found: dict[str, set[str]] = {}
-    for first, *_ in rows(section(readme, *words)):
+    for first, *_ in rows(text):
         only = re.search(r"\(([a-z_]+\.py)\)", first)
         found.setdefault(only[1] if only else "", set()).update(flags_in(" ".join(code(first))))
     return found
@@ -118,9 +123,8 @@ def test_the_options_of_the_graph_scripts_are_those_of_their_parsers(readme: Pat
 
 @both_languages
 def test_the_options_of_the_simulator_are_those_of_its_parser(readme: Path) -> None:
-    heading = "The simulator" if readme == ENGLISH else "シミュレーター"
-    assert documented_flags(readme, heading) == {"": real_flags(simulator_command.main)}
-    text = prose(readme)
+    text = prose(beside(readme, "simulator.md"))
+    assert flags_of(text) == {"": real_flags(simulator_command.main)}
     assert set(MODELS) <= set(code(text))
     assert {TEST_ROUTE_B_ID, TEST_PASSWORD} <= set(code(text))
 
@@ -159,7 +163,7 @@ def test_every_module_and_script_in_an_example_is_there() -> None:
 def settings_rows(readme: Path) -> list[tuple[str, str, str]]:
     """Return section, key and default of each row of the settings table."""
     found = []
-    for cells in rows(readme.read_text(encoding="utf-8")):
+    for cells in rows(beside(readme, "settings.md").read_text(encoding="utf-8")):
         in_brackets = re.fullmatch(r"`\[(\w+)\]`", cells[0])
         if in_brackets:
             found.append((in_brackets[1], *code(cells[1]), cells[2]))
@@ -228,8 +232,7 @@ def messages_in_code() -> list[str]:
 
 
 def quoted_messages(readme: Path) -> list[str]:
-    heading = "Troubleshooting" if readme == ENGLISH else "困ったとき"
-    return [code(cells[0])[0] for cells in rows(section(readme, heading))]
+    return [code(cells[0])[0] for cells in rows(prose(beside(readme, "troubleshooting.md")))]
 
 
 @pytest.mark.system
@@ -267,19 +270,50 @@ def test_every_link_inside_the_project_leads_somewhere(document: Path) -> None:
             assert anchor in {slug(heading) for heading in headings}, target
 
 
-def test_both_languages_have_the_same_parts_in_the_same_order() -> None:
-    def levels(readme: Path) -> list[int]:
-        return [len(marks) for marks in re.findall(r"^(#+) ", prose(readme), re.MULTILINE)]
-
-    assert levels(JAPANESE) == levels(ENGLISH)
+TRANSLATED = ("settings.md", "troubleshooting.md", "operations.md", "simulator.md", "protocol.md")
+PAIRS = [(ENGLISH, JAPANESE), *((beside(ENGLISH, name), beside(JAPANESE, name)) for name in TRANSLATED)]
+both_of_each = pytest.mark.parametrize(("english", "japanese"), PAIRS, ids=lambda path: path.name)
 
 
-def test_both_languages_link_to_the_same_sources_and_name_the_same_modules() -> None:
-    english, japanese = (readme.read_text(encoding="utf-8") for readme in READMES)
+@both_of_each
+def test_both_languages_have_the_same_parts_in_the_same_order(english: Path, japanese: Path) -> None:
+    def levels(document: Path) -> list[int]:
+        return [len(marks) for marks in re.findall(r"^(#+) ", prose(document), re.MULTILINE)]
+
+    assert levels(japanese) == levels(english)
+
+
+@both_of_each
+def test_both_languages_have_the_same_commands(english: Path, japanese: Path) -> None:
+    def commands(document: Path) -> list[str]:
+        text = document.read_text(encoding="utf-8")
+        fences = re.findall(r"^```(?:sh|bash|ini|cron|sql)\n.*?^```$", text, re.MULTILINE | re.DOTALL)
+        return [re.sub(r"\s+# .*$", "", fence, flags=re.MULTILINE) for fence in fences]
+
+    assert commands(japanese) == commands(english)
+
+
+@both_of_each
+def test_both_languages_link_to_the_same_sources_and_name_the_same_modules(english: Path, japanese: Path) -> None:
+    in_english, in_japanese = (document.read_text(encoding="utf-8") for document in (english, japanese))
     links = re.compile(r"\]\((https?:[^)\s]+)\)")
-    assert set(links.findall(japanese)) == set(links.findall(english))
+    assert set(links.findall(in_japanese)) == set(links.findall(in_english))
     modules = re.compile(r"\b(?:BP35\w+(?:-J11[\w-]*)?|WSR35A1-00|RS-WSUHA-\w+|Stick-D/\w+|HAT-C1)")
-    assert set(modules.findall(japanese)) == set(modules.findall(english))
+    assert set(modules.findall(in_japanese)) == set(modules.findall(in_english))
+
+
+def test_no_line_of_a_japanese_paragraph_is_broken() -> None:
+    """Markdown would show a gap there."""
+    for document in JAPANESE.parent.glob("*.md"):
+        text = re.sub(r"^(?:\||#|!|- ).*$", "", prose(document), flags=re.MULTILINE)
+        assert re.findall(r"^\S.*\n\S.*$", text, re.MULTILINE) == [], document.name
+
+
+def test_the_readme_is_short_and_names_every_document() -> None:
+    assert len(ENGLISH.read_text(encoding="utf-8").splitlines()) <= 220
+    for readme, documents in ((ENGLISH, (ROOT / "docs").glob("*.md")), (JAPANESE, JAPANESE.parent.glob("[!R]*.md"))):
+        linked = re.findall(r"\]\(([^)#\s]+)\)", readme.read_text(encoding="utf-8"))
+        assert {(readme.parent / name).resolve() for name in linked} >= {path.resolve() for path in documents}
 
 
 @both_languages

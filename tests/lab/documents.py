@@ -9,11 +9,16 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 ENGLISH = ROOT / "README.md"
-JAPANESE = ROOT / "docs" / "README.ja.md"
+JAPANESE = ROOT / "docs" / "ja" / "README.md"
 DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 READMES = [ENGLISH, JAPANESE]
 
 both_languages = pytest.mark.parametrize("readme", READMES, ids=["en", "ja"])
+
+
+def beside(readme: Path, name: str) -> Path:
+    """Return the document of that name in the language of *readme*."""
+    return (ROOT / "docs" if readme == ENGLISH else JAPANESE.parent) / name
 
 
 def blocks(path: Path, language: str) -> list[str]:
