@@ -12,7 +12,7 @@ from storage.records import EnergyRow, MeterRow, RadioEventRow, Round, Row
 
 LATE = timedelta(seconds=5)
 _SECOND = timedelta(seconds=1)
-_REMEMBERED_DAYS = 31  # at some 10 kB each
+_REMEMBERED_DAYS = 31  # at 11 kB each
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -28,7 +28,7 @@ class Dating:
         self._keep = keep
         self._interval_s = interval_s
         self._waiting: deque[tuple[datetime, Round]] = deque()  # each with the clock's zero at the time
-        self._taken: dict[int, int] = {}  # by day, one bit for each second that a reading carries
+        self._taken: dict[int, bytearray] = {}  # by day, one bit for each second that a reading carries
 
     def stamp(self, tick: datetime | None, at: datetime) -> datetime:
         """Return the time for a reading of *tick* that arrived *at*: the tick, as for all of a round.
@@ -71,11 +71,11 @@ class Dating:
 
     def _is_taken(self, time: datetime) -> bool:
         day, second = _day_and_second(time)
-        return bool(self._taken.get(day, 0) >> second & 1)
+        return day in self._taken and bool(self._taken[day][second // 8] >> second % 8 & 1)
 
     def _take(self, time: datetime) -> None:
         day, second = _day_and_second(time)
-        self._taken[day] = self._taken.get(day, 0) | 1 << second
+        self._taken.setdefault(day, bytearray(86_400 // 8))[second // 8] |= 1 << second % 8
         if len(self._taken) > _REMEMBERED_DAYS:
             del self._taken[next(iter(self._taken))]
 

@@ -6,7 +6,9 @@ coretemp, k10temp). The types are named by device trees and drivers, so no docum
 
 from __future__ import annotations
 
+import itertools
 import logging
+import os
 import re
 import subprocess
 from collections.abc import Callable, Iterator
@@ -75,7 +77,7 @@ def read_cpu_temperature_c(
     SensorError: all there are failed; the text says how.
     """
     zones = _zones(thermal_root)
-    places = [_chosen(zone, zones)] if zone else [*_certain_zones(zones), *_monitors(monitor_root)]
+    places = [_chosen(zone, zones)] if zone else itertools.chain(_certain_zones(zones), _monitors(monitor_root))
     failures: list[str] = []
     for place in places:
         try:
@@ -95,14 +97,19 @@ def read_cpu_temperature_c(
 
 def _zones(thermal_root: Path) -> list[_Place]:
     """Return every thermal zone by its number; one without a readable type has an empty one."""
+    try:
+        names = [name for name in os.listdir(thermal_root) if name.startswith("thermal_zone")]
+    except OSError:
+        return []
     zones = []
-    for directory in thermal_root.glob("thermal_zone*"):
+    for name in names:
+        directory = thermal_root / name
         try:
             zone_type = _printable((directory / "type").read_text(encoding="ascii").strip())
         except (OSError, ValueError) as error:
-            logger.debug("CPU: %s has no readable type: %s", directory.name, error)
+            logger.debug("CPU: %s has no readable type: %s", name, error)
             zone_type = ""
-        zones.append(_Place(directory.name, zone_type, directory / "temp"))
+        zones.append(_Place(name, zone_type, directory / "temp"))
     return sorted(zones, key=lambda zone: (len(zone.name), zone.name))  # zone 2 before zone 10
 
 

@@ -31,19 +31,19 @@ from sensors.cpu import read_cpu_temperature_c
 from sensors.mhz19 import READ_COMMAND, Mhz19
 from sensors.simulated_bme280 import SimulatedBme280
 from sensors.simulated_mhz19 import SimulatedMhz19
-from skstack import Meter
+from skstack import Meter, RadioEvent, Session
 from skstack.simulator import VirtualClock
 from storage.database import Database
 from storage.delivery import Delivery
 from storage.outbox import Outbox
-from storage.records import Bme280Row, Co2Row, CpuTemperatureRow, EnergyRow, Round, Row
+from storage.records import Bme280Row, Co2Row, CpuTemperatureRow, Row
 from tests.benchmarks import bench_get, household, servers
 from tests.benchmarks.figure import Figure
 from tests.benchmarks.measuring import Deed, counted, cpu_s_in_turns
 
 MOST = 2.5
 DELIVERED_WITHIN_S = 10.0
-HALF_HOUR = timedelta(minutes=30)  # from round to round, so that each has its row of "energy"
+MINUTE = timedelta(minutes=1)
 START = datetime(2026, 6, 1, tzinfo=UTC)
 
 
@@ -82,24 +82,27 @@ class RoundClock:
         time.sleep(seconds)
 
 
-class HalfHours:
-    """The idle tasks, of which only the row of a half hour is left."""
+class Eventful(Session):
+    """A session to which something has happened in each round: the fifth row, kept with the others."""
 
-    def __init__(self, clock: RoundClock, dating: Dating) -> None:
-        self._clock = clock
-        self._dating = dating
+    def take_events(self) -> list[RadioEvent]:
+        return [RadioEvent("renewed", time.monotonic())]
+
+
+class NoIdleTasks:
+    """Nothing is done between two rounds."""
 
     def work(self, until: float) -> float:
         return until
 
     def look(self) -> None:
-        self._dating.write(Round((EnergyRow(self._clock.tick, Decimal("12345.6"), Decimal("678.0"), "notified"),)))
+        """Do nothing."""
 
 
 @contextmanager
 def rounds(url: str) -> Iterator[Deed]:
     """Take one round after the other."""
-    logging.getLogger("poller.clock").setLevel(logging.ERROR)  # here the time moves by half an hour each round
+    logging.getLogger("poller.clock").setLevel(logging.ERROR)  # here the time moves by a minute each round
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         clock = RoundClock()
@@ -108,12 +111,11 @@ def rounds(url: str) -> Iterator[Deed]:
         delivery = Delivery(Database.from_url(url, site="round"), outbox)
         stack.callback(delivery.close)
         delivery.start()
-        session = household.new_session(stack.enter_context(household.simulated_module()))
+        session = household.new_session(stack.enter_context(household.simulated_module()), kind=Eventful)
         stack.callback(session.close)
         sensing = [ThreadSensing(source) for source in sensors(directory)]
         trusted = Clock(clock, is_synchronised=lambda: True)
         dating = Dating(trusted, outbox.append, interval_s=60)
-        half_hours = HalfHours(clock, dating)
         poller = Poller(
             session,
             Meter(session),
@@ -121,16 +123,15 @@ def rounds(url: str) -> Iterator[Deed]:
             dating,
             clock=trusted,
             interval_s=60,
-            idle_tasks=half_hours,
+            idle_tasks=NoIdleTasks(),
         )
         household.bring_up(session)
 
         def take_round() -> None:
-            clock.tick += HALF_HOUR
+            clock.tick += MINUTE
             trusted.update()
             if poller.take_round(clock.tick) is None:
                 raise RuntimeError(f"no reading: {poller.last_failure}")
-            half_hours.look()
             if not delivery.wait_until_drained(DELIVERED_WITHIN_S):
                 raise RuntimeError(f"not delivered: {delivery.unreachable_reason}")
 
@@ -230,14 +231,14 @@ _BARE_INSERTS = (
     "insert into cpu_temperature (site_id, measured_at, temperature_c) values (%s, %s, %s)",
     "insert into co2 (site_id, measured_at, co2_ppm, temperature_c, warming_up) values (%s, %s, %s, %s, %s)",
     "insert into bme280 (site_id, measured_at, temperature_c, humidity_pct, pressure_hpa) values (%s, %s, %s, %s, %s)",
-    "insert into energy (site_id, registered_at, import_kwh, export_kwh, source) values (%s, %s, %s, %s, %s)",
+    "insert into radio_event (site_id, happened_at, kind) values (%s, %s, %s)",
 )
 _BARE_VALUES = (
     (600, Decimal("4.0"), Decimal("2.0"), Decimal("12345.6"), Decimal("678.0")),
     (48.312,),
     (620, 25, False),
     (21.0, 50.0, 1008.0),
-    (Decimal("12345.6"), Decimal("678.0"), "notified"),
+    ("renewed",),
 )
 
 
@@ -293,7 +294,7 @@ def bare_inserts(url: str) -> Iterator[Deed]:
 
         def insert() -> None:
             nonlocal at
-            at += HALF_HOUR
+            at += MINUTE
             for sql, values in zip(_BARE_INSERTS, _BARE_VALUES, strict=True):
                 cursor.execute(sql, (site, at, *values))
             connection.commit()

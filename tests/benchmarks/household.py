@@ -42,9 +42,15 @@ def child(command: list[str]) -> Iterator[subprocess.Popen[str]]:
             process.send_signal(signal.SIGTERM)
 
 
-def new_session(device: Path, *, cache: PanCache | None = None, open_port: PortOpener | None = None) -> Session:
+def new_session(
+    device: Path,
+    *,
+    cache: PanCache | None = None,
+    open_port: PortOpener | None = None,
+    kind: type[Session] = Session,
+) -> Session:
     """Make a session as the poller does, but without the pause between two questions, which costs no CPU."""
-    return Session(
+    return kind(
         open_port or (lambda baud_rate: SerialPort(str(device), baud_rate)),
         CREDENTIALS,
         cache=cache,
