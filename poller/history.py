@@ -19,7 +19,7 @@ from poller.meter_clock import MeterClock
 from poller.meter_identity import InstalledMeter
 from skstack import MeterHistory, Session, SessionLostError, SkStackError
 from skstack.echonet import JST, MAX_DAY_BACK, DayHistory, Epc, half_hours
-from storage.holes import energy_gaps
+from storage.gaps import energy_gaps
 from storage.records import EnergyRow
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from poller.clock import Clock
 from poller.idle_tasks import Keep, Part, Pause, Task, query
 from skstack import HalfHour, Meter, Poll
 from skstack.echonet import EnergyScale, MeterIdentity, register_difference
-from storage.holes import KnownMeter, LastRegisters, known_meter, last_registers
+from storage.gaps import KnownMeter, LastRegisters, known_meter, last_registers
 from storage.records import MeterRow, RadioEventRow
 
 if TYPE_CHECKING:

@@ -25,7 +25,7 @@ from storage.connection import connect, masked_url, runnable_url
 from storage.database import Database
 from storage.embedded import EmbeddedServer
 from storage.errors import DatabaseUnreachableError, MissingTablesError
-from storage.holes import known_meter
+from storage.gaps import known_meter
 from storage.records import Bme280Row, Co2Row, CpuTemperatureRow, EnergyRow, MeterRow, PowerRow, RadioEventRow, Round
 from storage.schema import init_sql_path
 from tests.lab.database import FIRST_AT, full_round, power_row, round_of

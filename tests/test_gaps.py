@@ -12,7 +12,7 @@ import pytest
 
 from storage.database import Database
 from storage.errors import DatabaseUnreachableError
-from storage.holes import KnownMeter, LastRegisters, energy_gaps, known_meter, last_registers
+from storage.gaps import KnownMeter, LastRegisters, energy_gaps, known_meter, last_registers
 from storage.records import EnergyRow, MeterRow, PowerRow, Round, Row
 
 NOON = datetime(2026, 6, 1, 3, 0, tzinfo=UTC)
