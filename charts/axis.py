@@ -143,7 +143,7 @@ def hatch_gaps(axes: Axes, gaps: Iterable[Gap]) -> None:
 
 
 def labels_beside(axes: Axes, gaps: Iterable[Gap]) -> Labels:
-    """Return the labels of a panel, which leave the holes to their own."""
+    """Return the labels of a panel, which leave the gaps to their own."""
     return Labels(axes, [(days_since_epoch(gap.start), days_since_epoch(gap.end)) for gap in gaps])
 
 
@@ -154,7 +154,7 @@ def set_limits(axes: Axes, low: float, high: float, *, below_px: float = 0.0, ab
 
 
 def label_gaps(labels: Labels, gaps: Iterable[Gap], words: Words) -> None:
-    """Write into each hole how long it is, where that fits; the footnote says it in any case."""
+    """Write into each gap how long it is, where that fits; the footnote says it in any case."""
     bottom, top = labels.axes.get_ylim()
     for gap in gaps:
         left, right = days_since_epoch(gap.start), days_since_epoch(gap.end)

@@ -4,7 +4,7 @@ Readings: how often they come is seen where they were read, from the spacings be
 spacing after the one before; where nothing came for more than two, the time since is missing. Each reading counts for
 its own spacing. Energy: missing is what no bar holds (see charts.energy_load). Nothing is due after now.
 
-A course is what is known of one value, as arrays to draw, with NaN where it is missing: no line crosses a hole.
+A course is what is known of one value, as arrays to draw, with NaN where it is missing: no line crosses a gap.
 """
 
 from __future__ import annotations

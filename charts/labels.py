@@ -89,7 +89,7 @@ class Labels:
         It must stay *within* two values of x, where they are given. *ground* is a colour to fill it with.
         """
         tried = [(point, place) for place in places for point in points]
-        # Over a hole only where there is no room beside it.
+        # Over a gap only where there is no room beside it.
         for gaps in (() if within is not None else self.gaps, ()):
             for point, place in tried:
                 box = self._box(text, point, place, size_pt)

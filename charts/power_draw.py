@@ -227,7 +227,7 @@ def _range_w(data: PowerData) -> tuple[float, float]:
 
 
 def _draw_usual(axes: Axes, usual: Usual, data: PowerData) -> bool:
-    """Draw what is usual; say whether anything of it can be seen beside the holes, which hide it."""
+    """Draw what is usual; say whether anything of it can be seen beside the gaps, which hide it."""
     if usual.days > 1:
         band: dict[str, Any] = {"color": style.USUAL, "alpha": 0.18, "linewidth": 0}
         axes.fill_between(usual.x, usual.low_w, usual.high_w, gid="usual", zorder=0.3, **band)

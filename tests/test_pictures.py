@@ -224,12 +224,12 @@ def random_home(record: Any, seed: int) -> tuple[int, Period, datetime]:
     recorded = min(days, chance.choice([1, 2, 5, 9]))
     start = midnight(DAY - timedelta(days=recorded - 1), zone)
     scale, sun = chance.choice([60, 900, 15_000, 120_000]), chance.choice([0, 0, 4000, 30_000])
-    holes = [(chance.random() * recorded, chance.random() * 0.3) for _ in range(chance.choice([0, 1, 3, 12]))]
+    gaps = [(chance.random() * recorded, chance.random() * 0.3) for _ in range(chance.choice([0, 1, 3, 12]))]
     moments = [start + timedelta(minutes=10 * n) for n in range(recorded * 144)]
     read = [
         moment
         for moment in moments
-        if not any(hole <= (moment - start) / timedelta(days=1) < hole + length for hole, length in holes)
+        if not any(gap <= (moment - start) / timedelta(days=1) < gap + length for gap, length in gaps)
     ] or moments[:1]
     if chance.random() < 0.85:
         watts = [int(chance.expovariate(1 / scale) - sun * (9 <= at.astimezone(zone).hour < 15)) for at in read]

@@ -1,4 +1,4 @@
-"""The picture of the electricity: its numbers are the meter's, its holes are holes, and its errors are one line."""
+"""The picture of the electricity: its numbers are the meter's, its gaps are gaps, and its errors are one line."""
 
 from __future__ import annotations
 
@@ -271,12 +271,12 @@ def test_a_household_without_sun_has_no_second_colour(record: Any) -> None:
 
 
 def test_a_hole_is_hatched_with_its_length_and_no_line_crosses_it(record: Any) -> None:
-    hole = (START + timedelta(hours=9), START + timedelta(hours=15))
-    site = Household(DAY, 1, holes=(hole,), history_fills_holes=False).write(record)
+    gap = (START + timedelta(hours=9), START + timedelta(hours=15))
+    site = Household(DAY, 1, gaps=(gap,), history_fills_gaps=False).write(record)
     data = load(record, site, day_of(DAY, TOKYO))
-    assert data.power_gaps == [Gap(*hole)]
+    assert data.power_gaps == [Gap(*gap)]
     # The register of 9:00 is lost too: no bar from 8:30 on.
-    assert of_energy(data.energy.lacks, START, data.until) == [Gap(hole[0] - timedelta(minutes=30), hole[1])]
+    assert of_energy(data.energy.lacks, START, data.until) == [Gap(gap[0] - timedelta(minutes=30), gap[1])]
     figure = drawn(data)
     assert texts(figure, "gap label") == ["no data 6 h", "no data 6 h 30 min"]
     assert [patch.get_hatch() for patch in named(figure, "gap")] == ["////"] * 2
@@ -288,8 +288,8 @@ def test_a_hole_is_hatched_with_its_length_and_no_line_crosses_it(record: Any) -
 
 
 def test_energy_that_the_history_filled_has_no_hole(record: Any) -> None:
-    hole = (START + timedelta(hours=9), START + timedelta(hours=15))
-    site = Household(DAY, 1, holes=(hole,)).write(record)
+    gap = (START + timedelta(hours=9), START + timedelta(hours=15))
+    site = Household(DAY, 1, gaps=(gap,)).write(record)
     data = load(record, site, day_of(DAY, TOKYO))
     assert (len(data.power_gaps), of_energy(data.energy.lacks, START, data.until)) == (1, [])
 
@@ -306,8 +306,8 @@ def test_readings_with_null_are_a_gap(record: Any) -> None:
 
 
 def test_several_holes_are_counted_below_the_picture(record: Any) -> None:
-    holes = tuple((START + timedelta(hours=hour), START + timedelta(hours=hour, minutes=5)) for hour in (3, 6, 9))
-    site = Household(DAY, 1, holes=holes).write(record)
+    gaps = tuple((START + timedelta(hours=hour), START + timedelta(hours=hour, minutes=5)) for hour in (3, 6, 9))
+    site = Household(DAY, 1, gaps=gaps).write(record)
     data = load(record, site, day_of(DAY, TOKYO))
     assert texts(drawn(data), "footnote") == ["Power: no data for 15 min in all (3 places)"]
     assert texts(drawn(data, "ja"), "footnote") == ["電力の記録なし 計 15分（3区間）"]
@@ -352,8 +352,8 @@ def test_a_usual_course_belongs_to_a_day_only(record: Any, days: int) -> None:
 
 def test_a_year_shows_when_in_the_day_power_is_used(record: Any) -> None:
     first = DAY - timedelta(days=59)
-    hole = (START + timedelta(hours=9), START + timedelta(hours=15))
-    site = Household(first, 60, solar=True, holes=(hole,), history_fills_holes=False).write(record)
+    gap = (START + timedelta(hours=9), START + timedelta(hours=15))
+    site = Household(first, 60, solar=True, gaps=(gap,), history_fills_gaps=False).write(record)
     data = load(record, site, day_of(first, TOKYO, 60))
     cells = data.time_of_day.mean_w
     assert cells.shape == (48, 60)
@@ -361,7 +361,7 @@ def test_a_year_shows_when_in_the_day_power_is_used(record: Any) -> None:
     means[-1][18:30] = np.nan  # 9:00 to 15:00 of the last day
     # The registers count in steps of 0.01 kWh, which is 20 W over half an hour, both ways.
     np.testing.assert_allclose(cells, np.array(means).T, atol=40.0)
-    assert data.power_gaps == [Gap(*hole)]
+    assert data.power_gaps == [Gap(*gap)]
     figure = drawn(data)
     assert "Power: no data 6 h (22 Nov 9:00–15:00)" in texts(figure, "footnote")[0]
     (mesh,) = named(figure, "time of day")
@@ -394,8 +394,8 @@ LAYOUTS = [
 
 @pytest.mark.parametrize(("days", "solar"), LAYOUTS)
 def test_no_text_lies_on_another_or_leaves_the_sheet(record: Any, days: int, solar: bool) -> None:
-    hole = (START + timedelta(hours=9), START + timedelta(hours=15))
-    site = Household(DAY - timedelta(days=14), 15, solar=solar, holes=(hole,)).write(record)
+    gap = (START + timedelta(hours=9), START + timedelta(hours=15))
+    site = Household(DAY - timedelta(days=14), 15, solar=solar, gaps=(gap,)).write(record)
     period = day_of(DAY - timedelta(days=days - 1), TOKYO, days)
     data = load(record, site, period, now=END - timedelta(minutes=5), tariff=TIERED)
     for language in text.LANGUAGES:

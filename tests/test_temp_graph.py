@@ -1,4 +1,4 @@
-"""The picture of the air: only what was measured, minima and maxima of settled readings, holes as holes."""
+"""The picture of the air: only what was measured, minima and maxima of settled readings, gaps as gaps."""
 
 from __future__ import annotations
 
@@ -185,16 +185,16 @@ def test_comfort_is_a_band(record: Any) -> None:
 
 
 def test_a_hole_is_hatched_in_every_panel_and_named_once(record: Any) -> None:
-    hole = (START + timedelta(hours=9), START + timedelta(hours=15))
-    site = Household(DAY, 1, holes=(hole,), air=True, cpu=True).write(record)
+    gap = (START + timedelta(hours=9), START + timedelta(hours=15))
+    site = Household(DAY, 1, gaps=(gap,), air=True, cpu=True).write(record)
     data = load(record, site)
-    assert data.room_c.gaps == data.co2_gaps == data.cpu_c.gaps == [Gap(*hole)]
+    assert data.room_c.gaps == data.co2_gaps == data.cpu_c.gaps == [Gap(*gap)]
     figure = drawn(data)
     assert len(named(figure, "gap")) == 5
     assert texts(figure, "gap label") == ["no data 6 h"]
     for line in named(figure, "quantity"):
         x, y = line.get_xdata(), line.get_ydata()
-        inside = (x >= hole[0].timestamp() / 86_400) & (x < hole[1].timestamp() / 86_400)
+        inside = (x >= gap[0].timestamp() / 86_400) & (x < gap[1].timestamp() / 86_400)
         assert np.isnan(y[inside]).all()
         assert inside.sum() == 1
 
@@ -232,9 +232,9 @@ def test_a_week_shows_the_dates_of_its_extremes(record: Any) -> None:
 
 
 def test_a_label_beside_a_hole_does_not_lie_on_its_label(record: Any) -> None:
-    # The day is warmest at 15:41, one minute after a hole that is just wide enough for its own words.
-    hole = (START + timedelta(hours=14, minutes=10), START + timedelta(hours=15, minutes=40))
-    site = Household(DAY, 1, holes=(hole,), air=True).write(record)
+    # The day is warmest at 15:41, one minute after a gap that is just wide enough for its own words.
+    gap = (START + timedelta(hours=14, minutes=10), START + timedelta(hours=15, minutes=40))
+    site = Household(DAY, 1, gaps=(gap,), air=True).write(record)
     figure = drawn(load(record, site))
     assert texts(figure, "gap label") == ["no data 1 h 30 min"]
     assert overlaps(figure, "en") == []
@@ -242,8 +242,8 @@ def test_a_label_beside_a_hole_does_not_lie_on_its_label(record: Any) -> None:
 
 @pytest.mark.parametrize("days", [1, 7, 60, 366])
 def test_no_text_lies_on_another_or_leaves_the_sheet(record: Any, days: int) -> None:
-    hole = (START + timedelta(hours=9), START + timedelta(hours=15))
-    site = Household(DAY - timedelta(days=9), 10, holes=(hole,), air=True, cpu=True).write(record)
+    gap = (START + timedelta(hours=9), START + timedelta(hours=15))
+    site = Household(DAY - timedelta(days=9), 10, gaps=(gap,), air=True, cpu=True).write(record)
     data = load(record, site, day_of(DAY - timedelta(days=days - 1), TOKYO, days), now=END - timedelta(minutes=5))
     for language in text.LANGUAGES:
         assert overlaps(drawn(data, language), language) == []

@@ -24,7 +24,7 @@ TOKYO = ZoneInfo("Asia/Tokyo")
 MINUTES = 24 * 60
 UNIT_KWH = Decimal("0.01")
 
-Hole = tuple[datetime, datetime]
+Away = tuple[datetime, datetime]
 
 _HOURS = np.arange(MINUTES) / 60
 _CLOCKS = [f"{minute // 60:02}:{minute % 60:02}+09" for minute in range(MINUTES)]
@@ -32,14 +32,14 @@ _CLOCKS = [f"{minute // 60:02}:{minute % 60:02}+09" for minute in range(MINUTES)
 
 @dataclass(frozen=True, slots=True)
 class Household:
-    """What is written: *days* from *first* on (Tokyo), all but the *holes*, up to *until*."""
+    """What is written: *days* from *first* on (Tokyo), all but the *gaps*, up to *until*."""
 
     first: date
     days: int
     solar: bool = False
     until: datetime | None = None
-    holes: tuple[Hole, ...] = ()
-    history_fills_holes: bool = True  # the poller reads the registers again; minutes stay lost
+    gaps: tuple[Away, ...] = ()
+    history_fills_gaps: bool = True  # the poller reads the registers again; minutes stay lost
     air: bool = False
     cpu: bool = False
 
@@ -67,11 +67,11 @@ class Household:
         return [self.first + timedelta(days=offset) for offset in range(self.days)]
 
     def _is_read(self, every_s: int) -> NDArray[np.bool_]:
-        """Tell for each moment, *every_s* apart from the first midnight on, whether it is outside of all holes."""
+        """Tell for each moment, *every_s* apart from the first midnight on, whether it is outside of all gaps."""
         begin = midnight(self.first).timestamp()
         moments = begin + every_s * np.arange(self.days * 86_400 // every_s + 1)
         is_read = np.ones(len(moments), dtype=np.bool_)
-        for start, end in self.holes:
+        for start, end in self.gaps:
             is_read &= (moments < start.timestamp()) | (moments >= end.timestamp())
         return is_read
 
@@ -109,7 +109,7 @@ class Household:
     def _energy_lines(self, number: int) -> Iterator[str]:
         is_read, is_over = self._is_read(1800), self._is_over(1800)
         for index, (used, sold) in enumerate(self._counts()[::30].tolist()):
-            if is_over[index] and (is_read[index] or self.history_fills_holes):
+            if is_over[index] and (is_read[index] or self.history_fills_gaps):
                 moment = midnight(self.first) + timedelta(minutes=30 * index)
                 yield f"{moment.isoformat()}\t{number}\t{used / 100:.2f}\t{sold / 100:.2f}\tnotified\n"
 
