@@ -19,6 +19,7 @@ from settings import Settings
 from skstack import (
     BAUD_RATES,
     FACTORY_BAUD_RATE,
+    AuthenticationFailedError,
     Dialect,
     FilePanCache,
     MeterNotFoundError,
@@ -150,19 +151,21 @@ class RadioCheck:
 
     def _join(self) -> str:
         until = self._clock.monotonic() + self._timings.join_timeout_s
+        is_rejected = False
         while not self._session.run_until_up(self._clock.monotonic() + _SLICE_S):
             self._note_slice()
+            is_rejected |= isinstance(self._session.failure, AuthenticationFailedError)
             failures = [event for event in self._events if event.kind == "join_failed"]
             is_refused = sum(failure.times for failure in failures) >= _REFUSALS
             if is_refused or self._clock.monotonic() >= until:
-                raise self._join_failure([failure.detail or "" for failure in failures])
+                raise self._join_failure([failure.detail or "" for failure in failures], is_rejected=is_rejected)
         self._note_slice()
         took_s = next((event.duration_s for event in self._events if event.kind == "join"), None)
         handshake = "" if took_s is None else f"; the handshake took {took_s:.1f} s"
         return f"the meter accepts the ID and the password{handshake}"
 
-    def _join_failure(self, failures: Sequence[str]) -> CheckFailedError:
-        if any("EVENT 24" in failure for failure in failures):
+    def _join_failure(self, failures: Sequence[str], *, is_rejected: bool) -> CheckFailedError:
+        if is_rejected and failures:
             found = f"the meter refused {'twice' if len(failures) > 1 else 'once'}: {failures[-1]}"
             advice = "compare [routeB] id and password with the letter of the grid company, character by character"
             peer = self._session.peer

@@ -5,6 +5,7 @@ A Session keeps the link up and asks; a Meter knows what the answers mean; a Met
 
 from skstack.driver import Module
 from skstack.errors import (
+    AuthenticationFailedError,
     CommandFailedError,
     FrameError,
     MalformedLineError,
@@ -34,6 +35,7 @@ from skstack.session import Notification, Session, SessionTimings
 __all__ = [
     "BAUD_RATES",
     "FACTORY_BAUD_RATE",
+    "AuthenticationFailedError",
     "CommandFailedError",
     "Credentials",
     "Dialect",

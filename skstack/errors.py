@@ -97,6 +97,10 @@ class SessionLostError(SkStackError):
     """There is no PANA session, or silence is due. Join again, or wait."""
 
 
+class AuthenticationFailedError(SessionLostError):
+    """The meter refused the handshake (EVENT 24): a wrong ID or password, or a radio too weak for it."""
+
+
 class MeterSilentError(SkStackError):
     """The session may be dead on the meter's side only: join again."""
 

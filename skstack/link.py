@@ -16,7 +16,14 @@ from enum import Enum, auto
 from skstack import commands
 from skstack.commands import AnswerT, Command
 from skstack.driver import COMMAND_TIMEOUT_S, Module
-from skstack.errors import CommandFailedError, PortLostError, SessionLostError, SkStackError, SkStackTimeoutError
+from skstack.errors import (
+    AuthenticationFailedError,
+    CommandFailedError,
+    PortLostError,
+    SessionLostError,
+    SkStackError,
+    SkStackTimeoutError,
+)
 from skstack.events import Event, EventCode, Line, PanDescription
 
 logger = logging.getLogger(__name__)
@@ -82,11 +89,11 @@ _HANDSHAKES = (Pana.JOINING, Pana.REJOINING)
 _TRIGGERS: Mapping[int, Trigger] = {
     trigger.value: trigger for trigger in Trigger if isinstance(trigger.value, EventCode)
 }
-_REASONS = {
-    Trigger.FAILED: "PANA authentication failed (EVENT 24)",
-    Trigger.CLOSE_REQUESTED: "the meter ended the session (EVENT 26)",
-    Trigger.CLOSED: "the session was ended (EVENT 27)",
-    Trigger.CLOSE_TIMEOUT: "the session was ended without an answer (EVENT 28)",
+_FAILURES: Mapping[Trigger, tuple[type[SessionLostError], str]] = {
+    Trigger.FAILED: (AuthenticationFailedError, "PANA authentication failed (EVENT 24)"),
+    Trigger.CLOSE_REQUESTED: (SessionLostError, "the meter ended the session (EVENT 26)"),
+    Trigger.CLOSED: (SessionLostError, "the session was ended (EVENT 27)"),
+    Trigger.CLOSE_TIMEOUT: (SessionLostError, "the session was ended without an answer (EVENT 28)"),
 }
 _NOT_SENT, _LOOKING_FOR_PEER = 1, 2  # EVENT 21; command reference 5.11
 _B_ROUTE_SIDES = (None, 0)  # the HAN side of a dual-stack module is none of our business
@@ -393,7 +400,8 @@ class Link:
         elif event.code == EventCode.SEND_LIMIT_LIFTED:
             self._lift_limit()
         elif (trigger := _TRIGGERS.get(event.code)) is not None:
-            self._move(trigger, SessionLostError(_REASONS[trigger]) if trigger in _REASONS else None)
+            kind, reason = _FAILURES.get(trigger, (SessionLostError, ""))
+            self._move(trigger, kind(reason) if reason else None)
 
     def _note_sent(self, param: int | None) -> None:
         if self._sending is not None:
