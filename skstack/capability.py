@@ -47,6 +47,7 @@ class Capability:
         self._given: set[int] = set()  # what has given data in this session
         self._refusals: dict[int, int] = {}  # in a row
         self._refused_until: dict[int, float] = {}
+        self._silent: set[int] = set()  # what was not answered when it was asked for alone
         self._groupless_polls = 0  # since a group was answered
         self._answered_ones = 0
         self._is_single = False
@@ -58,6 +59,7 @@ class Capability:
         """Forget what was learnt, but not that groups stay silent: joining again changes nothing there."""
         self._at_once = MAX_GET_PROPERTIES
         self._given.clear()
+        self._silent.clear()
         self._is_slow = False
         self.forget_refusals()
 
@@ -76,6 +78,7 @@ class Capability:
 
     def note(self, response: Response) -> None:
         """Learn from a response. One without any data says nothing of the properties: the meter is busy."""
+        self._silent -= response.asked if len(response.asked) == 1 else response.values.keys()
         for epc in response.values:
             self._given.add(epc)
             self._refusals.pop(epc, None)
@@ -88,6 +91,15 @@ class Capability:
             self._at_once = len(listed)
             logger.info("the meter answers %d properties at once: it is asked in groups of that many", len(listed))
         self.note_refusals(response.refused)
+
+    def note_silence(self, asked: Sequence[int]) -> None:
+        """Learn that a request stayed without a response."""
+        if len(asked) == 1:
+            self._silent.update(asked)
+
+    def answers_alone(self, epc: int) -> bool:
+        """Whether *epc* may be asked for alone: it did not stay silent then."""
+        return epc not in self._silent
 
     def note_refusals(self, epcs: Collection[int]) -> None:
         """Count refusals; what was refused some times in a row, and never told, is not asked for until that lapses."""
@@ -111,6 +123,10 @@ class Capability:
         """Part *epcs* into as many as the meter answers at once."""
         at_once = 1 if self._is_single else self._at_once
         return [tuple(epcs[start : start + at_once]) for start in range(0, len(epcs), at_once)]
+
+    def singles(self, epcs: Sequence[int]) -> list[tuple[int, ...]]:
+        """Ask for each alone; last what stayed silent, since nothing else can be asked for while that is waited for."""
+        return [(epc,) for epc in sorted(epcs, key=lambda epc: epc in self._silent)]
 
     def trial_group(self, epcs: Sequence[int]) -> tuple[int, ...]:
         """Return what to ask at once to see whether the meter answers several again."""

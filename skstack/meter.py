@@ -205,7 +205,7 @@ class Meter:
         timings = self._session.timings
         is_group = form in (Form.GROUPS, Form.PATIENT_GROUP) and len(epcs) > 1
         is_patient = form is Form.PATIENT_GROUP or (is_group and self._capability.is_slow)
-        groups = self._capability.groups(epcs) if is_group else [(epc,) for epc in epcs]
+        groups = self._capability.groups(epcs) if is_group else self._capability.singles(epcs)
         if form is Form.ONE:
             groups = groups[:1]
         began = self._monotonic()
@@ -254,19 +254,26 @@ class Meter:
             waiting.extend(self._once_more(response))
             response = None
             if waiting:
+                asked = waiting.popleft()
                 with contextlib.suppress(SkStackError):
-                    response = self._background(waiting.popleft(), until)
+                    response = self._background(asked, until)
+                if response is None:
+                    self._capability.note_silence(asked)
         if values:  # else the meter is busy, and refuses whatever it is
             self._capability.note_refusals(refused_alone)
         return values
 
     def _once_more(self, response: Response) -> list[tuple[int, ...]]:
-        """Return what to ask again: what a response left out, and all of one without data, one by one."""
+        """Return what to ask again: what a response left out in groups, and what it refused one by one.
+
+        Some meters refuse all for the sake of one, or tell a property only where it is asked for alone.
+        """
         if len(response.asked) == 1:
             return []
-        if not response.values:  # some meters refuse all for the sake of one
-            return [(epc,) for epc in sorted(response.asked)]
-        return self._capability.groups(sorted(response.asked - response.values.keys() - response.refused))
+        refused = response.refused if response.values else response.asked
+        left_out = response.asked - response.values.keys() - refused
+        alone = ((epc,) for epc in sorted(refused) if self._capability.answers_alone(epc))
+        return [*self._capability.groups(sorted(left_out)), *alone]
 
     def _background(self, epcs: Sequence[int], until: float) -> Response:
         """Ask for something at no cost to the link, for no longer than a timeout. Raises: as Session.get."""

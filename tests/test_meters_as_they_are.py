@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from skstack.echonet import Esv, Frame, Property
 from skstack.simulator import (
     REALISTIC,
     Habit,
@@ -50,12 +51,35 @@ def rows(home: Home) -> Rows:
 # --- refusals
 
 
+def test_what_a_meter_tells_only_when_it_is_asked_for_alone_is_read() -> None:
+    home = home_of()
+    home.tamper(lambda request, answer: blank(answer, 0xE7) if len(request.properties) > 1 and answer else answer)
+    home.run_minutes(60)
+    assert rows(home) == Rows(60, 60)
+
+
+def test_what_never_answers_keeps_nothing_back_that_does() -> None:
+    home = home_of()
+    silent = {0xE3, 0xE8}
+    home.tamper(lambda request, answer: None if silent & {each.epc for each in request.properties} else answer)
+    home.run_minutes(120)
+    read = rows(home)
+    assert read.power >= 100  # some of the first are lost to finding out
+    assert read.registers >= 80
+
+
+def blank(answer: Frame, epc: int) -> Frame:
+    """Refuse *epc* alone. Source: ECHONET Lite 1.12, part 2, 3.2.5: Get_SNA with PDC 0."""
+    properties = tuple(Property(each.epc, b"") if each.epc == epc else each for each in answer.properties)
+    return Frame(answer.tid, answer.seoj, answer.deoj, Esv.GET_SNA, properties)
+
+
 def test_a_property_that_gave_data_in_this_session_is_asked_for_whatever_is_refused() -> None:
     home = home_of()
     home.run_minutes(5)
     home.module.faults.habits.append(Habit(refuse(0xE7), times=3))
     home.run_minutes(30)
-    assert rows(home) == Rows(32, 35)
+    assert rows(home) == Rows(34, 35)  # two refusals in one poll, together and alone, and one in the next
 
 
 @pytest.mark.parametrize("refusal", [refuse(), refuse_bare], ids=["52 with empty properties", "52 without a list"])
