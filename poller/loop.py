@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
+from operator import attrgetter
 from typing import Protocol, TypeVar
 
 from poller.clock import Clock, next_tick
@@ -124,9 +125,12 @@ class Poller:
             sensor.start(sensed_at)
         limit_s = timeout_s or max(self._interval_s - _LAST_MOMENT_S, self._session.timings.answer_timeout_s)
         power = self._poll_meter(tick, started + limit_s)
-        rows: list[Row] = [self._row(late, tick) for late in self._meter.take_late_polls()]
+        polls = [self._row(late, tick) for late in self._meter.take_late_polls()]
         if power is not None:
-            rows.append(power)
+            polls.append(power)
+        rows: list[Row] = [
+            *sorted(polls, key=attrgetter("measured_at"))
+        ]  # a late one may bear the second after the tick
         sensors_until = started + min(_SENSOR_GRACE_S, _SENSOR_SHARE * self._interval_s)
         for sensor in self._sensors:
             row = sensor.collect(sensors_until - self._clock.monotonic())
