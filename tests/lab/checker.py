@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Protocol
 
@@ -29,6 +29,7 @@ _LATE = frozenset(
 )
 _SLIPS = frozenset({"a register too high once", "a register too low once"})
 _SLIP_COUNTS = 9
+_LATE_TICK = timedelta(seconds=5)
 _COUNT_KWH = {0x01: Decimal("0.1"), 0x02: Decimal("0.01")}
 
 
@@ -102,8 +103,10 @@ class Checker:
             self._eras.append(Era(meter.installed_at, meter.registers, count_kwh))
 
     def _check_power(self, row: PowerRow) -> None:
-        if self._last_power is not None and row.measured_at <= self._last_power.measured_at:
-            self.problems.append(f"{row.measured_at} came after {self._last_power.measured_at}")
+        last = self._last_power.measured_at if self._last_power is not None else None
+        # A tick may be taken some seconds late, after what came in those.
+        if last is not None and (row.measured_at == last or row.measured_at < last - _LATE_TICK):
+            self.problems.append(f"{row.measured_at} came after {last}")
         self._last_power = row
         stamped, now = row.measured_at.timestamp(), self._home.clock.time_s
         self.readings.append(stamped - self._start)
