@@ -45,8 +45,8 @@ JAPANESE = {
         "そのタイムゾーンとみなします。"
     ),
     (
-        "exit codes: 0 the picture is written and its path printed; 1 no data in the period, the database is away or\n"
-        "the picture cannot be written; 2 wrong usage or settings"
+        "exit codes: 0 the picture is written and its path printed; 1 no data in the period, PostgreSQL is unreachable\n"
+        "or the picture cannot be written; 2 wrong usage or settings"
     ): (
         "終了コード: 0 グラフを書き出し、パスを表示した。1 期間にデータがない、データベースに接続できない、\n"
         "またはグラフを書き出せない。2 使い方または設定の誤り"
@@ -56,7 +56,7 @@ JAPANESE = {
     ),
     "one day: YYYY-MM-DD, today (the default) or yesterday": "一日: YYYY-MM-DD、today (既定値) または yesterday",
     "the last N days, today among them": "今日を含む直近 N 日間",
-    "begin of a range: a date, or a date and time": "期間の始まり: 日付、または日付と時刻",
+    "start of a range: a date, or a date and time": "期間の始まり: 日付、または日付と時刻",
     "its end, not included (default: the end of today)": "期間の終わり (含まれない。既定値: 今日の終わり)",
     "where to write; the suffix chooses PNG, SVG or PDF (default: a PNG in [graph] output_dir)": (
         "出力先。拡張子で PNG、SVG、PDF を選ぶ (既定値: [graph] output_dir に PNG)"

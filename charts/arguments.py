@@ -16,8 +16,8 @@ def parser(prog: str, description: str) -> argparse.ArgumentParser:
         "is in that zone too."
     )
     exit_codes = _(
-        "exit codes: 0 the picture is written and its path printed; 1 no data in the period, the database is away or\n"
-        "the picture cannot be written; 2 wrong usage or settings"
+        "exit codes: 0 the picture is written and its path printed; 1 no data in the period, PostgreSQL is unreachable\n"
+        "or the picture cannot be written; 2 wrong usage or settings"
     )
     result = argparse.ArgumentParser(
         prog=prog,
@@ -31,7 +31,7 @@ def parser(prog: str, description: str) -> argparse.ArgumentParser:
     period = result.add_mutually_exclusive_group()
     period.add_argument("-d", "--date", metavar="DATE", help=_("one day: YYYY-MM-DD, today (the default) or yesterday"))
     period.add_argument("--days", metavar="N", type=int, help=_("the last N days, today among them"))
-    period.add_argument("--from", metavar="T", dest="start", help=_("begin of a range: a date, or a date and time"))
+    period.add_argument("--from", metavar="T", dest="start", help=_("start of a range: a date, or a date and time"))
     result.add_argument("--to", metavar="T", dest="end", help=_("its end, not included (default: the end of today)"))
     result.add_argument(
         "-o",

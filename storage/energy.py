@@ -77,7 +77,7 @@ class Energy:
 
     @property
     def total(self) -> SpanEnergy:
-        """All steps from the begin of the first to the end of the last span, also those across two of them.
+        """All steps from the start of the first to the end of the last span, also those across two of them.
 
         Only for spans without gaps between them.
         """
@@ -98,7 +98,7 @@ class Energy:
         )
 
     def holds(self, lack: Lack) -> bool:
-        """Whether a lack lies wholly between the begin of the first and the end of the last span."""
+        """Whether a lack lies wholly between the start of the first and the end of the last span."""
         return self.spans[0].started_at <= lack.started_at and lack.ended_at <= self.spans[-1].ended_at
 
     def spread(self) -> list[Decimal]:

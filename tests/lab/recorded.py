@@ -81,7 +81,7 @@ class Household:
         return np.asarray(moments <= (np.inf if self.until is None else self.until.timestamp()))
 
     def _counts(self) -> NDArray[np.int64]:
-        """Return both registers in counts of 0.01 kWh at the begin of each minute: columns import, export."""
+        """Return both registers in counts of 0.01 kWh at the start of each minute: columns import, export."""
         watts = np.concatenate([power_w(day, solar=self.solar) for day in self._dates()])
         both = np.stack([np.clip(watts, 0, None), np.clip(-watts, 0, None)], axis=1)
         risen = np.cumsum(np.concatenate([[[0, 0]], both]), axis=0) // (60 * 10)  # W x min to 0.01 kWh
