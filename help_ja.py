@@ -45,7 +45,7 @@ JAPANESE = {
         "そのタイムゾーンとみなします。"
     ),
     (
-        "exit codes: 0 the picture is written and its path printed; 1 no data in the period, PostgreSQL is unreachable\n"
+        "exit codes: 0 the picture is written and its path printed; 1 no data in the period, no PostgreSQL,\n"
         "or the picture cannot be written; 2 wrong usage or settings"
     ): (
         "終了コード: 0 グラフを書き出し、パスを表示した。1 期間にデータがない、データベースに接続できない、\n"

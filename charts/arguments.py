@@ -16,7 +16,7 @@ def parser(prog: str, description: str) -> argparse.ArgumentParser:
         "is in that zone too."
     )
     exit_codes = _(
-        "exit codes: 0 the picture is written and its path printed; 1 no data in the period, PostgreSQL is unreachable\n"
+        "exit codes: 0 the picture is written and its path printed; 1 no data in the period, no PostgreSQL,\n"
         "or the picture cannot be written; 2 wrong usage or settings"
     )
     result = argparse.ArgumentParser(
