@@ -31,11 +31,11 @@ _numbers = itertools.count(1)
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
-    """Share the tests among twice as many processes as there are processors: the slower ones mostly wait.
+    """Share the tests among three times as many processes as there are processors: the slower ones mostly wait.
 
     What was named on the command line runs in this process.
     """
-    return 2 * (os.cpu_count() or 1) if config.args_source is pytest.Config.ArgsSource.TESTPATHS else 0
+    return 3 * (os.cpu_count() or 1) if config.args_source is pytest.Config.ArgsSource.TESTPATHS else 0
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

@@ -159,9 +159,7 @@ class Home:
 
 
 @pytest.mark.parametrize("zone", ZONES, ids=str)
-@pytest.mark.parametrize(
-    "days", [1, 7, 30, pytest.param(365, marks=pytest.mark.slow), pytest.param(800, marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("days", [1, 7, *(pytest.param(days, marks=pytest.mark.slow) for days in (30, 365, 800))])
 def test_every_number_is_the_truth(record: Any, zone: ZoneInfo, days: int, tmp_path: Path) -> None:
     home = Home(DAY - timedelta(days=days - 1), days, zone)
     site = home.write(record)

@@ -256,7 +256,7 @@ def test_a_copy_that_lacks_a_row_does_not_take_the_place(data_dir: Path, tmp_pat
     check_that_all_is_there(data_dir, major=16)
 
 
-@pytest.mark.parametrize("renames", [1, 2, 3])
+@pytest.mark.parametrize("renames", [1, *(pytest.param(times, marks=pytest.mark.slow) for times in (2, 3))])
 def test_interrupted_between_any_two_renames_nothing_is_lost(
     data_dir: Path, monkeypatch: pytest.MonkeyPatch, renames: int
 ) -> None:
