@@ -224,7 +224,7 @@ left join lateral energy_between(
     (calendar.day + 1)::timestamp at time zone 'Asia/Tokyo'
 ) as energy on true;
 comment on view energy_day is
-    'Energy of every day in Japan, from its first midnight register to the next: gaps inside the day do no harm; null '
+    'Energy of every day in Japan, from its first midnight register to the next: holes inside the day do no harm; null '
     'where a midnight is missing (also today) or the meter was exchanged.';
 comment on column energy_day.site_id is 'Where.';
 comment on column energy_day.day is 'The day, from midnight to midnight in Japan: the day of the meter.';
