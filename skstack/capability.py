@@ -37,6 +37,43 @@ class CapabilityLimits:
     refusal_lasts_s: float = 3600.0
 
 
+class _Withheld:
+    """Properties that were withheld some times in a row: for a while nobody asks for them, and then again."""
+
+    def __init__(self, monotonic: Callable[[], float], limits: CapabilityLimits) -> None:
+        self._monotonic = monotonic
+        self._limits = limits
+        self._times: dict[int, int] = {}  # in a row
+        self._until: dict[int, float] = {}
+
+    def note(self, epc: int) -> bool:
+        """Count once more; True: it is not to be asked for from now on, for the first time since it was told."""
+        self._times[epc] = self._times.get(epc, 0) + 1
+        if self._times[epc] < self._limits.refusals:
+            return False
+        is_first = epc not in self._until
+        self._until[epc] = self._monotonic() + self._limits.refusal_lasts_s
+        return is_first
+
+    def forget(self, epc: int) -> bool:
+        """Count anew; True: it had come to not being asked for."""
+        self._times.pop(epc, None)
+        return self._until.pop(epc, None) is not None
+
+    def clear(self) -> None:
+        """Count all anew."""
+        self._times.clear()
+        self._until.clear()
+
+    def was_last(self, epc: int) -> bool:
+        """Whether *epc* was withheld when it was asked for last."""
+        return epc in self._times
+
+    def lasts(self, epc: int) -> bool:
+        """Whether *epc* is not to be asked for."""
+        return self._monotonic() < self._until.get(epc, float("-inf"))
+
+
 class Capability:
     """What the meter of this session answers. Told of every response and every silence, asked what to do next."""
 
@@ -45,9 +82,8 @@ class Capability:
         self._limits = limits or CapabilityLimits()
         self._at_once = MAX_GET_PROPERTIES
         self._given: set[int] = set()  # what has given data in this session
-        self._refusals: dict[int, int] = {}  # in a row
-        self._refused_until: dict[int, float] = {}
-        self._silent: set[int] = set()  # what was not answered when it was asked for alone
+        self._refused = _Withheld(monotonic, self._limits)
+        self._silent_alone = _Withheld(monotonic, self._limits)
         self._groupless_polls = 0  # since a group was answered
         self._answered_ones = 0
         self._is_single = False
@@ -59,30 +95,29 @@ class Capability:
         """Forget what was learnt, but not that groups stay silent: joining again changes nothing there."""
         self._at_once = MAX_GET_PROPERTIES
         self._given.clear()
-        self._silent.clear()
+        self._silent_alone.clear()
         self._is_slow = False
         self.forget_refusals()
 
     def forget_refusals(self) -> None:
         """Ask for everything again."""
-        self._refusals.clear()
-        self._refused_until.clear()
+        self._refused.clear()
 
     def is_refused(self, epc: int) -> bool:
         """Whether the meter has lately refused *epc*, and never told it in this session."""
-        return self._monotonic() < self._refused_until.get(epc, float("-inf"))
+        return self._refused.lasts(epc)
 
     def refused(self, epcs: Collection[int]) -> frozenset[int]:
         """Return which of *epcs* the meter has refused when it was asked last."""
-        return frozenset(epc for epc in epcs if self._refusals.get(epc))
+        return frozenset(epc for epc in epcs if self._refused.was_last(epc))
 
     def note(self, response: Response) -> None:
         """Learn from a response. One without any data says nothing of the properties: the meter is busy."""
-        self._silent -= response.asked if len(response.asked) == 1 else response.values.keys()
+        for epc in response.asked if len(response.asked) == 1 else response.values:
+            self._silent_alone.forget(epc)
         for epc in response.values:
             self._given.add(epc)
-            self._refusals.pop(epc, None)
-            if self._refused_until.pop(epc, None) is not None:
+            if self._refused.forget(epc):
                 logger.info("the meter tells %02X again", epc)
         if not response.values:
             return
@@ -93,24 +128,19 @@ class Capability:
         self.note_refusals(response.refused)
 
     def note_silence(self, asked: Sequence[int]) -> None:
-        """Learn that a request stayed without a response."""
+        """Learn that a request stayed without a response for its whole wait: one can be lost, two are a habit."""
         if len(asked) == 1:
-            self._silent.update(asked)
+            self._silent_alone.note(asked[0])
 
     def answers_alone(self, epc: int) -> bool:
-        """Whether *epc* may be asked for alone: it did not stay silent then."""
-        return epc not in self._silent
+        """Whether *epc* may be asked for alone: it has not lately stayed silent then."""
+        return not self._silent_alone.lasts(epc)
 
     def note_refusals(self, epcs: Collection[int]) -> None:
         """Count refusals; what was refused some times in a row, and never told, is not asked for until that lapses."""
         for epc in epcs:
-            if epc in self._given:
-                continue
-            self._refusals[epc] = self._refusals.get(epc, 0) + 1
-            if self._refusals[epc] >= self._limits.refusals:
-                if epc not in self._refused_until:
-                    logger.warning("the meter refuses %02X: it is asked for that again in an hour", epc)
-                self._refused_until[epc] = self._monotonic() + self._limits.refusal_lasts_s
+            if epc not in self._given and self._refused.note(epc):
+                logger.warning("the meter refuses %02X: it is asked for that again in an hour", epc)
 
     # --- in which form
 
@@ -126,7 +156,7 @@ class Capability:
 
     def singles(self, epcs: Sequence[int]) -> list[tuple[int, ...]]:
         """Ask for each alone; last what stayed silent, since nothing else can be asked for while that is waited for."""
-        return [(epc,) for epc in sorted(epcs, key=lambda epc: epc in self._silent)]
+        return [(epc,) for epc in sorted(epcs, key=self._silent_alone.was_last)]
 
     def trial_group(self, epcs: Sequence[int]) -> tuple[int, ...]:
         """Return what to ask at once to see whether the meter answers several again."""

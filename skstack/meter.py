@@ -84,7 +84,7 @@ class Meter:
         self._session_number = 0
         self._renewals = 0
         self._mac = b""
-        self._unasked: list[Callable[[float], bool]] = []  # what is still to be learnt in this session
+        self._to_learn: list[Callable[[float], bool]] = []  # what is still to be learnt in this session
         self._learn_at = float("-inf")
         self._backoff = Backoff(_FIRST_PAUSE_S, _LONGEST_PAUSE_S)
         self._telltales: tuple[Epc, ...] = ()
@@ -133,13 +133,13 @@ class Meter:
     @property
     def is_known(self) -> bool:
         """Whether the meter was asked in this session who it is, and there is no doubt."""
-        is_asked = self._session_number == self._session.number and self._learn_who not in self._unasked
+        is_asked = self._session_number == self._session.number and self._learn_who not in self._to_learn
         return is_asked and self._who.is_confirmed
 
     @property
     def is_clock_asked(self) -> bool:
         """Whether the meter was asked in this session for its time; what it told is shown_clock."""
-        return self._session_number == self._session.number and self._look_at_clock not in self._unasked
+        return self._session_number == self._session.number and self._look_at_clock not in self._to_learn
 
     @property
     def is_identified(self) -> bool:
@@ -254,14 +254,21 @@ class Meter:
             waiting.extend(self._once_more(response))
             response = None
             if waiting:
-                asked = waiting.popleft()
-                with contextlib.suppress(SkStackError):
-                    response = self._background(asked, until)
-                if response is None:
-                    self._capability.note_silence(asked)
+                response = self._asked_beside(waiting.popleft(), until)
         if values:  # else the meter is busy, and refuses whatever it is
             self._capability.note_refusals(refused_alone)
         return values
+
+    def _asked_beside(self, epcs: Sequence[int], until: float) -> Response | None:
+        """Return the response to _background; None: there was none, which is learnt from if the meter is to blame."""
+        with contextlib.suppress(SkStackError):
+            try:
+                return self._background(epcs, until)
+            except SkStackTimeoutError as error:
+                if error.waited_s >= self._session.timings.answer_timeout_s:
+                    self._capability.note_silence(epcs)
+                raise
+        return None
 
     def _once_more(self, response: Response) -> list[tuple[int, ...]]:
         """Return what to ask again: what a response left out in groups, and what it refused one by one.
@@ -295,7 +302,7 @@ class Meter:
         nothing of the radio's.
         """
         self._notice_session()
-        if not self._session.up or not self._unasked or self._monotonic() < self._learn_at:
+        if not self._session.up or not self._to_learn or self._monotonic() < self._learn_at:
             return
         # While the response to a request that was lost may still come, no poll is sent: so it is to be sent early.
         is_late = self._monotonic() + self._session.timings.longest_wait_s > until + _MAY_DELAY_S
@@ -303,20 +310,20 @@ class Meter:
             self._postponed += 1
             return
         self._postponed = 0
-        while self._unasked and self._monotonic() < until:
-            ask = self._unasked[0]
+        while self._to_learn and self._monotonic() < until:
+            ask = self._to_learn[0]
             try:
                 if not ask(until):
                     break
             except SkStackError as error:
                 logger.debug("who the meter is: %s", error)
                 break
-            self._unasked.remove(ask)
+            del self._to_learn[0]
             self._backoff.succeeded()
             yield
         else:
             return
-        self._unasked.append(self._unasked.pop(0))  # what is never answered keeps nothing else back
+        self._to_learn.append(self._to_learn.pop(0))  # what is never answered keeps nothing else back
         self._learn_at = self._monotonic() + self._backoff.failed()
 
     def identify(self, *, until: float) -> MeterIdentity:
@@ -329,7 +336,7 @@ class Meter:
             try:
                 self._learn_map(until)
                 self._learn_who(until)
-                self._unasked = [self._look_at_clock]
+                self._to_learn = [self._look_at_clock]
             except (StoppedError, SessionLostError):
                 raise
             except SkStackError:
@@ -346,7 +353,7 @@ class Meter:
             return
         self._session_number = self._session.number
         self._capability.begin_session()
-        self._unasked = [self._learn_map, self._look_at_clock, self._learn_who]  # rows may wait for the time
+        self._to_learn = [self._learn_map, self._look_at_clock, self._learn_who]  # rows may wait for the time
         self._learn_at = float("-inf")
         self._backoff.succeeded()
         self.shown_clock = None

@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from skstack.echonet import Esv, Frame, Property
 from skstack.simulator import (
     REALISTIC,
     Habit,
@@ -53,9 +52,18 @@ def rows(home: Home) -> Rows:
 
 def test_what_a_meter_tells_only_when_it_is_asked_for_alone_is_read() -> None:
     home = home_of()
-    home.tamper(lambda request, answer: blank(answer, 0xE7) if len(request.properties) > 1 and answer else answer)
+    home.module.faults.habits.append(Habit(refuse(0xE7), several))
     home.run_minutes(60)
     assert rows(home) == Rows(60, 60)
+
+
+def test_one_lost_answer_to_a_lone_property_costs_no_more_than_that() -> None:
+    home = home_of()
+    home.module.faults.habits.append(Habit(refuse(0xE7), several))
+    home.run_minutes(5)
+    home.module.faults.habits.append(Habit(lose, lone(0xE7), times=1))
+    home.run_minutes(55)
+    assert rows(home) == Rows(59, 60)
 
 
 def test_what_never_answers_keeps_nothing_back_that_does() -> None:
@@ -66,12 +74,6 @@ def test_what_never_answers_keeps_nothing_back_that_does() -> None:
     read = rows(home)
     assert read.power >= 100  # some of the first are lost to finding out
     assert read.registers >= 80
-
-
-def blank(answer: Frame, epc: int) -> Frame:
-    """Refuse *epc* alone. Source: ECHONET Lite 1.12, part 2, 3.2.5: Get_SNA with PDC 0."""
-    properties = tuple(Property(each.epc, b"") if each.epc == epc else each for each in answer.properties)
-    return Frame(answer.tid, answer.seoj, answer.deoj, Esv.GET_SNA, properties)
 
 
 def test_a_property_that_gave_data_in_this_session_is_asked_for_whatever_is_refused() -> None:
