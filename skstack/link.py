@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum, auto
+from functools import partial
 
 from skstack import commands
 from skstack.commands import AnswerT, Command
@@ -89,11 +90,11 @@ _HANDSHAKES = (Pana.JOINING, Pana.REJOINING)
 _TRIGGERS: Mapping[int, Trigger] = {
     trigger.value: trigger for trigger in Trigger if isinstance(trigger.value, EventCode)
 }
-_FAILURES: Mapping[Trigger, tuple[type[SessionLostError], str]] = {
-    Trigger.FAILED: (AuthenticationFailedError, "PANA authentication failed (EVENT 24)"),
-    Trigger.CLOSE_REQUESTED: (SessionLostError, "the meter ended the session (EVENT 26)"),
-    Trigger.CLOSED: (SessionLostError, "the session was ended (EVENT 27)"),
-    Trigger.CLOSE_TIMEOUT: (SessionLostError, "the session was ended without an answer (EVENT 28)"),
+_FAILURES: Mapping[Trigger, Callable[[], SessionLostError]] = {
+    Trigger.FAILED: partial(AuthenticationFailedError, "PANA authentication failed (EVENT 24)"),
+    Trigger.CLOSE_REQUESTED: partial(SessionLostError, "the meter ended the session (EVENT 26)"),
+    Trigger.CLOSED: partial(SessionLostError, "the session was ended (EVENT 27)"),
+    Trigger.CLOSE_TIMEOUT: partial(SessionLostError, "the session was ended without an answer (EVENT 28)"),
 }
 _NOT_SENT, _LOOKING_FOR_PEER = 1, 2  # EVENT 21; command reference 5.11
 _B_ROUTE_SIDES = (None, 0)  # the HAN side of a dual-stack module is none of our business
@@ -400,8 +401,8 @@ class Link:
         elif event.code == EventCode.SEND_LIMIT_LIFTED:
             self._lift_limit()
         elif (trigger := _TRIGGERS.get(event.code)) is not None:
-            kind, reason = _FAILURES.get(trigger, (SessionLostError, ""))
-            self._move(trigger, kind(reason) if reason else None)
+            failure = _FAILURES.get(trigger)
+            self._move(trigger, failure() if failure else None)
 
     def _note_sent(self, param: int | None) -> None:
         if self._sending is not None:
