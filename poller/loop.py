@@ -23,7 +23,6 @@ logger = logging.getLogger(__name__)
 ResultT = TypeVar("ResultT")
 OtherT = TypeVar("OtherT")
 
-_WELL = timedelta(minutes=15)  # without a failed poll: so long a meter has to do well before it is said
 _BEFORE_TICK = timedelta(seconds=1)  # the wait for a tick may end a little early
 _LAST_MOMENT_S = 1.0  # kept free before the next tick
 _FAULT_PAUSE_S = 1.0
@@ -96,7 +95,7 @@ class Poller:
         self._alive_every_s = alive_every_s
         self._catches_up = min(LATE, timedelta(seconds=interval_s / 2))  # so late a tick is still taken
         self._failed_polls = 0  # since the meter did well
-        self._well_since: datetime | None = None  # while there were some
+        self._well_since_s: float | None = None  # monotonic, while there were some
         self.missed_ticks = 0
         self._missed_said_until = float("-inf")
         self.last_failure: str | None = None
@@ -128,9 +127,8 @@ class Poller:
         polls = [self._row(late, tick) for late in self._meter.take_late_polls()]
         if power is not None:
             polls.append(power)
-        rows: list[Row] = [
-            *sorted(polls, key=attrgetter("measured_at"))
-        ]  # a late one may bear the second after the tick
+        # A late one may bear the second after the tick.
+        rows: list[Row] = [*sorted(polls, key=attrgetter("measured_at"))]
         sensors_until = started + min(_SENSOR_GRACE_S, _SENSOR_SHARE * self._interval_s)
         for sensor in self._sensors:
             row = sensor.collect(sensors_until - self._clock.monotonic())
@@ -228,7 +226,7 @@ class Poller:
     def _note_failure(self, reason: str) -> None:
         """Say it once, and count what follows until the meter has done well for a while: it may come and go."""
         self._failed_polls += 1
-        self._well_since = None
+        self._well_since_s = None
         self.last_failure = reason
         level = logging.WARNING if self._failed_polls == 1 else logging.DEBUG
         logger.log(level, "no reading of the meter: %s", reason)
@@ -237,10 +235,11 @@ class Poller:
         """Say that it is over, once no poll has failed for a while."""
         if not self._failed_polls:
             return
-        now = self._clock.now()
-        self._well_since = self._well_since or now
-        if now - self._well_since >= _WELL:
-            since = f"{self._well_since:%H:%M} UTC"
+        now_s = self._clock.monotonic()
+        if self._well_since_s is None:
+            self._well_since_s = now_s
+        if now_s - self._well_since_s >= self._session.timings.recovery.well_s:
+            since = f"{self._clock.at(self._well_since_s):%H:%M} UTC"
             logger.info(
                 "the meter has answered every poll since %s; failed polls before: %d", since, self._failed_polls
             )

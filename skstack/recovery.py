@@ -50,7 +50,6 @@ Life = Generator[float, Line | None, None]
 _MOST_REASONS = 100  # remembered, so that each is logged once
 _TELLING_REFUSALS = 4  # a weak radio and a meter that is restarting refuse once or twice, too
 _LISTEN_S = 3600.0
-_WELL_S = 900.0  # up: then what ends that is a new story
 
 
 class Step(IntEnum):
@@ -74,6 +73,7 @@ class RecoveryTimings:
     longest_reopen_pause_s: float = 30.0  # looking for a missing device disturbs nobody
     silent_pause_s: float = 60.0  # from one handshake to the next with a meter that shakes hands and answers nothing
     longest_silent_pause_s: float = 300.0
+    well_s: float = 900.0  # without a failure: then the next one is a new story, and is told
 
 
 class _Pauses:
@@ -143,7 +143,7 @@ class Recovery:
             except SkStackError as error:
                 if link.answers != answers:  # what has answered has proved itself
                     pauses, answers = _Pauses(self._timings), link.answers
-                    if self._monotonic() - joined_at >= _WELL_S:
+                    if self._monotonic() - joined_at >= self._timings.well_s:
                         self._reported.clear()
                 rests = not isinstance(error, MeterSilentError)  # the meter shakes hands: we go on asking meanwhile
                 if not rests:
