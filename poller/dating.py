@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from poller.clock import Clock
+from poller.clock import Clock, next_tick
 from storage.records import EnergyRow, MeterRow, RadioEventRow, Round, Row
 
 LATE = timedelta(seconds=5)
@@ -67,7 +67,7 @@ class Dating:
             self.release()
 
     def _is_tick(self, time: datetime) -> bool:
-        return self._interval_s > 1 and int((time - _EPOCH) / _SECOND) % self._interval_s == 0
+        return self._interval_s > 1 and next_tick(time - _SECOND, self._interval_s) == time
 
     def _is_taken(self, time: datetime) -> bool:
         day, second = _day_and_second(time)

@@ -28,7 +28,7 @@ class TimeBudget:
         self._margin_s = margin_s
         self._held_s = held_s
         self._expected_s: dict[str, float] = {}
-        self._doubted_s: dict[str, float] = {}  # of a kind that may be lost: what is to be free instead
+        self._suspect_s: dict[str, float] = {}  # of a kind that may be lost again: what is to be free
         self._failures: dict[str, int] = {}
         self._refused: dict[str, float] = {}  # the tick before which it did not fit last
 
@@ -36,13 +36,13 @@ class TimeBudget:
         """Tell whether a response to a request of this *kind* can be expected before *until* (monotonic seconds)."""
         free_s = until - self._monotonic() - self._margin_s
         expected_s = self._expected_s.get(kind, FIRST_S)
-        doubted_s = self._doubted_s.get(kind, self._held_s)
-        if free_s > max(expected_s, doubted_s):
+        suspect_s = self._suspect_s.get(kind, self._held_s)
+        if free_s > max(expected_s, suspect_s):
             return True
         if self._refused.get(kind) != until:  # once a tick
             self._refused[kind] = until
             self._expected_s[kind] = expected_s * _FORGET
-            self._doubted_s[kind] = doubted_s * _FORGET
+            self._suspect_s[kind] = suspect_s * _FORGET
         return False
 
     def spend(self, kind: str, send: Callable[[float], T], until: float, *, timeout_s: float) -> T:
@@ -58,7 +58,7 @@ class TimeBudget:
             raise
         took_s = self._monotonic() - started
         self._failures[kind] = 0
-        self._doubted_s[kind] = 0.0
+        self._suspect_s[kind] = 0.0
         self._expected_s[kind] = max(took_s, self._expected_s.get(kind, 0.0) * _FORGET)
         return response
 
@@ -69,4 +69,4 @@ class TimeBudget:
             self._failures[kind] = min(failures, _MOST_DOUBLINGS)
             self._expected_s[kind] = max(self._expected_s.get(kind, 0.0), waited_s * 2.0 ** self._failures[kind])
         else:
-            self._doubted_s[kind] = self._held_s
+            self._suspect_s[kind] = self._held_s
