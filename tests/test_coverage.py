@@ -65,7 +65,7 @@ HOUR = 3600.0
         pytest.param([s + (s // 60 * 7919 % 11) for s in every(60, 0, A_DAY_S)], id="late by up to 10 s"),
     ],
 )
-def test_a_changed_interval_is_no_hole(seconds: list[float]) -> None:
+def test_a_changed_interval_is_no_gap(seconds: list[float]) -> None:
     """Half a day was shown as missing after the interval was changed (volkszaehler 773, 794)."""
     assert covered(seconds).gaps == []
 
@@ -75,12 +75,12 @@ def test_two_lost_readings_are_a_gap_from_when_the_first_was_due() -> None:
     assert covered(seconds).gaps == [Gap(at(420), at(540))]
 
 
-def test_a_hole_is_measured_by_the_spacing_before_it_also_where_that_changes() -> None:
+def test_a_gap_is_measured_by_the_spacing_before_it_also_where_that_changes() -> None:
     seconds = [*every(10, 0, 9 * HOUR), *every(300, 15 * HOUR, A_DAY_S)]
     assert covered(seconds).gaps == [Gap(at(9 * HOUR), at(15 * HOUR))]
 
 
-def test_a_lone_reading_between_two_holes_makes_neither_smaller() -> None:
+def test_a_lone_reading_between_two_gaps_makes_neither_smaller() -> None:
     seconds = [*every(60, 0, HOUR), 2 * HOUR, *every(60, 3 * HOUR, A_DAY_S)]
     assert covered(seconds).gaps == [Gap(at(HOUR), at(2 * HOUR)), Gap(at(2 * HOUR + 60), at(3 * HOUR))]
 
@@ -99,7 +99,7 @@ def test_each_reading_counts_for_its_own_spacing() -> None:
     assert found.share_counted(0) == pytest.approx(0.5)
 
 
-def test_a_reading_before_a_hole_does_not_count_for_the_hole() -> None:
+def test_a_reading_before_a_gap_does_not_count_for_the_gap() -> None:
     seconds = [*every(60, 0, HOUR), *every(60, 7 * HOUR, 8 * HOUR)]
     found = covered(seconds, end=8 * HOUR, counted=set(every(60, 0, HOUR)))
     assert found.time_counted(0) == timedelta(hours=1)

@@ -196,17 +196,17 @@ def test_a_connection_that_turns_out_dead_is_opened_anew_and_the_write_done_once
 
 @pytest.mark.system
 def test_a_server_that_is_stopped_and_started_is_away_in_between(tmp_path: Path) -> None:
-    keeper = EmbeddedServer(tmp_path, fsync=False)
-    keeper.start()
-    with closing(Database.from_url(keeper.url(), site="home")) as database:
+    server = EmbeddedServer(tmp_path, fsync=False)
+    server.start()
+    with closing(Database.from_url(server.url(), site="home")) as database:
         database.write([round_of(1)])
-        keeper.close()
+        server.close()
         for _ in range(2):
             with pytest.raises(DatabaseUnreachableError):
                 database.write([round_of(2)])
-        with keeper:
+        with server:
             database.write([round_of(2)])
-            with closing(psycopg2.connect(keeper.url())) as connection:
+            with closing(psycopg2.connect(server.url())) as connection:
                 assert select(connection, "select power_w from power order by measured_at") == [(1,), (2,)]
 
 

@@ -431,7 +431,7 @@ def test_a_day_runs_from_midnight_to_midnight_in_japan_in_every_session(cursor: 
         assert len(half_hours(cursor)) == 96
 
 
-def test_holes_inside_a_day_do_not_harm_its_sum_but_a_missing_midnight_does(cursor: Any) -> None:
+def test_gaps_inside_a_day_do_not_harm_its_sum_but_a_missing_midnight_does(cursor: Any) -> None:
     put_meter(cursor, JST_MIDNIGHT)
     registers: list[tuple[str, str] | None] = [None] * 145
     registers[0], registers[48], registers[143] = ("99990.0", "1.0"), ("2.5", "1.5"), ("9.0", "2.0")

@@ -149,7 +149,7 @@ def test_an_exchange_in_the_middle_leaves_what_was_read_and_adds_nothing_from_th
         "true",
     ],
 )
-def test_a_hole_cut_anywhere_is_filled_at_the_next_start(database_url: str, cut: str) -> None:
+def test_a_gap_cut_anywhere_is_filled_at_the_next_start(database_url: str, cut: str) -> None:
     home = solar_home(database_url)
     home.run_until(NOON + timedelta(minutes=20))
     before = home.half_hours()
@@ -161,7 +161,7 @@ def test_a_hole_cut_anywhere_is_filled_at_the_next_start(database_url: str, cut:
     assert_filled(home, before)
 
 
-def test_only_the_days_with_holes_are_asked_for(database_url: str) -> None:
+def test_only_the_days_with_gaps_are_asked_for(database_url: str) -> None:
     home = solar_home(database_url)
     home.run_until(NOON + timedelta(minutes=20))
     home.execute(f"delete from energy where registered_at in ('{MIDNIGHT - 7 * DAY}', '{NOON - 40 * DAY}')")
@@ -180,7 +180,7 @@ def test_a_recovery_fills_what_was_missed(database_url: str) -> None:
     assert sources[NOON + timedelta(hours=1)] == "history"
 
 
-def test_holes_are_looked_for_once_a_day(database_url: str) -> None:
+def test_gaps_are_looked_for_once_a_day(database_url: str) -> None:
     home = solar_home(database_url, days_before=2, interval_s=600)
     home.run_until(NOON + timedelta(hours=1))
     home.execute(f"delete from energy where registered_at = '{NOON - DAY}'")

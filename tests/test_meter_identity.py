@@ -1,4 +1,4 @@
-"""Which meter hangs there: what is written at the first sight, and what when it was exchanged."""
+"""Which meter is installed: what is written at the first sight, and what when it was exchanged."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def test_an_exchange_while_the_poller_was_off_is_seen_at_the_next_start(database
     assert used[NOON + 5 * HALF_HOUR] == Decimal("0.3")
 
 
-def test_the_memory_of_a_new_meter_fills_no_hole_of_the_old_ones_time(database_url: str) -> None:
+def test_the_memory_of_a_new_meter_fills_no_gap_of_the_old_ones_time(database_url: str) -> None:
     home = home_at(database_url)
     home.run_until(NOON + 40 * MINUTE)
     home.execute(f"delete from energy where registered_at = '{NOON - 5 * HALF_HOUR}'")

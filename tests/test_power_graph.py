@@ -270,7 +270,7 @@ def test_a_household_without_sun_has_no_second_colour(record: Any) -> None:
     assert figure.axes[0].get_ylim()[0] == 0  # a scale that does not begin at zero would exaggerate
 
 
-def test_a_hole_is_hatched_with_its_length_and_no_line_crosses_it(record: Any) -> None:
+def test_a_gap_is_hatched_with_its_length_and_no_line_crosses_it(record: Any) -> None:
     gap = (START + timedelta(hours=9), START + timedelta(hours=15))
     site = Household(DAY, 1, gaps=(gap,), history_fills_gaps=False).write(record)
     data = load(record, site, day_of(DAY, TOKYO))
@@ -287,7 +287,7 @@ def test_a_hole_is_hatched_with_its_length_and_no_line_crosses_it(record: Any) -
     assert np.isnan(crossing[0])
 
 
-def test_energy_that_the_history_filled_has_no_hole(record: Any) -> None:
+def test_energy_that_the_history_filled_has_no_gap(record: Any) -> None:
     gap = (START + timedelta(hours=9), START + timedelta(hours=15))
     site = Household(DAY, 1, gaps=(gap,)).write(record)
     data = load(record, site, day_of(DAY, TOKYO))
@@ -305,7 +305,7 @@ def test_readings_with_null_are_a_gap(record: Any) -> None:
     assert data.power_gaps == [Gap(START + timedelta(hours=2), START + timedelta(hours=3))]
 
 
-def test_several_holes_are_counted_below_the_picture(record: Any) -> None:
+def test_several_gaps_are_counted_below_the_picture(record: Any) -> None:
     gaps = tuple((START + timedelta(hours=hour), START + timedelta(hours=hour, minutes=5)) for hour in (3, 6, 9))
     site = Household(DAY, 1, gaps=gaps).write(record)
     data = load(record, site, day_of(DAY, TOKYO))

@@ -26,10 +26,10 @@ from tests.lab.session import WATTS, Lab, MemoryCache
 JOINED = ["SKSREG S2", "SKSREG S3", "SKJOIN"]
 
 
-# --- a question and its answer
+# --- a request and its response
 
 
-def test_a_question_is_answered() -> None:
+def test_a_request_is_answered() -> None:
     lab = Lab().join()
     assert lab.ask() == WATTS
     assert lab.module.violations == []
@@ -61,7 +61,7 @@ def test_a_late_answer_to_the_first_try_answers_the_second() -> None:
     assert len(lab.typed_at("SKSENDTO")) == 2
 
 
-def test_the_late_answer_to_a_question_before_does_not_end_the_wait_for_this_one() -> None:
+def test_the_late_answer_to_a_request_before_does_not_end_the_wait_for_this_one() -> None:
     lab = Lab().join()
     lab.module.faults.delay_replies(25.0)
     with pytest.raises(SkStackTimeoutError):
@@ -116,7 +116,7 @@ def test_a_datagram_that_may_be_anybodys_is_not_taken(how: str) -> None:
         ("EHD", lambda frame: b"\x10\x82" + frame[2:]),
     ],
 )
-def test_a_frame_that_does_not_answer_the_question_is_not_taken(name: str, spoil: object) -> None:
+def test_a_frame_that_does_not_answer_the_request_is_not_taken(name: str, spoil: object) -> None:
     assert callable(spoil)
     lab = Lab().join()
     lab.module.faults.lose_replies(1)
@@ -139,10 +139,10 @@ def test_a_frame_of_the_han_side_is_not_taken() -> None:
     assert lab.ask() == WATTS
 
 
-# --- one question at a time
+# --- one request at a time
 
 
-def test_an_unanswered_question_keeps_the_next_one_back_until_its_time_is_up() -> None:
+def test_an_unanswered_request_keeps_the_next_one_back_until_its_time_is_up() -> None:
     lab = Lab().join()
     lab.module.faults.lose_replies(1)
     with pytest.raises(SkStackTimeoutError):
@@ -210,7 +210,7 @@ def test_a_new_session_owes_nothing_to_the_one_before() -> None:
     assert lab.now - began < 2.0
 
 
-def test_a_question_whose_time_is_up_is_not_sent() -> None:
+def test_a_request_whose_time_is_up_is_not_sent() -> None:
     lab = Lab().join()
     with pytest.raises(SkStackTimeoutError):
         lab.ask(0.0)
@@ -219,7 +219,7 @@ def test_a_question_whose_time_is_up_is_not_sent() -> None:
     assert lab.typed_at("SKSENDTO") == []
 
 
-def test_there_is_a_pause_between_an_answer_and_the_next_question() -> None:
+def test_there_is_a_pause_between_an_answer_and_the_next_request() -> None:
     lab = Lab().join()
     lab.ask()
     answered_at = lab.now
@@ -229,7 +229,7 @@ def test_there_is_a_pause_between_an_answer_and_the_next_question() -> None:
 
 def test_an_answer_that_comes_while_the_next_try_waits_is_not_asked_for_again() -> None:
     lab = Lab().join()
-    lab.module.faults.fail_sends(1)  # EVENT 21 01: its acknowledgement was lost, not the question
+    lab.module.faults.fail_sends(1)  # EVENT 21 01: its acknowledgement was lost, not the request
     lab.later((2.0, lambda _: lab.inject(lab.answer(lab.last_tid))))
     assert lab.ask() == 9999
     assert len(lab.typed_at("SKSENDTO")) == 1
@@ -301,7 +301,7 @@ def test_event_21_of_the_modules_own_datagrams_is_not_taken_for_ours() -> None:
     assert len(lab.typed_at("SKSENDTO")) == 1
 
 
-def test_the_receipt_of_a_notification_does_not_pass_for_the_question() -> None:
+def test_the_receipt_of_a_notification_does_not_pass_for_the_request() -> None:
     lab = Lab(confirmed_notifications=True).join()
     lab.module.faults.delay_replies(10.0)
     lab.later(
@@ -309,7 +309,7 @@ def test_the_receipt_of_a_notification_does_not_pass_for_the_question() -> None:
         (1.05, lambda _: lab.module.faults.fail_sends(1)),  # of the receipt
     )
     assert lab.ask() == WATTS
-    assert len(lab.typed_at("SKSENDTO")) == 2  # one question and one receipt
+    assert len(lab.typed_at("SKSENDTO")) == 2  # one request and one receipt
     assert lab.module.violations == []
 
 
@@ -355,14 +355,14 @@ def test_a_garbled_send_is_repeated_at_once() -> None:
     assert lab.now - began < 2.0
 
 
-@pytest.mark.parametrize(("code", "rung"), [("ER10", "REJOIN"), ("ER04", "RESET"), ("ER06", "RESET")])
-def test_a_refused_send_ends_the_session(code: str, rung: str) -> None:
+@pytest.mark.parametrize(("code", "step"), [("ER10", "REJOIN"), ("ER04", "RESET"), ("ER06", "RESET")])
+def test_a_refused_send_ends_the_session(code: str, step: str) -> None:
     lab = Lab().join()
     lab.module.faults.refuse_next(code, "SKSENDTO")
     with pytest.raises(SessionLostError, match=code):
         lab.ask()
     lab.run_until_up(60.0)
-    assert ("SKRESET" in lab.typed) == (rung == "RESET")
+    assert ("SKRESET" in lab.typed) == (step == "RESET")
     assert lab.ask() == WATTS
 
 
@@ -382,7 +382,7 @@ def test_a_notification_is_kept_and_an_infc_answered(confirmed: bool) -> None:
 
 
 @pytest.mark.parametrize("confirmed", [False, True])
-def test_a_notification_between_a_question_and_its_answer_is_kept(confirmed: bool) -> None:
+def test_a_notification_between_a_request_and_its_answer_is_kept(confirmed: bool) -> None:
     lab = Lab(confirmed_notifications=confirmed).join()
     lab.session.notifications.clear()
     lab.later((0.3, lambda radio: lab.module.announce(radio.time_s)))
@@ -450,7 +450,7 @@ def test_receipts_that_the_module_does_not_take_hold_us_up_once() -> None:
 
 
 @pytest.mark.parametrize("number", [0x24, 0x26, 0x27, 0x28])
-def test_an_end_of_the_session_ends_the_question_at_once(number: int) -> None:
+def test_an_end_of_the_session_ends_the_request_at_once(number: int) -> None:
     lab = Lab().join()
     lab.module.faults.lose_replies(1)
     lab.later((5.0, lab.event(number)))
@@ -460,7 +460,7 @@ def test_an_end_of_the_session_ends_the_question_at_once(number: int) -> None:
     assert lab.now - began == pytest.approx(5.0, abs=0.1)
 
 
-def test_after_event_29_the_answer_still_counts_and_the_next_question_waits_for_event_25() -> None:
+def test_after_event_29_the_answer_still_counts_and_the_next_request_waits_for_event_25() -> None:
     lab = Lab().join()
     lab.module.faults.delay_replies(1.0)
     lab.later((0.5, lab.event(0x29)))
@@ -472,7 +472,7 @@ def test_after_event_29_the_answer_still_counts_and_the_next_question_waits_for_
     assert lab.ask() == WATTS
 
 
-def test_an_event_29_that_waits_to_be_read_keeps_the_question_back() -> None:
+def test_an_event_29_that_waits_to_be_read_keeps_the_request_back() -> None:
     lab = Lab().join()
     lab.module.emit_event(0x29, lab.radio.time_s)
     lab.clock.sleep(0.2)  # it has arrived, and nobody has looked yet
@@ -523,7 +523,7 @@ def test_a_port_that_goes_while_we_ask_is_opened_again() -> None:
     assert lab.ask() == WATTS
 
 
-def test_questions_while_the_link_is_down_do_not_disturb_the_climb() -> None:
+def test_requests_while_the_link_is_down_do_not_disturb_the_recovery() -> None:
     lab = Lab().join()
     lab.radio.unplug(lab.now + 100.0)
     for _ in range(9):

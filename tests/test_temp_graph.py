@@ -148,7 +148,7 @@ def test_a_sensor_that_never_settled_has_a_panel_without_extremes(record: Any) -
     assert texts(figure, "extreme label") == []
 
 
-def test_warming_up_is_no_hole_but_breaks_the_settled_line(record: Any) -> None:
+def test_warming_up_is_no_gap_but_breaks_the_settled_line(record: Any) -> None:
     site = new_site(record)
     write_co2(record, site, [(minute, 600, 10 <= minute < 20) for minute in range(30)])
     data = load(record, site, Period(START, START + timedelta(minutes=30), TOKYO))
@@ -184,7 +184,7 @@ def test_comfort_is_a_band(record: Any) -> None:
     assert (comfort.get_y(), comfort.get_height()) == (18, 10)
 
 
-def test_a_hole_is_hatched_in_every_panel_and_named_once(record: Any) -> None:
+def test_a_gap_is_hatched_in_every_panel_and_named_once(record: Any) -> None:
     gap = (START + timedelta(hours=9), START + timedelta(hours=15))
     site = Household(DAY, 1, gaps=(gap,), air=True, cpu=True).write(record)
     data = load(record, site)
@@ -231,7 +231,7 @@ def test_a_week_shows_the_dates_of_its_extremes(record: Any) -> None:
     assert all("Nov)" in label for label in texts(drawn(data), "extreme label"))
 
 
-def test_a_label_beside_a_hole_does_not_lie_on_its_label(record: Any) -> None:
+def test_a_label_beside_a_gap_does_not_lie_on_its_label(record: Any) -> None:
     # The day is warmest at 15:41, one minute after a gap that is just wide enough for its own words.
     gap = (START + timedelta(hours=14, minutes=10), START + timedelta(hours=15, minutes=40))
     site = Household(DAY, 1, gaps=(gap,), air=True).write(record)

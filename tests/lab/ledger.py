@@ -23,7 +23,7 @@ _JAPAN_S = 9 * 3600
 
 @dataclass(frozen=True, slots=True)
 class Meter:
-    """A meter that hangs there from a moment on, with its registers as it was mounted."""
+    """A meter that is installed from a moment on, with its registers as it was mounted."""
 
     mounted_min: int  # minutes since the first midnight
     maker: str | None
@@ -31,7 +31,7 @@ class Meter:
     import_counts: int = 0
     export_counts: int = 0
     digits: int = 6
-    is_exchange: bool = True  # False: only another row in "meter" for the one that hangs there
+    is_exchange: bool = True  # False: only another row in "meter" for the one that is installed
 
 
 @dataclass(slots=True)
