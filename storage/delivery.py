@@ -20,7 +20,7 @@ from backoff import Backoff
 from storage.database import RejectedRow
 from storage.errors import DatabaseUnreachableError, OutboxError
 from storage.outage import OutageLog
-from storage.outbox import Outbox
+from storage.outbox import Batch, Outbox
 from storage.outbox_file import Rejected, utc_now
 from storage.records import Round
 
@@ -264,16 +264,18 @@ class Delivery:
 
     def _retry_refused(self) -> None:
         """Try again what PostgreSQL refused once. Raises: DatabaseUnreachableError."""
-        after, stored = 0, 0
+        batch, stored = Batch(), 0
         try:
-            while found := self._outbox.refused(after, _REFUSED_AT_ONCE):
-                rounds = [each for _, each in found]
-                rejected = self._database.write(rounds)
-                still_refused = {id(each.row) for each in rejected if not each.is_conflict}
-                done = [number for number, each in found if not still_refused.intersection(map(id, each.rows))]
-                self._outbox.forget_refused(done, self._told([each for each in rejected if each.is_conflict]))
+            while (batch := self._outbox.refused(batch, _REFUSED_AT_ONCE)).rounds:
+                rejected = self._database.write(batch.rounds)
+                refused_again = {id(each.row) for each in rejected if not each.is_conflict}
+                done = [
+                    number
+                    for number, stored_round in zip(batch.numbers, batch.rounds, strict=True)
+                    if not refused_again.intersection(map(id, stored_round.rows))
+                ]
+                self._outbox.forget_refused(batch, done, self._told([each for each in rejected if each.is_conflict]))
                 stored += len(done)
-                after = found[-1][0]
         except OutboxError as err:
             logger.debug("what was refused cannot be read now: %s", err)
         self._refused_due_s = self._monotonic() + REFUSED_AGAIN_S

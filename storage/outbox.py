@@ -34,11 +34,16 @@ _SETTLED_AT_ONCE = 500
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """The oldest rounds. *up_to*: their last number in *file*; without a file they are in memory."""
+    """Rounds, and the *file* and the *numbers* in it under which they stand; without a file they are in memory."""
 
-    rounds: Sequence[Round]
+    rounds: Sequence[Round] = ()
     file: OutboxFile | None = None
-    up_to: int = 0
+    numbers: Sequence[int] = ()
+
+    @classmethod
+    def found(cls, numbered: Sequence[tuple[int, Round]], file: OutboxFile) -> Batch:
+        """Make a batch of what *file* gave."""
+        return cls([stored for _, stored in numbered], file, [number for number, _ in numbered])
 
 
 class Outbox:
@@ -132,7 +137,7 @@ class Outbox:
                     self._report(err)
                     continue
                 if found:
-                    return Batch([stored for _, stored in found], file, found[-1][0])
+                    return Batch.found(found, file)
             with self._changed:
                 return Batch([entry.stored for entry in itertools.islice(self._memory, limit)])
 
@@ -141,7 +146,7 @@ class Outbox:
         with self._disk:
             if batch.file is not None:
                 try:
-                    batch.file.remove_up_to(batch.up_to, rejected)
+                    batch.file.remove_up_to(batch.numbers[-1], rejected)
                 except OutboxError as err:  # it will not show them again while we live; to deliver twice is harmless
                     self._report(err)
                     self._keep_apart(rejected)
@@ -168,15 +173,24 @@ class Outbox:
         with self._disk:
             return sum(file.count_rejected() for file in self._files())
 
-    def refused(self, after: int, limit: int) -> list[tuple[int, Round]]:
-        """Give rows that PostgreSQL refused once, oldest first, from behind number *after*. Raises: OutboxError."""
+    def refused(self, after: Batch, limit: int) -> Batch:
+        """Give rows that PostgreSQL refused once, oldest first, from behind those of *after*. Raises: OutboxError."""
+        files = self._files()
         with self._disk:
-            return self._main.refused(after, limit)
+            for file in files[files.index(after.file) if after.file in files else 0 :]:
+                last = after.numbers[-1] if file is after.file else 0
+                if found := file.refused(last, limit):
+                    return Batch.found(found, file)
+        return Batch()
 
-    def forget_refused(self, numbers: Sequence[int], rejected: Sequence[Rejected]) -> None:
-        """Take out what was refused once and is delivered now, but for what is *rejected*. Raises: OutboxError."""
-        with self._disk:
-            self._main.forget_refused(numbers, rejected)
+    def forget_refused(self, batch: Batch, numbers: Sequence[int], rejected: Sequence[Rejected]) -> None:
+        """Take out those of a *batch* that were refused once and are delivered now, but for what is *rejected*.
+
+        Raises: OutboxError.
+        """
+        if batch.file is not None:
+            with self._disk:
+                batch.file.forget_refused(numbers, rejected)
 
     def adopt(self, name: str, rounds: Sequence[str], rejected: Sequence[Rejected]) -> None:
         """Take over what a file of another format held; once for each *name*, until adopted(). Raises: OutboxError."""

@@ -279,7 +279,7 @@ class OutboxFile:
         try:
             return self._attempt(work)
         except Exception as err:  # whatever a broken file makes SQLite or Python raise
-            if is_broken(err) and not self._is_rebuilt_in_vain:
+            if is_broken(err, self.path) and not self._is_rebuilt_in_vain:
                 self._rebuild(err)
                 self._is_rebuilt_in_vain = True  # until it has worked
             elif code_of(err) == sqlite3.SQLITE_CONSTRAINT:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import zlib
 from pathlib import Path
@@ -35,7 +36,6 @@ _NOT_BROKEN = (
     sqlite3.SQLITE_LOCKED,
     sqlite3.SQLITE_PROTOCOL,
     sqlite3.SQLITE_FULL,
-    sqlite3.SQLITE_READONLY,
     sqlite3.SQLITE_IOERR,
     sqlite3.SQLITE_CANTOPEN,
     sqlite3.SQLITE_PERM,
@@ -62,10 +62,12 @@ def code_of(err: Exception) -> int | None:
     return None if code is None else int(code) & 0xFF
 
 
-def is_broken(err: Exception) -> bool:
-    """Whether *err*, raised in opening or reading a file, says that it is broken, and not that it cannot be used."""
+def is_broken(err: Exception, path: Path) -> bool:
+    """Whether *err*, raised in opening or reading *path*, says that it is broken, and not that it cannot be used."""
     if isinstance(err, OSError | MemoryError):
         return False
+    if code_of(err) == sqlite3.SQLITE_READONLY:  # where we may write, it is a flipped bit that forbids it
+        return os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)
     return code_of(err) not in _NOT_BROKEN or getattr(err, "sqlite_errorcode", None) in _BROKEN_IO
 
 

@@ -26,7 +26,7 @@ from storage.database import Database
 from storage.delivery import Delivery
 from storage.embedded import EmbeddedServer
 from storage.errors import DatabaseUnreachableError
-from storage.outbox import Outbox
+from storage.outbox import Batch, Outbox
 from storage.outbox_file import Rejected
 from storage.records import PowerRow, RadioEventRow, Round, Row
 from tests.lab.clock import LabClock
@@ -245,7 +245,7 @@ def test_of_rows_refused_together_none_is_forgotten_while_one_is_refused_still(
     outbox.adopt("spool", [], refused)
     database.refuses = lambda row: row == full_round(1).rows[2]
     work(delivery)
-    assert [stored for _, stored in outbox.refused(0, 10)] == [full_round(1)]
+    assert outbox.refused(Batch(), 10).rounds == [full_round(1)]
     assert delivery.unreachable_reason is None
 
 
@@ -259,7 +259,7 @@ def test_a_row_whose_place_is_taken_is_final_kept_and_said_once(
     clock.sleep(90_000)
     work(delivery)
     assert database.watts() == [101, 102, 103, 104, 0, 5]
-    assert (outbox.count(), outbox.count_rejected(), outbox.refused(0, 10)) == (0, 5, [])
+    assert (outbox.count(), outbox.count_rejected(), outbox.refused(Batch(), 10)) == (0, 5, Batch())
     [said] = messages(caplog, logging.ERROR)
     assert "another row has its place" in said
     assert "Do two pollers write as site 'home', or was the clock set back?" in said
@@ -647,7 +647,7 @@ APPEND_UNTIL_KILLED = """
     from tests.lab.database import round_of
     from storage.database import Database
     from storage.delivery import Delivery
-    from storage.outbox import Outbox
+    from storage.outbox import Batch, Outbox
 
     url, directory, first, pause_s = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])
     outbox = Outbox(directory)

@@ -25,7 +25,7 @@ from typing import Any
 import pytest
 
 from storage.errors import OutboxError, OutboxFullError
-from storage.outbox import Outbox
+from storage.outbox import Batch, Outbox
 from storage.outbox_file import OutboxFile, Rejected
 from storage.records import RadioEventRow, Round
 from storage.rows_json import round_to_json
@@ -236,11 +236,31 @@ def test_what_was_refused_is_given_again_and_what_is_final_is_not(outbox: Outbox
     ]
     outbox.remove(outbox.oldest(3), rejected)
     assert outbox.count() == 0
-    refused = outbox.refused(0, 10)
-    assert [stored for _, stored in refused] == [round_of(0), round_of(2)]
-    outbox.forget_refused([refused[0][0]], [])
-    assert [stored for _, stored in outbox.refused(0, 10)] == [round_of(2)]
+    refused = outbox.refused(Batch(), 10)
+    assert refused.rounds == [round_of(0), round_of(2)]
+    assert outbox.refused(refused, 10) == Batch()
+    outbox.forget_refused(refused, refused.numbers[:1], [])
+    assert outbox.refused(Batch(), 10).rounds == [round_of(2)]
     assert outbox.count_rejected() == 2
+
+
+def test_what_was_refused_from_the_spare_file_is_given_again_too(outbox: Outbox, path: Path) -> None:
+    append_all(outbox, range(1))
+    outbox.remove(outbox.oldest(1), [Rejected.of(round_of(0), "out of range", is_final=False)])
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("begin exclusive")
+        append_all(outbox, range(1, 2))
+        outbox.remove(outbox.oldest(1), [Rejected.of(round_of(1), "out of range", is_final=False)])
+        other.execute("rollback")
+    append_all(outbox, range(2, 3))
+    outbox.remove(outbox.oldest(1))
+    first = outbox.refused(Batch(), 10)
+    second = outbox.refused(first, 10)
+    assert sorted([*first.rounds, *second.rounds], key=repr) == [round_of(0), round_of(1)]
+    assert outbox.refused(second, 10) == Batch()
+    for batch in (first, second):
+        outbox.forget_refused(batch, batch.numbers, [])
+    assert outbox.count_rejected() == 0
 
 
 # --- what is wrong with the file
@@ -288,12 +308,25 @@ def test_the_readable_rounds_of_a_broken_file_go_on_in_the_new_one(
     assert [round_of(20), round_of(199)] == [found[0], found[-1]]
     assert 130 <= len(found) < 180
     assert found == sorted(found, key=lambda stored: stored.rows[0].measured_at)  # type: ignore[union-attr]
-    assert [stored for _, stored in outbox.refused(0, 10)] == [round_of(7)]
+    assert outbox.refused(Batch(), 10).rounds == [round_of(7)]
     [name] = [each for each in broken_files(path) if each.endswith("sqlite3")]
     assert len(path.with_name(name).read_bytes()) == len(before)
     assert "is broken" in messages(caplog, logging.ERROR)[0]
     append_all(outbox, range(200, 201))
     assert rounds_in(outbox)[-1] == round_of(200)
+
+
+@pytest.mark.parametrize("offset", [18, 19])
+def test_a_bit_that_forbids_to_write_is_a_broken_file_too(outbox: Outbox, path: Path, offset: int) -> None:
+    """Source: SQLite, "Database File Format", 1.3.2: a write version of more than 2 makes a file read-only."""
+    append_all(outbox, range(3))
+    outbox.close()
+    with path.open("r+b") as file:
+        file.seek(offset)
+        file.write(b"\x03")
+    append_all(outbox, range(3, 4))
+    assert rounds_in(outbox) == [round_of(number) for number in range(4)]
+    assert len(broken_files(path)) >= 1
 
 
 def test_a_bit_in_the_description_of_the_tables_is_a_broken_file_too(outbox: Outbox, path: Path) -> None:
@@ -453,7 +486,7 @@ FILL_A_SMALL_DISK = """
     import sys
     from pathlib import Path
     from tests.lab.database import full_round
-    from storage.outbox import Outbox
+    from storage.outbox import Batch, Outbox
 
     data_dir = Path(sys.argv[1])
     outbox = Outbox(data_dir)
@@ -528,7 +561,7 @@ APPEND_ONE = """
     import sys
     from pathlib import Path
     from tests.lab.database import round_of
-    from storage.outbox import Outbox
+    from storage.outbox import Batch, Outbox
 
     outbox = Outbox(Path(sys.argv[1]))
     outbox.append(round_of(1))
@@ -623,7 +656,7 @@ APPEND_UNTIL_KILLED = """
     import sys
     from pathlib import Path
     from tests.lab.database import round_of
-    from storage.outbox import Outbox
+    from storage.outbox import Batch, Outbox
 
     outbox = Outbox(Path(sys.argv[1]))
     first = int(sys.argv[2])

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from skstack.pan_cache import FilePanCache
-from storage.outbox import Outbox
+from storage.outbox import Batch, Outbox
 from storage.records import CpuTemperatureRow, EnergyRow, PowerRow, RadioEventRow, Round, Row
 from storage.takeover import take_over
 
@@ -43,7 +43,7 @@ def rows_in(outbox: Outbox) -> list[Row]:
 
 
 def refused_in(outbox: Outbox) -> list[Row]:
-    return [row for _, stored in outbox.refused(0, 100) for row in stored.rows]
+    return [row for stored in outbox.refused(Batch(), 100).rounds for row in stored.rows]
 
 
 def polled(second: int) -> PowerRow:
