@@ -81,7 +81,7 @@ class Dating:
 
 
 def _day_and_second(time: datetime) -> tuple[int, int]:
-    return divmod(int((time - _EPOCH) / _SECOND), 86_400)
+    return divmod((time - _EPOCH) // _SECOND, 86_400)
 
 
 def _moved(row: Row, by: timedelta) -> Row:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -51,9 +50,14 @@ class _Table:
 
     name: str
     insert: str
+    places: str  # of the values of one row
     values: Callable[[Row], tuple[Any, ...]]  # after site_id
     moment: Callable[[Row], datetime]
     compared: str
+
+    def insert_of(self, number: int) -> str:
+        """Return the statement that inserts *number* rows."""
+        return f"{self.insert}{', '.join([self.places] * number)} on conflict do nothing"
 
     @classmethod
     def of(cls, row_class: type[Row]) -> _Table:
@@ -63,7 +67,8 @@ class _Table:
         compared = [name for name in columns if name not in keys and (row_class, name) != (EnergyRow, "source")]
         return cls(
             table,
-            f"insert into {table} (site_id, {', '.join(columns)}) values %s on conflict do nothing",
+            f"insert into {table} (site_id, {', '.join(columns)}) values ",
+            f"({', '.join(['%s'] * (1 + len(columns)))})",
             attrgetter(*columns),
             attrgetter(columns[0]),
             _COMPARED.format(
@@ -311,34 +316,29 @@ def _by_table(rows: Sequence[Row]) -> Iterable[tuple[_Table, Sequence[Row]]]:
     by_class: dict[type[Row], list[Row]] = {}
     for row in rows:
         by_class.setdefault(type(row), []).append(row)
-    return ((_TABLES[row_class], same) for row_class, same in by_class.items())
+    return [(_TABLES[row_class], same) for row_class, same in by_class.items()]
 
 
-def _insert_of(table: _Table, site_id: int, rows: Sequence[Row]) -> tuple[str, list[Any]]:
-    """Return the statement that inserts *rows* of one table, and its values."""
-    values = [(site_id, *table.values(row)) for row in rows]
-    one_row = f"({', '.join(['%s'] * len(values[0]))})"
-    places = ", ".join([one_row] * len(values))
-    return table.insert.replace("%s", places), list(itertools.chain.from_iterable(values))
+def _values_of(table: _Table, site_id: int, rows: Sequence[Row]) -> list[Any]:
+    """Return what the places of an insert of *rows* take."""
+    return [value for row in rows for value in (site_id, *table.values(row))]
 
 
 def _one_statement(site_id: int, rows: Sequence[Row]) -> tuple[str, list[Any]]:
     """Return a statement that inserts *rows* into all their tables and counts those that were not there, its values."""
-    parts: list[str] = []
-    values: list[Any] = []
+    inserts, counts, values = [], [], []
     for table, same in _by_table(rows):
-        insert, its_values = _insert_of(table, site_id, same)
-        parts.append(f"{table.name}_rows as ({insert} returning 1)")
-        values += its_values
-    counts = " + ".join(f"(select count(*) from {part.split(' ', 1)[0]})" for part in parts)
-    return f"with {', '.join(parts)} select {counts}", values
+        inserts.append(f"{table.name}_rows as ({table.insert_of(len(same))} returning 1)")
+        counts.append(f"(select count(*) from {table.name}_rows)")
+        values += _values_of(table, site_id, same)
+    return f"with {', '.join(inserts)} select {' + '.join(counts)}", values
 
 
 def _insert(cursor: Cursor, site_id: int, rows: Sequence[Row]) -> Sequence[RejectedRow]:
     """Insert *rows* with one statement a table; return those whose place is taken by another row."""
     conflicts: list[RejectedRow] = []
     for table, same in _by_table(rows):
-        cursor.execute(*_insert_of(table, site_id, same))
+        cursor.execute(table.insert_of(len(same)), _values_of(table, site_id, same))
         if cursor.rowcount < len(same):
             conflicts += _conflicts(cursor, site_id, table, same)
     return conflicts

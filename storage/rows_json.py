@@ -17,16 +17,21 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 from storage.records import TABLES, Round, Row
 
 MAX_BYTES = 1_000_000  # of a round: a day of half hours takes 6,000
+_ENCODER = json.JSONEncoder(separators=(",", ":"))
 
 
 @dataclass(frozen=True, slots=True)
 class _Column:
-    """What a column holds: how it is read from JSON, whether a value is of its kind, and whether it may be None."""
+    """What a column holds: whether a value is of its kind, how it is read and written, and whether it may be None.
+
+    *read* and *write* are None where JSON has the kind itself.
+    """
 
     kind: str
     is_right: Callable[[Any], bool]
-    read: Callable[[Any], Any]
     is_optional: bool
+    read: Callable[[Any], Any] | None = None
+    write: Callable[[Any], str] | None = None
 
     def checked(self, name: str, value: object) -> object:
         """Return *value*. Raises: ValueError: it is of another kind, such as a time without a zone."""
@@ -37,8 +42,11 @@ class _Column:
 
 def row_to_values(row: Row) -> dict[str, object]:
     """Return the columns of *row* as JSON has them. Raises: ValueError: a value is of the wrong kind."""
-    columns = _COLUMNS[type(row)]
-    return {name: _to_json(column.checked(name, getattr(row, name))) for name, column in columns.items()}
+    values: dict[str, object] = {}
+    for name, column in _COLUMNS[type(row)].items():
+        value = column.checked(name, getattr(row, name))
+        values[name] = value if value is None or column.write is None else column.write(value)
+    return values
 
 
 def round_to_json(stored: Round) -> str:
@@ -46,7 +54,7 @@ def round_to_json(stored: Round) -> str:
 
     Raises: ValueError: a value is of the wrong kind, or there are too many of them.
     """
-    text = json.dumps([[TABLES[type(row)], row_to_values(row)] for row in stored.rows], separators=(",", ":"))
+    text = _ENCODER.encode([[TABLES[type(row)], row_to_values(row)] for row in stored.rows])
     if len(text) > MAX_BYTES:
         raise ValueError(f"a round of {len(text)} bytes: {MAX_BYTES} is the most")
     return text
@@ -65,19 +73,13 @@ def round_from_json(text: str) -> Round:
         raise ValueError(f"not a round: {type(err).__name__} {str(err)[:100]}") from err
 
 
-def _to_json(value: object) -> object:
-    if isinstance(value, Decimal):
-        return str(value)
-    if isinstance(value, datetime):
-        return value.astimezone(UTC).isoformat()
-    return value
-
-
 def _row_from_json(table: str, values: Mapping[str, Any]) -> Row:
-    columns = _COLUMNS[_CLASSES[table]]
     make_row: Callable[..., Row] = _CLASSES[table]
-    read = {name: None if value is None else columns[name].read(value) for name, value in values.items()}
-    return make_row(**{name: columns[name].checked(name, value) for name, value in read.items()})
+    columns, checked = _COLUMNS[_CLASSES[table]], {}
+    for name, value in values.items():
+        read = columns[name].read
+        checked[name] = columns[name].checked(name, value if value is None or read is None else read(value))
+    return make_row(**checked)
 
 
 def _is_moment(value: object) -> bool:
@@ -88,6 +90,14 @@ def _is_moment(value: object) -> bool:
     except OverflowError:  # the first or the last day that there is, east or west of Greenwich
         return False
     return True
+
+
+def _moment_of(text: object) -> datetime:
+    return datetime.fromisoformat(_text_of(text))
+
+
+def _utc_text(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat()
 
 
 def _is_whole(value: object) -> bool:
@@ -109,22 +119,18 @@ def _column(annotation: object) -> _Column:
     """Choose by the type of a field how its values are checked and read; most are what JSON gave."""
     if get_origin(annotation) is Literal:
         choices = get_args(annotation)
-        return _Column(" or ".join(choices), lambda value: value in choices, lambda value: value, False)
+        return _Column(" or ".join(choices), lambda value: value in choices, is_optional=False)
     kinds = get_args(annotation) or (annotation,)
     is_optional = type(None) in kinds
     if datetime in kinds:
-        return _Column(
-            "a time with its zone",
-            _is_moment,
-            lambda value: datetime.fromisoformat(_text_of(value)),
-            is_optional,
-        )
+        return _Column("a time with its zone", _is_moment, is_optional, _moment_of, _utc_text)
     if Decimal in kinds:
         return _Column(
             "a decimal number",
             lambda value: isinstance(value, Decimal) and value.is_finite(),
-            lambda value: Decimal(_text_of(value)),
             is_optional,
+            lambda value: Decimal(_text_of(value)),
+            str,
         )
     plain: dict[object, tuple[str, Callable[[Any], bool]]] = {
         bool: ("true or false", lambda value: isinstance(value, bool)),
@@ -133,7 +139,7 @@ def _column(annotation: object) -> _Column:
         str: ("a text", lambda value: isinstance(value, str)),
     }
     kind, is_right = next(found for each, found in plain.items() if each in kinds)
-    return _Column(kind, is_right, lambda value: value, is_optional)
+    return _Column(kind, is_right, is_optional)
 
 
 _CLASSES: Mapping[str, type[Row]] = {table: row_class for row_class, table in TABLES.items()}

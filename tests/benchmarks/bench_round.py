@@ -52,8 +52,8 @@ def figures(effort: float) -> list[Figure]:
     with servers.embedded_url() as url:
         cpu_s = cpu_s_in_turns(
             {"round": partial(rounds, url), "bare": partial(bare_rounds, url)},
-            times={"round": 10, "bare": 10},
-            blocks=counted(30, effort),
+            times={"round": 20, "bare": 20},
+            blocks=counted(100, effort),
         )
     return [
         Figure(
@@ -142,14 +142,15 @@ def rounds(url: str) -> Iterator[Deed]:
 
 def sensors(directory: Path) -> list[Source]:
     """Put the three drivers before a kernel's file, a sensor on a serial port and a chip on a bus."""
-    zone = directory / "thermal_zone0"
-    zone.mkdir()
+    zones = directory / "thermal"
+    zone = zones / "thermal_zone0"
+    zone.mkdir(parents=True)
     (zone / "type").write_text("cpu-thermal\n", "ascii")
     (zone / "temp").write_text("48312\n", "ascii")
     bme280 = Bme280(RememberingBus, sleep=no_sleep)
 
     def read_cpu(tick: datetime) -> Row:
-        return CpuTemperatureRow(tick, read_cpu_temperature_c(thermal_root=directory))
+        return CpuTemperatureRow(tick, read_cpu_temperature_c(thermal_root=zones))
 
     def read_bme280(tick: datetime) -> Row:
         reading = bme280.read()

@@ -82,7 +82,9 @@ def other_processors() -> Iterator[None]:
 
 def _obey(contender: Contender, orders: Connection) -> None:
     with contender() as deed:
-        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+        first = {min(os.sched_getaffinity(0))}
+        for thread in os.listdir("/proc/self/task"):
+            os.sched_setaffinity(int(thread), first)
         while True:
             try:
                 times = orders.recv()
