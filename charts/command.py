@@ -104,7 +104,7 @@ def write(
     with connected as connection:
         number = series.site_id(connection, site)
         if number is None:
-            raise NoDataError(f"no data: the record has no site {site!r} ([storage] site)")
+            raise NoDataError(f"no data: the database has no site {site!r} ([storage] site)")
         data = picture.load(connection, number, request)
     from charts import style
 

@@ -33,7 +33,7 @@ def path_of(wanted: str | None, directory: Path, name: str) -> Path:
         return path / f"{name}.png"
     if path.suffix.lower() not in SUFFIXES:
         kinds = ", ".join(SUFFIXES)
-        raise OutputError(f"-o {wanted}: a directory, or a file that ends in {kinds}, was expected")
+        raise OutputError(f"-o: expected a directory, or a file that ends in {kinds}, got {wanted}")
     return path
 
 

@@ -119,7 +119,7 @@ def zone_named(name: str) -> ZoneInfo:
     try:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError) as err:
-        raise PeriodError(f"unknown time zone {name!r}: a name such as Asia/Tokyo was expected") from err
+        raise PeriodError(f"time zone: expected a name such as Asia/Tokyo, got {name!r}") from err
 
 
 def midnight(day: date, zone: ZoneInfo) -> datetime:
@@ -158,7 +158,7 @@ def resolve(
     except OverflowError as err:
         raise PeriodError("that is outside the calendar") from err
     if period.start < _EARLIEST:
-        raise PeriodError(f"{period.first_date} is before any record: {_EARLIEST:%Y} or later was expected")
+        raise PeriodError(f"expected {_EARLIEST:%Y} or later, got {period.first_date}")
     if period.start > now:
         begins = period.start.astimezone(zone)
         raise PeriodError(f"{begins:%Y-%m-%d %H:%M} is in the future")
@@ -173,12 +173,12 @@ def _date(text: str, *, today: date) -> date:
     try:
         return datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC).date()
     except ValueError as err:
-        raise PeriodError(f"{text!r} is no date: YYYY-MM-DD, today or yesterday was expected") from err
+        raise PeriodError(f"expected a date (YYYY-MM-DD, today or yesterday), got {text!r}") from err
 
 
 def _last_days(days: int, *, zone: ZoneInfo, today: date) -> Period:
     if not 1 <= days <= LONGEST_DAYS:
-        raise PeriodError(f"--days {days}: a number from 1 to {LONGEST_DAYS} was expected")
+        raise PeriodError(f"--days: expected a number from 1 to {LONGEST_DAYS}, got {days}")
     return day_of(today - timedelta(days=days - 1), zone, days)
 
 
@@ -191,7 +191,7 @@ def _range(start_text: str, end_text: str | None, *, zone: ZoneInfo, today: date
     if end <= start:
         raise PeriodError(f"--to {end_text} is not after --from {start_text}")
     if end - start > timedelta(days=LONGEST_DAYS):
-        raise PeriodError(f"--from {start_text}: a range of at most {LONGEST_DAYS} days was expected")
+        raise PeriodError(f"--from {start_text}: expected a range of at most {LONGEST_DAYS} days, got a longer one")
     return Period(start, end, zone)
 
 
@@ -204,7 +204,7 @@ def _instant(text: str, *, zone: ZoneInfo, today: date) -> datetime:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError as err:
-        raise PeriodError(f"{text!r} is neither a date (2025-11-22) nor a date and time (2025-11-22T18:30)") from err
+        raise PeriodError(f"expected a date (2025-11-22) or a date and time (2025-11-22T18:30), got {text!r}") from err
     return (moment if moment.tzinfo else moment.replace(tzinfo=zone)).astimezone(UTC)
 
 

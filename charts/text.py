@@ -304,7 +304,7 @@ def language_of(wanted: str | None, environ: Mapping[str, str]) -> Language:
         if wanted == language:
             return language
     if wanted:
-        raise ValueError(f"unknown language {wanted!r}: ja or en was expected")
+        raise ValueError(f"expected ja or en, got {wanted!r}")
     locale = environ.get("LC_ALL") or environ.get("LC_MESSAGES") or environ.get("LANG") or ""
     return "ja" if locale.startswith("ja") else "en"
 

@@ -1,8 +1,7 @@
-"""The documents say what the programs do: first blocks, flags, keys, defaults, messages and links."""
+"""The documents say what the programs do: first blocks, flags, keys, defaults and links."""
 
 from __future__ import annotations
 
-import ast
 import contextlib
 import io
 import re
@@ -10,7 +9,6 @@ import sys
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from configparser import ConfigParser
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -210,42 +208,6 @@ def test_the_defaults_are_those_of_the_program(tmp_path: Path) -> None:
     assert int(defaults["bme280", "address"], 16) == loaded.bme280.address
     assert Path(defaults["graph", "output_dir"]) == loaded.graph.output_dir
     assert defaults["graph", "timezone"] == loaded.graph.timezone.key
-
-
-# --- messages
-
-
-@cache
-def messages_in_code() -> list[str]:
-    """Return every text of the program, with an ellipsis for each value that is filled in."""
-    texts = []
-    for room in (".", "skstack", "poller", "storage", "sensors", "charts"):
-        for file in sorted((ROOT / room).glob("*.py")):
-            for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-                if isinstance(node, ast.JoinedStr):
-                    texts.append(
-                        "".join(str(part.value) if isinstance(part, ast.Constant) else "…" for part in node.values)
-                    )
-                elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-                    texts.append(re.sub(r"%(\.\d)?[a-z]", "…", node.value))
-    return texts
-
-
-def quoted_messages(readme: Path) -> list[str]:
-    return [code(cells[0])[0] for cells in rows(prose(beside(readme, "troubleshooting.md")))]
-
-
-@pytest.mark.system
-@both_languages
-def test_every_message_in_the_troubleshooting_table_is_said_by_the_program(readme: Path) -> None:
-    said = messages_in_code()
-    unknown = [message for message in quoted_messages(readme) if not any(message in text for text in said)]
-    assert unknown == []
-
-
-def test_both_languages_explain_the_same_messages() -> None:
-    assert quoted_messages(JAPANESE) == quoted_messages(ENGLISH)
-    assert len(quoted_messages(ENGLISH)) > 40
 
 
 # --- the documents themselves

@@ -117,7 +117,7 @@ def test_today_is_the_day_in_the_zone_of_the_settings(
     [
         (["-d", "2025-12-25"], 2, "in the future"),
         (["--from", "2025-11-20", "--to", "2025-11-19"], 2, "is not after"),
-        (["-d", "22/11/2025"], 2, "is no date"),
+        (["-d", "22/11/2025"], 2, "expected a date .YYYY"),
         (["-d", "2025-11-22", "-o", "picture.gif"], 2, r"\.png, \.svg, \.pdf"),
         (["-d", "2025-11-20"], 1, r"no data from 2025-11-20 00:00 to 2025-11-21 00:00 \(Asia/Tokyo\)"),
         (["-d", "2025-11-22", "-o", "/nowhere/at/all.png"], 1, "/nowhere/at is no directory"),

@@ -119,20 +119,20 @@ def test_a_day_whose_midnight_comes_twice_begins_with_the_first() -> None:
         ({"start_text": "2025-11-20", "end_text": "2025-11-20"}, "is not after"),
         ({"start_text": "2025-11-20", "end_text": "2025-11-19"}, "is not after"),
         ({"end_text": "2025-11-20"}, "--to needs --from"),
-        ({"date_text": "22.11.2025"}, "is no date"),
-        ({"date_text": "2025-02-30"}, "is no date"),
-        ({"date_text": "tomorrow"}, "is no date"),
-        ({"date_text": ""}, "is no date"),
-        ({"start_text": "noon"}, "neither a date"),
-        ({"start_text": ""}, "neither a date"),
-        ({"start_text": "2025-11-20", "end_text": "2025-11-20T25:00"}, "neither a date"),
+        ({"date_text": "22.11.2025"}, r"expected a date \(YYYY"),
+        ({"date_text": "2025-02-30"}, r"expected a date \(YYYY"),
+        ({"date_text": "tomorrow"}, r"expected a date \(YYYY"),
+        ({"date_text": ""}, r"expected a date \(YYYY"),
+        ({"start_text": "noon"}, "or a date and time"),
+        ({"start_text": ""}, "or a date and time"),
+        ({"start_text": "2025-11-20", "end_text": "2025-11-20T25:00"}, "or a date and time"),
         ({"days": 0}, "from 1 to"),
         ({"days": -3}, "from 1 to"),
         ({"days": 10**9}, "from 1 to"),
         ({"start_text": "1800-01-01", "end_text": "2025-01-01"}, "at most"),
         ({"date_text": "0001-01-01"}, "outside the calendar"),
-        ({"date_text": "0001-01-20"}, "before any record"),
-        ({"start_text": "1899-12-31", "end_text": "1900-02-01"}, "before any record"),
+        ({"date_text": "0001-01-20"}, "expected 1900 or later"),
+        ({"start_text": "1899-12-31", "end_text": "1900-02-01"}, "expected 1900 or later"),
         ({"start_text": "9999-12-31T23:00-12:00"}, "outside the calendar"),
     ],
 )
@@ -144,7 +144,7 @@ def test_a_period_that_makes_no_sense_is_refused_in_one_line(options: dict[str, 
 
 @pytest.mark.parametrize("name", ["Asia/Edo", "", "/etc/passwd", "Asia", "../UTC"])
 def test_an_unknown_zone_is_refused(name: str) -> None:
-    with pytest.raises(PeriodError, match="unknown time zone"):
+    with pytest.raises(PeriodError, match="expected a name such as Asia/Tokyo"):
         zone_named(name)
 
 
