@@ -22,6 +22,7 @@ from settings import Settings
 from storage.connection import masked_url, one_line, runnable_url
 from storage.errors import DatabaseUnreachableError, StorageError
 from storage.outbox import FILE_NAME, Outbox
+from storage.records import WRITTEN_TABLES
 from storage.remedies import LAST_ADVICE, remedy_for
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ LEAST_DISK_BYTES = 100_000_000  # a week of rounds in the outbox, and what Postg
 
 _FORBIDDEN = """
 select name
-from unnest(array['site', 'meter', 'power', 'energy', 'cpu_temperature', 'co2', 'bme280', 'radio_event']) as name
+from unnest(%s) as name
 where not (has_table_privilege(name, 'select') and has_table_privilege(name, 'insert'))
 """
 _IS_READ_ONLY = "select current_setting('transaction_read_only') = 'on'"
@@ -121,7 +122,7 @@ class DatabaseCheck:
                 "the server takes no data: it is read-only",
                 "name the primary server in [database] url, not a standby; or set default_transaction_read_only off",
             )
-        forbidden = [str(row[0]) for row in self._ask(_FORBIDDEN)]
+        forbidden = [str(row[0]) for row in self._ask(_FORBIDDEN, list(WRITTEN_TABLES))]
         if forbidden:
             raise CheckFailedError(
                 f"this user may not read and add rows in: {', '.join(forbidden)}",

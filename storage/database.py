@@ -17,7 +17,7 @@ from psycopg2.extensions import cursor as Cursor  # noqa: N812 - a class with a 
 
 from storage.connection import Connection, connect, limits, masked_url, one_line, runnable_url
 from storage.errors import DatabaseUnreachableError, MissingTablesError
-from storage.records import TABLES, EnergyRow, RadioEventRow, Round, Row
+from storage.records import TABLES, VIEWS, WRITTEN_TABLES, EnergyRow, RadioEventRow, Round, Row
 from storage.remedies import remedy_for
 from storage.rows_json import row_to_values
 from storage.schema import psql_command
@@ -37,11 +37,7 @@ cross join lateral jsonb_populate_record(null::{table}, sent.body) as ours
 join {table} as theirs using (site_id, {keys})
 """
 
-_MISSING_RELATIONS = """
-select name from unnest(array['site', 'meter', 'power', 'energy', 'cpu_temperature', 'co2', 'bme280', 'radio_event',
-                              'energy_half_hour', 'energy_day']) as name
-where to_regclass(name) is null
-"""
+_MISSING_RELATIONS = "select name from unnest(%s) as name where to_regclass(name) is null"
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +191,7 @@ class Database:
         self._site_id = None  # the next server may be another, with other numbers
 
     def _check(self, cursor: Cursor, _site_id: int) -> str:
-        cursor.execute(_MISSING_RELATIONS)
+        cursor.execute(_MISSING_RELATIONS, ([*WRITTEN_TABLES, *VIEWS],))
         missing = ", ".join(name for (name,) in cursor.fetchall())
         if missing:
             raise self._missing_tables(missing)

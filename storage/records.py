@@ -97,14 +97,16 @@ class RadioEventRow:
 Row = PowerRow | EnergyRow | MeterRow | CpuTemperatureRow | Co2Row | Bme280Row | RadioEventRow
 
 TABLES: Mapping[type[Row], str] = {
+    MeterRow: "meter",
     PowerRow: "power",
     EnergyRow: "energy",
-    MeterRow: "meter",
     CpuTemperatureRow: "cpu_temperature",
     Co2Row: "co2",
     Bme280Row: "bme280",
     RadioEventRow: "radio_event",
 }
+WRITTEN_TABLES = ("site", *TABLES.values())
+VIEWS = ("energy_half_hour", "energy_day")
 
 
 @dataclass(frozen=True, slots=True)
