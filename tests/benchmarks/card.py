@@ -3,7 +3,8 @@
 DIRECTORY is on a file system of its own, such as ext4 on a loop device: all that the kernel writes to its device
 counts, journal and all. One round a minute of the meter and three sensors, and the half hours, go through the real
 outbox and the real delivery into the real embedded server. It takes its time: what is written depends on timers of the
-kernel and of PostgreSQL, so that no minute can be made shorter. A checkpoint comes every six hours, at 0.5 MB.
+kernel and of PostgreSQL, so that no minute can be made shorter. A checkpoint comes every six hours, at 0.5 MB. With
+--database ELSEWHERE it is the outbox alone that is measured.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from storage.records import Bme280Row, Co2Row, CpuTemperatureRow, EnergyRow, Pow
 
 SECTOR_BYTES = 512  # of /sys/block/*/stat, whatever the device's own are
 MINUTES_A_DAY = 1440
-MOST_MB_A_DAY = 160
+MOST_MB_A_DAY, MOST_MB_OF_THE_OUTBOX = 160, 65
 TOLD_EVERY = 5  # minutes
 SETTLED_S = 10.0  # what making the database left behind is on the disk by then: the journal commits every 5 s
 
@@ -57,8 +58,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.card", description="Measure what a day writes.")
     parser.add_argument("directory", type=Path)
     parser.add_argument("--minutes", type=int, default=60)
+    parser.add_argument("--database", type=Path, metavar="ELSEWHERE", help="on another device")
     arguments = parser.parse_args()
-    with EmbeddedServer(arguments.directory) as server, closing(Outbox(arguments.directory)) as outbox:
+    most_mb = MOST_MB_OF_THE_OUTBOX if arguments.database else MOST_MB_A_DAY
+    with (
+        EmbeddedServer(arguments.database or arguments.directory) as server,
+        closing(Outbox(arguments.directory)) as outbox,
+    ):
         delivery = Delivery(Database(server.connect, site="home", shown_url="the embedded PostgreSQL"), outbox)
         with closing(delivery):
             delivery.start()
@@ -74,8 +80,8 @@ def main() -> int:
                 if (minute + 1) % TOLD_EVERY == 0:
                     sys.stderr.write(f"{minute + 1} min: {mb:.2f} MB\n")
     a_day = mb / arguments.minutes * MINUTES_A_DAY
-    print(f"{mb:.2f} MB in {arguments.minutes} minutes: {a_day:.0f} MB a day, where {MOST_MB_A_DAY} are the most")
-    return int(a_day > MOST_MB_A_DAY)
+    print(f"{mb:.2f} MB in {arguments.minutes} minutes: {a_day:.0f} MB a day, where {most_mb} are the most")
+    return int(a_day > most_mb)
 
 
 if __name__ == "__main__":
