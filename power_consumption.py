@@ -81,8 +81,8 @@ def _upgrade(config: str | None) -> int:
     from poller.app import StartError, only_poller
     from settings import SettingsError, load_for_graphs
     from storage.embedded import EmbeddedServer
+    from storage.embedded.upgrade import upgrade
     from storage.errors import EmbeddedServerError
-    from storage.upgrade import upgrade
 
     try:
         settings = load_for_graphs(Path(config) if config is not None else None)

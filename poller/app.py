@@ -17,16 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 from poller.clock import Clock, SystemClock
 from poller.dating import LATE, Dating
-from poller.half_hours import HalfHours
-from poller.history import MeterDays
-from poller.idle_tasks import AskDatabase, IdleTasks, Task
+from poller.idle_tasks import AskDatabase, HalfHours, IdleTasks, InstalledMeter, MeterClock, MeterDays, Task, TimeBudget
 from poller.loop import Idle, Poller
-from poller.meter_clock import MeterClock
-from poller.meter_identity import InstalledMeter
 from poller.notify import Notifier
 from poller.sensing import Sensing, Source, ThreadSensing
 from poller.stop import StopSignal
-from poller.time_budget import TimeBudget
 from script import missing
 from settings import Settings
 from skstack import (
@@ -47,8 +42,8 @@ from storage.delivery import Delivery
 from storage.errors import DatabaseUnreachableError, EmbeddedServerError
 from storage.filelock import FileLock
 from storage.outbox import Outbox
+from storage.outbox.takeover import read_boot_id, take_over
 from storage.records import Bme280Row, Co2Row, CpuTemperatureRow, PowerRow, Round, Row
-from storage.takeover import read_boot_id, take_over
 
 if TYPE_CHECKING:
     from storage.embedded import EmbeddedServer
@@ -358,7 +353,7 @@ def _embedded(data_dir: Path) -> EmbeddedServer:
     Raises: StartError: it is not installed.
     """
     from storage.embedded import EmbeddedServer
-    from storage.server_programs import installed_programs
+    from storage.embedded.programs import installed_programs
 
     try:
         installed_programs()

@@ -20,8 +20,7 @@ from backoff import Backoff
 from storage.database import RejectedRow
 from storage.errors import DatabaseUnreachableError, OutboxError
 from storage.outage import OutageLog
-from storage.outbox import Batch, Outbox
-from storage.outbox_file import Rejected, utc_now
+from storage.outbox import Batch, Outbox, Rejected, utc_now
 from storage.records import Round
 
 logger = logging.getLogger(__name__)

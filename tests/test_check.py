@@ -28,8 +28,8 @@ import sensors.cpu
 import sensors.mhz19
 from poller.app import only_poller
 from poller.check import run_check
-from poller.checks_radio import RadioTimings, signal_word
-from poller.checks_report import CheckFailedError, Part, Report
+from poller.check.radio import RadioTimings, signal_word
+from poller.check.report import CheckFailedError, Part, Report
 from poller.stop import StopSignal
 from poller.time_server import TimeServer
 from sensors.errors import SensorError, SensorNotFoundError
@@ -41,8 +41,7 @@ from skstack import PortLostError
 from skstack.simulator import REALISTIC, Beacon
 from storage.connection import connect
 from storage.database import Database
-from storage.outbox import Outbox
-from storage.outbox_file import Rejected
+from storage.outbox import Outbox, Rejected
 from storage.records import Round
 from tests.lab.check import (
     ALL_SENSORS,

@@ -26,8 +26,7 @@ from storage.database import Database
 from storage.delivery import Delivery
 from storage.embedded import EmbeddedServer
 from storage.errors import DatabaseUnreachableError
-from storage.outbox import Batch, Outbox
-from storage.outbox_file import Rejected
+from storage.outbox import Batch, Outbox, Rejected
 from storage.records import PowerRow, RadioEventRow, Round, Row
 from tests.lab.clock import LabClock
 from tests.lab.database import FIRST_AT, FakeDatabase, full_round, power_row, round_of

@@ -26,9 +26,9 @@ from unittest.mock import MagicMock
 import psycopg2
 import pytest
 
-from storage.cluster import Cluster
 from storage.database import Database
 from storage.embedded import EmbeddedServer
+from storage.embedded.cluster import Cluster
 from storage.errors import DatabaseUnreachableError, EmbeddedServerError, StorageError
 from storage.filelock import FileLock
 from storage.schema import init_sql_path
@@ -381,7 +381,7 @@ def test_tables_follow_a_new_init_sql_and_are_left_alone_otherwise(
         assert ask(server.url(), "select to_regclass('energy_day')") is None  # the same init.sql: not run again
     newer = tmp_path / "init.sql"
     newer.write_text(init_sql_path().read_text("utf-8") + "alter table site add column if not exists remark text;\n")
-    monkeypatch.setattr("storage.embedded.init_sql_path", lambda: newer)
+    monkeypatch.setattr("storage.embedded.server.init_sql_path", lambda: newer)
     with EmbeddedServer(data_dir, fsync=False) as server:
         assert ask(server.url(), "select to_regclass('energy_day')") == "energy_day"
         assert ask(server.url(), "select count(remark) from site") == 0
@@ -391,7 +391,7 @@ def test_a_process_of_the_server_that_cannot_be_seen_keeps_another_from_being_st
     data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As of a container that shares the directory: its processes are not in /proc, its lock is there all the same."""
-    monkeypatch.setattr("storage.cluster.START_TIMEOUT_S", 0.2)
+    monkeypatch.setattr("storage.embedded.cluster.START_TIMEOUT_S", 0.2)
     recorded = data_dir / "postgresql" / "data" / "postmaster.pid"
     recorded.write_text("7\n")
     lock = FileLock(data_dir / "postgresql" / "server.lock")
@@ -422,7 +422,7 @@ def test_an_initdb_whose_starter_was_killed_is_waited_for(tmp_path: Path, monkey
         poller.kill()
     (home / "data.new").mkdir(exist_ok=True)
     with monkeypatch.context() as impatient:
-        impatient.setattr("storage.cluster.START_TIMEOUT_S", 0.2)
+        impatient.setattr("storage.embedded.cluster.START_TIMEOUT_S", 0.2)
         with pytest.raises(EmbeddedServerError, match="does not answer"):
             EmbeddedServer(tmp_path, fsync=False).start()
     assert (home / "data.new").exists()
@@ -436,7 +436,7 @@ def test_a_server_that_does_not_stop_is_told_to_and_left(
     data_dir: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """It is frozen here, and would be waited for without end."""
-    monkeypatch.setattr("storage.embedded.CLOSE_TIMEOUT_S", 0.3)
+    monkeypatch.setattr("storage.embedded.server.CLOSE_TIMEOUT_S", 0.3)
     server = EmbeddedServer(data_dir, fsync=False)
     server.start()
     postmaster = int((data_dir / "postgresql" / "data" / "postmaster.pid").read_text().split("\n", 1)[0])
@@ -452,7 +452,7 @@ def test_a_server_that_does_not_stop_is_told_to_and_left(
 def test_closing_does_not_wait_long_for_a_process_that_is_starting_the_server(
     data_dir: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("storage.embedded.CLOSE_TIMEOUT_S", 0.1)
+    monkeypatch.setattr("storage.embedded.server.CLOSE_TIMEOUT_S", 0.1)
     server = EmbeddedServer(data_dir, fsync=False)
     server.start()
     lock = FileLock(data_dir / "postgresql" / "start.lock")
@@ -467,21 +467,21 @@ def test_closing_does_not_wait_long_for_a_process_that_is_starting_the_server(
 def test_programs_that_do_not_run_on_this_machine_are_an_error_of_ours(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failure: Exception
 ) -> None:
-    monkeypatch.setattr("storage.server_programs.subprocess.run", MagicMock(side_effect=failure))
+    monkeypatch.setattr("storage.embedded.programs.subprocess.run", MagicMock(side_effect=failure))
     with pytest.raises(EmbeddedServerError, match="does not run on this machine"):
         EmbeddedServer(tmp_path).start()
 
 
 def test_an_init_sql_that_is_missing_is_an_error_of_the_server(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        "storage.embedded.init_sql_path", MagicMock(side_effect=StorageError("init.sql is missing from here"))
+        "storage.embedded.server.init_sql_path", MagicMock(side_effect=StorageError("init.sql is missing from here"))
     )
     with pytest.raises(EmbeddedServerError, match="is missing from here"):
         EmbeddedServer(data_dir, fsync=False).start()
 
 
 def test_a_missing_wheel_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("storage.server_programs.WHEEL", "no_such_wheel")
+    monkeypatch.setattr("storage.embedded.programs.WHEEL", "no_such_wheel")
     with pytest.raises(EmbeddedServerError, match=r"pip install '\.\[embedded\]'"):
         EmbeddedServer(tmp_path).start()
 
@@ -501,13 +501,13 @@ def test_data_of_a_version_that_is_not_shipped_are_left_alone(data_dir: Path) ->
 def test_data_of_an_older_version_that_is_shipped_are_served_by_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from storage.server_programs import installed_programs
+    from storage.embedded.programs import installed_programs
 
     installed = installed_programs()
-    monkeypatch.setattr("storage.embedded.installed_programs", lambda: {16: installed[16]})
+    monkeypatch.setattr("storage.embedded.server.installed_programs", lambda: {16: installed[16]})
     with EmbeddedServer(tmp_path, fsync=False) as server:
         ask(server.url(), "insert into site (name) values ('home')")
-    monkeypatch.setattr("storage.embedded.installed_programs", lambda: installed)
+    monkeypatch.setattr("storage.embedded.server.installed_programs", lambda: installed)
     with EmbeddedServer(tmp_path, fsync=False) as server:
         assert ask(server.url(), "show server_version").startswith("16.")
         assert ask(server.url(), "select name from site") == "home"
@@ -648,7 +648,7 @@ def test_threads_that_start_it_at_once_share_one_server(tmp_path: Path) -> None:
 
 
 def test_closing_does_not_wait_for_a_start_that_is_under_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("storage.embedded.CLOSE_TIMEOUT_S", 0.0)
+    monkeypatch.setattr("storage.embedded.server.CLOSE_TIMEOUT_S", 0.0)
     server = EmbeddedServer(tmp_path)
     begun, go_on = threading.Event(), threading.Event()
 

@@ -15,9 +15,9 @@ import psycopg2
 import pytest
 
 from storage.embedded import EmbeddedServer
+from storage.embedded.programs import installed_programs, programs_for
 from storage.filelock import FileLock
 from storage.schema import init_sql_path
-from storage.server_programs import installed_programs, programs_for
 
 ROOT = Path(__file__).parents[1]
 SCRIPT = ROOT / "docs" / "from_power_log.sql"

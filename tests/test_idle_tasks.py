@@ -17,10 +17,10 @@ from typing import Any
 
 import pytest
 
-from poller.half_hours import HalfHours
 from poller.idle_tasks import IdleTasks, Keep, Pause, Task, query, request
-from poller.meter_clock import MeterClock
-from poller.time_budget import TimeBudget
+from poller.idle_tasks.half_hours import HalfHours
+from poller.idle_tasks.meter_clock import MeterClock
+from poller.idle_tasks.time_budget import TimeBudget
 from skstack import SessionLostError, SkStackTimeoutError
 from skstack.echonet import Frame, Property
 from storage.database import Database

@@ -16,9 +16,9 @@ import psycopg2
 import psycopg2.extras
 import pytest
 
+from storage.embedded.programs import installed_programs
 from storage.records import TABLES
 from storage.schema import init_sql_path
-from storage.server_programs import installed_programs
 
 JST_MIDNIGHT = datetime(2024, 2, 28, 15, 0, tzinfo=UTC)  # 2024-02-29 00:00 in Japan
 HALF_HOUR = timedelta(minutes=30)

@@ -26,7 +26,7 @@ import pytest
 
 from storage.errors import OutboxError, OutboxFullError
 from storage.outbox import Batch, Outbox
-from storage.outbox_file import OutboxFile, Rejected
+from storage.outbox.file import OutboxFile, Rejected
 from storage.records import RadioEventRow, Round
 from storage.rows_json import round_to_json
 from tests.lab.database import full_round, power_row, round_of
@@ -218,7 +218,7 @@ def test_unreadable_rounds_do_not_hide_those_behind_them(outbox: Outbox, path: P
 def test_rejected_rows_are_bounded_and_the_oldest_go(
     outbox: Outbox, path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("storage.outbox_file.MAX_REJECTED", 5)
+    monkeypatch.setattr("storage.outbox.file.MAX_REJECTED", 5)
     for number in range(8):
         append_all(outbox, range(number, number + 1))
         batch = outbox.oldest(10)
@@ -379,9 +379,9 @@ def test_a_crash_at_any_step_of_a_rescue_forgets_nothing(
 
         with monkeypatch.context() as cut:
             if step == "copy":
-                cut.setattr("storage.outbox_rescue.readable_rows", lambda *_: (_ for _ in ()).throw(PowerCut))
+                cut.setattr("storage.outbox.rescue.readable_rows", lambda *_: (_ for _ in ()).throw(PowerCut))
             else:
-                cut.setattr("storage.outbox_rescue.Path.rename", cut_at)
+                cut.setattr("storage.outbox.rescue.Path.rename", cut_at)
             with pytest.raises(PowerCut):
                 outbox.oldest(100)
     with closing(Outbox(data_dir)) as next_run:
@@ -532,7 +532,7 @@ def test_a_full_disk_is_told_from_other_errors(data_dir: Path, monkeypatch: pyte
     def no_space(*_args: object, **_kwargs: object) -> None:
         raise OSError(28, "No space left on device")  # 28: ENOSPC
 
-    monkeypatch.setattr("storage.outbox_file.os.open", no_space)
+    monkeypatch.setattr("storage.outbox.file.os.open", no_space)
     with pytest.raises(OutboxFullError, match="make room"):
         OutboxFile(data_dir / "outbox.sqlite3").append([])
 

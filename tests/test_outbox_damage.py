@@ -16,8 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from storage.outbox import Outbox
-from storage.outbox_file import Rejected
+from storage.outbox import Outbox, Rejected
 from storage.records import PowerRow, Round
 from tests.lab.database import full_round, round_of
 
@@ -172,11 +171,11 @@ def test_a_whole_log_brings_nothing_delivered_back(tmp_path: Path) -> None:
 APPEND_AND_REMOVE = """
     import os, sys
     from pathlib import Path
-    import storage.outbox_file
+    import storage.outbox.file
     from storage.outbox import Outbox
     from tests.lab.database import round_of
 
-    storage.outbox_file.LOG_MAX_PAGES = 12  # so that the log is brought into the file now and then
+    storage.outbox.file.LOG_MAX_PAGES = 12  # so that the log is brought into the file now and then
     outbox = Outbox(Path(sys.argv[1]))
     for number in range(120):
         outbox.append(round_of(number))

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import settings
-from storage import cluster
+from storage.embedded import cluster
 
 pytestmark = pytest.mark.system
 

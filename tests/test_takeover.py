@@ -16,8 +16,8 @@ import pytest
 
 from skstack.pan_cache import FilePanCache
 from storage.outbox import Batch, Outbox
+from storage.outbox.takeover import take_over
 from storage.records import CpuTemperatureRow, EnergyRow, PowerRow, RadioEventRow, Round, Row
-from storage.takeover import take_over
 
 # Made by running version 1.0 beside its simulator: three polls refused by a constraint, four while the table was gone,
 # then, by its clock guard, rounds held in two boots, one every 60 s, the machine's clock then being in 2020.
@@ -101,7 +101,9 @@ def test_a_crash_before_the_old_file_is_renamed_takes_nothing_over_twice(
     data_dir: Path, outbox: Outbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as crash:
-        crash.setattr("storage.takeover.Path.rename", lambda *_: (_ for _ in ()).throw(OSError("the power is cut")))
+        crash.setattr(
+            "storage.outbox.takeover.Path.rename", lambda *_: (_ for _ in ()).throw(OSError("the power is cut"))
+        )
         take_over(data_dir, outbox, zero=ZERO, boot_id=BOOT_ID)
     assert (data_dir / "spool.sqlite3").exists()
     take_over(data_dir, outbox, zero=ZERO, boot_id=BOOT_ID)

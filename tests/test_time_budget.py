@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from poller.time_budget import TimeBudget
+from poller.idle_tasks.time_budget import TimeBudget
 from skstack import SkStackTimeoutError
 
 

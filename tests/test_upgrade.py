@@ -29,12 +29,12 @@ from settings import load
 from skstack.simulator import TEST_PASSWORD, TEST_ROUTE_B_ID
 from storage.delivery import Delivery
 from storage.embedded import EmbeddedServer
+from storage.embedded.programs import installed_programs
+from storage.embedded.upgrade import upgrade
 from storage.errors import EmbeddedServerError
 from storage.filelock import FileLock
 from storage.outbox import Outbox
 from storage.records import PowerRow, Round
-from storage.server_programs import installed_programs
-from storage.upgrade import upgrade
 from tests.lab.clock import LabClock
 
 pytestmark = pytest.mark.system
@@ -64,8 +64,8 @@ def wheel(monkeypatch: pytest.MonkeyPatch) -> Wheel:
     """Let the installed wheel ship other programs than it does."""
 
     def ships(programs: dict[int, Path]) -> None:
-        for user in ("embedded", "server_programs", "upgrade"):
-            monkeypatch.setattr(f"storage.{user}.installed_programs", lambda: programs)
+        for user in ("server", "programs", "upgrade"):
+            monkeypatch.setattr(f"storage.embedded.{user}.installed_programs", lambda: programs)
 
     return ships
 
@@ -101,7 +101,7 @@ def filled(data_dir: Path) -> Path:
 @pytest.fixture(scope="module")
 def made_by_16(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("storage.embedded.installed_programs", lambda: {16: installed_programs()[16]})
+        patch.setattr("storage.embedded.server.installed_programs", lambda: {16: installed_programs()[16]})
         return filled(tmp_path_factory.mktemp("made_by_16"))
 
 
@@ -156,7 +156,7 @@ def test_everything_in_the_cluster_comes_along_from_16_to_18(data_dir: Path) -> 
 @pytest.mark.skipif(not DEBIAN_15.exists(), reason="Debian's PostgreSQL 15 is not installed")
 def test_the_programs_of_debian_serve_where_no_wheel_has_them(tmp_path: Path, wheel: Wheel) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("storage.embedded.installed_programs", lambda: {15: DEBIAN_15})
+        patch.setattr("storage.embedded.server.installed_programs", lambda: {15: DEBIAN_15})
         filled(tmp_path / "data")
     wheel(installed_programs())
     upgraded(tmp_path / "data")
@@ -200,7 +200,7 @@ def test_data_newer_than_the_wheel_are_left_alone(data_dir: Path, wheel: Wheel) 
 
 
 def test_a_full_disk_is_noticed_before_anything_is_written(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("storage.upgrade.shutil.disk_usage", lambda _path: SimpleNamespace(free=12_000_000))
+    monkeypatch.setattr("storage.embedded.upgrade.shutil.disk_usage", lambda _path: SimpleNamespace(free=12_000_000))
     with pytest.raises(EmbeddedServerError, match=r"12 MB left and a copy needs 2\d\d MB: make room on this disk"):
         upgraded(data_dir)
     assert not (data_dir / "postgresql" / "upgrade").exists()
@@ -270,7 +270,7 @@ def test_interrupted_between_any_two_renames_nothing_is_lost(
                 raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("storage.cluster.sync_directory", power_cut)
+        patch.setattr("storage.embedded.cluster.sync_directory", power_cut)
         with pytest.raises(KeyboardInterrupt):
             upgraded(data_dir)
     with EmbeddedServer(data_dir, fsync=False) as server:

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import TextIO
 
 from poller.app import Sensors, StartError, only_poller, sources
-from poller.checks_radio import RadioCheck, RadioTimings
-from poller.checks_record import DatabaseCheck, check_data_dir, secrets_of
-from poller.checks_report import CheckFailedError, Part, Report, StoppedError
+from poller.check.radio import RadioCheck, RadioTimings
+from poller.check.record import DatabaseCheck, check_data_dir, secrets_of
+from poller.check.report import CheckFailedError, Part, Report, StoppedError
 from poller.clock import Clock, SystemClock
 from poller.sensing import Source
 from poller.shown import shown

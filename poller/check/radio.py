@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from poller.app import app_of, port_opener
-from poller.checks_report import CheckFailedError, Part, Report, StoppedError
+from poller.check.report import CheckFailedError, Part, Report, StoppedError
 from poller.clock import TOLERANCE, Clock
-from poller.meter_clock import MINUTE
+from poller.idle_tasks.meter_clock import MINUTE
 from poller.stop import StopSignal
 from settings import Settings
 from skstack import (

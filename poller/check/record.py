@@ -16,7 +16,7 @@ import psycopg2
 from psycopg2.extensions import parse_dsn
 
 from poller.app import Records
-from poller.checks_report import CheckFailedError, Part, Report
+from poller.check.report import CheckFailedError, Part, Report
 from poller.clock import TimeSource
 from settings import Settings
 from storage.connection import masked_url, one_line, runnable_url

@@ -9,8 +9,8 @@ import logging
 from datetime import UTC, datetime, timedelta
 
 from poller.clock import TimeSource
-from poller.idle_tasks import Keep, Part, Pause, Task, request
-from poller.meter_clock import MeterClock
+from poller.idle_tasks.meter_clock import MeterClock
+from poller.idle_tasks.scheduler import Keep, Part, Pause, Task, request
 from skstack import HalfHour, Meter, Session, SessionLostError, SkStackError
 from skstack.echonet import Epc
 from storage.records import EnergyRow, EnergySource

@@ -14,9 +14,9 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from poller.clock import TimeSource
-from poller.idle_tasks import Keep, Part, Pause, Task, query, request
-from poller.meter_clock import MeterClock
-from poller.meter_identity import InstalledMeter
+from poller.idle_tasks.meter_clock import MeterClock
+from poller.idle_tasks.meter_identity import InstalledMeter
+from poller.idle_tasks.scheduler import Keep, Part, Pause, Task, query, request
 from skstack import MeterHistory, Session, SessionLostError, SkStackError
 from skstack.echonet import JST, MAX_DAY_BACK, DayHistory, Epc, half_hours
 from storage.gaps import energy_gaps

@@ -6,7 +6,7 @@ import logging
 from datetime import datetime, timedelta
 
 from poller.clock import TOLERANCE, Clock, span
-from poller.idle_tasks import Keep, Part, Pause, Task, request
+from poller.idle_tasks.scheduler import Keep, Part, Pause, Task, request
 from skstack import Meter, Session, SessionLostError, SkStackError
 from storage.records import RadioEventRow
 

@@ -14,7 +14,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from poller.clock import Clock
-from poller.idle_tasks import Keep, Part, Pause, Task, query
+from poller.idle_tasks.scheduler import Keep, Part, Pause, Task, query
 from skstack import HalfHour, Meter, Poll
 from skstack.echonet import EnergyScale, MeterIdentity, register_difference
 from storage.gaps import KnownMeter, LastRegisters, known_meter, last_registers

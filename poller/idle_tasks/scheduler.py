@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from backoff import Backoff
-from poller.time_budget import TimeBudget
+from poller.idle_tasks.time_budget import TimeBudget
 from skstack import SessionLostError, SkStackError
 from storage.errors import DatabaseUnreachableError, StorageError
 from storage.records import Round, Row

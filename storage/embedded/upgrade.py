@@ -22,10 +22,8 @@ import psycopg2
 from psycopg2 import sql
 
 import private_file
-from storage.cluster import Cluster
-from storage.embedded import EmbeddedServer
-from storage.errors import EmbeddedServerError
-from storage.server_programs import (
+from storage.embedded.cluster import Cluster
+from storage.embedded.programs import (
     ServerPrograms,
     environment,
     installed_programs,
@@ -33,6 +31,8 @@ from storage.server_programs import (
     programs_for,
     programs_of,
 )
+from storage.embedded.server import EmbeddedServer
+from storage.errors import EmbeddedServerError
 
 # What people change in a cluster that no dump holds.
 OWN_SETTINGS = ("local.conf", "postgresql.auto.conf", "pg_hba.conf", "pg_ident.conf")

@@ -1,7 +1,7 @@
 """One file of the outbox: rounds in their order, in SQLite, safe from kill -9, power cuts and flipped bits.
 
 A checksum stands beside each round. What cannot be read as a round is moved to the rejected ones with its reason, and
-is never in the way. A file that is broken as a whole is begun anew with all that can be read in it (outbox_rescue).
+is never in the way. A file that is broken as a whole is begun anew with all that can be read in it (rescue).
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from pathlib import Path
 from typing import TypeVar
 
 import private_file
-from storage import outbox_pages, outbox_rescue
 from storage.errors import OutboxError, OutboxFullError
-from storage.outbox_format import (
+from storage.outbox import pages, rescue
+from storage.outbox.format import (
     MAX_ID,
     BrokenFileError,
     checksum_of,
@@ -33,8 +33,8 @@ from storage.outbox_format import (
     make_tables,
     number_of,
 )
+from storage.outbox.reserve import Reserve
 from storage.records import Round
-from storage.reserve import Reserve
 from storage.rows_json import round_from_json, round_to_json
 
 logger = logging.getLogger(__name__)
@@ -118,7 +118,7 @@ class OutboxFile:
     @property
     def exists(self) -> bool:
         """Whether there is such a file, or what is left of one."""
-        return self.path.exists() or outbox_rescue.is_unfinished(self.path)
+        return self.path.exists() or rescue.is_unfinished(self.path)
 
     def append(self, entries: Sequence[Entry], rejected: Sequence[Rejected] = ()) -> None:
         """Put rounds behind all others, all or none; they are on the disk when this returns."""
@@ -318,12 +318,12 @@ class OutboxFile:
 
     def _open(self) -> sqlite3.Connection:
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        outbox_rescue.finish(self.path, self._now())
+        rescue.finish(self.path, self._now())
         with suppress(FileExistsError):
             # SQLite would let everybody read it.
             os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
             private_file.sync_directory(self.path.parent)
-        self._lost = outbox_pages.lost_in_log(self.path) or self._lost
+        self._lost = pages.lost_in_log(self.path) or self._lost
         connection = connect(self.path)
         try:
             connection.execute("pragma journal_mode = wal")
@@ -348,7 +348,7 @@ class OutboxFile:
         self._disconnect()
         self._removed_up_to = 0
         try:
-            kept = outbox_rescue.rebuild(self.path, self._now())
+            kept = rescue.rebuild(self.path, self._now())
         except Exception as err:  # nothing has changed its name yet
             raise self._explained(err) from err
         logger.error("%s is broken (%s): it is kept as %s", self.path, reason, kept)

@@ -17,7 +17,7 @@ from datetime import datetime
 from pathlib import Path
 
 from storage.errors import OutboxError, OutboxFullError
-from storage.outbox_file import Entry, OutboxFile, Rejected, utc_now
+from storage.outbox.file import Entry, OutboxFile, Rejected, utc_now
 from storage.records import Round
 from storage.rows_json import round_to_json
 

@@ -3,7 +3,7 @@
 Everything readable is copied first, to FILE.salvage, and fsynced. Then that becomes FILE.ready: from there on it is the
 truth, and what is left to do is to change names, at once or at the next start.
 
-Where SQLite finds no way to the rounds, as behind a broken first page, they are looked for in the bytes (outbox_pages).
+Where SQLite finds no way to the rounds, as behind a broken first page, they are looked for in the bytes (pages).
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import private_file
-from storage import outbox_pages
-from storage.outbox_format import MAX_ID, checksum_of, connect, is_broken, lenient_text, make_tables
+from storage.outbox import pages
+from storage.outbox.format import MAX_ID, checksum_of, connect, is_broken, lenient_text, make_tables
 
 logger = logging.getLogger(__name__)
 
@@ -104,7 +104,7 @@ def _copy_readable(broken: Path, salvage: Path) -> int:
                     connection.execute(insert, (number, *row[1:]))
         if not _is_whole(broken):
             there = {body for (body,) in connection.execute("select body from round")}
-            for number, body in outbox_pages.rounds_in(broken):
+            for number, body in pages.rounds_in(broken):
                 if body not in there:
                     is_taken = connection.execute("select 1 from round where round_id = ?", (number,)).fetchone()
                     values = (None if is_taken or number > MAX_ID else number, body, checksum_of(body))

@@ -10,9 +10,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from storage.errors import OutboxError
-from storage.outbox import Outbox
-from storage.outbox_file import Rejected
-from storage.outbox_rescue import readable_rows
+from storage.outbox.file import Rejected
+from storage.outbox.outbox import Outbox
+from storage.outbox.rescue import readable_rows
 from storage.records import EnergyRow, MeterRow, RadioEventRow, Round, Row
 from storage.rows_json import round_from_json, round_to_json
 

@@ -12,8 +12,8 @@ from urllib.parse import quote
 import psycopg2
 
 from storage.embedded import EmbeddedServer
+from storage.embedded.programs import ServerPrograms, installed_programs, programs_for
 from storage.schema import init_sql_path
-from storage.server_programs import ServerPrograms, installed_programs, programs_for
 
 SYSTEM_PROGRAMS = Path("/usr/lib/postgresql/15/bin")
 TIMEOUT_S = 60.0

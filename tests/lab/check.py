@@ -13,7 +13,7 @@ from typing import Any
 
 from poller.app import Sensors
 from poller.check import run_check
-from poller.checks_radio import RadioTimings
+from poller.check.radio import RadioTimings
 from poller.stop import StopSignal
 from settings import Settings, load
 from skstack import FACTORY_BAUD_RATE
