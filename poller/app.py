@@ -118,16 +118,18 @@ class App:
         )
         self.meter = Meter(self.session, monotonic=clock.monotonic)
         self.dating = Dating(clock, keep, interval_s=interval_s)
+        late_s = min(self.session.timings.longest_wait_s, interval_s) - LATE.total_seconds()
+        budget = TimeBudget(
+            clock.monotonic,
+            usual_s=self.session.timings.answer_timeout_s,
+            margin_s=2 * self.session.timings.request_pause_s,  # before the request, and between it and the poll
+            held_s=0.0 if takes_one_round else late_s,
+        )
         self.idle_tasks = IdleTasks(
             self._tasks(history_pause_s, takes_one_round=takes_one_round),
             query=query,
             keep=self.dating.write,
-            budget=TimeBudget(
-                clock.monotonic,
-                usual_s=self.session.timings.answer_timeout_s,
-                margin_s=2 * self.session.timings.request_pause_s,  # before the request, and between it and the poll
-                held_s=min(self.session.timings.longest_wait_s, interval_s) - LATE.total_seconds(),
-            ),
+            budget=budget,
             monotonic=clock.monotonic,
             is_up=lambda: self.session.up,
         )
@@ -139,6 +141,7 @@ class App:
             clock=clock,
             interval_s=interval_s,
             idle_tasks=wrap_idle(self.idle_tasks),
+            budget=budget,
             should_stop=should_stop,
             on_alive=notifier.watchdog if notifier else lambda: None,
             on_status=notifier.status if notifier else lambda _text: None,

@@ -15,6 +15,7 @@ from typing import Protocol, TypeVar
 from poller.clock import Clock, next_tick
 from poller.dating import LATE, Dating
 from poller.sensing import Sensing
+from poller.time_budget import TimeBudget
 from skstack import Meter, MeterSilentError, Poll, RadioEvent, Session, SessionLostError, SkStackError, StoppedError
 from storage.records import PowerRow, RadioEventRow, Round, Row
 
@@ -31,6 +32,7 @@ _SHORTEST_NAP_S = 0.01
 _SENSOR_GRACE_S = 3.5  # the slowest sensor needs 3 s to find out that it has no answer
 _SENSOR_SHARE = 0.8  # of a short interval
 _REMINDER_S = 3600.0
+_LEARNING = "who the meter is"  # as a kind of request
 _WAITED_OUT = 2  # intervals: a step back of so much is waited out
 
 
@@ -63,8 +65,9 @@ def radio_event_row(event: RadioEvent, clock: Clock) -> RadioEventRow:
 class Poller:
     """One household's poller.
 
-    *on_alive* is called at least every *alive_every_s* seconds between two rounds, and *on_status* is told in a line
-    how things stand after each: both for whoever supervises the process.
+    *budget* knows whether a request fits before the next tick. *on_alive* is called at least every *alive_every_s*
+    seconds between two rounds, and *on_status* is told in a line how things stand after each: both for whoever
+    supervises the process.
     """
 
     def __init__(
@@ -77,6 +80,7 @@ class Poller:
         clock: Clock,
         interval_s: int,
         idle_tasks: Idle,
+        budget: TimeBudget,
         should_stop: Callable[[], bool] = lambda: False,
         on_alive: Callable[[], None] = lambda: None,
         on_status: Callable[[str], None] = lambda _text: None,
@@ -89,6 +93,7 @@ class Poller:
         self._clock = clock
         self._interval_s = interval_s
         self._idle_tasks = idle_tasks
+        self._budget = budget
         self._should_stop = should_stop
         self._on_alive = on_alive
         self._on_status = on_status
@@ -139,10 +144,18 @@ class Poller:
         if power is not None:
             self.last_power = power
         self._on_status(self._status(power))
-        for _ in self._meter.learn(until=started + limit_s):
-            self._idle_tasks.look()
-            self._look_at_clock()
+        self._learn(started + limit_s)
         return power
+
+    def _learn(self, until: float) -> None:
+        """Ask what is not known yet of the meter of this session, one thing after the other, where that fits."""
+        try:
+            while self._meter.has_to_learn and self._budget.fits(_LEARNING, until):
+                self._budget.spend(_LEARNING, lambda end: self._meter.learn(until=end), until)
+                self._idle_tasks.look()
+                self._look_at_clock()
+        except SkStackError as error:
+            logger.debug("who the meter is: %s", error)
 
     def _status(self, power: PowerRow | None) -> str:
         if power is None:

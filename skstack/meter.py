@@ -10,7 +10,7 @@ import contextlib
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -41,8 +41,6 @@ _SCALE = (Epc.COEFFICIENT, Epc.ENERGY_UNIT)  # asked beside the first poll of a 
 _WHO = (*_SCALE, Epc.DIGITS, Epc.MAKER_CODE, Epc.SERIAL_NUMBER, Epc.STANDARD_VERSION)
 _TELLTALES = (Epc.SERIAL_NUMBER, Epc.ENERGY_UNIT)  # and beside the first poll of a session with a known one
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 60.0, 3600.0  # between two attempts to learn what did not come
-_MAY_DELAY_S = 6.0  # so much later than its tick a poll may be for the sake of what is learnt
-_MOST_POSTPONED = 5  # polls in a row, where there is never time enough
 _MOST_ANSWERS = 3  # to who the meter is, at once: one may be wrong
 
 
@@ -95,7 +93,6 @@ class Meter:
         self._learnt_singly = False
         self._form = Form.GROUPS  # of the last poll without an answer
         self._silent_until = float("-inf")  # and its deadline
-        self._postponed = 0  # how often in a row there was no time left to learn anything
         self.shown_clock: ShownClock | None = None  # in the present session; None: it did not tell
         self.last_poll: Poll | None = None
         self.last_half_hour: HalfHour | None = None
@@ -295,36 +292,28 @@ class Meter:
 
     # --- who it is
 
-    def learn(self, *, until: float) -> Iterator[None]:
-        """After a poll: ask what is not known yet of the meter of this session, in the background, up to *until*.
+    @property
+    def has_to_learn(self) -> bool:
+        """Whether something is not known yet of the meter of this session, and it is time to ask for it (again)."""
+        return self._session.up and bool(self._to_learn) and self._monotonic() >= self._learn_at
 
-        Yields after each thing that was asked. What is not answered is asked again after a pause that grows. Raises
-        nothing of the radio's.
+    def learn(self, *, until: float) -> None:
+        """Ask for the next thing that is not known yet, in the background, up to *until* (monotonic).
+
+        What does not come is asked for again after a pause that grows. Raises: as Session.get.
         """
         self._notice_session()
-        if not self._session.up or not self._to_learn or self._monotonic() < self._learn_at:
-            return
-        # While the response to a request that was lost may still come, no poll is sent: so it is to be sent early.
-        is_late = self._monotonic() + self._session.timings.longest_wait_s > until + _MAY_DELAY_S
-        if is_late and self._postponed < _MOST_POSTPONED:
-            self._postponed += 1
-            return
-        self._postponed = 0
-        while self._to_learn and self._monotonic() < until:
-            ask = self._to_learn[0]
-            try:
-                if not ask(until):
-                    break
-            except SkStackError as error:
-                logger.debug("who the meter is: %s", error)
-                break
+        ask = self._to_learn[0]
+        is_learnt = False
+        try:
+            is_learnt = ask(until)
+        finally:
             del self._to_learn[0]
-            self._backoff.succeeded()
-            yield
-        else:
-            return
-        self._to_learn.append(self._to_learn.pop(0))  # what is never answered keeps nothing else back
-        self._learn_at = self._monotonic() + self._backoff.failed()
+            if is_learnt:
+                self._backoff.succeeded()
+            else:
+                self._to_learn.append(ask)  # what is never answered keeps nothing else back
+                self._learn_at = self._monotonic() + self._backoff.failed()
 
     def identify(self, *, until: float) -> MeterIdentity:
         """Return who the meter of this session is, also before any poll; asks as long as that takes, up to *until*.

@@ -24,8 +24,8 @@ def home_with(**options: object) -> Home:
 def poll(home: Home) -> Poll:
     """Poll, and learn after it what is not known yet, as the loop does."""
     polled = home.meter.poll(until=home.soon)
-    for _ in home.meter.learn(until=home.soon):
-        pass
+    while home.meter.has_to_learn:
+        home.meter.learn(until=home.soon)
     assert polled is not None
     return polled
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import inf
 from typing import TypeVar
 
 from skstack import SkStackError
@@ -45,7 +46,7 @@ class TimeBudget:
             self._suspect_s[kind] = suspect_s * _FORGET
         return False
 
-    def spend(self, kind: str, send: Callable[[float], T], until: float, *, timeout_s: float) -> T:
+    def spend(self, kind: str, send: Callable[[float], T], until: float, *, timeout_s: float = inf) -> T:
         """Let *send* put its request, handed its deadline, and learn from how long it takes.
 
         It is given up after *timeout_s*, and at *until*. Raises: what *send* raises.

@@ -26,6 +26,7 @@ from poller.clock import Clock
 from poller.dating import Dating
 from poller.loop import Poller
 from poller.sensing import Source, ThreadSensing
+from poller.time_budget import TimeBudget
 from sensors.bme280 import Bme280
 from sensors.cpu import read_cpu_temperature_c
 from sensors.mhz19 import READ_COMMAND, Mhz19
@@ -124,6 +125,7 @@ def rounds(url: str) -> Iterator[Deed]:
             clock=trusted,
             interval_s=60,
             idle_tasks=NoIdleTasks(),
+            budget=TimeBudget(clock.monotonic, usual_s=20.0, margin_s=0.4),
         )
         household.bring_up(session)
 
