@@ -71,9 +71,9 @@ class StartError(Exception):
 class Sensors:
     """Which sensors were asked for on the command line."""
 
-    temperature: bool
-    co2: bool
-    bme280: bool
+    temperature: bool = False
+    co2: bool = False
+    bme280: bool = False
 
 
 class App:

@@ -24,7 +24,7 @@ from poller.stop import StopSignal
 from storage.outbox import Outbox
 from tests.lab.process import command, module_on, polling, power, settings_file
 
-NO_SENSORS = Sensors(temperature=False, co2=False, bme280=False)
+NO_SENSORS = Sensors()
 
 
 def threads_of(pid: int) -> int:

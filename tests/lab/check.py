@@ -19,7 +19,7 @@ from settings import Settings, load
 from skstack import FACTORY_BAUD_RATE
 from tests.lab.module import METER_MAC, PASSWORD, ROUTE_B_ID
 
-NO_SENSORS = Sensors(temperature=False, co2=False, bme280=False)
+NO_SENSORS = Sensors()
 ALL_SENSORS = Sensors(temperature=True, co2=True, bme280=True)
 QUICK = RadioTimings(baud_rates=(FACTORY_BAUD_RATE,))
 DATABASE_PASSWORD = "pg-secret-5739"
