@@ -14,8 +14,8 @@ from typing import Protocol, TypeVar
 
 from poller.clock import Clock, next_tick
 from poller.dating import LATE, Dating
+from poller.idle_tasks import TimeBudget
 from poller.sensing import Sensing
-from poller.time_budget import TimeBudget
 from skstack import Meter, MeterSilentError, Poll, RadioEvent, Session, SessionLostError, SkStackError, StoppedError
 from storage.records import PowerRow, RadioEventRow, Round, Row
 

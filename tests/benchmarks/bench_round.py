@@ -24,9 +24,9 @@ import psycopg2
 
 from poller.clock import Clock
 from poller.dating import Dating
+from poller.idle_tasks import TimeBudget
 from poller.loop import Poller
 from poller.sensing import Source, ThreadSensing
-from poller.time_budget import TimeBudget
 from sensors.bme280 import Bme280
 from sensors.cpu import read_cpu_temperature_c
 from sensors.mhz19 import READ_COMMAND, Mhz19
