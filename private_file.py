@@ -1,4 +1,4 @@
-"""Small files that are replaced as a whole: for their owner only, on the disk, and never by way of somebody's link."""
+"""Files made or replaced as a whole: for their owner only, on the disk, and never by way of somebody's link."""
 
 from __future__ import annotations
 
@@ -18,10 +18,9 @@ def replace(path: Path, content: bytes) -> None:
     beside = path.with_name(f"{path.name}.new")
     with suppress(FileNotFoundError):
         beside.unlink()
-    fd = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    fd = create(beside)
     try:
         with open(fd, "wb") as file:
-            os.fchmod(file.fileno(), 0o600)
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
@@ -31,6 +30,16 @@ def replace(path: Path, content: bytes) -> None:
             beside.unlink()
         raise
     sync_directory(path.parent)
+
+
+def create(path: Path) -> int:
+    """Make a file that was not there, of mode 0600 whatever the umask; return its descriptor, to read and write.
+
+    Raises: FileExistsError: something is there, be it a link; OSError.
+    """
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    os.fchmod(fd, 0o600)
+    return fd
 
 
 def sync_directory(directory: Path) -> None:

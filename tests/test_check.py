@@ -26,10 +26,10 @@ import serial
 import sensors.bme280
 import sensors.cpu
 import sensors.mhz19
-from poller.app import only_poller
 from poller.check import run_check
 from poller.check.radio import RadioTimings, signal_word
 from poller.check.report import CheckFailedError, Part, Report
+from poller.parts import only_poller
 from poller.stop import StopSignal
 from poller.time_server import TimeServer
 from sensors.errors import SensorError, SensorNotFoundError

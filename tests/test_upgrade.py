@@ -24,7 +24,7 @@ import psycopg2
 import pytest
 
 import power_consumption
-from poller.app import Records
+from poller.parts import Records
 from settings import load
 from skstack.simulator import TEST_PASSWORD, TEST_ROUTE_B_ID
 from storage.delivery import Delivery

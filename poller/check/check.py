@@ -16,11 +16,11 @@ from functools import partial
 from pathlib import Path
 from typing import TextIO
 
-from poller.app import Sensors, StartError, only_poller, sources
 from poller.check.radio import RadioCheck, RadioTimings
 from poller.check.record import DatabaseCheck, check_data_dir, secrets_of
 from poller.check.report import CheckFailedError, Part, Report, StoppedError
 from poller.clock import Clock, SystemClock
+from poller.parts import Sensors, StartError, only_poller, sources
 from poller.sensing import Source
 from poller.shown import shown
 from poller.stop import StopSignal

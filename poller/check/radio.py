@@ -10,10 +10,11 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from poller.app import app_of, port_opener
+from poller.app import app_of
 from poller.check.report import CheckFailedError, Part, Report, StoppedError
 from poller.clock import TOLERANCE, Clock
 from poller.idle_tasks.meter_clock import MINUTE
+from poller.parts import port_opener
 from poller.stop import StopSignal
 from settings import Settings
 from skstack import (

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 import psycopg2
 from psycopg2.extensions import parse_dsn
 
-from poller.app import Records
 from poller.check.report import CheckFailedError, Part, Report
 from poller.clock import TimeSource
+from poller.parts import Records
 from settings import Settings
 from storage.connection import masked_url, one_line, runnable_url
 from storage.errors import DatabaseUnreachableError, StorageError

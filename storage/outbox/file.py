@@ -321,7 +321,7 @@ class OutboxFile:
         rescue.finish(self.path, self._now())
         with suppress(FileExistsError):
             # SQLite would let everybody read it.
-            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
+            os.close(private_file.create(self.path))
             private_file.sync_directory(self.path.parent)
         self._lost = pages.lost_in_log(self.path) or self._lost
         connection = connect(self.path)

@@ -66,7 +66,7 @@ def rebuild(path: Path, now: datetime) -> str:
     """
     salvage = path.with_suffix(".salvage")
     _unlink(salvage)
-    os.close(os.open(salvage, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
+    os.close(private_file.create(salvage))
     copied = _copy_readable(path, salvage)
     fd = os.open(salvage, os.O_RDONLY | os.O_CLOEXEC)
     try:

@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import private_file
+
 logger = logging.getLogger(__name__)
 
 TRY_AGAIN_S = 3600.0  # to keep room aside, after there was none
@@ -29,9 +31,8 @@ class Reserve:
         self._not_before_s = self._monotonic() + TRY_AGAIN_S
         if self._path.exists():
             return
-        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
-            fd = os.open(self._path, flags, 0o600)
+            fd = private_file.create(self._path)
             try:
                 os.posix_fallocate(fd, 0, self._size_bytes)
             finally:

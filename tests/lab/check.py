@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from poller.app import Sensors
 from poller.check import run_check
 from poller.check.radio import RadioTimings
+from poller.parts import Sensors
 from poller.stop import StopSignal
 from settings import Settings, load
 from skstack import FACTORY_BAUD_RATE
