@@ -11,7 +11,8 @@ def shown(row: Row) -> str:
     """Say what a row holds, in its units; nothing of what was not measured."""
     match row:
         case PowerRow():
-            phases = (f"{phase} A" for phase in (row.current_r_a, row.current_t_a) if phase is not None)
+            currents = ((row.current_r_a, "R"), (row.current_t_a, "T"))
+            phases = (f"{current_a} A ({phase})" for current_a, phase in currents if current_a is not None)
             power = "power not measured" if row.power_w is None else f"{row.power_w} W"
             return ", ".join((power, *phases, *_registers(row.import_kwh, row.export_kwh)))
         case EnergyRow():
@@ -28,5 +29,5 @@ def shown(row: Row) -> str:
 
 
 def _registers(import_kwh: Decimal | None, export_kwh: Decimal | None) -> list[str]:
-    named = (("imported", import_kwh), ("exported", export_kwh))
+    named = (("used", import_kwh), ("sold", export_kwh))
     return [f"{kwh} kWh {name}" for name, kwh in named if kwh is not None]

@@ -93,7 +93,7 @@ def test_once_stores_one_round_ends_the_session_and_says_so_by_its_exit_code(
     with module_on(link, -500) as module:
         done = subprocess.run(command(config, "--once"), capture_output=True, text=True, timeout=60, check=False)
         assert done.returncode == 0
-        assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d  -500 W, \S+ A.*kWh imported.*\n", done.stdout)
+        assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d  -500 W, \S+ A.*kWh used.*\n", done.stdout)
         assert [row["power_w"] for row in power(connection, 1)] == [-500]
         assert not module.has_session
 
