@@ -931,6 +931,15 @@ def error_of(directory: Path, content: str) -> str:
     return ""
 
 
+@pytest.mark.parametrize(
+    "swallowed", [f"36word = {PASSWORD.lower()}", f"Asia{ROUTE_B_ID}", f"Asia/Tokyo{PASSWORD}", "Tokyord = OpenSesame"]
+)
+def test_a_value_that_has_swallowed_a_secret_is_described(tmp_path: Path, swallowed: str) -> None:
+    """Two lines became one: the key of the secret is lost, or a part of it."""
+    said = refusal(tmp_path, f"{METER}[graph]\ntimezone = {swallowed}\n")
+    assert said.endswith(f"got {len(swallowed)} characters that look like a secret (not shown)")
+
+
 def test_a_url_behind_the_timeout_is_described(tmp_path: Path) -> None:
     said = refusal(tmp_path, f"{METER}timeout = {URL}\n")
     assert said.endswith(f"got {len(URL)} characters that look like a secret (not shown)")
