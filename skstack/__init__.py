@@ -30,7 +30,7 @@ from skstack.module import BAUD_RATES, Credentials, prints_binary
 from skstack.pan_cache import FilePanCache, PanCache
 from skstack.port import FACTORY_BAUD_RATE, Port, PortOpener, SerialPort
 from skstack.recovery import RecoveryTimings
-from skstack.session import Notification, Session, SessionTimings
+from skstack.session import Session, SessionTimings
 
 __all__ = [
     "BAUD_RATES",
@@ -51,7 +51,6 @@ __all__ = [
     "ModuleNotAnsweringError",
     "ModuleRestartedError",
     "ModuleUnsupportedError",
-    "Notification",
     "PanCache",
     "PanDescription",
     "Poll",

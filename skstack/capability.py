@@ -1,17 +1,21 @@
-"""What a meter answers: which properties, how many at once, and how long that takes. Learnt, and unlearnt again.
+"""What a meter answers: which properties, how many at once, how long that takes; and asking it accordingly.
 
-Meters depart from the specification for a minute or for good. What has given data is asked for as long as the session
-lasts; every refusal lapses.
+Meters depart from the specification for a minute or for good: what they answer is learnt, and unlearnt again. What has
+given data is asked for as long as the session lasts; every refusal lapses.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Callable, Collection, Sequence
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
+from typing import Protocol
 
 from skstack.echonet.frame import MAX_GET_PROPERTIES, Response
+from skstack.errors import SessionLostError, SkStackError, SkStackTimeoutError, StoppedError
 
 logger = logging.getLogger(__name__)
 
@@ -145,6 +149,11 @@ class Capability:
     # --- in which form
 
     @property
+    def is_single(self) -> bool:
+        """Whether the meter answers no request of several properties."""
+        return self._is_single
+
+    @property
     def is_slow(self) -> bool:
         """Whether a request of several properties is to wait its longest wait before it is repeated."""
         return self._is_slow
@@ -196,3 +205,129 @@ class Capability:
                 logger.warning(
                     "the meter answers no request of several properties: it is asked for one after the other"
                 )
+
+
+class Get(Protocol):
+    """One request for properties: Session.get, which says what it raises."""
+
+    def __call__(
+        self, epcs: Iterable[int], *, until: float, background: bool = False, timeout_s: float | None = None
+    ) -> Response:
+        """Return the response to it."""
+
+
+class Asker:
+    """Asks the meter in the form that its *capability* says, and learns from what comes.
+
+    A request is repeated after *answer_timeout_s*, and may be answered for *longest_wait_s*: see SessionTimings.
+    """
+
+    def __init__(
+        self,
+        get: Get,
+        capability: Capability,
+        *,
+        answer_timeout_s: float,
+        longest_wait_s: float,
+        monotonic: Callable[[], float],
+    ) -> None:
+        self._get = get
+        self._capability = capability
+        self._answer_timeout_s = answer_timeout_s
+        self._longest_wait_s = longest_wait_s
+        self._monotonic = monotonic
+        self._form = Form.GROUPS  # of the last poll without an answer
+        self._silent_until = float("-inf")  # and its deadline
+
+    def poll(self, epcs: Sequence[int], until: float) -> tuple[Response, dict[int, bytes]]:
+        """Ask for *epcs* in the form that is due; return the first response, and all that came, by EPC.
+
+        Raises: as Get: no response by *until* (monotonic).
+        """
+        form = self._form if until == self._silent_until else self._capability.next_form()
+        is_group = form in (Form.GROUPS, Form.PATIENT_GROUP) and len(epcs) > 1
+        is_patient = form is Form.PATIENT_GROUP or (is_group and self._capability.is_slow)
+        groups = self._capability.groups(epcs) if is_group else self._capability.singles(epcs)
+        if form is Form.ONE:
+            groups = groups[:1]
+        began = self._monotonic()
+        try:
+            first = self._get(groups[0], until=until, timeout_s=self._longest_wait_s if is_patient else None)
+        except (StoppedError, SessionLostError):
+            raise
+        except SkStackError:
+            if until != self._silent_until:  # else the same poll, tried once more after the meter was joined again
+                self._capability.note_poll_without_group(form)
+            self._form, self._silent_until = form, until
+            raise
+        if is_group:
+            took_s = first.arrived_at - began if is_patient else 0.0
+            self._capability.note_group(is_slow=took_s > self._answer_timeout_s)
+        values = self._read_rest(first, groups[1:], until)
+        if not is_group:
+            self._ask_group_beside(form, epcs, values, until)
+        return first, values
+
+    def read(self, epcs: Sequence[int], until: float) -> dict[int, bytes]:
+        """Return what the meter tells of *epcs*, in the background. Raises: as Get: it said nothing at all."""
+        first, *others = self._capability.groups(epcs)
+        return self._read_rest(self._background(first, until), others, until)
+
+    def _ask_group_beside(self, form: Form, epcs: Sequence[int], values: Mapping[int, bytes], until: float) -> None:
+        """Where properties are asked one by one, ask for the group again now and then."""
+        if self._capability.is_group_due():
+            with contextlib.suppress(SkStackError):
+                self._capability.note(self._background(self._capability.trial_group(epcs), until))
+                self._capability.note_group(is_slow=False)
+                return
+        self._capability.note_poll_without_group(form, values)
+
+    def _read_rest(self, first: Response, groups: Iterable[Sequence[int]], until: float) -> dict[int, bytes]:
+        """Return what *first* told, and what the other *groups* tell; what was left out is asked for once more.
+
+        What stays without a response is left as it is: what came is a reading.
+        """
+        values: dict[int, bytes] = {}
+        refused_alone: set[int] = set()
+        waiting = deque(groups)
+        response: Response | None = first
+        while response is not None:
+            self._capability.note(response)
+            values.update(response.values)
+            if len(response.asked) == 1:
+                refused_alone |= response.refused
+            waiting.extend(self._once_more(response))
+            response = None
+            if waiting:
+                response = self._asked_beside(waiting.popleft(), until)
+        if values:  # else the meter is busy, and refuses whatever it is
+            self._capability.note_refusals(refused_alone)
+        return values
+
+    def _asked_beside(self, epcs: Sequence[int], until: float) -> Response | None:
+        """Return the response to _background; None: there was none, which is learnt from if the meter is to blame."""
+        with contextlib.suppress(SkStackError):
+            try:
+                return self._background(epcs, until)
+            except SkStackTimeoutError as error:
+                if error.waited_s >= self._answer_timeout_s:
+                    self._capability.note_silence(epcs)
+                raise
+        return None
+
+    def _once_more(self, response: Response) -> list[tuple[int, ...]]:
+        """Return what to ask again: what a response left out in groups, and what it refused one by one.
+
+        Some meters refuse all for the sake of one, or tell a property only where it is asked for alone.
+        """
+        if len(response.asked) == 1:
+            return []
+        refused = response.refused if response.values else response.asked
+        left_out = response.asked - response.values.keys() - refused
+        alone = ((epc,) for epc in sorted(refused) if self._capability.answers_alone(epc))
+        return [*self._capability.groups(sorted(left_out)), *alone]
+
+    def _background(self, epcs: Sequence[int], until: float) -> Response:
+        """Ask for something at no cost to the link, for no longer than a timeout. Raises: as Get."""
+        timeout_s = self._longest_wait_s if self._capability.is_slow else self._answer_timeout_s
+        return self._get(epcs, until=min(until, self._monotonic() + timeout_s), background=True)

@@ -1,5 +1,6 @@
-"""What a module can say: one frozen class for each kind of line that we use, every field parsed; and what a scan finds.
+"""What a module can say: one frozen class for each kind of line that we use, every field parsed.
 
+And what follows from it: what a scan finds, and what the EVENTs mean for the PANA session.
 Nothing here shows a secret in its repr: not the Route-B ID (a PANA frame carries it in clear), not the PairID.
 
 Source of the forms: BP35A1 command reference 4 and 5; what dual-stack modules print differently was observed on BP35C2,
@@ -8,8 +9,9 @@ RS-WSUHA-P and RL7023 Stick-D/DSS (tests/data/transcripts).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import Enum, IntEnum
+from enum import Enum, IntEnum, auto
 from functools import lru_cache
 from ipaddress import IPv6Address
 
@@ -230,3 +232,66 @@ class PanDescription:
     def signal_dbm(self) -> float | None:
         """The received power in dBm, None where the module did not tell."""
         return None if self.lqi is None else signal_dbm(self.lqi)
+
+
+# --- what the EVENTs mean for the PANA session
+
+
+class Pana(Enum):
+    """The state of the PANA session, as far as the module's events tell. Source: command reference 5.11."""
+
+    CLOSED = "closed"
+    JOINING = "joining"
+    REJOINING = "rejoining"  # the same session, authenticated anew
+    OPEN = "open"
+    EXPIRED = "expired"  # EVENT 29: the module renews it by itself; nothing may be sent until 24 or 25
+    SUSPECT = "suspect"  # open for the module, but we do not believe it: SKREJOIN may still work
+
+
+class Trigger(Enum):
+    """What can change the PANA session: an EVENT of the module, or something that we did or gave up."""
+
+    CONNECTED = EventCode.PANA_CONNECTED  # also after each renewal
+    FAILED = EventCode.PANA_FAILED
+    CLOSE_REQUESTED = EventCode.PANA_CLOSE_REQUESTED
+    CLOSED = EventCode.PANA_CLOSED
+    CLOSE_TIMEOUT = EventCode.PANA_CLOSE_TIMEOUT
+    EXPIRED = EventCode.PANA_EXPIRED
+    JOIN = auto()  # SKJOIN is on its way
+    REJOIN = auto()  # SKREJOIN is
+    SUSPECT = auto()
+    GIVE_UP = auto()  # no EVENT in time, refused, or reset: there is no session on either side
+
+
+# The end of an older session (26, 27, 28) may still be reported while we join: it is not ours.
+_HANDSHAKE = {Trigger.CONNECTED: Pana.OPEN, Trigger.FAILED: Pana.CLOSED, Trigger.GIVE_UP: Pana.CLOSED}
+_ENDS = {
+    trigger: Pana.CLOSED
+    for trigger in (Trigger.FAILED, Trigger.CLOSE_REQUESTED, Trigger.CLOSED, Trigger.CLOSE_TIMEOUT, Trigger.GIVE_UP)
+}
+TRANSITIONS: Mapping[Pana, Mapping[Trigger, Pana]] = {
+    Pana.CLOSED: {Trigger.JOIN: Pana.JOINING, Trigger.CONNECTED: Pana.OPEN},
+    Pana.JOINING: _HANDSHAKE,
+    Pana.REJOINING: _HANDSHAKE,
+    Pana.OPEN: {
+        Trigger.CONNECTED: Pana.OPEN,
+        Trigger.EXPIRED: Pana.EXPIRED,
+        Trigger.SUSPECT: Pana.SUSPECT,
+        **_ENDS,
+    },
+    Pana.EXPIRED: {Trigger.CONNECTED: Pana.OPEN, **_ENDS},
+    Pana.SUSPECT: {
+        Trigger.REJOIN: Pana.REJOINING,
+        Trigger.CONNECTED: Pana.OPEN,
+        Trigger.EXPIRED: Pana.EXPIRED,
+        **_ENDS,
+    },
+}
+"""What follows from a trigger in a state; where it is not listed, it changes nothing."""
+
+HANDSHAKES = (Pana.JOINING, Pana.REJOINING)
+"""The states in which one is under way."""
+
+TRIGGERS: Mapping[int, Trigger] = {
+    trigger.value: trigger for trigger in Trigger if isinstance(trigger.value, EventCode)
+}

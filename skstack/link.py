@@ -11,7 +11,6 @@ import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from enum import Enum, auto
 from functools import partial
 
 from skstack import commands
@@ -20,12 +19,13 @@ from skstack.driver import COMMAND_TIMEOUT_S, Module
 from skstack.errors import (
     AuthenticationFailedError,
     CommandFailedError,
+    ModuleRestartedError,
     PortLostError,
     SessionLostError,
     SkStackError,
     SkStackTimeoutError,
 )
-from skstack.events import Event, EventCode, Line, PanDescription
+from skstack.events import HANDSHAKES, TRANSITIONS, TRIGGERS, Event, EventCode, Line, Pana, PanDescription, Trigger
 
 logger = logging.getLogger(__name__)
 
@@ -34,62 +34,6 @@ _MOST_ALIKE = 5  # events of one kind between two takings; the rest is counted
 _MOST_EVENTS = 200
 
 
-class Pana(Enum):
-    """The state of the PANA session, as far as the module's events tell. Source: command reference 5.11."""
-
-    CLOSED = "closed"
-    JOINING = "joining"
-    REJOINING = "rejoining"  # the same session, authenticated anew
-    OPEN = "open"
-    EXPIRED = "expired"  # EVENT 29: the module renews it by itself; nothing may be sent until 24 or 25
-    SUSPECT = "suspect"  # open for the module, but we do not believe it: SKREJOIN may still work
-
-
-class Trigger(Enum):
-    """What can change the PANA session: an EVENT of the module, or something that we did or gave up."""
-
-    CONNECTED = EventCode.PANA_CONNECTED  # also after each renewal
-    FAILED = EventCode.PANA_FAILED
-    CLOSE_REQUESTED = EventCode.PANA_CLOSE_REQUESTED
-    CLOSED = EventCode.PANA_CLOSED
-    CLOSE_TIMEOUT = EventCode.PANA_CLOSE_TIMEOUT
-    EXPIRED = EventCode.PANA_EXPIRED
-    JOIN = auto()  # SKJOIN is on its way
-    REJOIN = auto()  # SKREJOIN is
-    SUSPECT = auto()
-    GIVE_UP = auto()  # no EVENT in time, refused, or reset: there is no session on either side
-
-
-# The end of an older session (26, 27, 28) may still be reported while we join: it is not ours.
-_HANDSHAKE = {Trigger.CONNECTED: Pana.OPEN, Trigger.FAILED: Pana.CLOSED, Trigger.GIVE_UP: Pana.CLOSED}
-_ENDS = {
-    trigger: Pana.CLOSED
-    for trigger in (Trigger.FAILED, Trigger.CLOSE_REQUESTED, Trigger.CLOSED, Trigger.CLOSE_TIMEOUT, Trigger.GIVE_UP)
-}
-_TRANSITIONS: Mapping[Pana, Mapping[Trigger, Pana]] = {
-    Pana.CLOSED: {Trigger.JOIN: Pana.JOINING, Trigger.CONNECTED: Pana.OPEN},
-    Pana.JOINING: _HANDSHAKE,
-    Pana.REJOINING: _HANDSHAKE,
-    Pana.OPEN: {
-        Trigger.CONNECTED: Pana.OPEN,
-        Trigger.EXPIRED: Pana.EXPIRED,
-        Trigger.SUSPECT: Pana.SUSPECT,
-        **_ENDS,
-    },
-    Pana.EXPIRED: {Trigger.CONNECTED: Pana.OPEN, **_ENDS},
-    Pana.SUSPECT: {
-        Trigger.REJOIN: Pana.REJOINING,
-        Trigger.CONNECTED: Pana.OPEN,
-        Trigger.EXPIRED: Pana.EXPIRED,
-        **_ENDS,
-    },
-}
-"""What follows from a trigger in a state; where it is not listed, it changes nothing."""
-
-_HANDSHAKES = (Pana.JOINING, Pana.REJOINING)
-_TRIGGERS: Mapping[int, Trigger] = {
-    trigger.value: trigger for trigger in Trigger if isinstance(trigger.value, EventCode)
-}
 _FAILURES: Mapping[Trigger, Callable[[], SessionLostError]] = {
     Trigger.FAILED: partial(AuthenticationFailedError, "PANA authentication failed (EVENT 24)"),
     Trigger.CLOSE_REQUESTED: partial(SessionLostError, "the meter ended the session (EVENT 26)"),
@@ -165,6 +109,13 @@ class Link:
         return self._module
 
     @property
+    def attached(self) -> Module:
+        """The module. Raises: PortLostError: no port is open."""
+        if self._module is None:
+            raise PortLostError("the port is closed")
+        return self._module
+
+    @property
     def peer(self) -> PanDescription | None:
         """The meter's PAN, also while there is no session; None before one was found."""
         return self._peer
@@ -173,11 +124,6 @@ class Link:
     def pana(self) -> Pana:
         """The state of the session."""
         return self._pana
-
-    @property
-    def is_authenticating(self) -> bool:
-        """A handshake is under way."""
-        return self._pana in _HANDSHAKES
 
     @property
     def state_since(self) -> float:
@@ -256,7 +202,7 @@ class Link:
 
     def execute(self, command: Command[AnswerT], *, timeout_s: float = COMMAND_TIMEOUT_S) -> AnswerT:
         """Execute a *command*. Raises: as SkStack.execute."""
-        return self._attached().stack.execute(command, timeout_s=timeout_s)
+        return self.attached.stack.execute(command, timeout_s=timeout_s)
 
     def receive(self, timeout_s: float) -> Line | None:
         """Wait for a line, take note of it and return it; None when none came. Raises: PortLostError, StoppedError."""
@@ -273,17 +219,17 @@ class Link:
 
     def collect(self) -> int:
         """Return how many lines have already arrived. Raises: PortLostError, StoppedError."""
-        return self._attached().stack.collect()
+        return self.attached.stack.collect()
 
-    def check_restart(self) -> bool:
-        """Whether the module has restarted behind our back: echo on again, or the PAN ID register at its default.
+    def check_restart(self) -> None:
+        """See whether the module has restarted behind our back: echo on again, or the PAN ID register at its default.
 
-        Raises: SkStackTimeoutError: it does not answer at all. PortLostError.
+        Raises: ModuleRestartedError: it has. SkStackTimeoutError: it does not answer at all. PortLostError.
         """
         pan_id = self._read_register("S3")
-        if self._attached().stack.echoes != self._echoes:
-            return True
-        return (pan_id or "").upper() == "FFFF" and self._peer is not None and self._peer.pan_id != 0xFFFF
+        has_forgotten = (pan_id or "").upper() == "FFFF" and self._peer is not None and self._peer.pan_id != 0xFFFF
+        if has_forgotten or self.attached.stack.echoes != self._echoes:
+            raise ModuleRestartedError("the module has restarted")
 
     def check_limit(self) -> None:
         """Ask the module whether it may send (register SFB), should EVENT 32 or 33 have been lost.
@@ -291,14 +237,12 @@ class Link:
         Raises: SkStackTimeoutError, PortLostError.
         """
         value = self._read_register("SFB") or ""
+        # Should EVENT 33 be lost, and SFB say nothing that we understand.
+        is_hour_over = self._limited_since is not None and self._monotonic() >= self._limited_since + _LIMIT_S
         if re.fullmatch("0*1", value):
             self._impose_limit()
-        elif re.fullmatch("0+", value) or self._is_hour_over():
+        elif re.fullmatch("0+", value) or is_hour_over:
             self._lift_limit()
-
-    def _is_hour_over(self) -> bool:
-        """Whether the limit must have ended: should EVENT 33 be lost, and SFB say nothing that we understand."""
-        return self._limited_since is not None and self._monotonic() >= self._limited_since + _LIMIT_S
 
     # --- the session
 
@@ -349,7 +293,7 @@ class Link:
         or soon after; others, after one that settled it, are of the module's own datagrams (PANA).
         Raises: SessionLostError: no session, or silence is due. CommandFailedError. PortLostError, StoppedError.
         """
-        peer, module = self._peer, self._attached()
+        peer, module = self._peer, self.attached
         if not self.up or peer is None:
             raise SessionLostError(self.down_reason)
         self._sending = sending = Sending()
@@ -372,11 +316,8 @@ class Link:
         detail: str | None = None,
     ) -> None:
         """Keep an event until it is taken; of what repeats itself only the first few, and how often it came."""
-        alike = [
-            place
-            for place, event in enumerate(self._events)
-            if (event.kind, event.pan_id, event.detail) == (kind, peer.pan_id if peer else None, detail)
-        ]
+        key = (kind, peer.pan_id if peer else None, detail)
+        alike = [place for place, each in enumerate(self._events) if (each.kind, each.pan_id, each.detail) == key]
         if len(alike) >= _MOST_ALIKE:
             last = self._events[alike[-1]]
             self._events[alike[-1]] = replace(last, times=last.times + 1)
@@ -400,7 +341,7 @@ class Link:
             self._impose_limit()
         elif event.code == EventCode.SEND_LIMIT_LIFTED:
             self._lift_limit()
-        elif (trigger := _TRIGGERS.get(event.code)) is not None:
+        elif (trigger := TRIGGERS.get(event.code)) is not None:
             failure = _FAILURES.get(trigger)
             self._move(trigger, failure() if failure else None)
 
@@ -412,7 +353,7 @@ class Link:
 
     def _move(self, trigger: Trigger, failure: SkStackError | None) -> None:
         """Change the PANA state as the table says, and record what that means."""
-        before, after = self._pana, _TRANSITIONS[self._pana].get(trigger)
+        before, after = self._pana, TRANSITIONS[self._pana].get(trigger)
         if after is None:
             logger.debug("%s means nothing while the session is %s", trigger.name, before.value)
             return
@@ -427,7 +368,7 @@ class Link:
         self._sending = None
         if after is Pana.EXPIRED:
             self.record("expired")
-        elif before in _HANDSHAKES:
+        elif before in HANDSHAKES:
             self.record("join_failed", lasted_s, peer=self._peer, detail=str(failure) if failure else None)
         elif failure is not None and before in (Pana.OPEN, Pana.EXPIRED):  # else we end it, to begin a new one
             self.record("lost", detail=str(failure))
@@ -437,7 +378,7 @@ class Link:
             self.record("renewed")
         elif before is Pana.EXPIRED:
             self.record("renewed", lasted_s)
-        elif before in _HANDSHAKES:
+        elif before in HANDSHAKES:
             self.record("join", lasted_s, peer=self._peer)
         if before in (Pana.CLOSED, Pana.JOINING):
             self._sessions += 1
@@ -466,8 +407,3 @@ class Link:
             return self.execute(commands.read_register(name)).value
         except CommandFailedError:
             return None
-
-    def _attached(self) -> Module:
-        if self._module is None:
-            raise PortLostError("the port is closed")
-        return self._module

@@ -9,14 +9,13 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections import deque
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
 from backoff import Backoff
-from skstack.capability import Capability, Form
+from skstack.capability import Asker, Capability
 from skstack.echonet.device import decode_clock
 from skstack.echonet.frame import METER, Response, parse_property_map
 from skstack.echonet.history import ScheduledEnergy, decode_scheduled_energy
@@ -77,6 +76,13 @@ class Meter:
         self._session = session
         self._monotonic = monotonic
         self._capability = Capability(monotonic)
+        self._asker = Asker(
+            session.get,
+            self._capability,
+            answer_timeout_s=session.timings.answer_timeout_s,
+            longest_wait_s=session.timings.longest_wait_s,
+            monotonic=monotonic,
+        )
         self._who = Recognition()
         self._get_map: frozenset[int] = frozenset()  # EPCs; empty: not known
         self._session_number = 0
@@ -90,9 +96,6 @@ class Meter:
         self._broken: set[int] = set()  # properties whose data mean nothing
         self._introduced: MeterIdentity | None = None  # the one that the log has named
         self._has_missed_scale = False
-        self._learnt_singly = False
-        self._form = Form.GROUPS  # of the last poll without an answer
-        self._silent_until = float("-inf")  # and its deadline
         self.shown_clock: ShownClock | None = None  # in the present session; None: it did not tell
         self.last_poll: Poll | None = None
         self.last_half_hour: HalfHour | None = None
@@ -152,11 +155,10 @@ class Meter:
         """
         self._notice_session()
         epcs = [epc for epc in (*_POLLED, *self._telltales) if self.offers(epc)] or list(_POLLED)
-        form = self._form if until == self._silent_until else self._capability.next_form()
-        first, values = self._ask_poll(form, epcs, until)
-        if form is Form.SINGLES and not self._learnt_singly:
+        was_single = self._capability.is_single
+        first, values = self._asker.poll(epcs, until)
+        if self._capability.is_single and not was_single:
             self._learn_at = float("-inf")  # what was never answered together may be answered now
-        self._learnt_singly = form is Form.SINGLES
         if self._telltales:
             self._look_at_telltales(values)
         if not self._who.is_sure:
@@ -196,99 +198,6 @@ class Meter:
         if epc not in was_broken and epc not in self._broken:
             warn(epc, error)
         self._broken.add(epc)
-
-    def _ask_poll(self, form: Form, epcs: Sequence[int], until: float) -> tuple[Response, dict[int, bytes]]:
-        """Ask for *epcs* in that form, and learn from what comes. Raises: as Session.get."""
-        timings = self._session.timings
-        is_group = form in (Form.GROUPS, Form.PATIENT_GROUP) and len(epcs) > 1
-        is_patient = form is Form.PATIENT_GROUP or (is_group and self._capability.is_slow)
-        groups = self._capability.groups(epcs) if is_group else self._capability.singles(epcs)
-        if form is Form.ONE:
-            groups = groups[:1]
-        began = self._monotonic()
-        try:
-            first = self._session.get(
-                groups[0], until=until, timeout_s=timings.longest_wait_s if is_patient else timings.answer_timeout_s
-            )
-        except (StoppedError, SessionLostError):
-            raise
-        except SkStackError:
-            if until != self._silent_until:  # else the same poll, tried once more after the meter was joined again
-                self._capability.note_poll_without_group(form)
-            self._form, self._silent_until = form, until
-            raise
-        if is_group:
-            took_s = first.arrived_at - began if is_patient else 0.0
-            self._capability.note_group(is_slow=took_s > timings.answer_timeout_s)
-        values = self._read_rest(first, groups[1:], until)
-        if not is_group:
-            self._ask_group_beside(form, epcs, values, until)
-        return first, values
-
-    def _ask_group_beside(self, form: Form, epcs: Sequence[int], values: Mapping[int, bytes], until: float) -> None:
-        """Where properties are asked one by one, ask for the group again now and then."""
-        if self._capability.is_group_due():
-            with contextlib.suppress(SkStackError):
-                self._capability.note(self._background(self._capability.trial_group(epcs), until))
-                self._capability.note_group(is_slow=False)
-                return
-        self._capability.note_poll_without_group(form, values)
-
-    def _read_rest(self, first: Response, groups: Iterable[Sequence[int]], until: float) -> dict[int, bytes]:
-        """Return what *first* told, and what the other *groups* tell; what was left out is asked for once more.
-
-        What stays without a response is left as it is: what came is a reading.
-        """
-        values: dict[int, bytes] = {}
-        refused_alone: set[int] = set()
-        waiting = deque(groups)
-        response: Response | None = first
-        while response is not None:
-            self._capability.note(response)
-            values.update(response.values)
-            if len(response.asked) == 1:
-                refused_alone |= response.refused
-            waiting.extend(self._once_more(response))
-            response = None
-            if waiting:
-                response = self._asked_beside(waiting.popleft(), until)
-        if values:  # else the meter is busy, and refuses whatever it is
-            self._capability.note_refusals(refused_alone)
-        return values
-
-    def _asked_beside(self, epcs: Sequence[int], until: float) -> Response | None:
-        """Return the response to _background; None: there was none, which is learnt from if the meter is to blame."""
-        with contextlib.suppress(SkStackError):
-            try:
-                return self._background(epcs, until)
-            except SkStackTimeoutError as error:
-                if error.waited_s >= self._session.timings.answer_timeout_s:
-                    self._capability.note_silence(epcs)
-                raise
-        return None
-
-    def _once_more(self, response: Response) -> list[tuple[int, ...]]:
-        """Return what to ask again: what a response left out in groups, and what it refused one by one.
-
-        Some meters refuse all for the sake of one, or tell a property only where it is asked for alone.
-        """
-        if len(response.asked) == 1:
-            return []
-        refused = response.refused if response.values else response.asked
-        left_out = response.asked - response.values.keys() - refused
-        alone = ((epc,) for epc in sorted(refused) if self._capability.answers_alone(epc))
-        return [*self._capability.groups(sorted(left_out)), *alone]
-
-    def _background(self, epcs: Sequence[int], until: float) -> Response:
-        """Ask for something at no cost to the link, for no longer than a timeout. Raises: as Session.get."""
-        timings = self._session.timings
-        timeout_s = timings.longest_wait_s if self._capability.is_slow else timings.answer_timeout_s
-        return self._session.get(epcs, until=min(until, self._monotonic() + timeout_s), background=True)
-
-    def _read(self, epcs: Sequence[int], until: float) -> dict[int, bytes]:
-        """Return what the meter tells of *epcs*, in the background. Raises: as Session.get: it said nothing at all."""
-        first, *others = self._capability.groups(epcs)
-        return self._read_rest(self._background(first, until), others, until)
 
     # --- who it is
 
@@ -377,7 +286,7 @@ class Meter:
 
     def _learn_map(self, until: float) -> bool:
         """Ask for the property map; False: refused. Raises: as Session.get."""
-        values = self._read((Epc.GET_MAP,), until)
+        values = self._asker.read((Epc.GET_MAP,), until)
         self._learn_map_of(values)
         return bool(values)
 
@@ -388,7 +297,7 @@ class Meter:
         """Ask who the meter is; False: all is refused. Raises: as Session.get."""
         asked = [epc for epc in _WHO if self.offers(epc) or epc is Epc.COEFFICIENT]
         for _ in range(_MOST_ANSWERS):  # two are to agree before anybody is believed
-            values = self._read(asked, until)
+            values = self._asker.read(asked, until)
             if not values:
                 return False
             self._recognise(asked, values)
@@ -436,12 +345,15 @@ class Meter:
         """Return the meter's own time (97, 98), to the minute; None: it has no clock. Raises: as Session.get."""
         if not self.has_clock:
             return None
-        return _clock(self._read((Epc.CLOCK_TIME, Epc.CLOCK_DATE), until))
+        values = self._asker.read((Epc.CLOCK_TIME, Epc.CLOCK_DATE), until)
+        with contextlib.suppress(KeyError, FrameError):
+            return decode_clock(values[Epc.CLOCK_TIME], values[Epc.CLOCK_DATE])
+        return None
 
     def read_half_hour(self, *, until: float) -> HalfHour | None:
         """Ask for the registers of the last :00 or :30 (EA, EB). Raises: as Session.get."""
         asked = [epc for epc in (Epc.SCHEDULED_IMPORT, Epc.SCHEDULED_EXPORT) if self.offers(epc)]
-        return self._half_hour(self._read(asked, until))
+        return self._half_hour(self._asker.read(asked, until))
 
     def take_half_hours(self) -> list[HalfHour]:
         """Return what the meter has notified since the last call. It is kept until the meter is identified."""
@@ -469,13 +381,6 @@ class Meter:
             return None
         self.last_half_hour = HalfHour(times.pop(), scale.kwh(imported.raw), scale.kwh(export_raw))
         return self.last_half_hour
-
-
-def _clock(values: Mapping[int, bytes]) -> datetime | None:
-    try:
-        return decode_clock(values[Epc.CLOCK_TIME], values[Epc.CLOCK_DATE])
-    except (KeyError, FrameError):
-        return None
 
 
 def _believable(get_map: frozenset[int]) -> frozenset[int]:

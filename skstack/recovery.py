@@ -28,7 +28,6 @@ from skstack.errors import (
     MeterNotFoundError,
     MeterSilentError,
     ModuleNotAnsweringError,
-    ModuleRestartedError,
     ModuleUnsupportedError,
     PortLostError,
     SessionLostError,
@@ -36,8 +35,8 @@ from skstack.errors import (
     SkStackTimeoutError,
     StoppedError,
 )
-from skstack.events import Line, PanDescription
-from skstack.link import Link, Pana
+from skstack.events import HANDSHAKES, Line, Pana, PanDescription
+from skstack.link import Link
 from skstack.module import BAUD_RATES, Credentials, open_at, set_up, wake
 from skstack.pan_cache import PanCache, cache_key
 from skstack.port import PortOpener
@@ -169,23 +168,19 @@ class Recovery:
 
     def _until_joined(self, steps: Life) -> Life:
         """Pass *steps* on, but only until there is a session: the module may come back by itself."""
-        until = next(steps, None)
-        while until is not None:
-            try:
-                line = yield until
-            except PortLostError as error:
-                until = steps.throw(error)
-            else:
-                until = self._next_wait(steps, line)
-
-    def _next_wait(self, steps: Life, line: Line | None) -> float | None:
-        """Hand *line* to *steps*; None: they are over, or there is a session."""
-        if self._link.joined:
-            return None
         try:
-            return steps.send(line)
+            until = next(steps)
+            while True:
+                try:
+                    line = yield until
+                except PortLostError as error:
+                    until = steps.throw(error)
+                else:
+                    if self._link.joined:
+                        return
+                    until = steps.send(line)
         except StopIteration:
-            return None
+            return
 
     def _rest(self, seconds: float) -> Life:
         until = self._monotonic() + seconds
@@ -206,7 +201,7 @@ class Recovery:
 
     def _rejoin(self) -> Life:
         link = self._link
-        self._check_restart()
+        link.check_restart()
         if link.peer is None:
             raise MeterNotFoundError("no PAN is known")
         if link.pana is Pana.SUSPECT:
@@ -217,14 +212,12 @@ class Recovery:
         yield from self._authenticate(link.peer)
 
     def _rescan(self) -> Life:
-        self._check_restart()
+        self._link.check_restart()
         yield from self._find()
         yield from self._join()
 
     def _reset(self) -> Life:
-        module = self._link.module
-        if module is None:
-            raise PortLostError("the port is closed")
+        module = self._link.attached
         started = self._monotonic()
         if not wake(module.stack):
             raise SkStackTimeoutError("answer to SKVER", self._monotonic() - started)
@@ -275,14 +268,11 @@ class Recovery:
         A scan whose failure costs so little grows from one to the next. Raises: MeterNotFoundError. As Link.execute.
         """
         link, proven = self._link, self._proven
-        module = link.module
-        if module is None:
-            raise PortLostError("the port is closed")
         durations = SCAN_DURATIONS if proven is None else (SCAN_DURATIONS[self._scans % len(SCAN_DURATIONS)],)
         started = self._monotonic()
         try:
             found, others = yield from scan(
-                module,
+                link.attached,
                 self._credentials.pairing_id,
                 last_channel=proven.channel if proven else None,
                 durations=durations,
@@ -310,10 +300,10 @@ class Recovery:
                 link.authenticate(peer, again=again)
             except SkStackTimeoutError:
                 yield from self._catch_up()
-                if link.is_authenticating:  # else EVENT 24 or 25 has come, and only the OK was lost
+                if link.pana in HANDSHAKES:  # else EVENT 24 or 25 has come, and only the OK was lost
                     raise
             deadline = link.state_since + self._timings.join_timeout_s
-            while link.is_authenticating:
+            while link.pana in HANDSHAKES:
                 if self._monotonic() >= deadline:
                     raise SessionLostError(f"the meter did not answer within {self._timings.join_timeout_s:.0f} s")
                 yield deadline
@@ -335,17 +325,13 @@ class Recovery:
             if self._link.limited_since is not None:
                 self._link.check_limit()
 
-    def _check_restart(self) -> None:
-        if self._link.check_restart():
-            raise ModuleRestartedError("the module has restarted")
-
     def _after_failure(self, step: Step, error: SkStackError) -> Step:
         """Say which step an *error* in *step* leads to."""
         if isinstance(error, PortLostError):
             self._link.detach(error)  # or every wait on it would end at once
         else:
             self._link.give_up(error)
-        self._report(f"{_NAMES[step]} failed: {error}")
+        self._report_once(logging.WARNING, f"{_NAMES[step]} failed: {error}")
         if self._refusals == _TELLING_REFUSALS and not self._link.sessions:
             self._report_once(
                 logging.ERROR, "the meter was heard but opens no session: check the Route-B ID and the password"
@@ -399,7 +385,7 @@ class Recovery:
 
     def _after_loss(self, error: SkStackError) -> Step:
         """Give up a link that was up, and say with which step its recovery begins."""
-        self._report(f"the link is lost: {error}")
+        self._report_once(logging.WARNING, f"the link is lost: {error}")
         if isinstance(error, PortLostError):
             self._link.detach(error)  # a port that is gone must not be listened to: every wait would end at once
             return Step.REOPEN
@@ -413,9 +399,6 @@ class Recovery:
         return Step.RESET
 
     # --- what is told
-
-    def _report(self, reason: str) -> None:
-        self._report_once(logging.WARNING, reason)
 
     def _report_once(self, level: int, reason: str) -> None:
         """Log each reason once until the link has done well for a while: a bad one comes and goes. Count the rest."""

@@ -10,12 +10,12 @@ import contextlib
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NoReturn, TypeVar
 
 from skstack.driver import Module
-from skstack.echonet.frame import METER, NODE_PROFILE, Eoj, Esv, Frame, Response
+from skstack.echonet.frame import METER, NODE_PROFILE, Eoj, Esv, Frame, Notification, Response
 from skstack.errors import (
     CommandFailedError,
     FrameError,
@@ -29,8 +29,8 @@ from skstack.errors import (
     SkStackTimeoutError,
     StoppedError,
 )
-from skstack.events import ECHONET_PORT, PanDescription, UdpReceived
-from skstack.link import Link, Pana, RadioEvent, Sending
+from skstack.events import ECHONET_PORT, Pana, PanDescription, UdpReceived
+from skstack.link import Link, RadioEvent, Sending
 from skstack.module import BAUD_RATES, Credentials
 from skstack.pan_cache import NoPanCache, PanCache
 from skstack.port import PortOpener
@@ -55,15 +55,6 @@ class SessionTimings:
     silent_attempts: int = 3  # in a row without a response: the session may be dead
     close_timeout_s: float = 4.0  # SKTERM is over with EVENT 27 or 28; a module that hangs costs no more than this
     recovery: RecoveryTimings = field(default_factory=RecoveryTimings)
-
-
-@dataclass(frozen=True, slots=True)
-class Notification:
-    """What the meter or its node profile told unsolicited (INF, INFC), by EPC, and its arrival (monotonic seconds)."""
-
-    source: Eoj
-    values: Mapping[int, bytes]
-    arrived_at: float
 
 
 @dataclass(slots=True)

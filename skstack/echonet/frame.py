@@ -257,6 +257,15 @@ class Response:
     arrived_at: float
 
 
+@dataclass(frozen=True, slots=True)
+class Notification:
+    """What the meter or its node profile told unsolicited (INF, INFC), by EPC, and its arrival (monotonic seconds)."""
+
+    source: Eoj
+    values: Mapping[int, bytes]
+    arrived_at: float
+
+
 def _read_properties(data: bytes, start: int, count: int) -> tuple[tuple[Property, ...], int]:
     """Return *count* properties from *start* on, and where they end."""
     properties: list[Property] = []
