@@ -197,6 +197,15 @@ def test_a_single_round_is_stored_before_the_database_is_asked(database_url: str
     assert home.asked(0xE5, 0xEA) == []  # nor is the meter's history
 
 
+def test_a_single_round_learns_who_the_meter_is_though_it_was_slow_to_answer(database_url: str) -> None:
+    home = Home(database_url, takes_one_round=True)
+    home.connect()
+    home.module.faults.delay_replies(10.0)
+    home.poller.take_round(NOON, timeout_s=60.0)
+    home.finish(5.0)
+    assert len(home.of(MeterRow)) == 1
+
+
 def test_a_single_round_without_a_response_ends_without_a_query() -> None:
     home = Home(takes_one_round=True)
     home.finish(60.0)
