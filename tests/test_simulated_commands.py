@@ -8,7 +8,6 @@ from skstack.echonet import Frame
 from skstack.simulator import MODELS, link_local
 from tests.lab.module import (
     METER_ADDRESS,
-    METER_MAC,
     ROUTE_B_ID,
     events,
     lines,
@@ -67,7 +66,7 @@ def test_a_wrong_number_of_arguments_is_er05(dialect: str, command: str) -> None
         "SKJOIN fe80:0000:0000:0000:021c:6400:0a0b:8cf5",
         "SKSETPWD 21 x",
         "SKSETPWD 0 x",
-        "SKTABLE 9",
+        "SKSCAN 0 FFFFFFFF 6",
     ],
 )
 def test_what_is_out_of_form_or_range_is_er06(command: str) -> None:
@@ -141,21 +140,6 @@ def test_the_uarts_byte_is_kept_in_flash_memory() -> None:
     assert at.type(b"RUART\r") == b"OK 80\r"
     assert at.type(b"WUART 8\r") == b"FAIL ER06\r"
     assert at.module.flash_writes == 1
-
-
-def test_a_ping_is_answered_by_whoever_is_there() -> None:
-    at = power_up("BP35A1")
-    at.set_up()
-    assert lines(at.type(f"SKPING {METER_ADDRESS}")) == ["OK", f"EPONG {METER_ADDRESS}"]
-    assert lines(at.type(f"SKPING {link_local('0000000000000001')}")) == ["OK"]
-
-
-def test_tables_and_neighbours() -> None:
-    at = power_up("BP35A1", echo=False)
-    assert lines(at.type("SKTABLE 1")) == ["EADDR", link_local(at.module.model.mac), "OK"]
-    assert at.type(f"SKADDNBR {METER_ADDRESS} {METER_MAC}") == b"OK\r\n"
-    assert lines(at.type("SKTABLE 2"))[1].startswith(METER_ADDRESS)
-    assert at.type(f"SKADDNBR {METER_ADDRESS} 12") == b"FAIL ER06\r\n"
 
 
 # --- the payload of SKSENDTO

@@ -106,17 +106,6 @@ def test_a_scan_may_hear_a_share_of_the_beacons() -> None:
     assert events(at.type("SKSCAN 2 FFFFFFFF 4", 8.0)) == ["20", "22"]
 
 
-@pytest.mark.parametrize(("model", "first"), [("BP35C2", "0 21 "), ("BP35A1", "21 ")])
-def test_an_energy_scan_tells_the_side_where_there_is_one(model: str, first: str) -> None:
-    """Source: a BP35C0 with firmware 1.5.2 prints `0 21 1A 22 19`; a BP35A1 1.2.10 begins with the first channel."""
-    at = power_up(model, echo=False)
-    printed = lines(at.type("SKSCAN 0 00000003 4" + (" 0" if at.dual else ""), 8.0))
-    event, heading, levels = [line for line in printed if line and line != "OK"]
-    assert event.startswith("EVENT 1F ")
-    assert heading == "EEDSCAN"
-    assert re.fullmatch(first + "[0-9A-F]{2} 22 [0-9A-F]{2}", levels)
-
-
 # --- the session
 
 

@@ -157,18 +157,6 @@ def test_a_failed_send_is_answered_ok_all_the_same() -> None:
     assert shapes(at.send(GET_POWER)) == shapes_of_log("62")
 
 
-def test_a_bp35a1_prints_more_ports_than_the_manual_says() -> None:
-    assert power_up("BP35A1", echo=False).type("SKTABLE E") == BY_NUMBER["57"].wire
-
-
-def test_an_energy_scan_as_a_bp35a1_prints_it() -> None:
-    at = power_up("BP35A1", echo=False)
-    printed = at.type("SKSCAN 0 FFFFFFFF 2", 5.0)
-    assert [shape(line) for line in lines(printed)[:3]] == shapes_of_log("58")[:3]
-    assert len(lines(printed)[3].split()) == len(BY_NUMBER["58"].lines[3].split()) == 56
-    assert printed.endswith(b"\r\n\r\n")
-
-
 def test_product_commands_are_answered_with_cr_alone() -> None:
     at = power_up("BP35A1", echo=False, hex_payload=False)
     assert at.type(b"ROPT\r") + at.type(b"WOPT 01\r") == BY_NUMBER["59"].wire

@@ -94,12 +94,9 @@ class Esv(IntEnum):
 
 _ESV_BY_CODE: Mapping[int, Esv] = {esv.value: esv for esv in Esv}  # a dict is several times faster than Esv(code)
 _REFUSALS = frozenset({Esv.SET_I_SNA, Esv.SET_C_SNA, Esv.GET_SNA, Esv.INF_SNA})
-_ANSWERS: Mapping[Esv, frozenset[Esv]] = {
-    Esv.SET_I: frozenset({Esv.SET_I_SNA}),  # success is silent
+_ANSWERS: Mapping[Esv, frozenset[Esv]] = {  # to what we ask, be it a refusal
     Esv.SET_C: frozenset({Esv.SET_RES, Esv.SET_C_SNA}),
     Esv.GET: frozenset({Esv.GET_RES, Esv.GET_SNA}),
-    Esv.INF_REQ: frozenset({Esv.INF, Esv.INF_SNA}),
-    Esv.INFC: frozenset({Esv.INFC_RES}),
 }
 
 
@@ -183,16 +180,12 @@ class Frame:
             raise ValueError(f"only an INFC wants an INFC_RES, not {self.esv.name}")
         return self.answer(Esv.INFC_RES, tuple(Property(announced.epc) for announced in self.properties))
 
-    def is_answer_to(self, request_esv: Esv) -> bool:
-        """Tell whether this ESV is one that answers *request_esv*, be it a refusal."""
-        return self.esv in _ANSWERS.get(request_esv, ())
-
     def matches(self, request: Frame) -> bool:
         """Tell whether this frame answers *request*: ESV, TID, both objects, and no property that was not asked for.
 
         Some may be missing: meters leave out what is past the number that they answer at once.
         """
-        if not self.is_answer_to(request.esv):
+        if self.esv not in _ANSWERS.get(request.esv, ()):
             return False
         if self.tid != request.tid or self.seoj != request.deoj or self.deoj != request.seoj:
             return False

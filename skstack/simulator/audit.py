@@ -8,7 +8,7 @@ from skstack.echonet.frame import Esv
 
 _TOLERANCE_S = 0.05  # what a host may need to see an EVENT that has just left
 _ESV_AT = 10  # in an ECHONET Lite frame
-_REQUESTS = (Esv.GET, Esv.SET_C, Esv.INF_REQ)
+_REQUESTS = (Esv.GET, Esv.SET_C)
 
 
 class Sent(NamedTuple):

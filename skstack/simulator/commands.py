@@ -9,8 +9,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from skstack.simulator.lines import CRLF, Printer, link_local
-from skstack.simulator.models import Model, Timing
+from skstack.simulator.lines import CRLF, link_local
 from skstack.simulator.radio import Radio
 
 _ADDRESS = re.compile(r"[0-9A-F]{4}(:[0-9A-F]{4}){7}")  # fully written out, upper case; else ER06
@@ -38,14 +37,14 @@ _FAILED = Answer("FAIL ER10")
 class Commands:
     """Executes commands on the radio and its settings. Flash memory is here: it outlives a restart."""
 
-    def __init__(self, radio: Radio, *, model: Model, timing: Timing) -> None:
-        """Obey for a *model*."""
+    def __init__(self, radio: Radio) -> None:
+        """Obey for the module whose *radio* it is."""
         self.flash_writes = 0
         self._uart_option = "00"
         self._radio = radio
-        self._model = model
-        self._timing = timing
-        self._printer = Printer(model)
+        self._model = radio.air.model
+        self._timing = radio.air.timing
+        self._printer = radio.air.printer
 
     def answer(self, name: str, args: tuple[str, ...], at: float) -> Answer:
         """Execute a command that is one line, and return what it is answered."""
@@ -112,7 +111,7 @@ class Commands:
 
     def _scan(self, args: tuple[str, ...], at: float) -> Answer:
         mode, mask, duration = args[:3]
-        formed = mode in ("0", "2", "3") and re.fullmatch("[0-9A-Fa-f]{8}", mask) and re.fullmatch("[0-9A-E]", duration)
+        formed = mode in ("2", "3") and re.fullmatch("[0-9A-Fa-f]{8}", mask) and re.fullmatch("[0-9A-E]", duration)
         if not formed or args[3:] not in ((), ("0",), ("1",)):
             return _WRONG_FORM
         wanted = int(mode), int(mask, 16), int(duration, 16)
@@ -136,26 +135,6 @@ class Commands:
             return _FAILED
         self._radio.pana.begin_termination(at)
         return Answer(then=self._radio.pana.terminate)
-
-    def _ping(self, args: tuple[str, ...], _at: float) -> Answer:
-        if not _ADDRESS.fullmatch(args[0]):
-            return _WRONG_FORM
-        return Answer(then=lambda now: self._radio.ping(args[0], now))
-
-    def _table(self, args: tuple[str, ...], _at: float) -> Answer:
-        own, extra = self._printer.own_address, self._model.extra_lines
-        tables = {
-            "1": ["EADDR", own],
-            "2": ["ENEIGHBOR", f"{self._radio.air.meter_address} {self._radio.air.meter_mac} FFFE"],
-            "E": ["EPORT", "3610", "716", "0", "0", "0", "0", *(["", "3610", "0", "0", "0"] if extra else [])],
-        }
-        if args[0] not in tables:
-            return _WRONG_FORM
-        return Answer(lines=tuple(line.encode() + CRLF for line in tables[args[0]]))
-
-    def _add_neighbour(self, args: tuple[str, ...], _at: float) -> Answer:
-        formed = _ADDRESS.fullmatch(args[0]) and re.fullmatch("[0-9A-F]{16}", args[1])
-        return _OK if formed else _WRONG_FORM
 
     def _save(self, _args: tuple[str, ...], _at: float) -> Answer:
         self.flash_writes += 1
@@ -199,9 +178,6 @@ _COMMANDS: dict[str, tuple[tuple[int, ...], _Execute]] = {
     "SKREJOIN": ((0,), Commands._rejoin),
     "SKTERM": ((0,), Commands._terminate),
     "SKSENDTO": ((), lambda _module, _args, _at: _WRONG_COUNT),  # a line that ended before its payload
-    "SKPING": ((1,), Commands._ping),
-    "SKTABLE": ((1,), Commands._table),
-    "SKADDNBR": ((2,), Commands._add_neighbour),
     "SKSAVE": ((0,), Commands._save),
     "ROPT": ((0,), Commands._read_option),
     "WOPT": ((1,), Commands._write_option),

@@ -11,7 +11,6 @@ import random
 from array import array
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from fractions import Fraction
 from functools import lru_cache
 from itertools import accumulate
 
@@ -80,14 +79,6 @@ class Household:
         bought_by, sold_by = self._running(day)
         now_w = self._profile(day)[minute]
         return bought + bought_by[minute] + max(now_w, 0) * second, sold + sold_by[minute] + max(-now_w, 0) * second
-
-    def import_wh(self, at: float) -> Fraction:
-        """Return the energy bought since *since*, watt-hours, exact."""
-        return Fraction(self.energy_ws(at)[0], 3600)
-
-    def export_wh(self, at: float) -> Fraction:
-        """Return the energy sold since *since*, watt-hours, exact."""
-        return Fraction(self.energy_ws(at)[1], 3600)
 
     def currents_da(self, at: float) -> tuple[int, int]:
         """Return the currents of the R and the T phase, tenths of an ampere; together the power at 100 V a phase."""

@@ -82,12 +82,6 @@ class Printer:
             lines.append(f"  PairID:{beacon.pairing_id}")
         return b"".join(line.encode() + CRLF for line in lines)
 
-    def energy(self, channels: list[int]) -> bytes:
-        """Return an EEDSCAN block: each channel with a noise level, behind the side as a BP35C0 1.5.2 prints it."""
-        levels = [f"{channel:02X} {channel * 7 % 17:02X}" for channel in channels]
-        line = " ".join(["0", *levels] if self._model.has_side else levels)
-        return b"EEDSCAN" + CRLF + line.encode() + CRLF + (CRLF if self._model.extra_lines else b"")
-
     def datagram(self, datagram: Datagram, *, hex_payload: bool, lqi: int | None) -> bytes:
         """Return an ERXUDP line of 9, 10 or 11 fields; *lqi* is what register SA2 adds.
 

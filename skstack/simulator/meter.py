@@ -52,7 +52,6 @@ class MeterOptions:
     coefficient: int | None = 1  # D3; None: the meter has no such property, which means 1, as does 0
     digits: int = 6  # D7
     measures_export: bool = True  # False: no E3, E4 and EB
-    has_history_2: bool = True  # EC and ED
     second_generation: bool = False  # C0, D0, EE and EF
     two_wire: bool = False  # the T phase is not measured
     confirmed_notifications: bool = False  # half-hour values as INFC, which want an answer
@@ -173,33 +172,29 @@ class SimulatedMeter:
         answer = None
         match request.esv:
             case Esv.GET:
-                answer = self._read(request, readers, at, Esv.GET_RES, Esv.GET_SNA)
-            case Esv.INF_REQ:
-                answer = self._read(request, readers, at, Esv.INF, Esv.INF_SNA)
-            case Esv.SET_C | Esv.SET_I:
+                answer = self._read(request, readers, at)
+            case Esv.SET_C:
                 answer = self._write(request)
             case Esv.INFC_RES:
                 self.confirmed_tids.append(request.tid)
         return answer.to_bytes() if answer else None
 
-    def _read(self, request: Frame, readers: Readers, at: float, done: Esv, refused: Esv) -> Frame:
+    def _read(self, request: Frame, readers: Readers, at: float) -> Frame:
         """Read what can be read; the others come back without data, as do those that are too many."""
         read = []
         for number, asked in enumerate(request.properties):
             reader = readers.get(asked.epc) if number < self.options.most_properties else None
             read.append(Property(asked.epc, reader(at) if reader else b""))
         complete = all(found.edt for found in read)
-        return request.answer(done if complete else refused, tuple(read))
+        return request.answer(Esv.GET_RES if complete else Esv.GET_SNA, tuple(read))
 
-    def _write(self, request: Frame) -> Frame | None:
+    def _write(self, request: Frame) -> Frame:
         """Write what may be written; the others come back with their data."""
         done = [request.deoj == METER and self._write_one(wanted) for wanted in request.properties]
         answered = tuple(
             Property(wanted.epc) if written else wanted
             for wanted, written in zip(request.properties, done, strict=True)
         )
-        if request.esv is Esv.SET_I:
-            return None if all(done) else request.answer(Esv.SET_I_SNA, answered)
         return request.answer(Esv.SET_RES if all(done) else Esv.SET_C_SNA, answered)
 
     def _write_one(self, wanted: Property) -> bool:
@@ -223,9 +218,7 @@ class SimulatedMeter:
     # --- properties
 
     def _settable(self) -> set[int]:
-        epcs = {_PLACE_EPC, 0xE5}
-        if self.options.has_history_2:
-            epcs.add(0xED)
+        epcs = {_PLACE_EPC, 0xE5, 0xED}
         if self.options.second_generation:
             epcs.add(0xEF)
         return epcs
@@ -253,6 +246,8 @@ class SimulatedMeter:
             0xE7: lambda at: self.household.power_w(at).to_bytes(4, "big", signed=True),
             0xE8: self._currents,
             0xEA: lambda at: registers.fixed(at),
+            0xEC: lambda at: registers.back_from(self._times[0xED], HALF_HOUR_S, at),
+            0xED: lambda _: self._times[0xED],
         }
         if options.coefficient is not None:
             coefficient = options.coefficient
@@ -261,9 +256,6 @@ class SimulatedMeter:
             readers[0xE3] = lambda at: registers.value(at, now=at, export=True)
             readers[0xE4] = lambda at: registers.day(self._day, at, export=True)
             readers[0xEB] = lambda at: registers.fixed(at, export=True)
-        if options.has_history_2:
-            readers[0xEC] = lambda at: registers.back_from(self._times[0xED], HALF_HOUR_S, at)
-            readers[0xED] = lambda _: self._times[0xED]
         if options.second_generation:
             readers[0xC0] = lambda _: b"\x00" + options.maker.to_bytes(3, "big") + b"\x00" * 11 + b"\x01"
             readers[0xD0] = registers.minute

@@ -41,7 +41,6 @@ class Model:
     connected_param: str | None = None  # some firmware prints EVENT 25 with a parameter
     info_tail: str = ""  # some firmware leaves a blank at the end of EINFO
     blank_lines_after_join: int = 0  # empty lines after the instance list
-    extra_lines: bool = False  # EPORT and EEDSCAN are followed by more than the manual says
 
     @property
     def has_side(self) -> bool:
@@ -52,7 +51,7 @@ class Model:
 MODELS = {
     model.name: model
     for model in (
-        Model("BP35A1", "single", "1.2.10", "rev26e", "001D129000012345", extra_lines=True),
+        Model("BP35A1", "single", "1.2.10", "rev26e", "001D129000012345"),
         Model("BP35C2", "dual", "1.5.2", "rev12", "001D129000020608", blank_lines_after_join=4),
         Model("RS-WSUHA-P", "dual", "1.5.2", "rev12", "001D12900002E578"),
         Model(

@@ -62,7 +62,7 @@ class SimulatedModule:
         self._air.hex_payload = hex_payload or not self.model.has_product_commands
         self._air.settings.echo = echo
         self._radio = Radio(self._air, neighbours)
-        self._commands = Commands(self._radio, model=self.model, timing=timing)
+        self._commands = Commands(self._radio)
 
     # --- the UART
 

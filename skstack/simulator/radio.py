@@ -31,9 +31,7 @@ class Radio:
         self.pana = PanaClient(air, connected=self._begin_session)
         self._neighbours = neighbours
         self._thinking = Life()  # of the meter about a request that another one displaces
-        self._scanner = Scanner(
-            printer=air.printer, timing=air.timing, agenda=air.agenda, faults=air.faults, say=air.say
-        )
+        self._scanner = Scanner(air)
 
     def restart(self) -> None:
         """Forget everything: registers, credentials, session, scan, and every answer on its way."""
@@ -46,7 +44,7 @@ class Radio:
         own = Beacon(options.channel, options.pan_id, options.mac, options.lqi, self.air.credentials.pairing_id)
         in_the_air = [*self._neighbours] if self.air.faults.meter_is_silent(at) else [own, *self._neighbours]
         heard = [beacon for beacon in in_the_air if mode != WITH_PAIRING_ID or beacon.pairing_id == wanted]
-        self._scanner.scan(mode, mask, duration, heard, at, self.air.boot)
+        self._scanner.scan(mode, mask, duration, heard, at)
 
     def limit(self, over: bool, at: float) -> None:
         """Say that the hour's sending time is used up (EVENT 32), or that there is some again (EVENT 33)."""
@@ -57,11 +55,6 @@ class Radio:
             air.audit.close(0x32, left_at)
         else:
             air.audit.reopen(0x32)
-
-    def ping(self, address: str, at: float) -> None:
-        """Ask *address* for an ICMP echo; whoever is there answers."""
-        if self.air.reaches(address, at):
-            self.air.plan_line(at + self.air.timing.reply_s, f"EPONG {address}".encode() + CRLF)
 
     # --- to the meter
 
