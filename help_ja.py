@@ -9,7 +9,7 @@ import argparse
 import os
 
 JAPANESE = {
-    "Read a smart meter over its B-route every minute and keep the record in PostgreSQL.": (
+    "Read a smart meter over its B-route every minute and store the readings in PostgreSQL.": (
         "スマートメーターを B ルートで毎分読み取り、PostgreSQL に記録します。"
     ),
     "exit codes: 0 done, 1 something failed and the message says what, 2 wrong usage or settings": (

@@ -22,7 +22,7 @@ def make_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     parser = argparse.ArgumentParser(
         prog="power_consumption.py",
-        description=_("Read a smart meter over its B-route every minute and keep the record in PostgreSQL."),
+        description=_("Read a smart meter over its B-route every minute and store the readings in PostgreSQL."),
         epilog=_("exit codes: 0 done, 1 something failed and the message says what, 2 wrong usage or settings"),
     )
     parser.add_argument("--config", metavar="FILE", help=_("settings file (default: ./power_consumption.ini)"))

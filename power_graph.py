@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Draw the electricity of a day, or of any other period, from the record in PostgreSQL."""
+"""Draw the electricity of a day, or of any other period, from the readings in PostgreSQL."""
 
 from __future__ import annotations
 

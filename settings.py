@@ -1,7 +1,7 @@
 """The one reader of power_consumption.ini: every value typed, checked and in a frozen dataclass.
 
-All errors are told at once, each in a line that names file, section and key, what was expected and what came; the ID,
-the password and the database URL are never shown. An empty value counts as not given. Comments stand on lines of their
+All errors are reported at once, each in a line that names file, section and key, what was expected and what came;
+the ID, the password and the database URL are never shown. An empty value counts as not given. Comments stand on lines of their
 own, since a password or a URL may hold any printable character. power_consumption.ini-sample documents every key; the
 file itself is read by ini_file.py.
 
@@ -70,7 +70,7 @@ class RouteB:
 
 @dataclass(frozen=True, slots=True)
 class Database:
-    """Where the record is. Section [database]."""
+    """Where the database is. Section [database]."""
 
     url: str | None = field(repr=False)  # None: the embedded server under Storage.data_dir
 
@@ -142,7 +142,7 @@ class Tariff:
 
 @dataclass(frozen=True, slots=True)
 class GraphSettings:
-    """What the graph scripts need: where the record is and how to draw it."""
+    """What the graph scripts need: where the database is and how to draw it."""
 
     database: Database
     storage: Storage

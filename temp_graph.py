@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Draw the air of a room over a day, or any other period, from the record in PostgreSQL."""
+"""Draw the air of a room over a day, or any other period, from the readings in PostgreSQL."""
 
 from __future__ import annotations
 

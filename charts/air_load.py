@@ -1,4 +1,4 @@
-"""What the picture of the air shows: read from the record, minima and maxima found here, nothing drawn.
+"""What the picture of the air shows: read from the database, minima and maxima found here, nothing drawn.
 
 Readings of a CO2 sensor that was warming up are kept apart: they are no measurements yet. A reading far from all others
 (ten times the spread of the middle half beyond it) is an outlier: it counts as a reading, and decides no scale.

@@ -153,7 +153,7 @@ def _request(arguments: argparse.Namespace, config: settings.GraphSettings, now:
 
 @contextmanager
 def _connected(config: settings.GraphSettings) -> Iterator[Connection]:
-    """Open the record for reading: the database of the settings, or the embedded server under data_dir."""
+    """Open the database for reading: the database of the settings, or the embedded server under data_dir."""
     try:
         if config.database.url is not None:
             with _opened(config.database.url) as connection:

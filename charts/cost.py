@@ -1,4 +1,4 @@
-"""What the energy in the record costs by the household's tariff.
+"""What the energy in the database costs by the household's tariff.
 
 An estimate, of the steps that the total is made of. A step over several half hours is spread evenly over them.
 
@@ -46,7 +46,7 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class UnknownCost:
-    """The price of a kWh is not known: it depends on the use since *since*, and that is not in the record."""
+    """The price of a kWh is not known: it depends on the use since *since*, and that is not in the database."""
 
     since: datetime
 

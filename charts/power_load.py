@@ -1,4 +1,4 @@
-"""What the picture of the electricity shows: read from the record, every number worked out here, nothing drawn.
+"""What the picture of the electricity shows: read from the database, every number worked out here, nothing drawn.
 
 The energy is in charts.energy_load. The other figures are defined so:
 

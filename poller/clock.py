@@ -59,7 +59,7 @@ class SystemClock:
 class _Basis(Enum):
     """What the time is taken from."""
 
-    NOTHING = "nobody has told the time yet"
+    NOTHING = "the time is not known yet"
     MACHINE = "neither a time server nor the meter tells the time: this machine's clock is used as it is"
     METER = "the meter's clock says so, and this machine follows no time server (sudo timedatectl set-ntp true)"
     SERVER = "this machine follows a time server"

@@ -19,7 +19,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 class Dating:
     """Hands rounds on to *keep* while the clock is settled. Until then they wait in memory and move with the clock.
 
-    The rows of the half-hour record carry the meter's own time, and since when a meter is installed is only told by a
+    Half-hour rows carry the meter's own time, and since when a meter is installed is only told by a
     settled clock: these are never moved.
     """
 
@@ -61,7 +61,7 @@ class Dating:
             self._keep(stored)
 
     def close(self) -> None:
-        """Keep what waits, dated by the machine's clock where nobody has told the time yet."""
+        """Keep what waits, dated by the machine's clock where the time is not known yet."""
         if self._waiting:
             self._clock.settle()
             self.release()

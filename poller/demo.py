@@ -1,6 +1,6 @@
 """--demo: a whole simulated day in seconds, through the real driver, loop, sensors' drivers and storage.
 
-Only the radio module, the meter, the sensors and the clock are simulated. The record goes into an embedded PostgreSQL
+Only the radio module, the meter, the sensors and the clock are simulated. The readings go into an embedded PostgreSQL
 in a directory that is thrown away; the two pictures stay, in the current directory.
 """
 

@@ -166,7 +166,7 @@ class Poller:
         return f"{watts} at {power.measured_at:%H:%M:%S} UTC"
 
     def _survived(self, act: Callable[[datetime], ResultT], tick: datetime, *, otherwise: OtherT) -> ResultT | OtherT:
-        """Do *act* for *tick*; a fault of ours is logged and must not end the record."""
+        """Do *act* for *tick*; a fault of ours is logged and must not end the polling."""
         try:
             return act(tick)
         except Exception:  # the edge of the loop

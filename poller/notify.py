@@ -1,7 +1,7 @@
-"""Tell systemd how the poller is doing: ready, a line of status, alive, stopping.
+"""Notify systemd how the poller is doing: ready, a line of status, alive, stopping.
 
 Source: systemd 252, sd_notify(3) and sd_watchdog_enabled(3). The protocol is one datagram of NAME=value lines, so no
-library is needed. Outside of systemd every call does nothing, and no call ever raises or blocks: the record matters
+library is needed. Outside of systemd every call does nothing, and no call ever raises or blocks: polling matters
 more than the supervisor's picture of it.
 """
 
@@ -57,7 +57,7 @@ class Notifier:
             self._failures += 1
             # Once is enough: the next call comes within a minute and most likely fails alike.
             level = logging.WARNING if self._failures == 1 else logging.DEBUG
-            logger.log(level, "systemd could not be told %s: %s", state, err)
+            logger.log(level, "systemd could not be notified of %s: %s", state, err)
 
 
 def _address(notify_socket: str) -> bytes | None:
@@ -67,7 +67,7 @@ def _address(notify_socket: str) -> bytes | None:
     if notify_socket.startswith("@"):  # the abstract namespace
         return b"\0" + os.fsencode(notify_socket[1:])
     if notify_socket:
-        logger.warning("NOTIFY_SOCKET is neither a path nor an abstract name: systemd will not be told anything")
+        logger.warning("NOTIFY_SOCKET is neither a path nor an abstract name: systemd will not be notified")
     return None
 
 

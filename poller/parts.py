@@ -88,7 +88,7 @@ def only_poller(data_dir: Path) -> Iterator[None]:
 
 
 class Records:
-    """The way to the record: the household's PostgreSQL, or the embedded one.
+    """The way to the database: the household's PostgreSQL, or the embedded one.
 
     Raises: StartError: no url is set, and the embedded server is not installed.
     """

@@ -168,12 +168,12 @@ class Database:
                 cursor.execute(f"{limits()}{statement}", values)  # one message: one transaction
                 return cursor.fetchall() == [(len(rows),)]
 
-    def query(self, question: Callable[[Cursor, int], T], *, needs_site: bool = True) -> T:
-        """Return what *question* does in one transaction; it is handed a cursor and our site_id.
+    def query(self, read: Callable[[Cursor, int], T], *, needs_site: bool = True) -> T:
+        """Return what *read* does in one transaction; it is handed a cursor and our site_id.
 
         Raises: DatabaseUnreachableError: whatever goes wrong that is not a row's fault.
         """
-        return self._once_more(lambda: self._transact(question, needs_site))
+        return self._once_more(lambda: self._transact(read, needs_site))
 
     def check(self) -> str:
         """Look whether every table and view is there; return what the server calls itself.
@@ -210,11 +210,11 @@ class Database:
             logger.debug("the connection was lost, and is opened anew: %s", err)
         return act()
 
-    def _transact(self, question: Callable[[Cursor, int], T], needs_site: bool) -> T:
+    def _transact(self, read: Callable[[Cursor, int], T], needs_site: bool) -> T:
         with self._explaining():
             connection, site_id = self._ready(needs_site=needs_site)
             with _transaction(connection) as cursor:
-                return question(cursor, site_id)
+                return read(cursor, site_id)
 
     def _ready(self, *, needs_site: bool = True) -> tuple[Connection, int]:
         """Return the connection and our site's number, 0 where that is not needed."""
@@ -250,7 +250,7 @@ class Database:
             raise DatabaseUnreachableError(f"{self._shown_url}: {one_line(err)}", remedy_for(one_line(err))) from err
         except _REFUSALS:
             raise
-        except BaseException:  # a stop in the middle of a statement, or a fault in the question: nobody knows its state
+        except BaseException:  # a stop in the middle of a statement, or a fault in *read*: nobody knows its state
             self.close()
             raise
 

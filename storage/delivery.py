@@ -46,8 +46,8 @@ class Writer(Protocol):
     def write(self, rounds: Sequence[Round]) -> Sequence[RejectedRow]:
         """Store all in one transaction, but for the rows returned. Raises: DatabaseUnreachableError."""
 
-    def query(self, question: Callable[[Cursor, int], Any]) -> Any:
-        """Return what *question* does in one transaction. Raises: DatabaseUnreachableError."""
+    def query(self, read: Callable[[Cursor, int], Any]) -> Any:
+        """Return what *read* does in one transaction. Raises: DatabaseUnreachableError."""
 
     def close(self) -> None:
         """Let go of the connection."""
@@ -102,15 +102,15 @@ class Delivery:
         self._thread = threading.Thread(target=self._work, name="delivery", daemon=True)
         self._thread.start()
 
-    def query(self, question: Callable[[Cursor, int], T]) -> Future[T]:
+    def query(self, read: Callable[[Cursor, int], T]) -> Future[T]:
         """Ask the database, when all that was appended before has reached it.
 
-        *question* is handed a cursor in a transaction of its own and our site_id, in the delivery's thread. The future
+        *read* is handed a cursor in a transaction of its own and our site_id, in the delivery's thread. The future
         holds what it returns or raises; DatabaseUnreachableError where PostgreSQL does not answer: ask again later.
         """
         future: Future[T] = Future()
         with self._changed:
-            self._queries.append((question, future))
+            self._queries.append((read, future))
         self._wake()
         return future
 
@@ -284,9 +284,9 @@ class Delivery:
     def _answer(self) -> None:
         """Answer the first query. Raises: DatabaseUnreachableError."""
         with self._changed:
-            question, future = self._queries.popleft()
+            read, future = self._queries.popleft()
         try:
-            future.set_result(self._database.query(question))
+            future.set_result(self._database.query(read))
         except (DatabaseUnreachableError, StoppedError) as err:
             future.set_exception(DatabaseUnreachableError(str(err)))
             raise

@@ -1,4 +1,4 @@
-"""Rows of the record: one frozen class a table, fields named as its columns (init.sql).
+"""Rows of the database: one frozen class a table, fields named as its columns (init.sql).
 
 None means "not measured". Every time is an aware UTC datetime. site_id is not here: the writer knows its site.
 """

@@ -224,7 +224,7 @@ def read(connection: Connection, site: int, source: Source, edges: Sequence[date
 
 
 def site_id(connection: Connection, name: str) -> int | None:
-    """Return the number of the site called *name*, None where the record has no such site."""
+    """Return the number of the site called *name*, None where the database has no such site."""
     rows = _fetch(connection, _SITE, name=name)
     return rows[0][0] if rows else None
 

@@ -1,4 +1,4 @@
-"""The embedded server: shared, found again after kill -9, and with no manners that reach beyond its own directory."""
+"""The embedded server: shared, found again after kill -9, and without an effect beyond its own directory."""
 
 from __future__ import annotations
 
@@ -442,7 +442,7 @@ def test_a_server_that_does_not_stop_is_told_to_and_left(
     postmaster = int((data_dir / "postgresql" / "data" / "postmaster.pid").read_text().split("\n", 1)[0])
     os.kill(postmaster, signal.SIGSTOP)
     server.close()
-    assert "left to its next user: it was told to stop" in caplog.text
+    assert "left to its next user: it is still stopping" in caplog.text
     os.kill(postmaster, signal.SIGCONT)
     with EmbeddedServer(data_dir, fsync=False) as next_user:  # comes while it stops
         assert ask(next_user.url(), "select 1") == 1

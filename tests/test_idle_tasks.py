@@ -168,7 +168,7 @@ def test_nothing_is_asked_while_the_link_is_down(database_url: str) -> None:
 def test_a_database_that_hangs_delays_no_poll() -> None:
     asked: list[Future[Any]] = []
 
-    def never_answered(_question: object, /) -> Future[Any]:
+    def never_answered(_read: object, /) -> Future[Any]:
         asked.append(Future())
         return asked[-1]
 
@@ -432,13 +432,13 @@ from storage.outbox import Outbox
 
 asked = threading.Event()
 
-def question(cursor, _site_id):
+def read(cursor, _site_id):
     asked.set()
     cursor.execute("select pg_sleep(9)")
 
 delivery = Delivery(Database.from_url(sys.argv[1], site="home"), Outbox(Path(sys.argv[2])))
 delivery.start()
-delivery.query(question)
+delivery.query(read)
 assert asked.wait(30)
 print("over", flush=True)
 """

@@ -81,7 +81,7 @@ def test_only_an_answer_over_five_seconds_late_is_stamped_on_arrival(late_s: flo
 def test_a_round_that_outlasts_its_interval_skips_ticks_and_counts_them(caplog: pytest.LogCaptureFixture) -> None:
     home = home_of(interval_s=10)
     home.run_minutes(2)
-    home.module.faults.delay_replies(19.0)  # within the 20 s after which a question is asked again
+    home.module.faults.delay_replies(19.0)  # within the 20 s after which a request is repeated
     home.run_minutes(1)
     assert home.poller.missed_ticks == 1
     assert "1 ticks missed" in caplog.text

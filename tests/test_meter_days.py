@@ -49,7 +49,7 @@ def assert_polls_on_every_tick(home: Home, interval_s: int) -> None:
     assert home.clock.now() - times[-1] <= timedelta(seconds=interval_s)
 
 
-def assert_one_question_at_a_time(home: Home) -> None:
+def assert_one_request_at_a_time(home: Home) -> None:
     assert home.module.violations == []
 
 
@@ -60,7 +60,7 @@ def test_a_fresh_database_fills_with_today_and_99_days(database_url: str) -> Non
     assert min(home.half_hours()) == MIDNIGHT - 99 * DAY
     assert history_days(home) == list(range(100))  # newest first, each once
     assert_polls_on_every_tick(home, 60)
-    assert_one_question_at_a_time(home)
+    assert_one_request_at_a_time(home)
 
 
 def test_99_days_arrive_within_an_hour_at_the_pace_of_a_real_meter(database_url: str) -> None:
@@ -73,7 +73,7 @@ def test_99_days_arrive_within_an_hour_at_the_pace_of_a_real_meter(database_url:
     pauses = [later - earlier for (earlier, _), (later, _) in itertools.pairwise(asked)]
     assert min(pauses) >= timedelta(seconds=9.7)  # after a poll its own pause of 0.2 s comes on top
     assert_polls_on_every_tick(home, 60)
-    assert_one_question_at_a_time(home)
+    assert_one_request_at_a_time(home)
 
 
 def test_polls_every_second_stay_on_their_seconds(database_url: str) -> None:
@@ -81,7 +81,7 @@ def test_polls_every_second_stay_on_their_seconds(database_url: str) -> None:
     home.run_until(NOON + timedelta(minutes=6))
     assert_filled(home, slots(MIDNIGHT - 99 * DAY, NOON - HALF_HOUR))
     assert_polls_on_every_tick(home, 1)
-    assert_one_question_at_a_time(home)
+    assert_one_request_at_a_time(home)
 
 
 def test_99_days_arrive_between_polls_every_five_seconds_at_the_pace_of_a_real_meter(database_url: str) -> None:
@@ -92,7 +92,7 @@ def test_99_days_arrive_between_polls_every_five_seconds_at_the_pace_of_a_real_m
     times = [row.measured_at for row in home.of(PowerRow) if row.power_w is not None and row.measured_at > begun]
     assert times == [times[0] + number * timedelta(seconds=5) for number in range(len(times))]
     assert len(times) > 690  # of 708
-    assert_one_question_at_a_time(home)
+    assert_one_request_at_a_time(home)
 
 
 @pytest.mark.parametrize("epc", HISTORY_EPCS)
@@ -315,7 +315,7 @@ def test_a_slow_history_is_begun_only_where_it_fits_before_the_tick(database_url
     home.run_until(NOON + timedelta(minutes=30))
     assert_filled(home, slots(MIDNIGHT - 10 * DAY, NOON))
     assert_polls_on_every_tick(home, 10)
-    assert_one_question_at_a_time(home)
+    assert_one_request_at_a_time(home)
 
 
 def test_a_session_that_ends_half_way_does_not_end_the_history(database_url: str) -> None:
@@ -337,7 +337,7 @@ def test_while_the_record_is_away_polls_go_on_and_later_it_is_filled(database_ur
     home.run_until(NOON + timedelta(minutes=50))
     assert_filled(home, slots(MIDNIGHT - 3 * DAY, NOON))
     assert_polls_on_every_tick(home, 60)
-    assert_one_question_at_a_time(home)
+    assert_one_request_at_a_time(home)
 
 
 def test_registers_that_wrap_are_kept_as_they_are(database_url: str) -> None:

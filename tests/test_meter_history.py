@@ -68,7 +68,7 @@ def test_a_meter_that_refuses_the_day_says_so() -> None:
     assert not history.choose_day(1, until=home.soon)
 
 
-def test_an_unanswered_question_leaves_the_link_alone() -> None:
+def test_an_unanswered_request_leaves_the_link_alone() -> None:
     home = home_with()
     history = history_of(home)
     home.module.faults.mute_meter(home.clock.time_s + 300)

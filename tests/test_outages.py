@@ -1,4 +1,4 @@
-"""A poller in virtual time whose database is away now and then, from a seed: nothing is lost or there twice."""
+"""A poller in virtual time whose database is unreachable now and then, from a seed: nothing is lost or there twice."""
 
 from __future__ import annotations
 

@@ -182,12 +182,12 @@ class RadioCheck:
             self._report.remark(
                 "it does not tell how its registers count (E1, D3): power and currents are stored, energy is not"
             )
-        counting = "not told how they count"
+        counting = "unit unknown"
         if scale is not None:
             counting = f"coefficient {scale.coefficient}, unit {scale.unit_kwh} kWh, {scale.digits or 'unknown'} digits"
         return (
-            f"maker {identity.manufacturer or 'not told'}, serial number {_shortened(identity.serial_number)}, "
-            f"release {identity.release or 'not told'}; registers: {counting}; "
+            f"maker {identity.manufacturer or 'unknown'}, serial number {_shortened(identity.serial_number)}, "
+            f"release {identity.release or 'unknown'}; registers: {counting}; "
             f"measures what is sold: {'yes' if self._meter.measures_export else 'no'}"
         )
 
@@ -245,8 +245,8 @@ class _WriteOnlyCache(FilePanCache):
 
 
 def _shortened(serial_number: str | None) -> str:
-    """Show enough of it to tell two meters apart: a report is pasted into questions to strangers."""
-    return f"...{serial_number[-3:]}" if serial_number else "not told"
+    """Show enough of it to tell two meters apart: reports are shown to strangers."""
+    return f"...{serial_number[-3:]}" if serial_number else "unknown"
 
 
 def signal_word(dbm: float) -> str:
@@ -260,7 +260,7 @@ def signal_word(dbm: float) -> str:
 
 def _pan(pan: PanDescription) -> str:
     dbm = pan.signal_dbm
-    signal = "signal not told" if dbm is None else f"signal {dbm:.0f} dBm ({signal_word(dbm)})"
+    signal = "signal unknown" if dbm is None else f"signal {dbm:.0f} dBm ({signal_word(dbm)})"
     return f"the meter is on channel 0x{pan.channel:02X}, PAN 0x{pan.pan_id:04X}, {signal}"
 
 

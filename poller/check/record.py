@@ -1,4 +1,4 @@
-"""What --check finds out about the record: the data directory on this machine, and the database."""
+"""What --check finds out about where the readings go: the data directory on this machine, and the database."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_MOMENT = timedelta(seconds=1)  # the times of the record are whole seconds
+_MOMENT = timedelta(seconds=1)  # the times in the database are whole seconds
 _POLLS_ON_NEW_COURSE, _HALF_HOURS_ON_NEW_COURSE = 3, 2
 
 

@@ -146,7 +146,7 @@ class Cluster:
         os.kill(int(recorded[0]), signal.SIGINT)
         while self._is_at_work(postmaster, recorded[0]):
             if self._monotonic() >= deadline:
-                raise EmbeddedServerError("it was told to stop, and takes its time")
+                raise EmbeddedServerError("it is still stopping")
             self._sleep(0.02)
         with suppress(OSError, IndexError):
             directory = Path(recorded[4])

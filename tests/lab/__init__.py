@@ -11,7 +11,7 @@ session     Lab: a session over the simulated module in virtual time
 home        Home: the whole poller on it, with its idle tasks, its sensors and its storage, for minutes or for months
 month       run(): a Home whose radio fails to a schedule, with every row looked at
 sensors     buses and ports that watch or disturb
-database    rounds to write, and a fake database that is away, slow or particular on demand
+database    rounds to write, and a fake database that is unreachable, slow or particular on demand
 recorded    Household: days written straight into PostgreSQL, for the pictures
 pictures    what stands in a picture
 documents   the documents as blocks, tables and code spans

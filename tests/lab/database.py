@@ -1,4 +1,4 @@
-"""Rounds to write, and a database that is away, slow or particular on demand."""
+"""Rounds to write, and a database that is unreachable, slow or particular on demand."""
 
 from __future__ import annotations
 
@@ -103,10 +103,10 @@ class FakeDatabase:
                 rejected.append(RejectedRow(row, "another row has its place", is_conflict=True))
         return rejected
 
-    def query(self, question: Callable[[Any, int], Any]) -> Any:
+    def query(self, read: Callable[[Any, int], Any]) -> Any:
         if self.is_away:
             raise DatabaseUnreachableError(self.reason)
-        return question(None, 1)
+        return read(None, 1)
 
     def close(self) -> None:
         self.is_closed = True
@@ -173,9 +173,9 @@ class Unreliable:
             self._spans.append((away_from, away_from + timedelta(minutes=self._random.expovariate(1 / 45))))
         self.failures = 0
 
-    def query(self, question: Callable[[Any, int], Any]) -> Any:
+    def query(self, read: Callable[[Any, int], Any]) -> Any:
         self._fail_if_away()
-        return self._database.query(question)
+        return self._database.query(read)
 
     def _fail_if_away(self) -> None:
         if any(since <= self._now() < until for since, until in self._spans):
@@ -222,10 +222,10 @@ class Storage:
 def answered_at_once(database: Database) -> Callable[[Callable[[Any, int], Any]], Future[Any]]:
     """Return how to query *database* in virtual time: the future is done when it is returned."""
 
-    def query(question: Callable[[Any, int], Any], /) -> Future[Any]:
+    def query(read: Callable[[Any, int], Any], /) -> Future[Any]:
         future: Future[Any] = Future()
         try:
-            future.set_result(database.query(question))
+            future.set_result(database.query(read))
         except Exception as error:  # noqa: BLE001 - it is raised again where the answer is taken
             future.set_exception(error)
         return future

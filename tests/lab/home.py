@@ -38,7 +38,7 @@ class Home(Rig):
 
     *url*: the rows go into that PostgreSQL, else into a FakeDatabase (self.database), which answers no queries.
     *data_dir*: rounds reach it through the storage on disk, which outages of it fill; else each is written at once, and
-    must be taken. *outages*: a seed and how many days; the database is away now and then in them.
+    must be taken. *outages*: a seed and how many days; the database is unreachable now and then in them.
     *sensors*: makes what is read beside the meter, by the machine's clock.
     *idle_tasks*: False: between two polls nothing is done but to keep the half hours that the meter announces.
     *takes_one_round*: as --once.

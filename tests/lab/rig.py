@@ -115,7 +115,7 @@ class Rig:
             frame = change(Frame.from_bytes(payload), Frame.from_bytes(told) if told else None)
             return frame.to_bytes() if frame else None
 
-        self.simulated.answer = changed  # type: ignore[method-assign]  # a meter with manners of its own
+        self.simulated.answer = changed  # type: ignore[method-assign]  # a meter with habits of its own
 
     def answer(
         self, tid: int, *, watts: int = 9999, seoj: bytes = b"\x02\x88\x01", deoj: bytes = b"\x05\xff\x01"

@@ -82,9 +82,9 @@ class Lab(Rig):
         assert self.session.run_until_up(began + seconds), f"not up after {seconds} s: {self.session.down_reason}"
         return self.now - began
 
-    def ask(self, patience_s: float = 59.0, **options: Any) -> int:
+    def ask(self, timeout_s: float = 59.0, **options: Any) -> int:
         """Request the power in watts."""
-        edt = self.session.get([POWER], until=self.now + patience_s, **options).values[POWER]
+        edt = self.session.get([POWER], until=self.now + timeout_s, **options).values[POWER]
         return int.from_bytes(edt, "big", signed=True)
 
     @property
