@@ -87,7 +87,8 @@ def load(
     if not cut:
         return None
     used = energy.read(connection, site, "import_kwh", cut)
-    sold = energy.read(connection, site, "export_kwh", cut)
+    exports = energy.exports(connection, site, (cut[0][0], cut[-1][1]))
+    sold = energy.read(connection, site, "export_kwh", cut) if exports else energy.nothing(cut)
     total = used.total
     due = due_until(now)
     is_running = period.start < now < period.end

@@ -18,6 +18,7 @@ from storage.energy import HALF_HOUR, Span
 _EARLIEST = datetime(1900, 1, 1, tzinfo=UTC)  # also keeps what is compared, weeks before, inside the calendar
 LONGEST_DAYS = 36_600  # a century: beyond it a date on the command line is a slip
 MOST_POINTS = 1500
+MOST_DAYS = 1080  # as many pixels are between the edges of a panel: a narrower column could fall between two of them
 _POINTS_S = (1, 2, 5, 10, 15, 20, 30, 60, 120, 300, 600, 900, 1800)  # lengths that people count in
 
 Step = Literal["half_hour", "hour", "day", "month"]
@@ -230,7 +231,7 @@ def points_of(period: Period, until: datetime) -> tuple[list[datetime], bool]:
         length = timedelta(seconds=length_s)
         if span / length <= MOST_POINTS:
             return [*(period.start + n * length for n in range(math.ceil(span / length))), until], False
-    days = math.ceil(period.days / MOST_POINTS)
+    days = math.ceil(period.days / MOST_DAYS)
     starts = (midnight(day, period.zone) for day in list(period.dates())[::days])
     return [period.start, *(start for start in starts if period.start < start < until), until], True
 

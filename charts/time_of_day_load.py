@@ -44,12 +44,15 @@ def load(
         sums_w[column.half_hours, column.number] += _W_OF_KWH * np.array(column.kwh)
         counts[column.half_hours, column.number] += column.steps
     known = counts > 0
-    for column in energy.columns(connection, site, "export_kwh", cut, period.zone):
+    exports = energy.exports(connection, site, (start, end))
+    exported = energy.columns(connection, site, "export_kwh", cut, period.zone) if exports else []
+    for column in exported:
         # Per step used: where the export is told for fewer of them, it is taken to be the same in the others.
         per_step = np.array(column.kwh) / np.array(column.steps)
         sums_w[column.half_hours, column.number] -= _W_OF_KWH * per_step * counts[column.half_hours, column.number]
     sums_w[~known] = 0.0
-    left = [Gap(*stretch) for stretch in energy.uneven(connection, site, "import_kwh", (start, end))]
+    is_whole = int(counts.sum()) == (end - start) // HALF_HOUR  # then there is no need to look for what is left
+    left = [] if is_whole else [Gap(*one) for one in energy.uneven(connection, site, "import_kwh", (start, end))]
     read = series.half_hours_of_power(connection, site, [(gap.start, gap.end) for gap in left])
     starts = np.array([edge.timestamp() for edge in cut])
     for half in read:

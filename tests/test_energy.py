@@ -195,6 +195,23 @@ def test_every_midnight_missing_leaves_every_bar_its_23_hours(record: Any) -> No
     assert [(lack.reason, lack.kwh) for lack in data.lacks] == [("across", Decimal("1.0"))] * 21
 
 
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({}, False),
+        ({START + 20 * HALF: ("1010", None)}, True),  # a gap of its own
+        ({START + 20 * HALF: (None, None)}, False),  # one of both
+        ({START + 48 * HALF: ("1024", "5.1")}, True),  # it rose
+        ({START + 48 * HALF: (None, None), START + 49 * HALF: ("1024.5", "5.1")}, True),  # perhaps within the day
+        ({START + 49 * HALF: ("1024.5", "5.1")}, False),  # after it
+    ],
+)
+def test_an_export_register_is_read_where_it_tells_something(record: Any, changed: dict[Any, Any], told: bool) -> None:
+    registers = {moment: (str(kwh), "5.0") for moment, kwh in steady(START, END).items()}
+    site = site_with(record, {**registers, **changed})
+    assert energy.exports(record, site, (START, END)) is told
+
+
 def test_an_export_register_that_stands_still_hides_no_gap(record: Any) -> None:
     registers: dict[datetime, str | tuple[str | None, str | None]] = {
         moment: (str(kwh), "0.0") for moment, kwh in steady(START, END).items()
