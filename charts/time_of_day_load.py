@@ -40,17 +40,12 @@ def load(
         return None
     cut = [start, *(min(max(edge, start), end) for edge in edges[1:-1]), end]
     sums_w, counts = np.zeros((48, len(cut) - 1)), np.zeros((48, len(cut) - 1))
-    for column in energy.columns(connection, site, "import_kwh", cut, period.zone):
-        sums_w[column.half_hours, column.number] += _W_OF_KWH * np.array(column.kwh)
-        counts[column.half_hours, column.number] += column.steps
-    known = counts > 0
-    exports = energy.exports(connection, site, (start, end))
-    exported = energy.columns(connection, site, "export_kwh", cut, period.zone) if exports else []
-    for column in exported:
-        # Per step used: where the export is told for fewer of them, it is taken to be the same in the others.
-        per_step = np.array(column.kwh) / np.array(column.steps)
-        sums_w[column.half_hours, column.number] -= _W_OF_KWH * per_step * counts[column.half_hours, column.number]
-    sums_w[~known] = 0.0
+    for column in energy.columns(connection, site, cut, period.zone):
+        used_steps, sold_steps = np.array(column.used_steps), np.array(column.sold_steps)
+        # Where the export is told for fewer of the steps, it is taken to be the same in the others.
+        sold_kwh = np.array(column.sold_kwh) * used_steps / np.maximum(sold_steps, 1)
+        sums_w[column.half_hours, column.number] = _W_OF_KWH * (np.array(column.used_kwh) - sold_kwh)
+        counts[column.half_hours, column.number] = used_steps
     is_whole = int(counts.sum()) == (end - start) // HALF_HOUR  # then there is no need to look for what is left
     left = [] if is_whole else [Gap(*one) for one in energy.uneven(connection, site, "import_kwh", (start, end))]
     read = series.half_hours_of_power(connection, site, [(gap.start, gap.end) for gap in left])

@@ -199,20 +199,36 @@ where exchanged_at < 'infinity' and exchanged_at > %(start)s and exchanged_at <=
 order by 1
 """
 
-_EVEN = "kwh is not null and later_at - earlier_at = interval '30 minutes'"
-
+# Steps of one half hour lie between neighbouring rows, whatever other registers lack: both registers in one go.
 _COLUMNS = """
-select number, array_agg(half_hour) as half_hours, array_agg(kwh) as kwh, array_agg(steps) as steps
+select number, array_agg(half_hour), array_agg(used_kwh), array_agg(used), array_agg(sold_kwh), array_agg(sold)
 from (
     select width_bucket(date_part('epoch', earlier_at), %(edges_s)s::float8[]) - 1 as number,
         (date_part('hour', local_at) * 2 + floor(date_part('minute', local_at) / 30))::integer as half_hour,
-        sum(kwh)::float8 as kwh, count(*) as steps
+        sum(used_kwh)::float8 as used_kwh, count(used_kwh) as used,
+        coalesce(sum(sold_kwh), 0)::float8 as sold_kwh, count(sold_kwh) as sold
     from (
-        select earlier_at, earlier_at at time zone %(zone)s as local_at, kwh
-        from ({steps}) as steps
-        where {even} and earlier_at >= %(start)s and later_at <= %(end)s
-    ) as inside
+        select earlier_at, earlier_at at time zone %(zone)s as local_at,
+            case when earlier_kwh > 0 and later_kwh > 0 then
+                energy_step_kwh(earlier_at, earlier_kwh, later_at, later_kwh, exchanged_at, count_kwh, range_kwh)
+            end as used_kwh,
+            case when (earlier_kwh = 0 or later_kwh = 0) is not true then energy_step_kwh(
+                earlier_at, earlier_export_kwh, later_at, later_export_kwh, exchanged_at, count_kwh, range_kwh
+            ) end as sold_kwh
+        from (
+            select registered_at as earlier_at, lead(registered_at) over registers as later_at,
+                import_kwh as earlier_kwh, lead(import_kwh) over registers as later_kwh,
+                export_kwh as earlier_export_kwh, lead(export_kwh) over registers as later_export_kwh
+            from energy
+            where site_id = %(site_id)s and registered_at >= %(start)s and registered_at <= %(end)s
+            window registers as (order by registered_at)
+        ) as pairs
+        left join ({meters}) as meters on earlier_at >= served_from and earlier_at < served_until
+        where later_at - earlier_at = interval '30 minutes'
+        offset 0
+    ) as steps
     group by 1, 2
+    having count(used_kwh) > 0
 ) as cells
 group by number
 """
@@ -220,7 +236,7 @@ group by number
 _UNEVEN = """
 select greatest(earlier_at, %(start)s), least(later_at, %(end)s)
 from ({steps}) as steps
-where ({even}) is not true
+where (kwh is not null and later_at - earlier_at = interval '30 minutes') is not true
 order by 1
 """
 
@@ -315,20 +331,20 @@ class Column(NamedTuple):
     """The steps of one half hour that begin in each half hour of the day (0 to 47), over the days of one column."""
 
     number: int  # of the column, from 0
-    half_hours: list[int]
-    kwh: list[float]
-    steps: list[int]  # how many each kWh is of
+    half_hours: list[int]  # in which anything is known to be used
+    used_kwh: list[float]
+    used_steps: list[int]  # how many each kWh is of
+    sold_kwh: list[float]
+    sold_steps: list[int]
 
 
-def columns(
-    connection: Connection, site: int, register: Register, edges: Sequence[datetime], zone: ZoneInfo
-) -> Iterator[Column]:
+def columns(connection: Connection, site: int, edges: Sequence[datetime], zone: ZoneInfo) -> Iterator[Column]:
     """Add up the steps of one half hour by column (between two neighbouring *edges*) and half hour of the day."""
     edges_s = [edge.timestamp() for edge in edges]
-    values = {"start": edges[0], "end": edges[-1], "edges_s": edges_s, "zone": zone.key}
+    values = {"site_id": site, "start": edges[0], "end": edges[-1], "edges_s": edges_s, "zone": zone.key}
     with connection.cursor() as cursor:
-        cursor.execute(_of_steps(_COLUMNS, register), {"site_id": site, **values})
-        for row in cursor:  # ten years are 60,000 numbers: only those of a column become objects at a time
+        cursor.execute(_COLUMNS.format(meters=_METERS), values)
+        for row in cursor:  # ten years are tens of thousands of numbers: those of one column are objects at a time
             yield Column(*row)
 
 
@@ -358,12 +374,8 @@ def _first_register(connection: Connection, site: int, register: Register, span:
     return max(span[0], first.astimezone(UTC)) if first else span[1]
 
 
-def _of_steps(sql: str, register: Register) -> str:
-    steps = _STEPS.format(register=register, is_register=_IS_REGISTER[register])
-    return sql.format(steps=steps, even=_EVEN)
-
-
 def _rows(connection: Connection, sql: str, register: Register, **values: Any) -> list[tuple[Any, ...]]:
+    steps = _STEPS.format(register=register, is_register=_IS_REGISTER[register])
     with connection.cursor() as cursor:
-        cursor.execute(_of_steps(sql, register), values)
+        cursor.execute(sql.format(steps=steps), values)
         return cursor.fetchall()
