@@ -16,6 +16,7 @@ from functools import lru_cache
 from ipaddress import IPv6Address
 
 ECHONET_PORT = 0x0E1A
+_B_ROUTE_SIDES = (None, 0)  # the HAN side of a dual-stack module is none of our business
 
 
 class EventCode(IntEnum):
@@ -72,6 +73,11 @@ class Event:
     side: int | None = None
     param: int | None = None
 
+    @property
+    def is_ours(self) -> bool:
+        """Whether it is of the B-route."""
+        return self.side in _B_ROUTE_SIDES
+
 
 @dataclass(frozen=True, slots=True)
 class UdpReceived:
@@ -94,6 +100,10 @@ class UdpReceived:
     def is_echonet(self) -> bool:
         """Whether it is a frame of ECHONET Lite, which holds no secret."""
         return self.remote_port == self.local_port == ECHONET_PORT
+
+    def is_from(self, meter: IPv6Address) -> bool:
+        """Whether it was encrypted for us and comes from *meter*, by the B-route."""
+        return self.secured and self.side in _B_ROUTE_SIDES and self.sender == meter
 
     def __repr__(self) -> str:
         shown = self.payload.hex() if self.is_echonet else f"{len(self.payload)} bytes"

@@ -6,9 +6,9 @@ here. It decides nothing: recovery.py says what is done next, session.py asks th
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import re
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -41,7 +41,6 @@ _FAILURES: Mapping[Trigger, Callable[[], SessionLostError]] = {
     Trigger.CLOSE_TIMEOUT: partial(SessionLostError, "the session was ended without an answer (EVENT 28)"),
 }
 _NOT_SENT, _LOOKING_FOR_PEER = 1, 2  # EVENT 21; command reference 5.11
-_B_ROUTE_SIDES = (None, 0)  # the HAN side of a dual-stack module is none of our business
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +81,7 @@ class Sending:
 class Link:
     """See the module's text. *sleep* passes the time of a wait while no port is open."""
 
-    def __init__(
-        self, *, monotonic: Callable[[], float] = time.monotonic, sleep: Callable[[float], None] = time.sleep
-    ) -> None:
+    def __init__(self, *, monotonic: Callable[[], float], sleep: Callable[[float], None]) -> None:
         self._monotonic = monotonic
         self._sleep = sleep
         self._module: Module | None = None
@@ -213,7 +210,7 @@ class Link:
         line = module.stack.receive(timeout_s)
         if line is not None:
             self._lines += 1
-            if isinstance(line, Event) and line.side in _B_ROUTE_SIDES:
+            if isinstance(line, Event) and line.is_ours:
                 self._note(line)
         return line
 
@@ -297,11 +294,9 @@ class Link:
         if not self.up or peer is None:
             raise SessionLostError(self.down_reason)
         self._sending = sending = Sending()
-        try:
+        with contextlib.suppress(SkStackTimeoutError):  # it may have been sent nevertheless
             module.stack.execute(commands.send_udp(module.dialect, peer.address, payload))
             sending.accepted = True
-        except SkStackTimeoutError:  # it may have been sent nevertheless
-            sending.accepted = False
         sending.sent_at = module.stack.written_at
         return sending
 
@@ -374,10 +369,8 @@ class Link:
             self.record("lost", detail=str(failure))
 
     def _opened(self, before: Pana, lasted_s: float) -> None:
-        if before is Pana.OPEN:
-            self.record("renewed")
-        elif before is Pana.EXPIRED:
-            self.record("renewed", lasted_s)
+        if before in (Pana.OPEN, Pana.EXPIRED):
+            self.record("renewed", lasted_s if before is Pana.EXPIRED else None)
         elif before in HANDSHAKES:
             self.record("join", lasted_s, peer=self._peer)
         if before in (Pana.CLOSED, Pana.JOINING):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 
 from skstack import commands
@@ -16,6 +16,7 @@ from skstack.commands import AnswerT, Command
 from skstack.driver import COMMAND_TIMEOUT_S, Module, SkStack
 from skstack.errors import (
     CommandFailedError,
+    ModuleNotAnsweringError,
     ModuleUnsupportedError,
     SkStackError,
     SkStackTimeoutError,
@@ -76,6 +77,38 @@ def open_at(
         raise
     stack.close()
     return None
+
+
+def open_module(
+    baud_rates: Sequence[int],
+    open_port: PortOpener,
+    credentials: Credentials,
+    *,
+    monotonic: Callable[[], float],
+    should_stop: Callable[[], bool],
+) -> Generator[float, object, Module]:
+    """Return the module, set up, at the first of *baud_rates* at which it answers.
+
+    Yields the time after each rate, which takes seconds: let the caller look at the clock.
+    Raises: ModuleNotAnsweringError: it is silent at all of them. As open_at.
+    """
+    for baud_rate in baud_rates:
+        module = open_at(baud_rate, open_port, credentials, monotonic=monotonic, should_stop=should_stop)
+        if module is not None:
+            return module
+        yield monotonic()
+    raise ModuleNotAnsweringError(
+        "the module answers at no baud rate",
+        "see that [routeB] device names the Wi-SUN module; if it does, unplug it and plug it in again",
+    )
+
+
+def reset(module: Module, credentials: Credentials, *, monotonic: Callable[[], float]) -> Module:
+    """Set an open *module* up anew. Raises: SkStackTimeoutError: it is silent. As set_up."""
+    started = monotonic()
+    if not wake(module.stack):
+        raise SkStackTimeoutError("answer to SKVER", monotonic() - started)
+    return set_up(module.stack, credentials, baud_rate=module.baud_rate, monotonic=monotonic)
 
 
 def wake(stack: SkStack) -> bool:

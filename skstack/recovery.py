@@ -16,7 +16,6 @@ or None. Errors are thrown into it. So it reads as one story, and yet the caller
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
@@ -37,10 +36,10 @@ from skstack.errors import (
 )
 from skstack.events import HANDSHAKES, Line, Pana, PanDescription
 from skstack.link import Link
-from skstack.module import BAUD_RATES, Credentials, open_at, set_up, wake
+from skstack.module import Credentials, open_module, reset
 from skstack.pan_cache import PanCache, cache_key
 from skstack.port import PortOpener
-from skstack.scan import SCAN_DURATIONS, scan
+from skstack.scan import scan
 
 logger = logging.getLogger(__name__)
 
@@ -106,10 +105,10 @@ class Recovery:
         credentials: Credentials,
         *,
         cache: PanCache,
-        monotonic: Callable[[], float] = time.monotonic,
-        should_stop: Callable[[], bool] = lambda: False,
-        timings: RecoveryTimings | None = None,
-        baud_rates: Sequence[int] = BAUD_RATES,
+        monotonic: Callable[[], float],
+        should_stop: Callable[[], bool],
+        timings: RecoveryTimings,
+        baud_rates: Sequence[int],
     ) -> None:
         self._link = link
         self._open_port = open_port
@@ -117,7 +116,7 @@ class Recovery:
         self._cache = cache
         self._monotonic = monotonic
         self._should_stop = should_stop
-        self._timings = timings or RecoveryTimings()
+        self._timings = timings
         self._baud_rates = baud_rates
         self._proven: PanDescription | None = None  # the last PAN that worked
         self._scans = 0  # that heard nothing, since a PAN worked
@@ -217,33 +216,20 @@ class Recovery:
         yield from self._join()
 
     def _reset(self) -> Life:
-        module = self._link.attached
-        started = self._monotonic()
-        if not wake(module.stack):
-            raise SkStackTimeoutError("answer to SKVER", self._monotonic() - started)
-        self._attach(set_up(module.stack, self._credentials, baud_rate=module.baud_rate, monotonic=self._monotonic))
+        self._attach(reset(self._link.attached, self._credentials, monotonic=self._monotonic))
         self._link.record("reset")
         yield from self._join()
 
     def _reopen(self) -> Life:
         link = self._link
         link.detach()
-        for baud_rate in self._baud_rates:
-            module = open_at(
-                baud_rate,
-                self._open_port,
-                self._credentials,
-                monotonic=self._monotonic,
-                should_stop=self._should_stop,
-            )
-            if module is not None:
-                break
-            yield self._monotonic()  # each rate takes seconds: let the caller look at the clock
-        else:
-            raise ModuleNotAnsweringError(
-                "the module answers at no baud rate",
-                "see that [routeB] device names the Wi-SUN module; if it does, unplug it and plug it in again",
-            )
+        module = yield from open_module(
+            self._baud_rates,
+            self._open_port,
+            self._credentials,
+            monotonic=self._monotonic,
+            should_stop=self._should_stop,
+        )
         self._attach(module)
         if link.peer is None and (cached := self._cache.load(self._key())) is not None:
             self._proven = cached
@@ -265,17 +251,16 @@ class Recovery:
     def _find(self) -> Life:
         """Tune the link to the PAN that a scan hears, or to the last one that worked where it hears none.
 
-        A scan whose failure costs so little grows from one to the next. Raises: MeterNotFoundError. As Link.execute.
+        Raises: MeterNotFoundError. As Link.execute.
         """
         link, proven = self._link, self._proven
-        durations = SCAN_DURATIONS if proven is None else (SCAN_DURATIONS[self._scans % len(SCAN_DURATIONS)],)
         started = self._monotonic()
         try:
             found, others = yield from scan(
                 link.attached,
                 self._credentials.pairing_id,
-                last_channel=proven.channel if proven else None,
-                durations=durations,
+                last=proven,
+                failed_scans=self._scans,
                 monotonic=self._monotonic,
                 report=lambda text: self._report_once(logging.INFO, text),
             )

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator
 
 from skstack import commands
 from skstack.driver import Module
@@ -23,21 +22,23 @@ def scan(
     module: Module,
     pairing_id: str,
     *,
-    last_channel: int | None = None,
-    durations: Sequence[int] = SCAN_DURATIONS,
-    monotonic: Callable[[], float] = time.monotonic,
-    report: Callable[[str], object] = logger.info,
+    last: PanDescription | None,
+    failed_scans: int,
+    monotonic: Callable[[], float],
+    report: Callable[[str], object],
 ) -> Generator[float, Line | None, tuple[PanDescription, int]]:
     """Return the PAN with our *pairing_id* that is heard best, and how many other meters were heard.
 
-    Tries the *last_channel* first, for a moment; *report* is told of each scan. Yields the monotonic time until which
+    Where the meter was *last* is tried first, for a moment, and a scan that fails costs little: it is one only, which
+    grows with the *failed_scans* before it. *report* is told of each scan. Yields the monotonic time until which
     it waits for a line, and is sent that or None. Raises: MeterNotFoundError, and as SkStack.execute.
     """
     collector = PanCollector()  # one for all durations: what a late line tells still counts
     heard: dict[bytes, PanDescription] = {}
+    durations = SCAN_DURATIONS if last is None else (SCAN_DURATIONS[failed_scans % len(SCAN_DURATIONS)],)
     attempts = [(duration, commands.ALL_CHANNELS_MASK, len(_CHANNELS)) for duration in durations]
-    if last_channel is not None:
-        attempts.insert(0, (_KNOWN_CHANNEL_DURATION, commands.channel_mask(last_channel), 1))
+    if last is not None:
+        attempts.insert(0, (_KNOWN_CHANNEL_DURATION, commands.channel_mask(last.channel), 1))
     for duration, mask, channels in attempts:
         seconds = commands.scan_seconds(duration, channels)
         report(f"scanning {channels} channel(s) for the meter, about {seconds:.0f} s")

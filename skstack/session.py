@@ -29,7 +29,7 @@ from skstack.errors import (
     SkStackTimeoutError,
     StoppedError,
 )
-from skstack.events import ECHONET_PORT, Pana, PanDescription, UdpReceived
+from skstack.events import Pana, PanDescription, UdpReceived
 from skstack.link import Link, RadioEvent, Sending
 from skstack.module import BAUD_RATES, Credentials
 from skstack.pan_cache import NoPanCache, PanCache
@@ -402,10 +402,10 @@ class Session:
 
     def _sort(self, datagram: UdpReceived) -> None:
         """Sort a datagram: a response to our request, a notification, or nothing for us."""
-        if datagram.local_port != ECHONET_PORT or datagram.remote_port != ECHONET_PORT:
+        if not datagram.is_echonet:
             return  # PANA, MLE: the module's own business
         peer = self._link.peer
-        if not datagram.secured or datagram.side not in (None, 0) or peer is None or datagram.sender != peer.address:
+        if peer is None or not datagram.is_from(peer.address):
             logger.debug("dropped a datagram: not secured, or not from the meter")
             return
         if self._link.pana in (Pana.CLOSED, Pana.JOINING):
