@@ -1,11 +1,10 @@
 """The one reader of power_consumption.ini: every value typed, checked and in a frozen dataclass.
 
-All errors are reported at once, each in a line that names file, section and key, what was expected and what came;
-the ID, the password and the database URL are never shown. An empty value counts as not given. Comments stand on lines of their
-own, since a password or a URL may hold any printable character. power_consumption.ini-sample documents every key; the
-file itself is read by ini_file.py.
-
-Importing this module is light: configparser, zoneinfo and platformdirs are imported only when a file is read.
+All errors are reported at once, each in a line that names file, section and key, what was expected and what came; the
+ID, the password and the database URL are never shown. An empty value counts as not given. Comments stand on lines of
+their own, since a password or a URL may hold any printable character. power_consumption.ini-sample documents every
+key; the file itself is read by ini_file.py. Importing this module is light: configparser, zoneinfo and platformdirs
+are imported only when a file is read.
 """
 
 from __future__ import annotations
