@@ -51,7 +51,7 @@ class _Withheld:
         self._until: dict[int, float] = {}
 
     def note(self, epc: int) -> bool:
-        """Count once more; True: it is not to be asked for from now on, for the first time since it was told."""
+        """Count once more; True: it is not to be asked for from now on, for the first time since it was given."""
         self._times[epc] = self._times.get(epc, 0) + 1
         if self._times[epc] < self._limits.refusals:
             return False
@@ -108,7 +108,7 @@ class Capability:
         self._refused.clear()
 
     def is_refused(self, epc: int) -> bool:
-        """Whether the meter has lately refused *epc*, and never told it in this session."""
+        """Whether the meter has lately refused *epc*, and never given it in this session."""
         return self._refused.lasts(epc)
 
     def refused(self, epcs: Collection[int]) -> frozenset[int]:
@@ -141,7 +141,7 @@ class Capability:
         return not self._silent_alone.lasts(epc)
 
     def note_refusals(self, epcs: Collection[int]) -> None:
-        """Count refusals; what was refused some times in a row, and never told, is not asked for until that lapses."""
+        """Count refusals; what was refused some times in a row, and never given, is not asked for until that lapses."""
         for epc in epcs:
             if epc not in self._given and self._refused.note(epc):
                 logger.warning("the meter refuses %02X: it is asked for that again in an hour", epc)
@@ -283,7 +283,7 @@ class Asker:
         self._capability.note_poll_without_group(form, values)
 
     def _read_rest(self, first: Response, groups: Iterable[Sequence[int]], until: float) -> dict[int, bytes]:
-        """Return what *first* told, and what the other *groups* tell; what was left out is asked for once more.
+        """Return what *first* gave, and what the other *groups* give; what was left out is asked for once more.
 
         What stays without a response is left as it is: what came is a reading.
         """

@@ -215,7 +215,7 @@ class SkStack:
 
 @dataclass(frozen=True, slots=True)
 class Module:
-    """A module that is ready to scan and join: its driver, and what it told of itself when it was set up."""
+    """A module that is ready to scan and join: its driver, and what it reported of itself when it was set up."""
 
     stack: SkStack
     dialect: Dialect

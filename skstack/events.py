@@ -42,7 +42,7 @@ class EventCode(IntEnum):
 
 
 class Dialect(Enum):
-    """How a module wants SKSCAN and SKSENDTO. Told by the last field of EINFO, not by the product's name."""
+    """How a module wants SKSCAN and SKSENDTO. Known by the last field of EINFO, not by the product's name."""
 
     SINGLE = "single"
     """Single-hop edition (BP35A1, RL7023 Stick-D/IPS): no side argument."""

@@ -65,7 +65,7 @@ class Sending:
     """One datagram handed to the module, and what became of it.
 
     *sent_at*: when it was written (monotonic). *accepted*: the module said OK. *result*: the parameter of its EVENT 21:
-    0 sent, 1 not sent, 2 the meter is being looked for; None: not told yet.
+    0 sent, 1 not sent, 2 the meter is being looked for; None: not known yet.
     """
 
     sent_at: float = 0.0

@@ -104,7 +104,7 @@ class Meter:
 
     @property
     def identity(self) -> MeterIdentity | None:
-        """Who the meter is, as far as it told."""
+        """Who the meter is, as far as it is known."""
         return self._who.known
 
     @property
@@ -132,13 +132,13 @@ class Meter:
 
     @property
     def is_known(self) -> bool:
-        """Whether the meter was asked in this session who it is, and there is no doubt."""
+        """Whether the meter was asked in this session who it is, and nothing is suspect."""
         is_asked = self._session_number == self._session.number and self._learn_who not in self._to_learn
         return is_asked and self._who.is_confirmed
 
     @property
     def is_clock_asked(self) -> bool:
-        """Whether the meter was asked in this session for its time; what it told is shown_clock."""
+        """Whether the meter was asked in this session for its time; what it showed is shown_clock."""
         return self._session_number == self._session.number and self._look_at_clock not in self._to_learn
 
     @property
@@ -261,10 +261,10 @@ class Meter:
         self._mac = peer.mac
 
     def _doubt(self, reason: str) -> None:
-        """Trust no register before the meter has told again who it is."""
+        """Trust no register before the meter has said again who it is."""
         if self._who.is_sure:
             logger.info("the meter is asked again who it is: %s", reason)
-        self._who.doubt(self._monotonic())
+        self._who.suspect(self._monotonic())
 
     def _look_at_telltales(self, values: Mapping[int, bytes]) -> None:
         """Compare what came beside the first poll of a session with what is known; or learn how registers count."""
@@ -273,10 +273,10 @@ class Meter:
         if known is None or asked == _SCALE:
             self._recognise(asked, values)
             return
-        told = decode_identity(values, frozenset({Epc.COEFFICIENT}), report=self._report)
-        if told.serial_number and known.serial_number and told.serial_number != known.serial_number:
+        seen = decode_identity(values, frozenset({Epc.COEFFICIENT}), report=self._report)
+        if seen.serial_number and known.serial_number and seen.serial_number != known.serial_number:
             self._doubt("another serial number")
-        if told.scale and known.scale and told.scale.unit_kwh != known.scale.unit_kwh:
+        if seen.scale and known.scale and seen.scale.unit_kwh != known.scale.unit_kwh:
             self._doubt("another unit")
 
     def _settle_doubt(self, until: float) -> None:
@@ -317,9 +317,9 @@ class Meter:
     def _recognise(self, asked: Sequence[int], values: Mapping[int, bytes]) -> None:
         has_none = Epc.COEFFICIENT in asked and not self.offers(Epc.COEFFICIENT)
         refused = self._capability.refused(asked) | ({Epc.COEFFICIENT} if has_none else frozenset())
-        told = decode_identity(values, refused, report=self._report)
-        if self._who.tell(told, self._monotonic()):
-            self._session.notifications.clear()  # told by the meter that was installed before
+        seen = decode_identity(values, refused, report=self._report)
+        if self._who.note(seen, self._monotonic()):
+            self._session.notifications.clear()  # of the meter that was installed before
             self._export_is_silent = False
 
     def _take_late(self, late: Response) -> None:
@@ -359,21 +359,21 @@ class Meter:
         """Return what the meter has notified since the last call. It is kept until the meter is identified."""
         if not self.is_identified:
             return []
-        told = []
+        notified = []
         while self._session.notifications:
             notification = self._session.notifications.popleft()
             if notification.source == METER:
                 half_hour = self._half_hour(notification.values)
                 if half_hour is not None:
-                    told.append(half_hour)
-        return told
+                    notified.append(half_hour)
+        return notified
 
     def _half_hour(self, values: Mapping[int, bytes]) -> HalfHour | None:
         """Decode EA and EB; None: missing, broken, of two different times, or without a direction it measures."""
         scale = self._scale()
         imported = _scheduled(values, Epc.SCHEDULED_IMPORT)
         exported = _scheduled(values, Epc.SCHEDULED_EXPORT)
-        times = {told.registered_at for told in (imported, exported) if told is not None}
+        times = {register.registered_at for register in (imported, exported) if register is not None}
         if scale is None or len(times) != 1 or imported is None or imported.raw is None:
             return None
         export_raw = exported.raw if exported is not None else None

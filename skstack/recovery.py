@@ -71,7 +71,7 @@ class RecoveryTimings:
     longest_reopen_pause_s: float = 30.0  # looking for a missing device disturbs nobody
     silent_pause_s: float = 60.0  # from one handshake to the next with a meter that shakes hands and answers nothing
     longest_silent_pause_s: float = 300.0
-    well_s: float = 900.0  # without a failure: then the next one is a new story, and is told
+    well_s: float = 900.0  # without a failure: then the next one is new, and is logged
 
 
 class _Pauses:
@@ -383,7 +383,7 @@ class Recovery:
         self._link.suspect(error)  # silent, or refusing commands: the module and we are out of step
         return Step.RESET
 
-    # --- what is told
+    # --- what is logged
 
     def _report_once(self, level: int, reason: str) -> None:
         """Log each reason once until the link has done well for a while: a bad one comes and goes. Count the rest."""

@@ -229,33 +229,33 @@ ANOTHER = MeterIdentity("000016", "B99X000001", "F", EnergyScale(1, Decimal("0.1
 
 def test_one_wrong_digit_once_is_no_other_meter() -> None:
     recognition = Recognition()
-    recognition.tell(OURS, 0.0)
-    assert not recognition.tell(replace(OURS, serial_number="A77X074175"), 10.0)
+    recognition.note(OURS, 0.0)
+    assert not recognition.note(replace(OURS, serial_number="A77X074175"), 10.0)
     assert not recognition.is_sure
-    assert not recognition.tell(OURS, 20.0)
+    assert not recognition.note(OURS, 20.0)
     assert (recognition.known, recognition.is_sure, recognition.since) == (OURS, True, 0.0)
 
 
 def test_a_meter_is_another_one_when_it_says_so_twice_and_since_it_said_so_first() -> None:
     recognition = Recognition()
-    recognition.tell(OURS, 0.0)
-    assert [recognition.tell(ANOTHER, at) for at in (10.0, 20.0)] == [False, True]
+    recognition.note(OURS, 0.0)
+    assert [recognition.note(ANOTHER, at) for at in (10.0, 20.0)] == [False, True]
     assert (recognition.known, recognition.is_sure, recognition.since) == (ANOTHER, True, 10.0)
 
 
 def test_two_different_wrong_answers_are_no_agreement() -> None:
     recognition = Recognition()
-    recognition.tell(OURS, 0.0)
-    assert not recognition.tell(ANOTHER, 10.0)
-    assert not recognition.tell(replace(ANOTHER, serial_number="C00X000002"), 20.0)
+    recognition.note(OURS, 0.0)
+    assert not recognition.note(ANOTHER, 10.0)
+    assert not recognition.note(replace(ANOTHER, serial_number="C00X000002"), 20.0)
     assert recognition.known == OURS
     assert not recognition.is_sure
 
 
 def test_another_release_or_less_told_is_the_same_meter() -> None:
     recognition = Recognition()
-    recognition.tell(OURS, 0.0)
-    recognition.tell(MeterIdentity("000016", None, "G", None), 10.0)
+    recognition.note(OURS, 0.0)
+    recognition.note(MeterIdentity("000016", None, "G", None), 10.0)
     assert recognition.is_sure
     assert recognition.known == replace(OURS, release="G")
 

@@ -199,8 +199,8 @@ class Frame:
         """
         edts = {found.epc: found.edt for found in self.properties if found.edt}
         if len(edts) != len(self.properties):
-            told = {(found.epc, found.edt) for found in self.properties if found.edt}
-            if len(told) != len(edts):
+            given = {(found.epc, found.edt) for found in self.properties if found.edt}
+            if len(given) != len(edts):
                 raise FrameError("two values for one property", self.to_bytes())
         return edts
 
@@ -252,7 +252,7 @@ class Response:
 
 @dataclass(frozen=True, slots=True)
 class Notification:
-    """What the meter or its node profile told unsolicited (INF, INFC), by EPC, and its arrival (monotonic seconds)."""
+    """What the meter or its node profile sent unsolicited (INF, INFC), by EPC, and its arrival (monotonic seconds)."""
 
     source: Eoj
     values: Mapping[int, bytes]

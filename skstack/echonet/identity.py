@@ -22,7 +22,7 @@ class MeterIdentity:
     manufacturer: str | None  # 8A, six hex digits
     serial_number: str | None  # 8D
     release: str | None  # 82, the letter
-    scale: EnergyScale | None  # D3, E1, D7; without it no energy can be told in kWh
+    scale: EnergyScale | None  # D3, E1, D7; without it no energy can be given in kWh
 
     @property
     def is_named(self) -> bool:
@@ -42,7 +42,7 @@ class MeterIdentity:
         return all(one is None or another is None or one == another for one, another in pairs)
 
     def completed(self, known: MeterIdentity) -> MeterIdentity:
-        """Return this identity with what only *known* has told."""
+        """Return this identity with what only *known* has."""
         scale = self.scale or known.scale
         if scale is not None and scale.digits is None and known.scale is not None:
             scale = known.scale
@@ -65,7 +65,7 @@ def decode_identity(
     coefficient = decoded(values, Epc.COEFFICIENT, decode_coefficient, report)
     if Epc.COEFFICIENT in refused:
         coefficient = 1
-    # A broken D7 costs the digits alone: without them a wrap is not told from a fall, and nothing is guessed.
+    # A broken D7 costs the digits alone: without them a wrap cannot be told from a fall, and nothing is guessed.
     digits = decoded(values, Epc.DIGITS, decode_digits, report)
     scale = EnergyScale(coefficient, unit_kwh, digits) if unit_kwh is not None and coefficient is not None else None
     return MeterIdentity(
@@ -79,7 +79,7 @@ def decode_identity(
 class Recognition:
     """The identity that is known, and whether the meter may be another one. Times are the caller's, in seconds.
 
-    *since*: the first sighting of the known identity. *times*: how often in a row it was told.
+    *since*: the first sighting of the known identity. *times*: how often in a row it was seen.
     """
 
     def __init__(self) -> None:
@@ -93,30 +93,30 @@ class Recognition:
 
     @property
     def is_confirmed(self) -> bool:
-        """Whether it is sure who the meter is: it was told twice, or it tells no name that could be wrong."""
+        """Whether it is sure who the meter is: it was seen twice, or it gives no name that could be wrong."""
         is_enough = self.known is not None and (not self.known.is_named or self.times >= _AGREEING)
         return self.is_sure and is_enough
 
-    def doubt(self, at: float) -> None:
+    def suspect(self, at: float) -> None:
         """Note that since *at* the meter may be another one."""
         if self.is_sure:
             self.is_sure = False
             self._seen_at = at
             self._other_times = 0
 
-    def tell(self, told: MeterIdentity, at: float) -> bool:
+    def note(self, seen: MeterIdentity, at: float) -> bool:
         """Take note of who the meter says it is; True where that makes it another one than was known."""
         if self.known is None:
-            self.known, self.since, self.times, self.is_sure = told, at, told.is_named, True
+            self.known, self.since, self.times, self.is_sure = seen, at, seen.is_named, True
             return False
-        if told.agrees(self.known):
-            self.known, self.is_sure = told.completed(self.known), True
-            self.times += told.is_named
+        if seen.agrees(self.known):
+            self.known, self.is_sure = seen.completed(self.known), True
+            self.times += seen.is_named
             return False
-        self.doubt(at)
-        agrees = self._other is not None and self._other_times > 0 and told.agrees(self._other)
-        self._other, self._other_times = told, self._other_times + 1 if agrees else 1
+        self.suspect(at)
+        agrees = self._other is not None and self._other_times > 0 and seen.agrees(self._other)
+        self._other, self._other_times = seen, self._other_times + 1 if agrees else 1
         if self._other_times < _AGREEING:
             return False
-        self.known, self.since, self.times, self.is_sure = told, self._seen_at, self._other_times, True
+        self.known, self.since, self.times, self.is_sure = seen, self._seen_at, self._other_times, True
         return True

@@ -123,7 +123,7 @@ class PanaClient:
     # --- renewed, or not
 
     def _renew(self, number: int, at: float) -> None:
-        """Renew by itself at four fifths of the lifetime. If the meter is away, wait for the end of it."""
+        """Renew by itself at four fifths of the lifetime. If the meter is unreachable, wait for the end of it."""
         due = self.session is not None and self.session.number == number
         if due and self._air.settings.renews and not self._meter_is_away(at):
             self.rejoin(at)
