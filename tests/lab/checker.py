@@ -6,11 +6,12 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
+from math import sqrt
 from typing import Protocol
 
 from skstack.simulator import Registers, SimulatedModule, VirtualClock
 from storage.records import EnergyRow, PowerRow, Round
-from tests.lab.faults import KINDS, Fault, busy_spans
+from tests.lab.faults import BY_CHANCE, KINDS, Fault, busy_spans
 
 RECOVERY_S = 600.0  # from the end of the last fault to the next reading
 _ANSWER_S = 3.0  # a poll that began so shortly before a fault may suffer from it
@@ -18,6 +19,7 @@ _LATEST_S = 200.0  # how old a value may be that comes late: three timeouts of a
 _GRID_S = 10  # at shorter intervals not every tick can have its answer
 _LEARNS_IN = 20  # so many polls it may take to find out what a meter does
 _FEWEST_POLLS = 20  # that say anything about a share
+_DEVIATIONS = 3  # from a mean that are still chance
 _LATE = frozenset(
     {
         "late replies",
@@ -211,7 +213,8 @@ class Checker:
             if share is None or polls < _FEWEST_POLLS:
                 continue
             read = sum(from_s <= at < fault.ends_s for at in self.readings)
-            if read < share * polls:
+            luck = _DEVIATIONS * sqrt(polls * share * (1 - share)) if fault.kind in BY_CHANCE else 0.0
+            if read < share * polls - luck:
                 self.problems.append(f"{read} of {polls} polls gave a row while {fault}")
 
     def _check_healthy(self, from_s: float, to_s: float) -> None:
