@@ -22,11 +22,11 @@ JAPANESE = {
     "take one round of readings, store and print it, then exit (for cron)": (
         "一度だけ読み取り、保存し、表示して終了する (cron 用)"
     ),
-    "try every part and report what to do about each failure": "すべての部分を順に試し、問題があれば対処法を示す",
+    "try every part and report what to do about each failure": "各項目を順に点検し、問題があれば対処法を表示する",
     "bring the embedded database to the newest major version that the installed wheel ships": (
         "組み込みのデータベースを、インストール済みの wheel に含まれる最新のメジャーバージョンへ移行する"
     ),
-    "run a simulated day, without hardware, and draw it": "機器なしで一日分を模擬実行し、グラフを描く",
+    "run a simulated day, without hardware, and draw it": "機器なしで一日分をシミュレートし、グラフを描く",
     "log in detail (secrets stay masked)": "詳しいログを出す (ID とパスワードは伏せたまま)",
     "Draw the electricity of a day, or of any other period: its power, its energy, and what is missing.": (
         "一日または任意の期間の電力と電力量を、欠測も含めてグラフに描きます。"

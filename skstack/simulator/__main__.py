@@ -26,19 +26,19 @@ def build_parser() -> argparse.ArgumentParser:
     """Return the command line of the simulator."""
     parser = argparse.ArgumentParser(
         prog="python -m skstack.simulator",
-        description="A Wi-SUN module and a smart meter that are not there, on a pseudo terminal. "
-        "SIGUSR1 lets the meter announce its half-hour values at once; SIGTERM or Ctrl-C ends it.",
+        description="A simulated Wi-SUN module and smart meter on a pseudo-terminal. "
+        "SIGUSR1 makes the meter send its half-hour notification at once; SIGTERM or Ctrl-C ends it.",
     )
     parser.add_argument("--link", type=Path, required=True, metavar="PATH", help="symbolic link to the terminal")
     parser.add_argument("--model", choices=sorted(MODELS), default="BP35C2", help="the module (default %(default)s)")
     parser.add_argument("--binary", action="store_true", help="WOPT 00 at the start: payloads as raw bytes")
-    parser.add_argument("--instant", action="store_true", help="no waiting for scans, joins and answers")
+    parser.add_argument("--instant", action="store_true", help="no waiting for scans, joins and responses")
     parser.add_argument("--solar", action="store_true", help="a house with solar panels")
     parser.add_argument("--second-generation", action="store_true", help="a meter with C0, D0, EE and EF")
     parser.add_argument("--no-d3", action="store_true", help="a meter without a coefficient")
     parser.add_argument("--no-export", action="store_true", help="a meter that does not measure what is sold")
     parser.add_argument("--two-wire", action="store_true", help="a meter without a T phase")
-    parser.add_argument("--infc", action="store_true", help="announcements that want an answer")
+    parser.add_argument("--infc", action="store_true", help="notifications that want a response (INFC)")
     parser.add_argument("--unit", type=lambda text: int(text, 16), default=0x01, help="unit code E1, hex (default 01)")
     parser.add_argument("--seed", type=int, default=1, help="another number, another household")
     parser.add_argument(
