@@ -33,7 +33,6 @@ _LIMIT_S = 3700.0  # ARIB STD-T108 counts the sending time of an hour
 _MOST_ALIKE = 5  # events of one kind between two takings; the rest is counted
 _MOST_EVENTS = 200
 
-
 _FAILURES: Mapping[Trigger, Callable[[], SessionLostError]] = {
     Trigger.FAILED: partial(AuthenticationFailedError, "PANA authentication failed (EVENT 24)"),
     Trigger.CLOSE_REQUESTED: partial(SessionLostError, "the meter ended the session (EVENT 26)"),

@@ -19,6 +19,7 @@ import logging
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import partial
 
 from backoff import Backoff
 from skstack.driver import Module
@@ -111,13 +112,13 @@ class Recovery:
         baud_rates: Sequence[int],
     ) -> None:
         self._link = link
-        self._open_port = open_port
         self._credentials = credentials
+        self._open_module = partial(
+            open_module, baud_rates, open_port, credentials, monotonic=monotonic, should_stop=should_stop
+        )
         self._cache = cache
         self._monotonic = monotonic
-        self._should_stop = should_stop
         self._timings = timings
-        self._baud_rates = baud_rates
         self._proven: PanDescription | None = None  # the last PAN that worked
         self._scans = 0  # that heard nothing, since a PAN worked
         self._refusals = 0
@@ -188,15 +189,13 @@ class Recovery:
             yield until
 
     def _attempt(self, step: Step) -> Life:
-        match step:
-            case Step.REJOIN:
-                return self._rejoin()
-            case Step.RESCAN:
-                return self._rescan()
-            case Step.RESET:
-                return self._reset()
-            case Step.REOPEN:
-                return self._reopen()
+        attempts = {
+            Step.REJOIN: self._rejoin,
+            Step.RESCAN: self._rescan,
+            Step.RESET: self._reset,
+            Step.REOPEN: self._reopen,
+        }
+        return attempts[step]()
 
     def _rejoin(self) -> Life:
         link = self._link
@@ -223,14 +222,7 @@ class Recovery:
     def _reopen(self) -> Life:
         link = self._link
         link.detach()
-        module = yield from open_module(
-            self._baud_rates,
-            self._open_port,
-            self._credentials,
-            monotonic=self._monotonic,
-            should_stop=self._should_stop,
-        )
-        self._attach(module)
+        self._attach((yield from self._open_module()))
         if link.peer is None and (cached := self._cache.load(self._key())) is not None:
             self._proven = cached
             link.tune(cached)
