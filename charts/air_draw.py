@@ -207,9 +207,10 @@ def _label_extremes(
         labels.keep_clear_of_point(x, extreme.value, 1)
         value, moment = number(extreme.value, panel.places), _moment(extreme, period, words)
         text = words.extreme.format(value=value, when=moment)
-        # Where a line is in the way, a little farther off.
-        farther = [place._replace(up=place.up * 4) for place in places]
-        labels.set(text, [(x, extreme.value)], (*places, *farther, *BESIDE), gid="extreme label")
+        points = [(x, extreme.value)]
+        if panel.limit is not None and (panel.limit >= extreme.value) == (places is ABOVE):
+            points.append((x, panel.limit))  # where its line is in the way, on the line's other side
+        labels.set(text, points, (*places, *BESIDE), gid="extreme label")
 
 
 def _mark_outliers(axes: Axes, labels: Labels, panel: _Panel, period: Period, words: Words) -> None:

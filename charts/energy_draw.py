@@ -75,23 +75,29 @@ def _draw_bars(axes: Axes, labels: Labels, bars: Sequence[Bar], data: PowerData,
     below_px = 0 if not sold.any() else 24 if labelled else 6
     set_limits(axes, -sold.max(), max(used.max(), 0.01), below_px=below_px, above_px=above_px)
     if labelled:
-        _label_bars(labels, [bar.used_kwh for bar in bars], centers, ABOVE[:1])
-        _label_bars(labels, [bar.sold_kwh if bar.sold_kwh else None for bar in bars], centers, BELOW[:1])
+        exchanges = [days_since_epoch(moment) for moment in data.energy.exchanges] if data.energy else []
+        _label_bars(labels, [bar.used_kwh for bar in bars], centers, ABOVE[:1], exchanges)
+        _label_bars(labels, [bar.sold_kwh if bar.sold_kwh else None for bar in bars], centers, BELOW[:1], exchanges)
         axes.set_yticks([])
     elif by_year:
         _label_years(labels, bars, used, data.period)
 
 
 def _label_bars(
-    labels: Labels, values: Sequence[Decimal | None], centers: NDArray[np.float64], places: Sequence[Place]
+    labels: Labels,
+    values: Sequence[Decimal | None],
+    centers: NDArray[np.float64],
+    places: Sequence[Place],
+    lines: Sequence[float],
 ) -> None:
-    """Set each bar's number, all with as many digits as the narrowest place has room for."""
+    """Set each bar's number, all with as many digits as the narrowest place has room for; over *lines*, on white."""
     known = [(value, center) for value, center in zip(values, centers.tolist(), strict=True) if value is not None]
     if not known:
         return
     sign = 1 if places[0].up > 0 else -1
     pixels = labels.axes.transData.transform([(center, 0.0) for _, center in known])[:, 0]
     room_pt = min(np.diff(pixels), default=1e9) * 72 / style.DPI - 4
+    lines_px = labels.axes.transData.transform([(line, 0.0) for line in lines] or [(0.0, 0.0)])[: len(lines), 0]
     write: Sequence[tuple[Callable[[Decimal], str], float]] = (
         (kwh, 9.5),
         (lambda value: number(value, 1), 9.0),
@@ -99,7 +105,8 @@ def _label_bars(
     )
     for form, size_pt in write:
         if all(style.width_pt(form(value), size_pt) <= room_pt for value, _ in known):
-            for value, center in known:
+            for (value, center), pixel in zip(known, pixels, strict=True):
+                half_px = style.width_pt(form(value), size_pt) * style.DPI / 72 / 2 + 4
                 labels.set(
                     form(value),
                     [(center, sign * float(value))],
@@ -107,6 +114,7 @@ def _label_bars(
                     gid="bar label",
                     color=style.MUTED,
                     size_pt=size_pt,
+                    ground="white" if (np.abs(lines_px - pixel) < half_px).any() else None,
                 )
             return
 

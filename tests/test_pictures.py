@@ -6,6 +6,7 @@ The truth is what the test itself adds up from the readings that it writes.
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -158,6 +159,18 @@ class Home:
         return (following - self.power[place][0]).total_seconds()
 
 
+def found_in(pattern: str, text: str) -> str:
+    (found,) = re.findall(pattern, text)
+    return str(found)
+
+
+def seconds_of(length: str) -> float:
+    """Read a length of time as the pictures write it: 3 d 4 h, 6 h 5 min."""
+    units = {"d": 86_400, "h": 3600, "min": 60}
+    words = length.split()
+    return sum(int(amount) * units[unit] for amount, unit in zip(words[::2], words[1::2], strict=True))
+
+
 @pytest.mark.parametrize("zone", ZONES, ids=str)
 @pytest.mark.parametrize("days", [1, 7, *(pytest.param(days, marks=pytest.mark.slow) for days in (30, 365, 800))])
 def test_every_number_is_the_truth(record: Any, zone: ZoneInfo, days: int, tmp_path: Path) -> None:
@@ -179,14 +192,18 @@ def test_every_number_is_the_truth(record: Any, zone: ZoneInfo, days: int, tmp_p
             if local.hour >= 20 or local.hour < 5:
                 half = moment - (moment - datetime(1970, 1, 1, tzinfo=UTC)) % HALF_HOUR
                 nights.setdefault(half, []).append(watts)
-        assert min(mean(night) for night in nights.values()) == pytest.approx(power.base_load_w, abs=30)
-        assert "lowest half hour at night" in text
+        lowest_w = min(mean(night) for night in nights.values())
+        assert f"{lowest_w:,.0f} W\nlowest half hour at night" in text
         first, last = (home.air(home.power[place][0])[2] for place in (0, -1))
         assert f"{first:,.2f} → {last:,.2f}" in text
     weights = [home.weight_s(place) for place in range(len(home.power))]
     comfortable = sum(w for w, (at, _) in zip(weights, home.power, strict=True) if 18 <= home.air(at)[0] <= 28)
+    assert float(found_in(r"([\d.]+) % of the time 18–28 °C", text)) == pytest.approx(
+        100 * comfortable / sum(weights), abs=0.7
+    )  # a whole percent, of 0.2 more or less
     assert air.comfort_c_share == pytest.approx(comfortable / sum(weights), abs=0.002)
     over = sum(w for w, (at, _) in zip(weights, home.power, strict=True) if home.co2(at) > 1000)
+    assert seconds_of(found_in(r"CO₂ over 1,000 ppm\n(.*)\nmean", text)) == pytest.approx(over, rel=0.01, abs=1800)
     assert air.co2_over_limit.total_seconds() == pytest.approx(over, rel=0.01)
     assert air.room_c is not None
     assert [extreme.value for extreme in air.room_c.outliers] == [84.5]
@@ -266,6 +283,14 @@ def test_no_two_labels_touch_whatever_the_household(record: Any, seed: int) -> N
     for language in LANGUAGES:
         for figure in pictures(record, site, period, language, now=now, tariff=SUN):
             assert overlaps(figure, language) == []
+
+
+@pytest.mark.parametrize("highest", [*range(800, 1000, 20), 995, 1000, 1001, 1020])
+def test_the_highest_co2_has_its_number_wherever_the_limit_runs(record: Any, highest: int) -> None:
+    site, start = new_site(record), midnight(DAY, TOKYO)
+    write_co2(record, site, [(start + n * HALF_HOUR, highest if n == 24 else 500 + n, False) for n in range(48)])
+    (figure,) = pictures(record, site, day_of(DAY, TOKYO), "en")
+    assert set(texts(figure, "extreme label")) == {f"{highest:,} (12:00)", "500 (0:00)"}
 
 
 # ---- colours, bytes

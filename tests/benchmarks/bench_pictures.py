@@ -1,4 +1,4 @@
-"""What a day's and a year's picture cost: bench_graphs.py, run as a process of its own, and its lines read."""
+"""What the pictures cost, of a day up to ten years: bench_graphs.py in a process of its own, and its lines read."""
 
 from __future__ import annotations
 
@@ -39,8 +39,10 @@ def figures_in(printed: str) -> list[Figure]:
 _CONTENDERS = {
     "day's picture / bare script": ("power_graph, day", "bare script, day"),
     "year's power / day's": ("power_graph, year", "power_graph, day"),
+    "10 years' power / day's": ("power_graph, 10 years", "power_graph, day"),
     "year's air / day's": ("temp_graph, year", "temp_graph, day"),
     "peak memory, year / day": ("power_graph, year", "power_graph, day"),
+    "peak memory, 10 years / day": ("power_graph, 10 years", "power_graph, day"),
 }
 
 
