@@ -140,7 +140,7 @@ def test_the_reading_is_not_stored_and_the_site_not_made(tmp_path: Path, databas
         assert cursor.fetchone() == (0,)
 
 
-def test_what_the_record_holds_is_told(tmp_path: Path, database_url: str) -> None:
+def test_what_the_database_holds_is_reported(tmp_path: Path, database_url: str) -> None:
     with closing(Database.from_url(database_url, site="home")) as database:
         database.write([round_of(0), Round((power_row(1, -250),))])
     checked = check(without_radio(tmp_path, database_url))
@@ -250,7 +250,7 @@ def test_an_error_that_names_the_meters_address_is_printed_without_it(tmp_path: 
     assert "SKJOIN **** was answered FAIL ER10" in checked.line("join")
 
 
-def test_a_weak_signal_and_another_meter_are_told(tmp_path: Path, database_url: str) -> None:
+def test_a_weak_signal_and_another_meter_are_reported(tmp_path: Path, database_url: str) -> None:
     neighbour = Beacon(0x21, 0x1234, "001C640000000001", 0x30, ROUTE_B_ID[-8:])
     with module_on(tmp_path / "tty", lqi=0x40, neighbours=(neighbour,)):
         checked = check(at_home(tmp_path, database_url))
@@ -276,7 +276,7 @@ def test_a_signal_has_a_word(dbm: float, word: str) -> None:
     assert signal_word(dbm) == word
 
 
-def test_a_meter_that_does_not_answer_is_asked_to_the_end_of_patience(tmp_path: Path, database_url: str) -> None:
+def test_a_meter_that_does_not_answer_is_asked_to_the_end_of_the_timeout(tmp_path: Path, database_url: str) -> None:
     with module_on(tmp_path / "tty") as module:
         module.faults.mute_meter(FOREVER)
         checked = check(at_home(tmp_path, database_url))
@@ -425,7 +425,7 @@ def test_missing_sensors_each_say_what_to_do(
 # --- the database, broken
 
 
-def test_a_database_that_is_away_is_named_without_its_password(tmp_path: Path) -> None:
+def test_a_database_that_is_unreachable_is_named_without_its_password(tmp_path: Path) -> None:
     url = f"postgresql://me:{DATABASE_PASSWORD}@127.0.0.1:1/power"  # nobody listens on port 1
     checked = check(without_radio(tmp_path, url))
     assert checked.code == 1

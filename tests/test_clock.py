@@ -65,7 +65,7 @@ def test_a_machine_that_follows_a_server_is_right_beside_any_meter(ahead: timede
     assert machine.error(clock) == timedelta(0)
 
 
-def test_nobody_is_believed_before_a_server_or_the_meter_has_told_the_time() -> None:
+def test_nobody_is_believed_before_a_server_or_the_meter_has_given_the_time() -> None:
     machine = Machine()
     clock = machine.clock()
     assert not clock.is_settled

@@ -195,7 +195,7 @@ def test_a_connection_that_turns_out_dead_is_opened_anew_and_the_write_done_once
 
 
 @pytest.mark.system
-def test_a_server_that_is_stopped_and_started_is_away_in_between(tmp_path: Path) -> None:
+def test_a_server_that_is_stopped_and_started_is_unreachable_in_between(tmp_path: Path) -> None:
     server = EmbeddedServer(tmp_path, fsync=False)
     server.start()
     with closing(Database.from_url(server.url(), site="home")) as database:
@@ -362,7 +362,7 @@ def test_a_null_on_either_side_is_no_difference(database: Database) -> None:
         (RadioEventRow, {"detail": "another"}),
     ],
 )
-def test_a_row_whose_place_is_taken_by_another_is_told_and_changes_nothing(
+def test_a_row_whose_place_is_taken_by_another_is_reported_and_changes_nothing(
     database: Database, connection: Any, kind: type[Any], change: dict[str, Any]
 ) -> None:
     assert database.write([full_round(1)]) == ()
@@ -455,7 +455,9 @@ def test_a_database_half_made_names_what_is_missing(connection: Any, database: D
         database.check()
 
 
-def test_a_role_without_privileges_is_away_so_that_nothing_is_set_aside(database_url: str, connection: Any) -> None:
+def test_a_role_without_privileges_counts_as_unreachable_so_that_nothing_is_rejected(
+    database_url: str, connection: Any
+) -> None:
     with connection.cursor() as cursor:
         cursor.execute("drop role if exists test_nobody")
         cursor.execute("create role test_nobody login")
@@ -470,7 +472,7 @@ def test_a_role_without_privileges_is_away_so_that_nothing_is_set_aside(database
             cursor.execute("drop role test_nobody")
 
 
-def test_a_read_only_server_is_away(database_url: str, connection: Any) -> None:
+def test_a_read_only_server_counts_as_unreachable(database_url: str, connection: Any) -> None:
     with connection.cursor() as cursor:
         cursor.execute("select format('alter database %I set default_transaction_read_only = on', current_database())")
         cursor.execute(cursor.fetchone()[0])

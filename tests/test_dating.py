@@ -58,7 +58,7 @@ def test_rows_of_a_settled_clock_are_kept_at_once() -> None:
 
 
 @pytest.mark.parametrize("ahead", [9 * HOUR, timedelta(days=-400, microseconds=250_000), timedelta(0)])
-def test_rows_wait_until_somebody_has_told_the_time_and_get_the_one_at_which_they_were_taken(ahead: timedelta) -> None:
+def test_rows_wait_until_the_time_is_known_and_get_the_one_at_which_they_were_taken(ahead: timedelta) -> None:
     keeping = Keeping(ahead=ahead)
     for power_w in (100, 200, 300):
         keeping.read(power_w)

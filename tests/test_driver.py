@@ -57,7 +57,7 @@ def test_a_refusal_names_the_command_and_the_code() -> None:
 
 
 @pytest.mark.parametrize("code", ["ER04", "ER05", "ER06", "ER10"])
-def test_every_code_of_a_refusal_is_told(code: str) -> None:
+def test_every_code_of_a_refusal_is_reported(code: str) -> None:
     stack, _, _ = driver(SKVER, Reply(f"FAIL {code}\r\n".encode()))
     with pytest.raises(CommandFailedError) as caught:
         stack.execute(commands.stack_version())
@@ -351,7 +351,7 @@ _CALLS: list[Callable[[SkStack], object]] = [
 
 
 @pytest.mark.parametrize("call", _CALLS)
-def test_a_port_that_is_gone_is_told_by_every_call(call: Callable[[SkStack], object]) -> None:
+def test_a_port_that_is_gone_is_reported_by_every_call(call: Callable[[SkStack], object]) -> None:
     stack, _, _ = driver(Unplug())
     with pytest.raises(PortLostError):
         call(stack)

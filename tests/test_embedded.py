@@ -310,7 +310,7 @@ def test_a_socket_file_on_which_nobody_listens_is_no_socket(data_dir: Path) -> N
             assert ask(server.url(), "select 1") == 1
 
 
-def test_a_connection_after_the_end_is_away(shared_dir: Path) -> None:
+def test_a_connection_after_the_end_is_refused_as_unreachable(shared_dir: Path) -> None:
     server = EmbeddedServer(shared_dir, fsync=False)
     with pytest.raises(DatabaseUnreachableError, match="was not started"):
         server.connect()

@@ -245,7 +245,7 @@ def bme280_registers() -> Take:
 @pytest.mark.parametrize("number", [2_000, pytest.param(500_000, marks=[pytest.mark.slow, pytest.mark.timeout(7200)])])
 @pytest.mark.parametrize("kind", [lines, frames, properties, outbox_bodies, ini_files, mhz19_replies, bme280_registers])
 @pytest.mark.system
-def test_a_wrong_input_is_told_by_the_documented_error(
+def test_a_wrong_input_raises_the_documented_error(
     kind: Callable[..., Take], number: int, seed: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("CRITICAL")  # a million inputs leave a line each, or several

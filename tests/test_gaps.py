@@ -130,7 +130,7 @@ def test_looking_for_gaps_reads_a_hundred_days_however_long_the_record_is(databa
     assert 4_800 / 400 < pages <= 25
 
 
-def test_a_database_that_is_away_is_said_to_be_away() -> None:
+def test_a_database_that_is_unreachable_is_reported_as_such() -> None:
     def refuse() -> object:
         raise DatabaseUnreachableError("connection refused")
 

@@ -162,7 +162,7 @@ def test_wrong_usage_ends_with_2(arguments: list[str], capsys: pytest.CaptureFix
         ("[storage]\nsite = cabin\n[database]\nurl = {url}\n", 1, "no site 'cabin'"),
     ],
 )
-def test_wrong_settings_and_a_database_that_is_away_are_one_line(
+def test_wrong_settings_and_a_database_that_is_unreachable_are_one_line(
     content: str | None,
     code: int,
     message: str,

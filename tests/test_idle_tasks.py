@@ -64,14 +64,14 @@ def test_a_notification_is_kept_at_the_meters_own_time(database_url: str) -> Non
     assert home.asked(0xEA) == []
 
 
-def test_a_register_that_was_not_told_is_asked_for_from_minute_five(database_url: str) -> None:
+def test_a_register_that_was_not_notified_is_asked_for_from_minute_five(database_url: str) -> None:
     home = home_at(database_url, notification_delay_s=1700.0)
     home.run_until(NOON + timedelta(minutes=20))
     assert energy(home) == [EnergyRow(NOON, AT_NOON_KWH, Decimal("0.0"), "read")]
     assert [at for at, _ in home.asked(0xEA)] == [pytest.approx(NOON + 5 * MINUTE, abs=timedelta(seconds=2))]
 
 
-def test_what_is_told_after_it_was_read_changes_nothing(database_url: str) -> None:
+def test_what_is_notified_after_it_was_read_changes_nothing(database_url: str) -> None:
     home = home_at(database_url, notification_delay_s=600.0)
     home.run_until(NOON + timedelta(minutes=20))
     assert home.execute(f"select source from energy where registered_at = '{NOON}'") == [("read",)]

@@ -313,7 +313,7 @@ def test_only_the_same_maker_and_serial_number_are_the_same_meter(
     assert days(cursor) == [(date(2024, 2, 29), None, None)]
 
 
-def test_a_meter_that_is_told_again_and_then_exchanged_is_exchanged_once(cursor: Any) -> None:
+def test_a_meter_that_is_seen_again_and_then_exchanged_is_exchanged_once(cursor: Any) -> None:
     put_meter(cursor, JST_MIDNIGHT - timedelta(days=9), identity=SAME, digits=None)
     put_meter(cursor, JST_MIDNIGHT + timedelta(minutes=10), identity=SAME, digits=4)  # wraps at 1,000.0 from here on
     put_meter(cursor, JST_MIDNIGHT + timedelta(minutes=70), identity=OTHER, digits=4)

@@ -92,7 +92,7 @@ def test_a_round_that_outlasts_its_interval_skips_ticks_and_counts_them(caplog: 
     assert caplog.text == ""  # counted, and said again in an hour at the earliest
 
 
-def test_a_meter_that_answers_without_values_is_told_of_once_and_once_that_it_is_over(
+def test_a_meter_that_answers_without_values_is_logged_once_and_once_that_it_is_over(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO, "poller")
@@ -135,7 +135,7 @@ def test_what_happens_to_the_link_is_stored_with_the_next_round() -> None:
     assert scan.signal_dbm == pytest.approx(0.275 * 0xA7 - 104.27)  # dBm of an LQI; protocol facts 1.6
 
 
-def test_sensors_are_stored_while_the_meter_is_away() -> None:
+def test_sensors_are_stored_while_the_meter_is_unreachable() -> None:
     home = home_of(read_cpu)
     home.module.faults.miss_scans(1000)
     home.run_minutes(5)

@@ -70,7 +70,7 @@ def test_what_the_meter_tells_every_half_hour_has_its_own_time_stamp() -> None:
     assert home.meter.take_half_hours() == []
 
 
-def test_what_was_told_before_the_meter_was_identified_is_kept() -> None:
+def test_what_was_notified_before_the_meter_was_identified_is_kept() -> None:
     home = home_with()
     listen_until_after_the_notification(home)
     assert home.meter.take_half_hours() == []
@@ -112,7 +112,7 @@ def test_the_clock_is_read_to_the_minute() -> None:
     assert home.meter.read_clock(until=home.soon) == NOON + 6 * MINUTE  # 12:06:57 and a little
 
 
-def test_what_an_exchanged_meter_had_told_is_not_read_with_the_scale_of_the_new_one() -> None:
+def test_what_an_exchanged_meter_had_notified_is_not_read_with_the_scale_of_the_new_one() -> None:
     home = home_with()
     poll(home)
     listen_until_after_the_notification(home)

@@ -327,7 +327,7 @@ def test_a_session_that_ends_half_way_does_not_end_the_history(database_url: str
     assert_filled(home, slots(MIDNIGHT - 99 * DAY, NOON))
 
 
-def test_while_the_record_is_away_polls_go_on_and_later_it_is_filled(database_url: str) -> None:
+def test_while_the_database_is_unreachable_polls_go_on_and_later_it_is_filled(database_url: str) -> None:
     home = solar_home(database_url, days_before=3)
     home.queries.leave()
     home.run_until(NOON + timedelta(minutes=30))

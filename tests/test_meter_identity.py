@@ -72,7 +72,7 @@ def test_what_one_answer_left_out_does_not_make_another_meter(database_url: str)
     assert len(home.of(MeterRow)) == 1
 
 
-def test_while_the_record_is_away_the_first_sight_is_kept_with_its_time(database_url: str) -> None:
+def test_while_the_database_is_unreachable_the_first_sight_is_kept_with_its_time(database_url: str) -> None:
     home = home_at(database_url)
     home.queries.leave()
     home.run_until(NOON + 30 * MINUTE)
@@ -145,7 +145,7 @@ def test_the_memory_of_a_new_meter_fills_no_gap_of_the_old_ones_time(database_ur
 NAMELESS = {"lacks": frozenset({0x8D})}
 
 
-def test_where_no_serial_number_is_told_registers_on_a_new_course_are_another_meter(database_url: str) -> None:
+def test_where_no_serial_number_is_given_registers_on_a_new_course_are_another_meter(database_url: str) -> None:
     home = home_at(database_url, **NAMELESS)
     home.run_until(NOON + 40 * MINUTE)
     exchange(home, OLD)
@@ -268,7 +268,7 @@ def test_a_second_exchange_is_a_third_row(database_url: str) -> None:
     assert [serial_number for _, serial_number in meters(home)] == [OLD, NEW, "SIM0000003"]
 
 
-def test_an_exchange_while_the_record_is_away_is_written_in_order(database_url: str) -> None:
+def test_an_exchange_while_the_database_is_unreachable_is_written_in_order(database_url: str) -> None:
     home = home_at(database_url)
     home.queries.leave()
     home.run_until(NOON + 20 * MINUTE)

@@ -27,7 +27,7 @@ from skstack.simulator import (
     take,
 )
 from storage.records import PowerRow
-from tests.lab.bare import three_tries_a_minute
+from tests.lab.bare import three_attempts_a_minute
 from tests.lab.clock import NOON
 from tests.lab.home import Home
 from tests.lab.module import make_meter
@@ -119,7 +119,7 @@ def test_a_meter_that_leaves_out_what_is_past_its_nth_property_is_asked_in_group
     assert set(lengths[1:]) == {min(most, 4)}
 
 
-def test_a_property_that_is_neither_told_nor_answered_alone_costs_nothing_but_itself() -> None:
+def test_a_property_that_is_neither_given_in_a_group_nor_alone_costs_nothing_but_itself() -> None:
     home = home_of()
     home.simulated.habits += [Habit(refuse(0xE3), several), Habit(lose, lone(0xE3))]
     home.run_minutes(60)
@@ -203,7 +203,7 @@ def beside_bare(share: float, seed: int, hours: int) -> tuple[Rows, int]:
     """Return what the poller got, and the power that a bare loop of three tries a minute got on the same numbers."""
     module = SimulatedModule(make_meter(notification_delay_s=20.0))
     module.faults.habits.append(lossy(share, seed))
-    bare = three_tries_a_minute(module, hours=hours, start=NOON.timestamp())
+    bare = three_attempts_a_minute(module, hours=hours, start=NOON.timestamp())
     home = home_of(idle_tasks=False)
     home.module.faults.habits.append(lossy(share, seed))
     home.run_minutes(60 * hours)
@@ -212,7 +212,7 @@ def beside_bare(share: float, seed: int, hours: int) -> tuple[Rows, int]:
     return rows(home), bare.with_power
 
 
-def test_a_link_that_loses_three_of_five_answers_is_read_nearly_as_well_as_by_three_tries_a_minute() -> None:
+def test_a_link_that_loses_three_of_five_answers_is_read_nearly_as_well_as_by_three_attempts_a_minute() -> None:
     got, bare = beside_bare(0.6, 11, hours=2)
     assert got.power >= 0.95 * bare - 3  # a start costs up to a minute, and chance differs in two hours
     assert got.registers >= 0.8 * got.power
@@ -221,7 +221,7 @@ def test_a_link_that_loses_three_of_five_answers_is_read_nearly_as_well_as_by_th
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [11, 12, 13])
 @pytest.mark.parametrize("share", [0.6, 0.8])
-def test_a_lossy_link_is_read_as_well_as_by_three_tries_a_minute_for_twelve_hours(share: float, seed: int) -> None:
+def test_a_lossy_link_is_read_as_well_as_by_three_attempts_a_minute_for_twelve_hours(share: float, seed: int) -> None:
     got, bare = beside_bare(share, seed, hours=12)
     assert got.power >= 0.95 * bare
     assert got.registers >= 0.8 * got.power

@@ -224,7 +224,7 @@ def test_other_status_bytes_mean_nothing(clock: LabClock, status: int, u: int) -
     assert Bench(ScriptedPort(clock, frame(818, status=status, u=u)), clock=clock).sensor.read().co2_ppm == 818
 
 
-def test_a_low_reading_is_told_once(clock: LabClock, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_low_reading_is_logged_once(clock: LabClock, caplog: pytest.LogCaptureFixture) -> None:
     bench = Bench(ScriptedPort(clock, frame(388), frame(390)), clock=clock)
     bench.sensor.read()
     bench.sensor.read()
@@ -275,7 +275,7 @@ def test_the_echo_of_a_half_duplex_adapter_before_the_reply_does_no_harm(clock: 
 
 
 @pytest.mark.parametrize("fault", ["silences_left", "wrong_checksums_left"])
-def test_two_failed_tries_cost_no_reading(clock: LabClock, fault: str) -> None:
+def test_two_failed_attempts_cost_no_reading(clock: LabClock, fault: str) -> None:
     _, bench = simulated(clock, **{fault: 2})
     assert bench.sensor.read().co2_ppm == 620
     assert bench.opened == 1

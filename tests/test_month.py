@@ -118,7 +118,7 @@ MOST_LINES = 20  # with the four of the start, what is tried meanwhile, and the 
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_fault_is_told_once_and_once_that_it_is_over(kind: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_fault_is_logged_once_and_once_that_it_is_over(kind: str, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     home = run(3, [make_fault(kind, 1800.0, 0.99, 0.99)], days=8 / 24)
     told = [record.getMessage() for record in caplog.records]

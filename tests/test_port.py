@@ -132,13 +132,13 @@ def test_a_wake_up_loses_no_bytes(terminal: Terminal) -> None:
 # --- what cannot be opened
 
 
-def test_a_missing_device_is_told_with_what_to_do(tmp_path: Path) -> None:
+def test_a_missing_device_is_reported_with_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(PortLostError, match="is not there: plug the stick in") as caught:
         SerialPort(str(tmp_path / "ttyUSB0"))
     assert str(tmp_path / "ttyUSB0") in str(caught.value)
 
 
-def test_a_device_in_use_is_told_with_what_to_do(terminal: Terminal) -> None:
+def test_a_device_in_use_is_reported_with_what_to_do(terminal: Terminal) -> None:
     first = SerialPort(terminal.device)
     with pytest.raises(PortLostError, match="is in use: stop the other program"):
         SerialPort(terminal.device)
@@ -176,7 +176,7 @@ def test_every_refusal_of_the_system_has_its_remedy(number: int, remedy: str, mo
         SerialPort("/dev/ttyUSB0")
 
 
-def test_a_device_that_goes_while_it_is_opened_is_told_as_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_device_that_goes_while_it_is_opened_is_reported_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     def vanish(*_args: object, **_options: object) -> None:
         raise termios.error(errno.EIO, "Input/output error")  # pyserial lets it through when it flushes the input
 
@@ -188,7 +188,7 @@ def test_a_device_that_goes_while_it_is_opened_is_told_as_lost(monkeypatch: pyte
 # --- what goes away
 
 
-def test_an_unplugged_device_is_told_by_read_and_write(terminal: Terminal) -> None:
+def test_an_unplugged_device_is_reported_by_read_and_write(terminal: Terminal) -> None:
     port = SerialPort(terminal.device)
     terminal.unplug()
     with pytest.raises(PortLostError, match="was unplugged"):

@@ -252,7 +252,7 @@ def test_two_different_wrong_answers_are_no_agreement() -> None:
     assert not recognition.is_sure
 
 
-def test_another_release_or_less_told_is_the_same_meter() -> None:
+def test_another_release_or_less_given_is_the_same_meter() -> None:
     recognition = Recognition()
     recognition.note(OURS, 0.0)
     recognition.note(MeterIdentity("000016", None, "G", None), 10.0)

@@ -183,7 +183,7 @@ def test_a_session_that_drops_between_two_hourly_polls_costs_no_pause_that_grows
     assert lab.typed_at("SKRESET") == []
 
 
-def test_a_stick_that_is_away_for_days_is_looked_for_every_half_minute() -> None:
+def test_a_stick_that_is_gone_for_days_is_looked_for_every_half_minute() -> None:
     lab = Lab().join()
     lab.radio.unplug(lab.now + 5 * 86_400.0)
     lab.run(5 * 86_400.0)

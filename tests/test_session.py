@@ -265,7 +265,7 @@ def test_a_send_that_failed_is_tried_again_after_five_seconds() -> None:
     assert second - first == pytest.approx(5.1, abs=0.1)  # EVENT 21 comes after 0.13 s
 
 
-def test_sends_that_fail_to_the_end_are_told_as_such() -> None:
+def test_sends_that_fail_to_the_end_are_reported_as_such() -> None:
     lab = Lab().join()
     lab.module.faults.fail_sends(1, 2)
     with pytest.raises(SendFailedError):
@@ -483,7 +483,7 @@ def test_an_event_29_that_waits_to_be_read_keeps_the_request_back() -> None:
 
 
 @pytest.mark.parametrize("number", [0x29, 0x32])
-def test_silence_is_kept_when_it_begins_between_two_tries(number: int) -> None:
+def test_silence_is_kept_when_it_begins_between_two_attempts(number: int) -> None:
     lab = Lab().join()
     lab.module.faults.lose_replies(5)
     lab.later((19.99, lambda radio: lab.module.emit_event(number, radio.time_s)))

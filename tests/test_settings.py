@@ -410,7 +410,7 @@ def test_a_malformed_file_says_where(tmp_path: Path, content: str | bytes, expec
     assert refusals(tmp_path, content)[0].startswith(expected)
 
 
-def test_all_errors_are_told_at_once(tmp_path: Path) -> None:
+def test_all_errors_are_reported_at_once(tmp_path: Path) -> None:
     content = """
 [routeB]
 id = 0

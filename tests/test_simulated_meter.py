@@ -389,7 +389,7 @@ def test_a_unit_that_is_not_defined_counts_tenths(code: int, told: bytes) -> Non
     assert count(read(meter, 0xE0)) == 1522  # 151.2 + 1 kWh
 
 
-def test_a_coefficient_of_zero_is_told_as_it_is() -> None:
+def test_a_coefficient_of_zero_is_given_as_it_is() -> None:
     meter = make_meter(600, coefficient=0)
     assert read(meter, 0xD3) == bytes(4)
     assert count(read(meter, 0xE0)) == 1512

@@ -247,7 +247,7 @@ def test_the_end_stores_what_waits(database_url: str) -> None:
 # --- a single round, for cron
 
 
-def test_a_single_round_that_was_not_told_the_time_asks_for_it_before_the_row_is_kept(database_url: str) -> None:
+def test_a_single_round_that_does_not_know_the_time_asks_for_it_before_the_row_is_kept(database_url: str) -> None:
     home = Home(database_url, days_before=2, machine_ahead=9 * HOUR, is_synchronised=False, takes_one_round=True)
     is_mute = [True]
     home.tamper(lambda request, answer: None if is_mute[0] and _asks_for_the_time(request) else answer)

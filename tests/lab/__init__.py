@@ -5,7 +5,7 @@ rig         Rig: a household, its meter, the stick and the line to it; what Lab 
 port        FakePort: a serial port that follows a script to its end
 transcripts the published conversations of tests/data/transcripts, as bytes on the wire
 module      Host: types at a simulated module; power_up(), make_meter()
-bare        three_tries_a_minute(): polls in a bare loop, to measure a session on a lossy link beside
+bare        three_attempts_a_minute(): polls in a bare loop, to measure a session on a lossy link beside
 radio       Radio, Wire: the stick and a line that lies, to a plan; faults: every kind of fault, and schedules of them
 session     Lab: a session over the simulated module in virtual time
 home        Home: the whole poller on it, with its idle tasks, its sensors and its storage, for minutes or for months

@@ -22,7 +22,7 @@ class Rows(NamedTuple):
     with_registers: int
 
 
-def three_tries_a_minute(module: SimulatedModule, *, hours: float, start: float, timeout_s: float = 20.0) -> Rows:
+def three_attempts_a_minute(module: SimulatedModule, *, hours: float, start: float, timeout_s: float = 20.0) -> Rows:
     """Join *module* at *start* (Unix seconds), poll each minute for *hours*, and count what was answered in time.
 
     Each try asks for E7, E8, E0 and E3 together and waits *timeout_s*; three fit into a minute.
