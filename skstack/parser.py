@@ -51,7 +51,8 @@ def shown(raw: bytes, line: Line) -> str:
     A binary payload is shown in hex.
     """
     match line:
-        case StatusOk() | StatusFail() | Event() | ModuleInfo() | StackVersion():
+        # Not where it was glued behind an echo: that may be a password, or bytes that are no text.
+        case StatusOk() | StatusFail() | Event() | ModuleInfo() | StackVersion() if not raw.startswith(_ECHO_STARTS):
             return raw.decode("ascii")
         case PanField() if line.key in PUBLIC_PAN_KEYS:
             return raw.decode("ascii")
@@ -61,6 +62,7 @@ def shown(raw: bytes, line: Line) -> str:
 
 
 _REPEATED_LINE_BYTES = 64
+_ECHO_STARTS = (b"S", b"R", b"W")  # of every command, and of no line that the module says
 
 
 @lru_cache(maxsize=256)
@@ -70,7 +72,7 @@ def _parse_repeated(line: bytes) -> Line:
 
 
 def _parse_other(line: bytes) -> Line:
-    if line.startswith((b"S", b"R", b"W")) and (echo := _parse_echo(line)) is not None:
+    if line.startswith(_ECHO_STARTS) and (echo := _parse_echo(line)) is not None:
         return echo
     if not _is_printable(line):
         raise MalformedLineError("not printable ASCII", line)

@@ -36,7 +36,7 @@ from skstack.events import (
     link_local,
     signal_dbm,
 )
-from skstack.parser import parse_line
+from skstack.parser import parse_line, shown
 from skstack.scan import PanCollector
 from tests.lab.transcripts import BY_NUMBER, TRANSCRIPTS, Transcript
 
@@ -552,3 +552,12 @@ def test_the_published_values_are_those_of_the_files() -> None:
     assert "336213" in stated["24"]
     assert "686" in stated["38"]
     assert "668" in stated["49"]
+
+
+@pytest.mark.parametrize("echo", [b"SKSETPWD C 0123456789AB", b"SKSENDTO 1 FE80::1 0E1A 1 0004 \x10\xef\r\xbf"])
+def test_of_an_event_glued_behind_an_echo_nothing_of_the_echo_is_shown(echo: bytes) -> None:
+    raw = echo + b"EVENT 26 FE80:0000:0000:0000:021C:6400:0001:6393"
+    line = parse_line(raw)
+    assert isinstance(line, Event)
+    assert shown(raw, line) == repr(line)
+    assert "0123456789AB" not in shown(raw, line)
