@@ -3,10 +3,9 @@
     python tests/benchmarks/bench_graphs.py [--rounds N]
 
 Prints seconds and peak memory (medians) and the ratios that we promise: a day's picture costs at most 1.5 times a bare
-matplotlib + pandas + psycopg2 script that draws the same points; of a household that sells, a year's picture costs at
-most 1.5 times a day's (of the air too) and that of ten years at most 3 times, with the same peak memory. Also that -h takes at most 2
-times as long as `python -c "import argparse"`. Exits 1 where one fails. The bare script of a year and of ten years runs
-once: it takes minutes.
+matplotlib + pandas + psycopg2 script that draws the same points; a year's at most 1.5 times a day's, and that of ten
+years of a household that sells at most 3 times, with the same peak memory. Also that -h takes at most 2 times as long
+as `python -c "import argparse"`. Exits 1 where one fails. The bare script of a year and of ten years runs once.
 """
 
 from __future__ import annotations
