@@ -37,7 +37,6 @@ from charts.text import (
     length_of,
     number,
     percent,
-    period_title,
     short_date,
 )
 
@@ -65,7 +64,7 @@ def draw(data: AirData, *, language: Language) -> Figure:
     """Return the picture, 1,200 px wide. Draw and save it within style.applied(language)."""
     words = WORDS[language]
     contents = _panels(data, words)
-    title = period_title(data.period, words.air_title, words, now=data.now)
+    title = notes.title(data.period, words.air_title, words, now=data.now)
     missing = [(content.name.split(" [")[0], content.gaps) for content in contents]
     footnote = style.in_lines(notes.missing(missing, data.period, words), words.between_notes)
     heights = [content.height_in for content in contents]

@@ -1,4 +1,4 @@
-"""What stands below a picture: what is missing, of which quantity, when and why."""
+"""What stands above and below a picture: its title; what is missing, of which quantity, when and why."""
 
 from __future__ import annotations
 
@@ -9,8 +9,38 @@ from decimal import Decimal
 from charts.coverage import Gap, of_energy, total
 from charts.energy_load import EnergyData
 from charts.period import Period, next_half_hour
-from charts.text import Words, clock, kwh, length_of, stretch, when
+from charts.text import MONTHS, Language, Words, clock, kwh, length_of, long_date, stretch, when
 from storage.energy import Lack
+
+
+def title(period: Period, template: str, words: Words, *, now: datetime | None) -> str:
+    """Fill the title of a picture with its period: a year, a month, one date, two dates, or two moments.
+
+    *now* is given while the period is running.
+    """
+    language = words.language
+    dash = "～" if language == "ja" else " to "
+    first, last = long_date(period.first_date, language), long_date(period.last_date, language)
+    start, end = clock(period.start, period.zone), clock(period.end, period.zone)
+    if period.whole_days:
+        several = _calendar_name(period, language) or f"{first}{dash}{last}"
+        name = first if period.days == 1 else several
+    elif period.days == 1:
+        name = f"{first} {start}{dash}{'24:00' if end == '0:00' else end}"
+    else:
+        name = f"{first} {start}{dash}{long_date(period.end.astimezone(period.zone).date(), language)} {end}"
+    told = template.format(when=name)
+    return told + words.now.format(time=when(now, period, language)) if now else told
+
+
+def _calendar_name(period: Period, language: Language) -> str | None:
+    """Return 2025年, 2025年11月, 2025 or November 2025 where the period is just that."""
+    first = period.first_date
+    if period.is_year:
+        return f"{first.year}年" if language == "ja" else str(first.year)
+    if period.is_month:
+        return f"{first.year}年{first.month}月" if language == "ja" else f"{MONTHS[first.month - 1]} {first.year}"
+    return None
 
 
 def missing(quantities: Sequence[tuple[str, Sequence[Gap]]], period: Period, words: Words) -> list[str]:

@@ -40,7 +40,6 @@ from charts.text import (
     kwh,
     month_name,
     number,
-    period_title,
     short_date,
     when,
 )
@@ -59,7 +58,7 @@ def draw(
     has_energy = data.energy is not None and data.energy.used.kwh is not None
     heights = [_POWER_IN if data.has_power else _EMPTY_IN, _ENERGY_IN if has_energy else _EMPTY_IN]
     heights += [_CURRENT_IN] if has_current else []
-    title = period_title(data.period, words.power_title, words, now=data.now)
+    title = notes.title(data.period, words.power_title, words, now=data.now)
     figure, panels = style.sheet(title, _key_figures(data, words), heights, _footnote(data, words))
     for axes in panels:
         style.quiet(axes)

@@ -7,6 +7,8 @@ The energy is in charts.energy_load. The other figures are defined so:
   lowers the day: then between 20:00 and 5:00 only, and never a half hour in which something was sold. Half hours that
   lack more than half of themselves do not count. Left out of ranges whose points are longer than half an hour.
 * usual: the median of the 28 days before; the day before where fewer than 7 of them have data.
+* time of day: of a long range, the mean power of each half hour of the day over the days of a point; from the
+  registers, and from readings where they do not tell it.
 * a day without any reading of power shows the mean of each half hour that the registers tell.
 """
 
@@ -24,9 +26,7 @@ from numpy.typing import NDArray
 from charts import coverage, energy_load
 from charts.coverage import Course, Coverage, Gap, course_of, days_since_epoch
 from charts.energy_load import FEWEST_USUAL_DAYS, USUAL_DAYS, EnergyData
-from charts.period import Period, half_hour_before, midnight, next_half_hour, points_of
-from charts.time_of_day_load import TimeOfDay
-from charts.time_of_day_load import load as load_time_of_day
+from charts.period import Period, due_until, half_hour_before, midnight, next_half_hour, points_of
 from storage import energy, series
 from storage.energy import HALF_HOUR
 
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from settings import Tariff
 
+_W_OF_KWH = 2000  # a kWh in half an hour
 _A_DAY_AND_A_BIT_S = 36 * 3600.0
 _EVENING, _MORNING = 20, 5  # between them the sun does not shine, anywhere in Japan but for an hour in June
 
@@ -48,6 +49,15 @@ class Usual:
     median_w: NDArray[np.float64]
     high_w: NDArray[np.float64]
     days: int  # 1: it is the day before
+
+
+@dataclass(frozen=True, slots=True)
+class TimeOfDay:
+    """Mean power of each half hour of the day (48 rows) over the days of each point (columns)."""
+
+    edges: list[datetime]  # one more than there are columns; midnights, and where the period begins and data can end
+    mean_w: NDArray[np.float64]  # negative: sold; NaN where nothing is known
+    gaps: list[Gap]  # half hours without step and without reading
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +110,7 @@ def load(connection: Connection, site: int, period: Period, *, now: datetime, ta
     base_load: tuple[float, bool] | None = None
     half_hours: list[tuple[Gap, float]] = []
     if is_days:
-        time_of_day = load_time_of_day(connection, site, period, edges, now=now)
+        time_of_day = _time_of_day(connection, site, period, edges, now=now)
         gaps = time_of_day.gaps if time_of_day else []
     else:
         found = series.read(connection, site, series.POWER, edges, by_reading=True)
@@ -129,6 +139,39 @@ def load(connection: Connection, site: int, period: Period, *, now: datetime, ta
     )
 
 
+def _time_of_day(
+    connection: Connection, site: int, period: Period, edges: Sequence[datetime], *, now: datetime
+) -> TimeOfDay | None:
+    """Read the steps of one half hour, and the readings of what they leave; None where nothing is known."""
+    start, end = next_half_hour(edges[0]), half_hour_before(edges[-1])
+    if start >= end:
+        return None
+    cut = [start, *(min(max(edge, start), end) for edge in edges[1:-1]), end]
+    sums_w, counts = np.zeros((48, len(cut) - 1)), np.zeros((48, len(cut) - 1))
+    for column in energy.columns(connection, site, cut, period.zone):
+        used_steps, sold_steps = np.array(column.used_steps), np.array(column.sold_steps)
+        # Where the export is told for fewer of the steps, it is taken to be the same in the others.
+        sold_kwh = np.array(column.sold_kwh) * used_steps / np.maximum(sold_steps, 1)
+        sums_w[column.half_hours, column.number] = _W_OF_KWH * (np.array(column.used_kwh) - sold_kwh)
+        counts[column.half_hours, column.number] = used_steps
+    is_whole = int(counts.sum()) == (end - start) // HALF_HOUR  # then there is no need to look for what is left
+    left = [] if is_whole else [Gap(*one) for one in energy.uneven(connection, site, "import_kwh", (start, end))]
+    read = series.half_hours_of_power(connection, site, [(gap.start, gap.end) for gap in left])
+    starts = np.array([edge.timestamp() for edge in cut])
+    for half in read:
+        local = half.started_at.astimezone(period.zone)
+        number = int(np.searchsorted(starts, half.started_at.timestamp(), "right")) - 1
+        cell = (local.hour * 2 + local.minute // 30, max(number, 0))
+        sums_w[cell] += half.mean_w
+        counts[cell] += 1
+    if not counts.any():
+        return None
+    mean_w = np.full_like(sums_w, np.nan)
+    np.divide(sums_w, counts, out=mean_w, where=counts > 0)
+    gaps = coverage.without(left, [Gap(half.started_at, half.started_at + HALF_HOUR) for half in read])
+    return TimeOfDay(list(edges), mean_w, [gap for gap in gaps if gap.start < due_until(now)])
+
+
 def _half_hours(
     connection: Connection, site: int, period: Period, until: datetime, gaps: Sequence[Gap]
 ) -> list[tuple[Gap, float]]:
@@ -146,7 +189,7 @@ def _half_hours(
         return []
     used, sold = (energy.read(connection, site, register, halves).spans for register in ("import_kwh", "export_kwh"))
     return [
-        (Gap(use.started_at, use.ended_at), 2000 * float(use.kwh - (sale.kwh or 0)))
+        (Gap(use.started_at, use.ended_at), _W_OF_KWH * float(use.kwh - (sale.kwh or 0)))
         for use, sale in zip(used, sold, strict=True)
         if use.kwh is not None
     ]

@@ -15,8 +15,8 @@ Language = Literal["ja", "en"]
 LANGUAGES: tuple[Language, ...] = ("ja", "en")
 
 MINUS = "\N{MINUS SIGN}"
-_MONTHS = ["January", "February", "March", "April", "May", "June"]
-_MONTHS += ["July", "August", "September", "October", "November", "December"]
+MONTHS = ["January", "February", "March", "April", "May", "June"]
+MONTHS += ["July", "August", "September", "October", "November", "December"]
 _WEEKDAYS = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"]
 _WEEKDAYS_JA = "月火水木金土日"
 
@@ -313,14 +313,14 @@ def long_date(day: date, language: Language) -> str:
     """2025年11月22日（土） or Saturday 22 November 2025."""
     if language == "ja":
         return f"{day.year}年{day.month}月{day.day}日（{_WEEKDAYS_JA[day.weekday()]}）"
-    return f"{_WEEKDAYS[day.weekday()]} {day.day} {_MONTHS[day.month - 1]} {day.year}"
+    return f"{_WEEKDAYS[day.weekday()]} {day.day} {MONTHS[day.month - 1]} {day.year}"
 
 
 def short_date(day: date, language: Language, *, with_year: bool = False) -> str:
     """11/22 or 22 Nov; the year only where the picture shows several."""
     if language == "ja":
         return f"{day.year}/{day.month}/{day.day}" if with_year else f"{day.month}/{day.day}"
-    return f"{day.day} {_MONTHS[day.month - 1][:3]}{f' {day.year}' if with_year else ''}"
+    return f"{day.day} {MONTHS[day.month - 1][:3]}{f' {day.year}' if with_year else ''}"
 
 
 def weekday_and_day(day: date, language: Language) -> str:
@@ -332,7 +332,7 @@ def weekday_and_day(day: date, language: Language) -> str:
 
 def month_name(day: date, language: Language) -> str:
     """11月 or Nov."""
-    return f"{day.month}月" if language == "ja" else _MONTHS[day.month - 1][:3]
+    return f"{day.month}月" if language == "ja" else MONTHS[day.month - 1][:3]
 
 
 def clock(moment: datetime, zone: ZoneInfo) -> str:
@@ -396,33 +396,3 @@ def percent(share: float) -> str:
     """Say a share of 0 to 1; with one digit where it would be all or nothing, and is not."""
     text = number(100 * share)
     return number(100 * share, 1) if text in ("0", "100") and 0 < share < 1 else text
-
-
-def period_title(period: Period, template: str, words: Words, *, now: datetime | None) -> str:
-    """Fill the title of a picture with its period: a year, a month, one date, two dates, or two moments.
-
-    *now* is given while the period is running.
-    """
-    language = words.language
-    dash = "～" if language == "ja" else " to "
-    first, last = long_date(period.first_date, language), long_date(period.last_date, language)
-    start, end = clock(period.start, period.zone), clock(period.end, period.zone)
-    if period.whole_days:
-        several = _calendar_name(period, language) or f"{first}{dash}{last}"
-        name = first if period.days == 1 else several
-    elif period.days == 1:
-        name = f"{first} {start}{dash}{'24:00' if end == '0:00' else end}"
-    else:
-        name = f"{first} {start}{dash}{long_date(period.end.astimezone(period.zone).date(), language)} {end}"
-    title = template.format(when=name)
-    return title + words.now.format(time=when(now, period, language)) if now else title
-
-
-def _calendar_name(period: Period, language: Language) -> str | None:
-    """Return 2025年, 2025年11月, 2025 or November 2025 where the period is just that."""
-    first = period.first_date
-    if period.is_year:
-        return f"{first.year}年" if language == "ja" else str(first.year)
-    if period.is_month:
-        return f"{first.year}年{first.month}月" if language == "ja" else f"{_MONTHS[first.month - 1]} {first.year}"
-    return None

@@ -18,9 +18,8 @@ from charts import style
 from charts.axis import label_gaps, labels_beside
 from charts.coverage import days_since_epoch
 from charts.labels import ABOVE, BELOW, BESIDE, Labels
-from charts.power_load import PowerData
+from charts.power_load import PowerData, TimeOfDay
 from charts.text import Words, number, when
-from charts.time_of_day_load import TimeOfDay
 
 _COLOURS = LinearSegmentedColormap.from_list(
     "sold to bought", ["#8a5200", style.SOLD, "#fbe3b8", "#ffffff", "#b9d0e4", style.BOUGHT, "#0b2239"]
