@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 from math import sqrt
+from operator import attrgetter
 from typing import Protocol
 
 from skstack.simulator import Registers, SimulatedModule, VirtualClock
@@ -77,7 +78,7 @@ class Checker:
         self._interval_s = interval_s
         self._reads_while = reads_while or {}
         self._start = start.timestamp()
-        self._faults = sorted(faults)
+        self._faults = sorted(faults, key=attrgetter("at_s"))
         self._spans = busy_spans(faults)
         self._eras: list[Era] = []
         self._last_power: PowerRow | None = None
@@ -176,7 +177,7 @@ class Checker:
             for fault in self._faults
             if fault.kind in kinds
             and fault.at_s - max(_ANSWER_S, self._interval_s) <= at_s
-            and at_s <= self._gone_s(fault) + max(KINDS[fault.kind].settles_s, settled_s)
+            and at_s <= self._gone_s(fault) + max(fault.settles_s, settled_s)
         ]
 
     def _gone_s(self, fault: Fault) -> float:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 
 from skstack.echonet import CONTROLLER, METER, Esv, Frame, Property
 from skstack.simulator import Datagram, link_local
@@ -34,6 +35,11 @@ class Fault:
     def ends_s(self) -> float:
         """When nothing of it is left."""
         return self.at_s + self.lasts_s
+
+    @property
+    def settles_s(self) -> float:
+        """For how long after its end a row may still lack values."""
+        return KINDS[self.kind].settles_s
 
     def __call__(self, radio: Radio) -> None:
         KINDS[self.kind].begin(radio, self)
@@ -88,7 +94,7 @@ def _ends_last(fault: Fault, faults: Sequence[Fault]) -> bool:
 def busy_spans(faults: Sequence[Fault]) -> list[tuple[float, float]]:
     """Return the times in which something is wrong, as (begin, end), in order and without overlap."""
     spans: list[tuple[float, float]] = []
-    for fault in sorted(faults):
+    for fault in sorted(faults, key=attrgetter("at_s")):
         if spans and fault.at_s <= spans[-1][1]:
             spans[-1] = (spans[-1][0], max(spans[-1][1], fault.ends_s))
         else:
