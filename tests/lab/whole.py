@@ -110,8 +110,6 @@ class Whole(Home):
             self.restart()
             return
         self.session.close = lambda *_arguments, **_options: None  # type: ignore[method-assign]
-        for file in (self.store.outbox._main, self.store.outbox._spare):
-            file._disconnect()
         self.queries.database.close()
         self.writer.close()
         self.store = None
