@@ -21,6 +21,7 @@ from charts.text import Words, kwh, number, when
 
 _MOST_LABELLED = 31
 _A_YEAR_AT_LEAST = 27  # bars of months: from here on each year has its total
+_EXCHANGE_PX = 20  # above the bars, for the words at the line of an exchange
 _BAR_SHARE = 0.86  # of the place of a bar, the rest is white
 
 
@@ -72,12 +73,15 @@ def _draw_bars(axes: Axes, labels: Labels, bars: Sequence[Bar], data: PowerData,
     labelled = (is_day or is_month) and slots <= _MOST_LABELLED + 0.5
     by_year = is_month and len(bars) >= _A_YEAR_AT_LEAST
     above_px = 24 if labelled or by_year else 6
+    if data.energy and data.energy.exchanges:
+        above_px += _EXCHANGE_PX
     below_px = 0 if not sold.any() else 24 if labelled else 6
     set_limits(axes, -sold.max(), max(used.max(), 0.01), below_px=below_px, above_px=above_px)
     if labelled:
-        exchanges = [days_since_epoch(moment) for moment in data.energy.exchanges] if data.energy else []
-        _label_bars(labels, [bar.used_kwh for bar in bars], centers, ABOVE[:1], exchanges)
-        _label_bars(labels, [bar.sold_kwh if bar.sold_kwh else None for bar in bars], centers, BELOW[:1], exchanges)
+        moments = [*(data.energy.exchanges if data.energy else []), *([data.now] if data.now else [])]
+        lines = [days_since_epoch(moment) for moment in moments]
+        _label_bars(labels, [bar.used_kwh for bar in bars], centers, ABOVE[:1], lines)
+        _label_bars(labels, [bar.sold_kwh if bar.sold_kwh else None for bar in bars], centers, BELOW[:1], lines)
         axes.set_yticks([])
     elif by_year:
         _label_years(labels, bars, used, data.period)
@@ -90,13 +94,12 @@ def _label_bars(
     places: Sequence[Place],
     lines: Sequence[float],
 ) -> None:
-    """Set each bar's number, all with as many digits as the narrowest place has room for; over *lines*, on white."""
+    """Set each bar's number, all with as many digits as fit beside each other; over *lines*, on white."""
     known = [(value, center) for value, center in zip(values, centers.tolist(), strict=True) if value is not None]
     if not known:
         return
     sign = 1 if places[0].up > 0 else -1
     pixels = labels.axes.transData.transform([(center, 0.0) for _, center in known])[:, 0]
-    room_pt = min(np.diff(pixels), default=1e9) * 72 / style.DPI - 4
     lines_px = labels.axes.transData.transform([(line, 0.0) for line in lines] or [(0.0, 0.0)])[: len(lines), 0]
     write: Sequence[tuple[Callable[[Decimal], str], float]] = (
         (kwh, 9.5),
@@ -104,9 +107,9 @@ def _label_bars(
         (number, 9.0),
     )
     for form, size_pt in write:
-        if all(style.width_pt(form(value), size_pt) <= room_pt for value, _ in known):
-            for (value, center), pixel in zip(known, pixels, strict=True):
-                half_px = style.width_pt(form(value), size_pt) * style.DPI / 72 / 2 + 4
+        halves_px = np.array([style.width_pt(form(value), size_pt) * style.DPI / 72 / 2 + 3 for value, _ in known])
+        if (halves_px[1:] + halves_px[:-1] <= np.diff(pixels)).all():
+            for (value, center), pixel, half_px in zip(known, pixels, halves_px, strict=True):
                 labels.set(
                     form(value),
                     [(center, sign * float(value))],
@@ -136,6 +139,7 @@ def _label_years(labels: Labels, bars: Sequence[Bar], used: NDArray[np.float64],
             [Place(0, 4, "center", "bottom")],
             gid="year label",
             color=style.INK,
+            ground="white",
         )
 
 

@@ -293,6 +293,16 @@ def test_the_highest_co2_has_its_number_wherever_the_limit_runs(record: Any, hig
     assert set(texts(figure, "extreme label")) == {f"{highest:,} (12:00)", "500 (0:00)"}
 
 
+def test_the_half_day_that_runs_takes_no_digits_from_the_days_before(record: Any) -> None:
+    site, start = new_site(record), midnight(date(2025, 11, 1), TOKYO)
+    days = 27.5
+    registers = [(start + n * HALF_HOUR, 10 + n * Decimal("0.2"), Decimal(0)) for n in range(int(days * 48) + 1)]
+    write_energy(record, site, registers)
+    now = start + timedelta(days=days)
+    (figure,) = pictures(record, site, day_of(date(2025, 11, 1), TOKYO, 30), "en", now=now)
+    assert texts(figure, "bar label") == ["9.6"] * 27 + ["4.8"]  # 48 and 24 half hours of 0.2 kWh
+
+
 # ---- colours, bytes
 
 
