@@ -19,7 +19,17 @@ from skstack import (
     SkStackTimeoutError,
 )
 from skstack.echonet import METER, NODE_PROFILE, Esv
-from skstack.simulator import INSTANT, MODELS, TEST_PASSWORD, TEST_ROUTE_B_ID, Habit, announcements, repeat
+from skstack.simulator import (
+    INSTANT,
+    MODELS,
+    TEST_PASSWORD,
+    TEST_ROUTE_B_ID,
+    Habit,
+    announcements,
+    double,
+    mistake_tid,
+    repeat,
+)
 from tests.lab.rig import POWER
 from tests.lab.session import WATTS, Lab, MemoryCache
 
@@ -74,7 +84,7 @@ def test_the_late_answer_to_a_request_before_does_not_end_the_wait_for_this_one(
 
 def test_a_duplicate_answer_is_dropped() -> None:
     lab = Lab().join()
-    lab.module.faults.duplicate_replies(1)
+    lab.module.faults.habits.append(Habit(double, times=1))
     assert lab.ask() == WATTS
     lab.run(1.0)
     assert lab.ask() == WATTS
@@ -83,7 +93,7 @@ def test_a_duplicate_answer_is_dropped() -> None:
 
 def test_an_answer_with_another_tid_is_not_taken() -> None:
     lab = Lab().join()
-    lab.module.faults.mistake_tids(1)
+    lab.module.faults.habits.append(Habit(mistake_tid, times=1))
     assert lab.ask() == WATTS
     assert len(lab.typed_at("SKSENDTO")) == 2
 

@@ -16,9 +16,12 @@ from skstack.simulator import (
     Beacon,
     Credentials,
     Datagram,
+    Habit,
     deaf,
     deaf_on_one_channel,
+    double,
     hears_share,
+    mistake_tid,
 )
 from tests.lab.module import (
     METER_ADDRESS,
@@ -278,9 +281,9 @@ def test_replies_can_be_lost_late_doubled_and_mistaken() -> None:
     faults.delay_replies(25)
     assert payloads(at.send(GET_POWER, 20)) == []
     assert len(payloads(at.wait(10))) == 1
-    faults.duplicate_replies(1)
+    faults.habits.append(Habit(double, times=1))
     assert len(payloads(at.send(GET_POWER))) == 2
-    faults.mistake_tids(1)
+    faults.habits.append(Habit(mistake_tid, times=1))
     assert [frame.tid for frame in payloads(at.send(GET_POWER))] == [0x0001 ^ 0x5500]
     assert at.module.violations == []
 

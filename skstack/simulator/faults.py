@@ -9,7 +9,7 @@ from itertools import cycle
 from random import Random
 from typing import TypeVar
 
-from skstack.simulator.habits import Habit, delay, double, everything, lose, mistake_tid
+from skstack.simulator.habits import Habit, delay, everything, lose
 from skstack.simulator.lines import Beacon
 
 _T = TypeVar("_T")
@@ -77,14 +77,6 @@ class Faults:
     def delay_replies(self, by_s: float, count: int = 1) -> None:
         """Let the next *count* answers of the meter come *by_s* seconds later."""
         self.habits.append(Habit(delay(by_s), times=count))
-
-    def duplicate_replies(self, count: int = 1) -> None:
-        """Let the next *count* answers of the meter come twice."""
-        self.habits.append(Habit(double, times=count))
-
-    def mistake_tids(self, count: int = 1) -> None:
-        """Let the next *count* answers of the meter carry another TID."""
-        self.habits.append(Habit(mistake_tid, times=count))
 
     def silence_meter(self, until: float) -> None:
         """Let the meter be out of reach until then: no beacons, no handshake, no acknowledgement (EVENT 21 01)."""

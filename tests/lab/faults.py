@@ -228,8 +228,8 @@ KINDS: dict[str, Kind] = {
     # the meter
     "lost replies": Kind(lambda radio, fault: radio.module.faults.lose_replies(fault.amount), most=4),
     "late replies": Kind(lambda radio, fault: radio.module.faults.delay_replies(9.0 * fault.amount, 2), most=7),
-    "duplicate replies": Kind(lambda radio, fault: radio.module.faults.duplicate_replies(fault.amount)),
-    "replies of another TID": Kind(lambda radio, fault: radio.module.faults.mistake_tids(fault.amount)),
+    "duplicate replies": Kind(meter_faults.doubled),
+    "replies of another TID": Kind(meter_faults.misnumbered),
     "strangers' frames": Kind(_strangers),
     "notification out of turn": Kind(lambda radio, _fault: radio.module.announce(radio.time_s)),
     "meter out of reach": Kind(

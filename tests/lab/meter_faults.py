@@ -22,10 +22,12 @@ from skstack.simulator import (
     answers,
     deaf,
     delay,
+    double,
     hears_share,
     lone,
     lose,
     lose_share,
+    mistake_tid,
     refuse,
     refuse_bare,
     repeat,
@@ -55,8 +57,10 @@ def _rng(fault: Fault) -> Random:
     return Random(f"{fault.kind}/{fault.at_s}/{fault.amount}")
 
 
-# --- answers shortened, refused, never given
+# --- answers doubled, misnumbered, shortened, refused, never given
 
+doubled = habits(lambda fault: Habit(double, times=fault.amount))
+misnumbered = habits(lambda fault: Habit(mistake_tid, times=fault.amount))
 shortened = habits(lambda fault: Habit(shorten(fault.amount, esv=Esv.GET_RES if fault.at_s // 1 % 2 else Esv.GET_SNA)))
 refused = habits(lambda _: Habit(refuse()))
 refused_bare = habits(lambda _: Habit(refuse_bare))
