@@ -17,7 +17,7 @@ from tests.lab.clock import HALF_HOUR
 from tests.lab.database import Unreliable
 from tests.lab.faults import KINDS, Fault, schedule
 from tests.lab.month import START
-from tests.lab.whole import Trouble, Whole, troubles_of
+from tests.lab.whole import TROUBLES, Trouble, Whole, troubles_of
 
 pytestmark = pytest.mark.system
 
@@ -123,3 +123,8 @@ def test_a_clock_that_believes_any_machine_is_caught(
 def test_the_smallest_part_that_fails_is_found() -> None:
     faults = [Fault(float(number), "EVENT 26", 1.0) for number in range(11)]
     assert smallest(faults, lambda part: {faults[3], faults[8]} <= set(part)) == [faults[3], faults[8]]
+
+
+def test_every_kind_of_trouble_is_documented() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "faults.md").read_text("utf-8")
+    assert {kind for kind in TROUBLES if f"\n| {kind} | " not in page} == set()
