@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import psycopg2
 import pytest
 
 from poller.clock import Clock
+from storage.records import PowerRow, Round, Row
 from tests.lab.clock import HALF_HOUR
 from tests.lab.database import Unreliable
 from tests.lab.faults import KINDS, Fault, schedule
@@ -35,6 +37,7 @@ def problems(seed: int, planned: Schedule, *, days: float, url: str, directory: 
     home.run_all(days)
     found = [*home.problems, *home.checker.problems, *home.module.violations]
     found += [f"lost: {row}" for row in home.lost_rows()]
+    found += [f"changed on its way: {row}" for row in home.changed_rows()]
     half_hours = home.half_hours()
     wanted = [START + number * HALF_HOUR for number in range(1, int(days * 48) + 1)]
     found += [f"no half hour {at}" for at in wanted if at not in half_hours]
@@ -109,6 +112,20 @@ def test_a_delivery_that_loses_a_round_is_caught(
     away = Trouble(1800.0, "database away", 1200.0)
     found = problems(1, [away], days=0.1, url=database_url, directory=tmp_path / "home")
     assert [problem for problem in found if problem.startswith("lost: PowerRow")]
+
+
+def test_a_delivery_that_changes_a_value_is_caught(
+    tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def more(row: Row) -> Row:
+        return replace(row, power_w=row.power_w + 1) if isinstance(row, PowerRow) and row.power_w else row
+
+    write = Unreliable.write
+    monkeypatch.setattr(
+        Unreliable, "write", lambda self, rounds: write(self, [Round(tuple(map(more, each.rows))) for each in rounds])
+    )
+    found = problems(1, [], days=0.1, url=database_url, directory=tmp_path / "home")
+    assert [problem for problem in found if problem.startswith("changed on its way: PowerRow")]
 
 
 def test_a_clock_that_believes_any_machine_is_caught(

@@ -11,15 +11,16 @@ import sqlite3
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
+from math import isclose
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 from storage.outbox import FILE_NAME
 from storage.outbox.outbox import SPARE_NAME
-from storage.records import Round, Row
+from storage.records import TABLES, Round, Row
 from storage.rows_json import round_from_json
 from tests.lab.checker import Checker
 from tests.lab.clock import DAY_S
@@ -154,6 +155,23 @@ class Whole(Home):
             if (place := _place(row)) is not None and place not in there and key_of(row) not in rejected
         ]
 
+    def changed_rows(self) -> list[Row]:
+        """Return the rows of PostgreSQL that were never given to the outbox, or with other values."""
+        given: dict[tuple[object, ...], list[Row]] = {}
+        for row in (row for stored in self.rounds for row in stored.rows):
+            given.setdefault(key_of(row), []).append(row)
+        return [
+            row
+            for kind, table in TABLES.items()
+            for row in self._rows(kind, table)
+            if not any(_says_the_same(row, other) for other in given.get(key_of(row), []))
+        ]
+
+    def _rows(self, kind: type[Row], table: str) -> list[Row]:
+        make: Callable[..., Row] = kind
+        names = ", ".join(each.name for each in fields(kind))
+        return [make(*map(_in_utc, values)) for values in self.execute(f"select {names} from {table}")]
+
     def _times(self, table: str) -> list[tuple[Any, ...]]:
         return [(at.astimezone(UTC),) for (at,) in self.execute(f"select {_TIMES[table]} from {table}")]
 
@@ -181,6 +199,20 @@ _CLASSES = {
 def _place(row: Row) -> tuple[str, datetime] | None:
     table = _CLASSES.get(type(row).__name__)
     return None if table is None else (table, getattr(row, _TIMES[table]))
+
+
+def _in_utc(value: object) -> object:
+    return value.astimezone(UTC) if isinstance(value, datetime) else value
+
+
+def _says_the_same(row: Row, other: Row) -> bool:
+    """Compare two rows; a real of PostgreSQL has six digits."""
+    pairs = [(getattr(row, each.name), getattr(other, each.name)) for each in fields(row)]
+    return all(
+        one == another
+        or (isinstance(one, float) and isinstance(another, float) and isclose(one, another, rel_tol=1e-6))
+        for one, another in pairs
+    )
 
 
 # --- the kinds of troubles, each with how it begins and how it ends
