@@ -242,6 +242,22 @@ def _find_time(home: Whole, _trouble: Trouble) -> None:
     home.machine.is_synchronised = True
 
 
+def _unplug_bme280(home: Whole, _trouble: Trouble) -> None:
+    home.room.chip.unplugged = True
+
+
+def _plug_bme280(home: Whole, _trouble: Trouble) -> None:
+    home.room.chip.unplugged = False
+
+
+def _silence_mhz19(home: Whole, _trouble: Trouble) -> None:
+    home.room.air.silent = True
+
+
+def _hear_mhz19(home: Whole, _trouble: Trouble) -> None:
+    home.room.air.silent = False
+
+
 @dataclass(frozen=True)
 class Kind:
     """How a trouble begins and ends, and how long it may last."""
@@ -256,6 +272,8 @@ TROUBLES: dict[str, Kind] = {
     "stopped": Kind(lambda home, _trouble: home.restart(), longest_s=60.0),
     "started without a time": Kind(_lose_time, _find_time),
     "database away": Kind(_leave, _come_back),
+    "BME280 unplugged": Kind(_unplug_bme280, _plug_bme280),
+    "MH-Z19 silent": Kind(_silence_mhz19, _hear_mhz19),
     # SQLite waits for a lock in real time.
     "outbox locked": Kind(lambda home, _trouble: home.lock_disk(), lambda home, _trouble: home.unlock_disk(), 240.0),
 }
