@@ -38,7 +38,8 @@ def create(path: Path) -> int:
     Raises: FileExistsError: something is there, be it a link; OSError.
     """
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    os.fchmod(fd, 0o600)
+    with suppress(PermissionError):  # a file system without modes
+        os.fchmod(fd, 0o600)
     return fd
 
 

@@ -252,8 +252,10 @@ limit 1
 """
 
 _EXPORTS = """
-select max(export_kwh) > min(export_kwh)
+select count(export_kwh) > 0 and (
+    max(export_kwh) > min(export_kwh)
     or bool_or(import_kwh > 0 and export_kwh is null or import_kwh is null and export_kwh is not null)
+)
 from energy
 where site_id = %(site_id)s
     and registered_at >= coalesce((

@@ -243,6 +243,37 @@ def test_one_low_register_alone_is_no_other_meter(database_url: str) -> None:
     assert len(meters(home)) == 1
 
 
+@pytest.mark.parametrize("counts", [-9, 9])
+@pytest.mark.parametrize("at_a_start", [False, True])
+def test_one_wrong_register_of_a_meter_without_a_serial_number_is_no_other_meter(
+    database_url: str, counts: int, at_a_start: bool
+) -> None:
+    """A slip of 0.9 kWh, once: what follows goes on from what was before."""
+    home = home_at(database_url)
+    home.tamper(_without_serial_number)
+    polls = [0]
+
+    def slip(request: Frame, answer: Frame | None) -> Frame | None:
+        if answer is None or 0xE7 not in {each.epc for each in request.properties}:
+            return answer
+        polls[0] += 1
+        if polls[0] != 11:
+            return answer
+        told = [
+            type(each)(0xE0, (int.from_bytes(each.edt) + counts).to_bytes(4)) if each.epc == 0xE0 else each
+            for each in answer.properties
+        ]
+        return request.answer(answer.esv, tuple(told))
+
+    home.tamper(slip)
+    home.run_until(NOON + 10 * MINUTE)
+    if at_a_start:
+        home.restart()
+    home.run_until(NOON + 90 * MINUTE)
+    assert len(meters(home)) == 1
+    assert home.events("meter_changed") == []
+
+
 def test_a_wrap_is_no_exchange(database_url: str) -> None:
     # 36 kW are 18 kWh a half hour. From 990.0 kWh at the midnight three days before, the four digits of 0.1 kWh (1000.0
     # kWh) wrap every 27.8 h; from noon, 990 + 84 h x 36 = 4014.0, so 14.0 kWh: the next wrap is 27.4 h later.

@@ -468,6 +468,9 @@ def test_a_comment_behind_the_site_is_a_part_of_it_and_warned_of(
     assert message.endswith("[storage] site: a comment stands on a line of its own; here it counts")
 
 
+ALL_DIGITS_ID = "00112233" * 4
+
+
 @pytest.mark.parametrize(
     "secret",
     [
@@ -476,6 +479,7 @@ def test_a_comment_behind_the_site_is_a_part_of_it_and_warned_of(
         ROUTE_B_ID,
         ROUTE_B_ID.lower(),
         PASSWORD,
+        ALL_DIGITS_ID,
         "60 # 0A1B2C3D4E5F",
         f"'{PASSWORD}'",
     ],
@@ -498,7 +502,7 @@ def test_what_looks_like_a_secret_is_not_quoted(tmp_path: Path, section: str, ke
     before = METER if section == "routeB" else f"{METER}[{section}]\n"
     lines = refusals(tmp_path, f"{before}{key} = {secret}\n")
     assert any(line.startswith(f"[{section}] {key}: expected") and "(not shown)" in line for line in lines)
-    for part in ("OpenSesame", ROUTE_B_ID, ROUTE_B_ID.lower(), PASSWORD, "0A1B2C3D4E5F", "db.example"):
+    for part in ("OpenSesame", ROUTE_B_ID, ROUTE_B_ID.lower(), PASSWORD, ALL_DIGITS_ID, "0A1B2C3D4E5F", "db.example"):
         assert part not in "".join(lines)
 
 

@@ -79,6 +79,8 @@ class MeterClock:
             except SessionLostError:
                 raise
             except SkStackError:
+                shown = None
+            if shown is None and self._meter.has_clock:  # refused, broken or without a response: not for ever
                 if attempt >= ATTEMPTS:
                     self._session_number = session_number
                 retry_at = self._clock.monotonic() + (RETRY_S if attempt < ATTEMPTS else LATER_S)

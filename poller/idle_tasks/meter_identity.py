@@ -53,8 +53,9 @@ class InstalledMeter:
         self._looked_at: object = None
         self._current: MeterRow | None = None
         self._poll: Poll | None = None
+        self._polls = 0  # that were looked at
         self._registers: LastRegisters | None = None  # of the last poll
-        self._first_registers: LastRegisters | None = None
+        self._registers_before: LastRegisters | None = None  # and of the one before that
         self._half_hour: HalfHour | None = None
         self._new_course: list[LastRegisters] = []  # that does not go on from the last ones
         self._course_polls = self._course_half_hours = 0
@@ -95,6 +96,7 @@ class InstalledMeter:
             self._see(replace(row, since=self._clock.now()), "")
         if poll is not self._poll:
             self._poll = poll
+            self._polls += 1
             seen = LastRegisters(self._clock.at(poll.arrived_at), poll.reading.import_kwh, poll.reading.export_kwh)
             self._look_at_registers(row, seen, of_polls=1)
         if half_hour is not None and half_hour is not self._half_hour:
@@ -117,9 +119,12 @@ class InstalledMeter:
         before, scale = self._registers, _scale_of(row)
         if before is None or row.serial_number is not None or not _falls(before, seen, scale):
             if before is None or seen.known_at >= before.known_at:
-                self._registers = seen
+                self._registers_before, self._registers = before, seen
             self._new_course.clear()
-            self._first_registers = self._first_registers or seen
+            return
+        if self._registers_before is not None and not _falls(self._registers_before, seen, scale):
+            self._registers = seen  # the last one was too high, once
+            self._new_course.clear()
             return
         if self._new_course and _falls(self._new_course[-1], seen, scale):
             self._new_course.clear()
@@ -135,7 +140,7 @@ class InstalledMeter:
 
     def _see(self, row: MeterRow, reason: str) -> None:
         self._current = row
-        self._registers = None
+        self._registers = self._registers_before = None
         self._new_course.clear()
         self._sightings.append(_Sighting(row, reason))
 
@@ -146,6 +151,7 @@ class InstalledMeter:
         yield Pause(is_over=lambda: bool(self._sightings))
         if not self._is_recorded:
             known, last = yield from query("its meter", self._ask_database)
+            self._registers_before = self._registers_before or last
             yield from self._keep_first(self._sightings[0], known, last)
             self._is_recorded = True
             self._sightings.popleft()
@@ -163,7 +169,10 @@ class InstalledMeter:
         if known is None:
             yield Keep([first.row])
             return
-        reason = _difference(known.row, first.row) or self._fall_since(first.row, last)
+        reason = _difference(known.row, first.row)
+        if not reason and self._fall_since(first.row, last):  # one register alone may be a slip
+            yield Pause(is_over=lambda: self._polls >= _POLLS_ON_NEW_COURSE)
+            reason = self._fall_since(first.row, last)
         if reason:
             since = min(last.known_at + _MOMENT, first.row.since) if last else first.row.since
             row = replace(first.row, since=max(since, known.row.since + _MOMENT))
@@ -173,7 +182,7 @@ class InstalledMeter:
 
     def _fall_since(self, row: MeterRow, last: LastRegisters | None) -> str:
         """Say how the registers fell between two runs; "": they did not."""
-        seen = self._first_registers
+        seen = self._registers
         if row.serial_number is not None:
             return ""
         return _fall(last, seen) if last and seen and _falls(last, seen, _scale_of(row)) else ""

@@ -6,13 +6,14 @@ from collections.abc import Callable
 from math import inf
 from typing import TypeVar
 
-from skstack import SkStackError
+from skstack import SessionLostError, SkStackError
 
 T = TypeVar("T")
 
 FIRST_S = 2.0  # what a response is expected to take before there was one of its kind
 _FORGET = 0.9  # of an expectation, at each response that was quicker and at each tick that left no time for it
 _MOST_DOUBLINGS = 6
+_SAME_TICK_S = 0.5  # by which its deadline may differ from one look to the next
 
 
 class TimeBudget:
@@ -40,7 +41,7 @@ class TimeBudget:
         suspect_s = self._suspect_s.get(kind, self._held_s)
         if free_s > max(expected_s, suspect_s):
             return True
-        if self._refused.get(kind) != until:  # once a tick
+        if until > self._refused.get(kind, float("-inf")) + _SAME_TICK_S:  # once a tick
             self._refused[kind] = until
             self._expected_s[kind] = expected_s * _FORGET
             self._suspect_s[kind] = suspect_s * _FORGET
@@ -54,6 +55,8 @@ class TimeBudget:
         started = self._monotonic()
         try:
             response = send(min(until, started + timeout_s))
+        except SessionLostError:  # which says nothing of how long a response takes
+            raise
         except SkStackError:
             self._learn_from_failure(kind, self._monotonic() - started)
             raise

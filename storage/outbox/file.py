@@ -29,6 +29,7 @@ from storage.outbox.format import (
     checksum_of,
     code_of,
     connect,
+    forbids_writing,
     is_broken,
     make_tables,
     number_of,
@@ -178,11 +179,12 @@ class OutboxFile:
 
     def refused(self, after: int, limit: int) -> list[tuple[int, Round]]:
         """Give what was rejected and is to be tried again, from behind number *after*, with its numbers."""
-        rows = self._transaction(partial(_select, _REFUSED, after, limit))
         found: list[tuple[int, Round]] = []
-        for rejected_id, body, checksum in rows:
-            with suppress(ValueError):  # kept as it is, for a person to look at
-                found.append((rejected_id, _checked(body, checksum)))
+        while not found and (rows := self._transaction(partial(_select, _REFUSED, after, limit))):
+            for rejected_id, body, checksum in rows:
+                after = rejected_id
+                with suppress(ValueError):  # kept as it is, for a person to look at
+                    found.append((rejected_id, _checked(body, checksum)))
         return found
 
     def forget_refused(self, numbers: Sequence[int], rejected: Sequence[Rejected] = ()) -> None:
@@ -279,7 +281,7 @@ class OutboxFile:
         try:
             return self._attempt(work)
         except Exception as err:  # whatever a broken file makes SQLite or Python raise
-            if is_broken(err, self.path) and not self._is_rebuilt_in_vain:
+            if (is_broken(err) or forbids_writing(err, self.path)) and not self._is_rebuilt_in_vain:
                 self._rebuild(err)
                 self._is_rebuilt_in_vain = True  # until it has worked
             elif code_of(err) == sqlite3.SQLITE_CONSTRAINT:

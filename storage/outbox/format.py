@@ -36,6 +36,7 @@ _NOT_BROKEN = (
     sqlite3.SQLITE_LOCKED,
     sqlite3.SQLITE_PROTOCOL,
     sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_READONLY,
     sqlite3.SQLITE_IOERR,
     sqlite3.SQLITE_CANTOPEN,
     sqlite3.SQLITE_PERM,
@@ -62,13 +63,17 @@ def code_of(err: Exception) -> int | None:
     return None if code is None else int(code) & 0xFF
 
 
-def is_broken(err: Exception, path: Path) -> bool:
-    """Whether *err*, raised in opening or reading *path*, says that it is broken, and not that it cannot be used."""
+def is_broken(err: Exception) -> bool:
+    """Whether *err*, raised in opening or reading a file, says that it is broken, and not that it cannot be used."""
     if isinstance(err, OSError | MemoryError):
         return False
-    if code_of(err) == sqlite3.SQLITE_READONLY:  # where we may write, it is a flipped bit that forbids it
-        return os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)
     return code_of(err) not in _NOT_BROKEN or getattr(err, "sqlite_errorcode", None) in _BROKEN_IO
+
+
+def forbids_writing(err: Exception, path: Path) -> bool:
+    """Whether *err*, raised in writing to *path*, comes of a flipped bit in it: we may write there."""
+    may_write = os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)
+    return code_of(err) == sqlite3.SQLITE_READONLY and may_write
 
 
 def connect(path: Path) -> sqlite3.Connection:

@@ -47,7 +47,7 @@ class Batch:
 
 
 class Outbox:
-    """Rounds that are not delivered, in their order. Any thread may call; nothing is raised but by refused().
+    """Rounds that are not delivered, in their order. Any thread may call; nothing is raised but where that is said.
 
     What is wrong with the disk is logged once, and in *error*.
     """
@@ -174,12 +174,17 @@ class Outbox:
             return sum(file.count_rejected() for file in self._files())
 
     def refused(self, after: Batch, limit: int) -> Batch:
-        """Give rows that PostgreSQL refused once, oldest first, from behind those of *after*. Raises: OutboxError."""
+        """Give rows that PostgreSQL refused once, oldest first, from behind those of *after*; none: no more."""
         files = self._files()
         with self._disk:
             for file in files[files.index(after.file) if after.file in files else 0 :]:
                 last = after.numbers[-1] if file is after.file else 0
-                if found := file.refused(last, limit):
+                try:
+                    found = file.refused(last, limit)
+                except OutboxError as err:
+                    self._report(err)
+                    continue
+                if found:
                     return Batch.found(found, file)
         return Batch()
 

@@ -135,7 +135,7 @@ def _readable(path: Path, statement: str, start: int) -> Iterator[tuple[Any, ...
                 number = row[0]
                 yield row
     except Exception as err:
-        if not is_broken(err, path):
+        if not is_broken(err):
             raise
         logger.debug("%s can be read as far as row %d: %s", path.name, number, err)
 
