@@ -44,6 +44,7 @@ LOWEST_C, HIGHEST_C = -40.0, 125.0  # no processor works outside; a Pi was seen 
 SUSPICIOUS_C = 85.0  # a Pi was seen to report this when it was much cooler, for one reading
 _WHOLE_DEGREES = 200  # no processor is within 0.2 C of freezing: old kernels that give 45 for 45 C are found out
 
+_MOST_BYTES = 4096  # of a file of sysfs: a page
 _VCGENCMD_LIMIT_S = 2.0  # it takes milliseconds, or hangs
 _THERMAL_ROOT, _MONITOR_ROOT = Path("/sys/class/thermal"), Path("/sys/class/hwmon")
 
@@ -105,7 +106,7 @@ def _zones(thermal_root: Path) -> list[_Place]:
     for name in names:
         directory = thermal_root / name
         try:
-            zone_type = _printable((directory / "type").read_text(encoding="ascii").strip())
+            zone_type = _printable(_text_of(directory / "type"))
         except (OSError, ValueError) as error:
             logger.debug("CPU: %s has no readable type: %s", name, error)
             zone_type = ""
@@ -123,8 +124,8 @@ def _monitors(monitor_root: Path) -> Iterator[_Place]:
     """Yield what the hardware monitor's drivers for processors say of the whole of it, best first."""
     for directory in sorted(monitor_root.glob("hwmon*")):
         try:
-            driver = (directory / "name").read_text(encoding="ascii").strip()
-            labels = {file.read_text(encoding="ascii").strip(): file for file in directory.glob("temp*_label")}
+            driver = _text_of(directory / "name")
+            labels = {_text_of(file): file for file in directory.glob("temp*_label")}
         except (OSError, ValueError) as error:
             logger.debug("CPU: %s cannot be read: %s", directory.name, error)
             continue
@@ -198,10 +199,16 @@ def _read_place_c(place: _Place) -> float:
 
 
 def _read_once_c(file: Path) -> float:
-    text = file.read_text(encoding="ascii").strip()
+    text = _text_of(file)
     if not re.fullmatch(r"-?[0-9]{1,12}", text) or 0 < abs(int(text)) < _WHOLE_DEGREES:
         raise ValueError(f"expected thousandths of a degree, got {text[:20]!r}")
     return _checked_c(int(text) / 1000)
+
+
+def _text_of(file: Path) -> str:
+    """Return what a file of the kernel says, in one read. Raises: OSError, ValueError: it is no ASCII."""
+    with file.open("rb", buffering=0) as opened:
+        return opened.read(_MOST_BYTES).decode("ascii").strip()
 
 
 def _read_firmware_c(run: Callable[..., subprocess.CompletedProcess[bytes]]) -> float:

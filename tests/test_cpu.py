@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import subprocess
 from collections.abc import Callable
@@ -50,14 +51,14 @@ class ScriptedPath(PosixPath):
     script: tuple[str | OSError, ...] = ()
     reads = 0
 
-    def read_text(self, encoding: str | None = None, errors: str | None = None) -> str:
+    def open(self, *how: Any, **options: Any) -> Any:
         if self.name != "temp":
-            return super().read_text(encoding, errors)
+            return super().open(*how, **options)
         entry = ScriptedPath.script[ScriptedPath.reads]
         ScriptedPath.reads += 1
         if isinstance(entry, OSError):
             raise entry
-        return entry
+        return io.BytesIO(entry.encode())
 
 
 @pytest.fixture
