@@ -10,8 +10,8 @@ from datetime import UTC, datetime, timedelta
 
 from poller.clock import TimeSource
 from poller.idle_tasks.meter_clock import MeterClock
-from poller.idle_tasks.scheduler import Keep, Part, Pause, Task, request
-from skstack import HalfHour, Meter, Session, SessionLostError, SkStackError
+from poller.idle_tasks.scheduler import Keep, Part, Pause, Task, attempt
+from skstack import HalfHour, Meter, Session, SessionLostError
 from skstack.echonet import Epc
 from storage.records import EnergyRow, EnergySource
 
@@ -82,16 +82,11 @@ class HalfHours:
     def _ask(self, boundary: datetime) -> Part[None]:
         """Ask until the half hour of *boundary* is there, a few times. Raises: SessionLostError."""
         for _attempt in range(ATTEMPTS):
-            try:
-                half_hour = yield from request(
-                    "half hour",
-                    lambda until: self._meter.read_half_hour(until=until),
-                    timeout_s=self._session.timings.answer_timeout_s,
-                )
-            except SessionLostError:
-                raise
-            except SkStackError:
-                half_hour = None
+            half_hour = yield from attempt(
+                "half hour",
+                lambda until: self._meter.read_half_hour(until=until),
+                timeout_s=self._session.timings.answer_timeout_s,
+            )
             if half_hour is not None:
                 yield from self._keep(half_hour, "read")
             if not self._is_missing(boundary):

@@ -6,8 +6,8 @@ import logging
 from datetime import datetime, timedelta
 
 from poller.clock import TOLERANCE, Clock, span
-from poller.idle_tasks.scheduler import Keep, Part, Pause, Task, request
-from skstack import Meter, Session, SessionLostError, SkStackError
+from poller.idle_tasks.scheduler import Keep, Part, Pause, Task, attempt
+from skstack import Meter, Session, SessionLostError
 from storage.records import RadioEventRow
 
 logger = logging.getLogger(__name__)
@@ -69,26 +69,20 @@ class MeterClock:
 
     def _ask(self, session_number: int) -> Part[None]:
         """Ask the meter, for an hour at most. Raises: SessionLostError."""
-        for attempt in range(1, GIVE_UP_AFTER + 1):
-            try:
-                shown = yield from request(
-                    "clock",
-                    lambda until: self._meter.read_clock(until=until),
-                    timeout_s=self._session.timings.answer_timeout_s,
-                )
-            except SessionLostError:
-                raise
-            except SkStackError:
-                shown = None
-            if shown is None and self._meter.has_clock:  # refused, broken or without a response: not for ever
-                if attempt >= ATTEMPTS:
-                    self._session_number = session_number
-                retry_at = self._clock.monotonic() + (RETRY_S if attempt < ATTEMPTS else LATER_S)
-                yield Pause(until=retry_at, is_over=lambda: session_number != self._session.number)
-                if session_number != self._session.number:
-                    return
-            else:
+        for number in range(1, GIVE_UP_AFTER + 1):
+            shown = yield from attempt(
+                "clock",
+                lambda until: self._meter.read_clock(until=until),
+                timeout_s=self._session.timings.answer_timeout_s,
+            )
+            if shown is not None or not self._meter.has_clock:
                 yield from self._settle(shown, self._clock.monotonic())
+                return
+            if number >= ATTEMPTS:
+                self._session_number = session_number
+            retry_at = self._clock.monotonic() + (RETRY_S if number < ATTEMPTS else LATER_S)
+            yield Pause(until=retry_at, is_over=lambda: session_number != self._session.number)
+            if session_number != self._session.number:
                 return
 
     def _settle(self, shown: datetime | None, read_at: float) -> Part[None]:

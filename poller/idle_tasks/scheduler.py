@@ -82,6 +82,16 @@ def request(kind: str, send: Callable[[float], T], *, timeout_s: float) -> Part[
     return response
 
 
+def attempt(kind: str, send: Callable[[float], T], *, timeout_s: float) -> Part[T | None]:
+    """Put one request as request() does; None: it was refused, or had no response. Raises: SessionLostError."""
+    try:
+        return (yield from request(kind, send, timeout_s=timeout_s))
+    except SessionLostError:
+        raise
+    except SkStackError:
+        return None
+
+
 def query(about: str, read: Callable[[Cursor, int], T]) -> Part[T]:
     """Ask the database, see Query, however long that takes."""
     result: T = yield Query(about, read)
