@@ -9,14 +9,13 @@ import gc
 import random
 import sqlite3
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
 from math import isclose
 from operator import itemgetter
 from pathlib import Path
-from typing import Any
 
 from storage.outbox import FILE_NAME
 from storage.outbox.outbox import SPARE_NAME
@@ -146,14 +145,8 @@ class Whole(Home):
 
     def lost_rows(self) -> list[Row]:
         """Return the rows that were given to the outbox, and are neither in PostgreSQL nor rejected."""
-        there = {(table, at) for table in _TIMES for (at,) in self._times(table)}
-        rejected = self.rejected()
-        return [
-            row
-            for stored in self.rounds
-            for row in stored.rows
-            if (place := _place(row)) is not None and place not in there and key_of(row) not in rejected
-        ]
+        there = {key_of(row) for row in self.stored_rows()} | self.rejected()
+        return [row for stored in self.rounds for row in stored.rows if key_of(row) not in there]
 
     def changed_rows(self) -> list[Row]:
         """Return the rows of PostgreSQL that were never given to the outbox, or with other values."""
@@ -162,43 +155,16 @@ class Whole(Home):
             given.setdefault(key_of(row), []).append(row)
         return [
             row
-            for kind, table in TABLES.items()
-            for row in self._rows(kind, table)
+            for row in self.stored_rows()
             if not any(_says_the_same(row, other) for other in given.get(key_of(row), []))
         ]
 
-    def _rows(self, kind: type[Row], table: str) -> list[Row]:
-        make: Callable[..., Row] = kind
-        names = ", ".join(each.name for each in fields(kind))
-        return [make(*map(_in_utc, values)) for values in self.execute(f"select {names} from {table}")]
-
-    def _times(self, table: str) -> list[tuple[Any, ...]]:
-        return [(at.astimezone(UTC),) for (at,) in self.execute(f"select {_TIMES[table]} from {table}")]
-
-    def count(self, table: str) -> int:
-        """Count the rows of a table."""
-        return int(self.execute(f"select count(*) from {table}")[0][0])
-
-
-_TIMES = {
-    "power": "measured_at",
-    "cpu_temperature": "measured_at",
-    "co2": "measured_at",
-    "bme280": "measured_at",
-    "energy": "registered_at",
-}
-_CLASSES = {
-    "PowerRow": "power",
-    "CpuTemperatureRow": "cpu_temperature",
-    "Co2Row": "co2",
-    "Bme280Row": "bme280",
-    "EnergyRow": "energy",
-}
-
-
-def _place(row: Row) -> tuple[str, datetime] | None:
-    table = _CLASSES.get(type(row).__name__)
-    return None if table is None else (table, getattr(row, _TIMES[table]))
+    def stored_rows(self) -> Iterator[Row]:
+        """Give every row of every table of PostgreSQL."""
+        for kind, table in TABLES.items():
+            make: Callable[..., Row] = kind
+            names = ", ".join(each.name for each in fields(kind))
+            yield from (make(*map(_in_utc, values)) for values in self.execute(f"select {names} from {table}"))
 
 
 def _in_utc(value: object) -> object:
