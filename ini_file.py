@@ -32,7 +32,8 @@ _CREDENTIAL = re.compile(r"[0-9A-Fa-f]{32}|(?=.*[0-9])(?=.*[A-Z])[0-9A-Z]{12}")
 _URL_WITH_USER = re.compile(r"://[^/@]*@")
 # Wider than both: to leave out too much of an error does no harm. A word and "=" are a key that a value has swallowed.
 _MAY_BE_SECRET = re.compile(
-    r":[^/@]*@|://[^/@]*@|[A-Z_]\s*=|password|(?<![0-9A-F])[0-9A-F]{32}(?![0-9A-F])|(?=[A-Z]*[0-9])(?=[0-9]*[A-Z])[0-9A-Z]{10}",
+    r":[^/@]*@|://[^/@]*@|[A-Z_]\s*=|password|(?<![0-9A-F])[0-9A-F]{32}(?![0-9A-F])"
+    r"|(?=[A-Z]*[0-9])(?=[0-9]*[A-Z])[0-9A-Z]{10}",
     re.I,
 )
 
