@@ -14,7 +14,7 @@ from poller.dating import LATE, Dating
 from poller.idle_tasks import AskDatabase, HalfHours, IdleTasks, InstalledMeter, MeterClock, MeterDays, Task, TimeBudget
 from poller.loop import Idle, Poller
 from poller.notify import Notifier
-from poller.parts import Records, Sensors, only_poller, port_opener, require, sources
+from poller.parts import DatabaseAccess, Sensors, only_poller, port_opener, require, sources
 from poller.sensing import Sensing, ThreadSensing
 from poller.stop import StopSignal
 from settings import Settings
@@ -208,9 +208,9 @@ def opened(
     with ExitStack() as stack:
         stack.enter_context(only_poller(settings.storage.data_dir))
         clock = Clock(SystemClock(stop.sleep))
-        records = Records(settings)
-        stack.callback(records.close)
-        store = Store(records.database(), settings.storage.data_dir, clock, on_round=on_round)
+        access = DatabaseAccess(settings)
+        stack.callback(access.close)
+        store = Store(access.database(), settings.storage.data_dir, clock, on_round=on_round)
         stack.callback(store.close)
         sensing = [ThreadSensing(source) for source in sources(settings, sensors)]
         for sensor in sensing:

@@ -87,7 +87,7 @@ def only_poller(data_dir: Path) -> Iterator[None]:
         lock.release()
 
 
-class Records:
+class DatabaseAccess:
     """The way to the database: the household's PostgreSQL, or the embedded one.
 
     Raises: StartError: no url is set, and the embedded server is not installed.

@@ -162,7 +162,7 @@ class Meter:
         if self._telltales:
             self._look_at_telltales(values)
         if not self._who.is_sure:
-            self._settle_doubt(until)
+            self._settle_suspicion(until)
         poll = Poll(self._decoded(values), first.sent_at, first.arrived_at)
         if poll.reading == MeterReading(None, None, None, None, None):
             return None
@@ -257,10 +257,10 @@ class Meter:
         self.shown_clock = None
         self._telltales = _TELLTALES if self._scale() is not None else _SCALE
         if self._who.known is not None and peer.mac != self._mac:
-            self._doubt("another MAC address")
+            self._suspect("another MAC address")
         self._mac = peer.mac
 
-    def _doubt(self, reason: str) -> None:
+    def _suspect(self, reason: str) -> None:
         """Trust no register before the meter has said again who it is."""
         if self._who.is_sure:
             logger.info("the meter is asked again who it is: %s", reason)
@@ -275,11 +275,11 @@ class Meter:
             return
         seen = decode_identity(values, frozenset({Epc.COEFFICIENT}), report=self._report)
         if seen.serial_number and known.serial_number and seen.serial_number != known.serial_number:
-            self._doubt("another serial number")
+            self._suspect("another serial number")
         if seen.scale and known.scale and seen.scale.unit_kwh != known.scale.unit_kwh:
-            self._doubt("another unit")
+            self._suspect("another unit")
 
-    def _settle_doubt(self, until: float) -> None:
+    def _settle_suspicion(self, until: float) -> None:
         """Ask at once who the meter is, until two answers agree; without an answer again beside the next poll."""
         with contextlib.suppress(SkStackError):
             self._learn_who(until)

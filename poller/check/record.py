@@ -17,7 +17,7 @@ from psycopg2.extensions import parse_dsn
 
 from poller.check.report import CheckFailedError, Part, Report
 from poller.clock import TimeSource
-from poller.parts import Records
+from poller.parts import DatabaseAccess
 from settings import Settings
 from storage.connection import masked_url, one_line, runnable_url
 from storage.errors import DatabaseUnreachableError, StorageError
@@ -76,7 +76,7 @@ class DatabaseCheck:
         self._site = settings.storage.site
         self._settings = settings
         self._clock = clock
-        self._records: Records | None = None
+        self._access: DatabaseAccess | None = None
         self._connection: Connection | None = None
         self._shown = masked_url(self._url) if self._url else "the embedded PostgreSQL"
 
@@ -95,13 +95,13 @@ class DatabaseCheck:
         """Close the connection; leave the embedded server, and stop it if nobody else uses it."""
         if self._connection is not None:
             self._connection.close()
-        if self._records is not None:
-            self._records.close()
+        if self._access is not None:
+            self._access.close()
 
     def _server(self) -> str:
-        self._records = Records(self._settings)
+        self._access = DatabaseAccess(self._settings)
         try:
-            self._connection = self._records.connect()
+            self._connection = self._access.connect()
         except DatabaseUnreachableError as error:
             raise CheckFailedError(error.what, self._advice(error.remedy)) from error
         self._connection.autocommit = True
@@ -113,9 +113,9 @@ class DatabaseCheck:
         return found
 
     def _tables(self) -> str:
-        if self._records is None:
+        if self._access is None:
             raise StorageError("the database was not opened")
-        with closing(self._records.database()) as database:
+        with closing(self._access.database()) as database:
             database.check()
         if self._ask(_IS_READ_ONLY)[0][0]:
             raise CheckFailedError(
