@@ -301,7 +301,8 @@ class Outbox:
 
     def _report(self, err: OutboxError) -> None:
         """Say once what is wrong with the disk, until it is well again."""
-        self.error = self.error or str(err)
-        if str(err) not in self._said:
-            self._said.add(str(err))
-            logger.error("%s", err)
+        reason = str(err)  # whoever keeps the log must not keep the connection that the error came from
+        self.error = self.error or reason
+        if reason not in self._said:
+            self._said.add(reason)
+            logger.error("%s", reason)
