@@ -69,20 +69,27 @@ def parse_reply(frame: bytes) -> Mhz19Reply:
     alone would accept nine zero bytes.
     Source: manual MH-Z19B v1.5, chapter 7; status, U and temperature are in no manual.
     """
-    if len(frame) != FRAME_BYTES:
-        raise SensorError(f"MH-Z19: short or long reply: expected {FRAME_BYTES} bytes, got {len(frame)}")
-    if frame[0] != START:
-        raise SensorError(f"MH-Z19: wrong start byte: expected 0x{START:02X}, got 0x{frame[0]:02X}")
-    if frame[1] != READ:
-        raise SensorError(f"MH-Z19: reply to another command: expected 0x{READ:02X}, got 0x{frame[1]:02X}")
-    if frame[8] != checksum(frame):
-        raise SensorError(f"MH-Z19: wrong checksum: expected 0x{checksum(frame):02X}, got 0x{frame[8]:02X}")
+    if fault := _fault_of(frame):
+        raise SensorError(f"MH-Z19: {fault}")
     return Mhz19Reply(
         co2_ppm=int.from_bytes(frame[2:4], "big"),
         temperature_c=frame[4] - 40 if frame[4] else None,
         status=frame[5],
         u=int.from_bytes(frame[6:8], "big"),
     )
+
+
+def _fault_of(frame: bytes) -> str:
+    """Say why *frame* is no reply to the read command, "" where it is one."""
+    if len(frame) != FRAME_BYTES:
+        return f"short or long reply: expected {FRAME_BYTES} bytes, got {len(frame)}"
+    if frame[0] != START:
+        return f"wrong start byte: expected 0x{START:02X}, got 0x{frame[0]:02X}"
+    if frame[1] != READ:
+        return f"reply to another command: expected 0x{READ:02X}, got 0x{frame[1]:02X}"
+    if frame[8] != checksum(frame):
+        return f"wrong checksum: expected 0x{checksum(frame):02X}, got 0x{frame[8]:02X}"
+    return ""
 
 
 def find_reply(received: bytes) -> Mhz19Reply | None:
@@ -119,11 +126,8 @@ def describe_failure(heard: bytes) -> tuple[str, str]:
         )
     begun_at = max(heard.find(START), 0)
     frame = heard[begun_at : begun_at + FRAME_BYTES]
-    try:
-        parse_reply(frame)
-    except SensorError as error:
-        return f"{error.what.removeprefix('MH-Z19: ')} in {frame.hex(' ')}", "check the wiring"
-    return "replies come in pieces", "check the wiring"
+    fault = _fault_of(frame)
+    return f"{fault} in {frame.hex(' ')}" if fault else "replies come in pieces", "check the wiring"
 
 
 def _is_text(heard: bytes) -> bool:
@@ -218,7 +222,7 @@ class Mhz19:
         self._monotonic = monotonic
         self._sleep = sleep
         self._port: SerialLike | None = None
-        self._told_low = False
+        self._low_is_said = False
         self._no_value_since: float | None = None  # monotonic; cleared by a value
         self._highest_ppm = 0  # of the settled sensor: its range reaches as far
         self._begin_warm_up()
@@ -308,8 +312,8 @@ class Mhz19:
             raise SensorError(
                 f"MH-Z19: {reply.co2_ppm} ppm is more than any range ({HIGHEST_PPM} ppm)", "check the wiring"
             )
-        if reply.co2_ppm < FRESH_AIR_PPM and not self._told_low:
-            self._told_low = True
+        if reply.co2_ppm < FRESH_AIR_PPM and not self._low_is_said:
+            self._low_is_said = True
             logger.warning(
                 "MH-Z19: %d ppm is less than fresh air (%d ppm): its zero has drifted", reply.co2_ppm, FRESH_AIR_PPM
             )
