@@ -89,6 +89,7 @@ class App:
             usual_s=self.session.timings.answer_timeout_s,
             margin_s=2 * self.session.timings.request_pause_s,  # before the request, and between it and the poll
             held_s=0.0 if takes_one_round else late_s,
+            free_at=lambda: self.session.free_at,
         )
         self.idle_tasks = IdleTasks(
             self._tasks(history_pause_s, takes_one_round=takes_one_round),

@@ -22,15 +22,7 @@ from skstack.echonet.history import ScheduledEnergy, decode_scheduled_energy
 from skstack.echonet.identity import MeterIdentity, Recognition, decode_identity
 from skstack.echonet.properties import Epc, MeterReading, decode_reading, decoded, warn
 from skstack.echonet.registers import EnergyScale
-from skstack.errors import (
-    FrameError,
-    SendFailedError,
-    SendUnconfirmedError,
-    SessionLostError,
-    SkStackError,
-    SkStackTimeoutError,
-    StoppedError,
-)
+from skstack.errors import FrameError, SessionLostError, SkStackError, StoppedError
 from skstack.session import Session
 
 logger = logging.getLogger(__name__)
@@ -209,16 +201,17 @@ class Meter:
     def learn(self, *, until: float) -> None:
         """Ask for the next thing that is not known yet, in the background, up to *until* (monotonic).
 
-        What does not come is asked for again after a pause that grows. Raises: as Session.get.
+        What does not come is asked for again after a pause that grows; but the clock is left to who needs it.
+        Raises: as Session.get.
         """
         self._notice_session()
         ask = self._to_learn[0]
-        is_learnt = False
+        is_over = ask == self._look_at_clock
         try:
-            is_learnt = ask(until)
+            is_over = ask(until) or is_over
         finally:
             del self._to_learn[0]
-            if is_learnt:
+            if is_over:
                 self._backoff.succeeded()
             else:
                 self._to_learn.append(ask)  # what is never answered keeps nothing else back
@@ -330,10 +323,9 @@ class Meter:
             self._recognise(sorted(late.asked), late.values)
 
     def _look_at_clock(self, until: float) -> bool:
-        """Look once at the meter's clock; what does not come is left to who needs it. Raises: StoppedError."""
-        with contextlib.suppress(SkStackTimeoutError, SendUnconfirmedError, SendFailedError):
-            shown = self.read_clock(until=until)
-            self.shown_clock = ShownClock(shown, self._monotonic()) if shown else None
+        """Look once at the meter's clock. Raises: as Session.get."""
+        shown = self.read_clock(until=until)
+        self.shown_clock = ShownClock(shown, self._monotonic()) if shown else None
         return True
 
     def _scale(self) -> EnergyScale | None:

@@ -1,13 +1,13 @@
 """From a silent port to a module that knows its credentials: open, wake, reset, probe, set up.
 
-Blocking, and bounded: well under a second for a healthy module, about 3 s for a silent one at each baud rate.
+Blocking, and bounded: under a second for a healthy module, about 5 s for a silent one at each baud rate, half a minute
+for one that answers each command as late as it may.
 Nothing here writes the module's flash: WOPT, WUART and SKSAVE are never sent.
 """
 
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 
@@ -22,13 +22,13 @@ from skstack.errors import (
     SkStackTimeoutError,
 )
 from skstack.events import Dialect
-from skstack.port import FACTORY_BAUD_RATE, OTHER_BAUD_RATES, PortOpener
+from skstack.port import FACTORY_BAUD_RATE, OTHER_BAUD_RATES
 
 logger = logging.getLogger(__name__)
 
 BAUD_RATES = (FACTORY_BAUD_RATE, *OTHER_BAUD_RATES)
-PROBE_TIMEOUT_S = 1.0  # SKVER is answered at once; a second covers a busy module
-SET_UP_LIMIT_S = 20.0  # eight commands; a module that takes longer would be given up at the first poll
+RESET_TIMEOUT_S = 5.0  # SKRESET takes 0.6 s longer than the other commands
+_PROBE_TIMEOUT_S = 1.0  # of a module that did not answer in COMMAND_TIMEOUT_S
 _LATE_ANSWER_S = 0.5  # 0.34 s is the slowest answer to a plain command in the logs
 
 # The J11 firmware speaks binary frames, and answers any well-framed request. Source: ROHM BP35Cx-J11 UART interface.
@@ -50,23 +50,19 @@ class Credentials:
         return self.route_b_id[-8:].upper()
 
 
-def open_at(
-    baud_rate: int,
-    open_port: PortOpener,
-    credentials: Credentials,
-    *,
-    monotonic: Callable[[], float] = time.monotonic,
-    should_stop: Callable[[], bool] = lambda: False,
-) -> Module | None:
+StackOpener = Callable[[int], SkStack]  # opens the port at the given baud rate; raises PortLostError
+
+
+def open_at(baud_rate: int, open_stack: StackOpener, credentials: Credentials) -> Module | None:
     """Open the port at one of BAUD_RATES and set the module up; None, and the port closed, if it is silent there.
 
     Raises: PortLostError: no such device, refused or busy. ModuleUnsupportedError: J11 firmware. SkStackError: it
         answers, but not as a module should. StoppedError.
     """
-    stack = SkStack(open_port(baud_rate), monotonic=monotonic, should_stop=should_stop)
+    stack = open_stack(baud_rate)
     try:
         if wake(stack):
-            return set_up(stack, credentials, baud_rate=baud_rate, monotonic=monotonic)
+            return set_up(stack, credentials, baud_rate=baud_rate)
         if baud_rate == FACTORY_BAUD_RATE and _speaks_j11(stack):
             raise ModuleUnsupportedError(
                 "the module speaks the binary J11 protocol (BP35C1-J11, RS-WSUHA-J11 ...), which is not supported",
@@ -80,82 +76,66 @@ def open_at(
 
 
 def open_module(
-    baud_rates: Sequence[int],
-    open_port: PortOpener,
-    credentials: Credentials,
-    *,
-    monotonic: Callable[[], float],
-    should_stop: Callable[[], bool],
+    baud_rates: Sequence[int], open_stack: StackOpener, credentials: Credentials
 ) -> Generator[float, object, Module]:
     """Return the module, set up, at the first of *baud_rates* at which it answers.
 
-    Yields the time after each rate, which takes seconds: let the caller look at the clock.
+    Yields after each rate, which takes seconds, a time that is over: let the caller look at the clock.
     Raises: ModuleNotAnsweringError: it is silent at all of them. As open_at.
     """
     for baud_rate in baud_rates:
-        module = open_at(baud_rate, open_port, credentials, monotonic=monotonic, should_stop=should_stop)
+        module = open_at(baud_rate, open_stack, credentials)
         if module is not None:
             return module
-        yield monotonic()
+        yield 0.0
     raise ModuleNotAnsweringError(
         "the module answers at no baud rate",
         "see that [routeB] device names the Wi-SUN module; if it does, unplug it and plug it in again",
     )
 
 
-def reset(module: Module, credentials: Credentials, *, monotonic: Callable[[], float]) -> Module:
-    """Set an open *module* up anew. Raises: SkStackTimeoutError: it is silent. As set_up."""
-    started = monotonic()
+def reset(module: Module, credentials: Credentials) -> Module:
+    """Set an open *module* up anew. Raises: ModuleNotAnsweringError: it is silent. As set_up."""
     if not wake(module.stack):
-        raise SkStackTimeoutError("answer to SKVER", monotonic() - started)
-    return set_up(module.stack, credentials, baud_rate=module.baud_rate, monotonic=monotonic)
+        raise ModuleNotAnsweringError("the module no longer answers")
+    return set_up(module.stack, credentials, baud_rate=module.baud_rate)
 
 
 def wake(stack: SkStack) -> bool:
     """Bring the module to where it takes commands; False if it is silent. Raises: PortLostError, StoppedError."""
     stack.synchronise()
-    if _answers(stack):
+    if _answers(stack, COMMAND_TIMEOUT_S):
         return True
     stack.fill_data_entry()
     stack.synchronise()
-    return _answers(stack)
+    return _answers(stack, _PROBE_TIMEOUT_S)
 
 
-def set_up(
-    stack: SkStack,
-    credentials: Credentials,
-    *,
-    baud_rate: int = FACTORY_BAUD_RATE,
-    monotonic: Callable[[], float] = time.monotonic,
-) -> Module:
+def set_up(stack: SkStack, credentials: Credentials, *, baud_rate: int = FACTORY_BAUD_RATE) -> Module:
     """Reset the module, learn its dialect and give it the credentials; the session and the echo are off afterwards.
 
     Raises: SkStackError: the module refused or stopped answering.
     """
-    deadline = monotonic() + SET_UP_LIMIT_S
-
-    def execute(command: Command[AnswerT]) -> AnswerT:
-        return stack.execute(command, timeout_s=max(0.0, min(COMMAND_TIMEOUT_S, deadline - monotonic())))
 
     def attempt(command: Command[AnswerT]) -> AnswerT | None:
         """Execute what a module need not offer; None where it refuses or says nothing."""
         try:
-            return execute(command)
+            return stack.execute(command)
         except (CommandFailedError, SkStackTimeoutError) as error:
             logger.debug("not offered by this module: %s", error)
             return None
 
-    execute(commands.reset())
+    stack.execute(commands.reset(), timeout_s=RESET_TIMEOUT_S)
     attempt(commands.echo_off())
     version = attempt(commands.stack_version())
-    info = execute(commands.module_info())
+    info = stack.execute(commands.module_info())
     if info.dialect is None:
         logger.warning("the module does not tell its dialect (EINFO): taken for a dual-stack one")
     dialect = info.dialect or Dialect.DUAL
     if dialect is Dialect.DUAL:
         attempt(commands.write_register("SA2", "1"))  # the signal of each datagram, where the firmware has it
-    execute(commands.set_password(credentials.password))
-    execute(commands.set_route_b_id(credentials.route_b_id))
+    stack.execute(commands.set_password(credentials.password))
+    stack.execute(commands.set_route_b_id(credentials.route_b_id))
     firmware = version.version if version else None
     return Module(stack, dialect, info.mac, firmware, baud_rate)
 
@@ -173,11 +153,11 @@ def prints_binary(module: Module) -> bool | None:
         raise
 
 
-def _answers(stack: SkStack) -> bool:
+def _answers(stack: SkStack, timeout_s: float) -> bool:
     """Ask for the version, twice: the first SKVER after power-up was seen to fail (transcripts, start-up)."""
     for _ in range(2):
         try:
-            stack.execute(commands.stack_version(), timeout_s=PROBE_TIMEOUT_S)
+            stack.execute(commands.stack_version(), timeout_s=timeout_s)
         except CommandFailedError:
             pass
         except SkStackTimeoutError:
@@ -191,4 +171,4 @@ def _answers(stack: SkStack) -> bool:
 def _speaks_j11(stack: SkStack) -> bool:
     header = _J11_MAGIC_REQUEST + _J11_GET_VERSION.to_bytes(2, "big") + (4).to_bytes(2, "big")
     request = header + (sum(header) & 0xFFFF).to_bytes(2, "big") + bytes(2)
-    return _J11_MAGIC_ANSWER in stack.exchange_raw(request, timeout_s=PROBE_TIMEOUT_S)
+    return _J11_MAGIC_ANSWER in stack.exchange_raw(request, timeout_s=_PROBE_TIMEOUT_S)

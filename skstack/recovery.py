@@ -37,9 +37,8 @@ from skstack.errors import (
 )
 from skstack.events import HANDSHAKES, Line, Pana, PanDescription
 from skstack.link import Link
-from skstack.module import Credentials, open_module, reset
+from skstack.module import Credentials, StackOpener, open_module, reset
 from skstack.pan_cache import PanCache, cache_key
-from skstack.port import PortOpener
 from skstack.scan import scan
 
 logger = logging.getLogger(__name__)
@@ -102,20 +101,17 @@ class Recovery:
     def __init__(
         self,
         link: Link,
-        open_port: PortOpener,
+        open_stack: StackOpener,
         credentials: Credentials,
         *,
         cache: PanCache,
         monotonic: Callable[[], float],
-        should_stop: Callable[[], bool],
         timings: RecoveryTimings,
         baud_rates: Sequence[int],
     ) -> None:
         self._link = link
         self._credentials = credentials
-        self._open_module = partial(
-            open_module, baud_rates, open_port, credentials, monotonic=monotonic, should_stop=should_stop
-        )
+        self._open_module = partial(open_module, baud_rates, open_stack, credentials)
         self._cache = cache
         self._monotonic = monotonic
         self._timings = timings
@@ -215,7 +211,7 @@ class Recovery:
         yield from self._join()
 
     def _reset(self) -> Life:
-        self._attach(reset(self._link.attached, self._credentials, monotonic=self._monotonic))
+        self._attach(reset(self._link.attached, self._credentials))
         self._link.record("reset")
         yield from self._join()
 

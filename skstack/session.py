@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NoReturn, TypeVar
 
-from skstack.driver import Module
+from skstack.driver import Module, SkStack
 from skstack.echonet.frame import METER, NODE_PROFILE, Eoj, Esv, Frame, Notification, Response
 from skstack.errors import (
     CommandFailedError,
@@ -101,11 +101,10 @@ class Session:
         self._link = Link(monotonic=monotonic, sleep=sleep)
         self._recovery = Recovery(
             self._link,
-            open_port,
+            lambda baud_rate: SkStack(open_port(baud_rate), monotonic=monotonic, should_stop=self._must_stop),
             credentials,
             cache=cache or NoPanCache(),
             monotonic=monotonic,
-            should_stop=self._must_stop,
             timings=self.timings.recovery,
             baud_rates=baud_rates,
         )
@@ -158,6 +157,13 @@ class Session:
     def number(self) -> int:
         """How many sessions were established: a new one may be with another meter."""
         return self._link.sessions
+
+    @property
+    def free_at(self) -> float:
+        """Until when the last request may still be answered, so that no different one is sent (monotonic)."""
+        last = self._request
+        is_open = last is not None and not last.is_answered() and last.session == self.number
+        return last.free_at if last is not None and is_open else float("-inf")
 
     def take_events(self) -> list[RadioEvent]:
         """Return what happened to the link since the last call, in order; what repeated itself is counted."""

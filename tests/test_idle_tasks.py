@@ -156,6 +156,20 @@ def test_a_meter_whose_clock_is_out_of_reach_is_asked_three_times(database_url: 
     assert [row.registered_at for row in energy(home)] == [NOON]  # which does not wait for it for ever
 
 
+def test_a_clock_that_stays_silent_as_a_session_begins_stalls_nothing() -> None:
+    home = Home(days_before=10)
+    home.tamper(lambda request, answer: None if 0x97 in {each.epc for each in request.properties} else answer)
+    home.connect()
+    began = home.clock.monotonic()
+    home.poller.take_round(NOON)
+    assert [row.power_w for row in home.of(PowerRow)] == [600]
+    assert home.clock.monotonic() - began < 25.0  # the clock is awaited for 20 s, once
+    assert home.asked(0x8A) == []  # who it is comes when the air is free again: 60 s after that request
+    home.run_until(NOON + 3 * MINUTE)
+    assert home.meter.is_identified
+    assert home.meter.is_clock_asked
+
+
 def test_nothing_is_asked_while_the_link_is_down(database_url: str) -> None:
     home = home_at(database_url)
     home.run_until(NOON + 2 * MINUTE)
@@ -273,13 +287,14 @@ class Bench:
     def __init__(self, *tasks: Callable[[], Task]) -> None:
         self.now_s = 0.0
         self.is_up = True
+        self.free_at = 0.0
         self.asked: list[Future[Any]] = []
         self.kept: list[Round] = []
         self.idle = IdleTasks(
             tasks,
             query=self.query,
             keep=self.kept.append,
-            budget=TimeBudget(lambda: self.now_s, usual_s=20.0, margin_s=0.5),
+            budget=TimeBudget(lambda: self.now_s, usual_s=20.0, margin_s=0.5, free_at=lambda: self.free_at),
             monotonic=lambda: self.now_s,
             is_up=lambda: self.is_up,
         )
@@ -320,6 +335,21 @@ def test_a_request_that_does_not_fit_waits_and_others_go_on() -> None:
     assert (put, len(bench.kept)) == ([], 1)
     bench.idle.work(60.0)
     assert put == [20.0]
+
+
+def test_a_request_waits_until_the_air_is_free_and_holds_up_nobody_meanwhile() -> None:
+    put: list[float] = []
+
+    def asks() -> Task:
+        yield from request("clock", put.append, timeout_s=20.0)
+
+    bench = Bench(asks)
+    bench.free_at = 12.0
+    assert bench.idle.work(50.0) == 12.0
+    assert put == []
+    bench.now_s = 12.0
+    bench.idle.work(50.0)
+    assert put == [32.0]
 
 
 def test_while_the_link_is_down_a_task_is_told_so_in_place_of_a_response() -> None:

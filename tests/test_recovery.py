@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import itertools
 import logging
+from dataclasses import replace
 
 import pytest
 
 from skstack import BAUD_RATES, Credentials, MeterSilentError, Port, PortLostError, Session, SessionLostError
-from skstack.simulator import TEST_PASSWORD, TEST_ROUTE_B_ID, Beacon
+from skstack.simulator import REALISTIC, TEST_PASSWORD, TEST_ROUTE_B_ID, Beacon
 from tests.lab.clock import LabClock
 from tests.lab.module import METER_ADDRESS, METER_MAC
 from tests.lab.session import WATTS, Lab, MemoryCache
@@ -633,7 +634,14 @@ def test_a_meter_that_is_silent_for_hours_is_joined_within_minutes_of_its_return
     assert lab.ask() == WATTS
 
 
-# --- other rates, other firmware
+# --- slow modules, other rates, other firmware
+
+
+def test_a_module_that_answers_every_command_as_late_as_it_may_is_joined_and_asked() -> None:
+    lab = Lab(timing=replace(REALISTIC, pause_s=2.85))  # from power-up on; a command is given up after 3 s
+    assert lab.run_until_up(180.0) < 120.0
+    assert lab.ask() == WATTS
+    assert lab.baud_rates == [BAUD_RATES[0]]
 
 
 class SilentAt:

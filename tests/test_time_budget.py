@@ -116,3 +116,14 @@ def test_asking_twice_before_one_tick_counts_once() -> None:
     until = line.now_s + 0.9
     for _ in range(50):
         assert not line.budget.fits("day", until)
+
+
+def test_nothing_begins_while_a_request_may_still_be_answered_and_that_teaches_nothing() -> None:
+    line = Line()
+    line.budget = TimeBudget(lambda: line.now_s, usual_s=20.0, margin_s=0.5, free_at=lambda: 140.0)
+    for _ in range(30):
+        line.now_s += 1.0
+        assert not line.fits(20.0)
+    line.now_s = 140.0
+    assert not line.fits(2.49)
+    assert line.fits(2.51)

@@ -78,7 +78,7 @@ class RadioCheck:
     def parts(self, *, needs: Sequence[str]) -> Sequence[Part]:
         """Return every part, in the order in which they depend on one another; the first *needs* others."""
         unplug = "unplug the stick, plug it in again and try again"
-        takes = f"up to {3 * len(self._timings.baud_rates)} s"
+        takes = f"up to {5 * len(self._timings.baud_rates)} s"
         again = f"try again; if it stays so, {_WEAK_ADVICE}"
         return (
             Part("serial port", self._port, unplug, needs),

@@ -194,8 +194,8 @@ class IdleTasks:
     def _due_at(self, running: _Running, now: float, until: float) -> float:
         """Return when to see whether the task can go on (monotonic seconds)."""
         match running.want:
-            case Request():
-                return until
+            case Request():  # it fits as soon as the air is free, or not before the tick
+                return min(free_at, until) if (free_at := self._budget.free_at()) > now else until
             case Query():
                 return max(running.query_at, now + _LOOK_AGAIN_S)
             case Pause(until=over_at):

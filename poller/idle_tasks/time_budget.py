@@ -21,10 +21,20 @@ class TimeBudget:
 
     *margin_s*: kept free before the tick. *usual_s*: a response that takes longer than this is not slow but lost.
     *held_s*: the time before a tick in which a request that is lost makes the poll late, since it holds the air. A kind
-    that was lost last, or never answered, begins before that: soon after a poll.
+    that was lost last, or never answered, begins before that: soon after a poll. *free_at*: until when (monotonic) the
+    air is held by a request that may still be answered: nothing begins before.
     """
 
-    def __init__(self, monotonic: Callable[[], float], *, usual_s: float, margin_s: float, held_s: float = 0.0) -> None:
+    def __init__(
+        self,
+        monotonic: Callable[[], float],
+        *,
+        usual_s: float,
+        margin_s: float,
+        held_s: float = 0.0,
+        free_at: Callable[[], float] = lambda: -inf,
+    ) -> None:
+        self.free_at = free_at
         self._monotonic = monotonic
         self._usual_s = usual_s
         self._margin_s = margin_s
@@ -36,6 +46,8 @@ class TimeBudget:
 
     def fits(self, kind: str, until: float) -> bool:
         """Tell whether a response to a request of this *kind* can be expected before *until* (monotonic seconds)."""
+        if self._monotonic() < self.free_at():  # which says nothing of how long a response takes
+            return False
         free_s = until - self._monotonic() - self._margin_s
         expected_s = self._expected_s.get(kind, FIRST_S)
         suspect_s = self._suspect_s.get(kind, self._held_s)
