@@ -111,7 +111,7 @@ def test_a_household_in_order_gets_a_tick_for_each_part(tmp_path: Path, database
     assert "21.5 C, 47 %, 1013.2 hPa" in checked.line("BME280")
     assert re.search(r"PostgreSQL \d\d\.\d+ at postgresql://postgres@", checked.line("database"))
     assert "all there" in checked.line("tables")
-    assert "no reading of site 'home' yet; the database takes" in checked.line("record")
+    assert "no reading of site 'home' yet; the database takes" in checked.line("last reading")
     assert len(re.findall(r"\(\d+\.\d s\)$", checked.text, re.MULTILINE)) == 16
     assert checked.text.endswith("all 16 parts are fine\n")
 
@@ -145,7 +145,7 @@ def test_what_the_database_holds_is_reported(tmp_path: Path, database_url: str) 
         database.write([round_of(0), Round((power_row(1, -250),))])
     checked = check(without_radio(tmp_path, database_url))
     last = (FIRST_AT + timedelta(minutes=1)).astimezone()
-    assert f"last reading of site 'home' at {last:%Y-%m-%d %H:%M:%S}, -250 W; 0 in" in checked.line("record")
+    assert f"last reading of site 'home' at {last:%Y-%m-%d %H:%M:%S}, -250 W; 0 in" in checked.line("last reading")
 
 
 # --- the radio, broken
@@ -193,7 +193,7 @@ def test_a_silent_device_may_be_another_one(tmp_path: Path, database_url: str) -
     assert "nothing answers" in checked.line("module")
     assert "[routeB] device" in checked.advice("module")
     assert "not tried: needs the module" in checked.line("scan")
-    assert checked.line("record").startswith("✓")
+    assert checked.line("last reading").startswith("✓")
 
 
 def test_a_j11_module_is_named_as_not_supported(tmp_path: Path, database_url: str) -> None:
@@ -333,7 +333,7 @@ def test_a_running_poller_keeps_its_radio_and_its_sensors(
     assert checked.skipped == [*RADIO_PARTS, "MH-Z19", "BME280"]
     assert checked.line("scan").endswith("not tried: the running poller uses it")
     assert checked.line("CPU temperature").startswith("✓")
-    assert checked.line("record").startswith("✓")
+    assert checked.line("last reading").startswith("✓")
 
 
 # --- the settings, the data directory and the sensors
@@ -361,7 +361,7 @@ def test_a_data_directory_that_takes_nothing_is_a_failure(
     assert checked.code == 1
     assert "cannot be written" in checked.line("data directory")
     assert advice in checked.advice("data directory")
-    assert checked.line("record").startswith("✓")
+    assert checked.line("last reading").startswith("✓")
 
 
 def test_a_data_directory_that_cannot_be_made_is_a_failure(tmp_path: Path, database_url: str) -> None:
@@ -419,7 +419,7 @@ def test_missing_sensors_each_say_what_to_do(
     assert "raspi-config" in checked.advice("MH-Z19")
     assert "no such I2C bus" in checked.line("BME280")
     assert "switch I2C on" in checked.advice("BME280")
-    assert checked.line("record").startswith("✓")
+    assert checked.line("last reading").startswith("✓")
 
 
 # --- the database, broken
@@ -446,7 +446,7 @@ def test_missing_tables_come_with_the_command_that_makes_them(tmp_path: Path, em
     assert checked.line("database").startswith("✓")
     assert "tables are missing (site, meter, power" in checked.line("tables")
     assert re.search(r"run: psql -q -1 -v ON_ERROR_STOP=1 -f \S*init.sql 'postgresql://", checked.advice("tables"))
-    assert "not tried: needs the tables" in checked.line("record")
+    assert "not tried: needs the tables" in checked.line("last reading")
 
 
 @pytest.fixture
@@ -482,7 +482,7 @@ def test_a_read_only_database_is_a_failure(tmp_path: Path, database_url: str, co
 def test_the_embedded_database_is_started_and_stopped_again(tmp_path: Path) -> None:
     checked = check(without_radio(tmp_path, ""))
     assert re.search(r"PostgreSQL \d+\.\d+ embedded, in \S*/data/postgresql", checked.line("database"))
-    assert checked.line("record").startswith("✓")
+    assert checked.line("last reading").startswith("✓")
     assert not (tmp_path / "data" / "postgresql" / "data" / "postmaster.pid").exists()
 
 

@@ -16,8 +16,8 @@ from functools import partial
 from pathlib import Path
 from typing import TextIO
 
+from poller.check.database import DatabaseCheck, check_data_dir, secrets_of
 from poller.check.radio import RadioCheck, RadioTimings
-from poller.check.record import DatabaseCheck, check_data_dir, secrets_of
 from poller.check.report import CheckFailedError, Part, Report, StoppedError
 from poller.clock import Clock, SystemClock
 from poller.parts import Sensors, StartError, only_poller, sources

@@ -88,7 +88,7 @@ class DatabaseCheck:
         return (
             Part("database", self._server, advice, needs, takes=takes),
             Part("tables", self._tables, advice, ("database",)),
-            Part("record", self._record, advice, ("tables",)),
+            Part("last reading", self._last_reading, advice, ("tables",)),
         )
 
     def close(self) -> None:
@@ -130,7 +130,7 @@ class DatabaseCheck:
             )
         return "all there; this user may read and add rows"
 
-    def _record(self) -> str:
+    def _last_reading(self) -> str:
         size = _size(self._ask(_SIZE)[0][0])
         now = self._clock.now()
         latest = self._ask(_LAST_READING, self._site)
