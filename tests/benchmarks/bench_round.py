@@ -22,22 +22,20 @@ from pathlib import Path
 
 import psycopg2
 
+from poller.app import App
 from poller.clock import Clock
-from poller.dating import Dating
-from poller.idle_tasks import TimeBudget
-from poller.loop import Poller
 from poller.sensing import Source, ThreadSensing
 from sensors.bme280 import Bme280
 from sensors.cpu import read_cpu_temperature_c
 from sensors.mhz19 import READ_COMMAND, Mhz19
 from sensors.simulated_bme280 import SimulatedBme280
 from sensors.simulated_mhz19 import SimulatedMhz19
-from skstack import Meter, RadioEvent, Session
+from skstack import SerialPort
 from skstack.simulator import VirtualClock
 from storage.database import Database
 from storage.delivery import Delivery
 from storage.outbox import Outbox
-from storage.records import Bme280Row, Co2Row, CpuTemperatureRow, Row
+from storage.records import Bme280Row, Co2Row, CpuTemperatureRow, RadioEventRow, Round, Row
 from tests.benchmarks import bench_get, household, servers
 from tests.benchmarks.figure import Figure
 from tests.benchmarks.measuring import Deed, counted, cpu_s_in_turns
@@ -83,13 +81,6 @@ class RoundClock:
         time.sleep(seconds)
 
 
-class Eventful(Session):
-    """A session to which something has happened in each round: the fifth row, kept with the others."""
-
-    def take_events(self) -> list[RadioEvent]:
-        return [RadioEvent("renewed", time.monotonic())]
-
-
 class NoIdleTasks:
     """Nothing is done between two rounds."""
 
@@ -112,34 +103,38 @@ def rounds(url: str) -> Iterator[Deed]:
         delivery = Delivery(Database.from_url(url, site="round"), outbox)
         stack.callback(delivery.close)
         delivery.start()
-        session = household.new_session(stack.enter_context(household.simulated_module()), kind=Eventful)
-        stack.callback(session.close)
+        device = str(stack.enter_context(household.simulated_module()))
         sensing = [ThreadSensing(source) for source in sensors(directory)]
+        for sensor in sensing:
+            stack.callback(sensor.close)
         trusted = Clock(clock, is_synchronised=lambda: True)
-        dating = Dating(trusted, outbox.append, interval_s=60)
-        poller = Poller(
-            session,
-            Meter(session),
-            sensing,
-            dating,
+
+        def keep(stored: Round) -> None:
+            """Something has happened to the session in each round, too."""
+            outbox.append(Round((*stored.rows, RadioEventRow(trusted.now(), "renewed"))))
+
+        app = App(
+            open_port=lambda baud_rate: SerialPort(device, baud_rate),
+            credentials=household.CREDENTIALS,
             clock=trusted,
-            interval_s=60,
-            idle_tasks=NoIdleTasks(),
-            budget=TimeBudget(clock.monotonic, usual_s=20.0, margin_s=0.4),
+            keep=keep,
+            query=delivery.query,
+            sensors=sensing,
+            timings=household.TIMINGS,
+            wrap_idle=lambda _idle: NoIdleTasks(),
         )
-        household.bring_up(session)
+        stack.callback(app.close)
+        household.bring_up(app.session)
 
         def take_round() -> None:
             clock.tick += MINUTE
             trusted.update()
-            if poller.take_round(clock.tick) is None:
-                raise RuntimeError(f"no reading: {poller.last_failure}")
+            if app.poller.take_round(clock.tick) is None:
+                raise RuntimeError(f"no reading: {app.poller.last_failure}")
             if not delivery.wait_until_drained(DELIVERED_WITHIN_S):
                 raise RuntimeError(f"not delivered: {delivery.unreachable_reason}")
 
         yield take_round
-        for sensor in sensing:
-            sensor.close()
 
 
 def sensors(directory: Path) -> list[Source]:
