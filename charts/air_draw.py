@@ -13,7 +13,9 @@ from matplotlib.ticker import MaxNLocator
 
 from charts import notes, style
 from charts.air_load import COMFORT_C, COMFORT_PCT, LIMIT_PPM, AirData, Extreme, Quantity
-from charts.axis import (
+from charts.coverage import Course, Gap, days_since_epoch
+from charts.labels import ABOVE, BELOW, BESIDE, Labels, Place
+from charts.panel import (
     draw_line,
     hatch_gaps,
     is_visible,
@@ -24,8 +26,6 @@ from charts.axis import (
     set_limits,
     set_time_axis,
 )
-from charts.coverage import Course, Gap, days_since_epoch
-from charts.labels import ABOVE, BELOW, BESIDE, Labels, Place
 from charts.period import Period
 from charts.style import KeyEntry
 from charts.text import (

@@ -11,10 +11,10 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from charts import coverage, style
-from charts.axis import hatch_gaps, label_gaps, labels_beside, set_limits
 from charts.coverage import days_since_epoch
 from charts.energy_load import Bar, EnergyData
 from charts.labels import ABOVE, BELOW, Labels, Place
+from charts.panel import hatch_gaps, label_gaps, labels_beside, set_limits
 from charts.period import Period, step_of
 from charts.power_load import PowerData
 from charts.text import Words, kwh, number, when

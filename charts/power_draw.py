@@ -12,7 +12,12 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from charts import notes, style
-from charts.axis import (
+from charts.cost import BillingMonth, Cost, UnknownCost
+from charts.coverage import Course, days_since_epoch
+from charts.energy_draw import draw_energy
+from charts.energy_load import Difference, EnergyData
+from charts.labels import ABOVE, BESIDE
+from charts.panel import (
     draw_line,
     hatch_gaps,
     is_visible,
@@ -23,11 +28,6 @@ from charts.axis import (
     set_limits,
     set_time_axis,
 )
-from charts.cost import BillingMonth, Cost, UnknownCost
-from charts.coverage import Course, days_since_epoch
-from charts.energy_draw import draw_energy
-from charts.energy_load import Difference, EnergyData
-from charts.labels import ABOVE, BESIDE
 from charts.period import Period
 from charts.power_load import PowerData, Usual
 from charts.style import KeyEntry

@@ -15,9 +15,9 @@ from matplotlib.patheffects import Normal, withStroke
 from numpy.typing import NDArray
 
 from charts import style
-from charts.axis import label_gaps, labels_beside
 from charts.coverage import days_since_epoch
 from charts.labels import ABOVE, BELOW, BESIDE, Labels
+from charts.panel import label_gaps, labels_beside
 from charts.power_load import PowerData, TimeOfDay
 from charts.text import Words, number, when
 

@@ -14,9 +14,9 @@ import pytest
 from matplotlib.figure import Figure
 
 from charts import output, power_draw, power_load, style, text
-from charts.axis import ticks
 from charts.cost import UnknownCost
 from charts.coverage import Gap, days_since_epoch, of_energy
+from charts.panel import ticks
 from charts.period import Period, day_of
 from charts.text import EN, JA, Language
 from settings import Tariff, Tier

@@ -117,7 +117,7 @@ def test_a_library_that_cannot_be_loaded_is_one_line_and_a_part_of_ours_a_fault(
         "power_graph.py: numpy is installed, but cannot be loaded: libopenblas.so.0: cannot open shared object file\n"
     )
     with pytest.raises(ImportError):
-        script.run("power_graph.py", lambda: broken("charts.axis"), extras="graph")
+        script.run("power_graph.py", lambda: broken("charts.panel"), extras="graph")
 
 
 # --- a reader that has gone, a disk that is full, a poor encoding
