@@ -11,11 +11,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from charts import notes, style
+from charts import style
 from charts.air_load import COMFORT_C, COMFORT_PCT, LIMIT_PPM, AirData, Extreme, Quantity
-from charts.coverage import Course, Gap, days_since_epoch
-from charts.labels import ABOVE, BELOW, BESIDE, Labels, Place
+from charts.coverage import Course, Gap, days_since_epoch, missing_notes
 from charts.panel import (
+    ABOVE,
+    BELOW,
+    BESIDE,
+    Labels,
+    Place,
     draw_line,
     hatch_gaps,
     is_visible,
@@ -38,6 +42,7 @@ from charts.text import (
     number,
     percent,
     short_date,
+    title_of,
 )
 
 _LABEL_PX = 28  # above and below, for the labels of the extremes
@@ -64,9 +69,9 @@ def draw(data: AirData, *, language: Language) -> Figure:
     """Return the picture, 1,200 px wide. Draw and save it within style.applied(language)."""
     words = WORDS[language]
     contents = _panels(data, words)
-    title = notes.title(data.period, words.air_title, words, now=data.now)
+    title = title_of(data.period, words.air_title, words, now=data.now)
     missing = [(content.name.split(" [")[0], content.gaps) for content in contents]
-    footnote = style.in_lines(notes.missing(missing, data.period, words), words.between_notes)
+    footnote = style.in_lines(missing_notes(missing, data.period, words), words.between_notes)
     heights = [content.height_in for content in contents]
     figure, panels = style.sheet(title, _key_figures(data, words), heights, footnote)
     for axes in panels:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Callable, Iterator
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,7 +16,6 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 import psycopg2
 
 import settings
-from charts import output
 from charts.period import Period, PeriodError, resolve
 from charts.text import Language, language_of
 from storage import series
@@ -29,6 +29,11 @@ if TYPE_CHECKING:
 
 DataT = TypeVar("DataT")
 
+SUFFIXES = (".png", ".svg", ".pdf")
+
+# The same data make the same bytes, whenever they are drawn.
+_NO_DATE: Mapping[str, dict[str, None]] = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
+
 
 class GraphError(Exception):
     """There is no picture. The text is one line for a person; exit_code is what the script ends with."""
@@ -41,6 +46,10 @@ class GraphError(Exception):
 
 class NoDataError(GraphError):
     """There is nothing to draw."""
+
+
+class OutputError(ValueError):
+    """The name of the file is no use. The text says what was expected."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +83,8 @@ def run(
     try:
         config = settings.load_for_graphs(Path(arguments.config) if arguments.config is not None else None)
         request = _request(arguments, config, now or datetime.now(UTC))
-        path = output.path_of(arguments.output, config.graph.output_dir, f"{name}_{request.period.name}")
-    except (settings.SettingsError, PeriodError, output.OutputError) as err:
+        path = path_of(arguments.output, config.graph.output_dir, f"{name}_{request.period.name}")
+    except (settings.SettingsError, PeriodError, OutputError) as err:
         raise GraphError(str(err), exit_code=2) from err
     try:
         return write(imported(picture), _connected(config), config.storage.site, request, path)
@@ -118,7 +127,7 @@ def write(
                 f"no data from {start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} ({request.period.zone.key})"
             )
         try:
-            output.save(figure, path)
+            save(figure, path)
         except OSError as err:
             raise GraphError(f"{path} cannot be written: {err.strerror or err}") from err
     return path
@@ -194,3 +203,46 @@ def _opened(url: str, remedy: str | None = None) -> Iterator[Connection]:
     except (psycopg2.OperationalError, psycopg2.InterfaceError) as err:
         reason = one_line(err)
         raise GraphError(f"{masked_url(url)} was lost: {reason}: {remedy or remedy_for(reason)}") from err
+
+
+def path_of(wanted: str | None, directory: Path, name: str) -> Path:
+    """Return where to write: *wanted*, or a PNG called *name* in the directory *wanted* or in *directory*.
+
+    Raises: OutputError: the suffix is none of those we can write.
+    """
+    if not wanted:
+        return directory / f"{name}.png"
+    path = Path(wanted).expanduser()
+    if path.is_dir() or wanted.endswith(os.sep):
+        return path / f"{name}.png"
+    if path.suffix.lower() not in SUFFIXES:
+        kinds = ", ".join(SUFFIXES)
+        raise OutputError(f"-o: expected a directory, or a file that ends in {kinds}, got {wanted}")
+    return path
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write the picture next to *path* and move it there, so that a reader never sees half of it.
+
+    It is created with the permissions that the umask gives to any new file; where *path* is a link, the file it points
+    to is replaced.
+    Raises: OSError: the directory is missing, cannot be written or is full. Nothing is left behind.
+    """
+    target = Path(os.path.realpath(path))
+    kind = target.suffix.lower().removeprefix(".") or "png"
+    handle, temporary = tempfile.mkstemp(prefix=f".{target.stem}-", suffix=target.suffix, dir=target.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            figure.savefig(file, format=kind, metadata=_NO_DATE.get(kind))
+            os.fchmod(file.fileno(), 0o666 & ~_umask())
+        os.replace(temporary, target)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def _umask() -> int:
+    """Return the umask, which can only be read by setting it."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask

@@ -1,4 +1,4 @@
-"""The panel of the energy: a bar for each half hour, hour, day or month, bought upwards and sold downwards."""
+"""The energy: what the headline says of it, and its panel: a bar for each half hour, hour, day or month."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from charts import coverage, style
 from charts.coverage import days_since_epoch
-from charts.energy_load import Bar, EnergyData
-from charts.labels import ABOVE, BELOW, Labels, Place
-from charts.panel import hatch_gaps, label_gaps, labels_beside, set_limits
+from charts.energy_load import Bar, BillingMonth, Cost, Difference, EnergyData, UnknownCost
+from charts.panel import ABOVE, BELOW, Labels, Place, hatch_gaps, label_gaps, labels_beside, set_limits
 from charts.period import Period, step_of
 from charts.power_load import PowerData
-from charts.text import Words, kwh, number, when
+from charts.text import MINUS, Words, difference, kwh, month_name, number, short_date, when
+from storage.energy import HALF_HOUR, SpanEnergy
 
 _MOST_LABELLED = 31
 _A_YEAR_AT_LEAST = 27  # bars of months: from here on each year has its total
@@ -25,8 +25,100 @@ _EXCHANGE_PX = 20  # above the bars, for the words at the line of an exchange
 _BAR_SHARE = 0.86  # of the place of a bar, the rest is white
 
 
+def energy_figures(data: PowerData, words: Words) -> list[style.KeyFigure]:
+    """Return what the headline says of the kWh."""
+    energy = data.energy
+    if energy is None:
+        return []
+    caption = words.bought_total if data.sells else words.used_total
+    used, sold = energy.used, energy.sold
+    if used.kwh is None:
+        return [style.KeyFigure(caption, words.unknown, "", style.BOUGHT)] if energy.has_registers else []
+    figures = [style.KeyFigure(caption, f"{kwh(used.kwh)} kWh", _covered(data, used, words), style.BOUGHT)]
+    if sold.kwh:
+        figures.append(style.KeyFigure(words.sold_total, f"{kwh(sold.kwh)} kWh", "", style.SOLD_TEXT))
+    if energy.difference is not None:
+        figures.append(_difference_figure(energy.difference, data, words))
+    if data.period.days > 1:
+        covered_days = Decimal(used.covered.total_seconds()) / 86_400
+        figures.append(style.KeyFigure(words.per_day, f"{number(used.kwh / covered_days, 1)} kWh"))
+    return figures
+
+
+def cost_figures(data: PowerData, words: Words) -> list[style.KeyFigure]:
+    """Return what the headline says of the yen."""
+    figures = []
+    if data.energy and data.energy.cost is not None:
+        figures.append(_cost_figure(data.energy.cost, data, words))
+    if data.energy and data.energy.billing_month is not None:
+        figures.append(_billing_month_figure(data.energy.billing_month, data, words))
+    return figures
+
+
+def _cost_figure(cost: Cost | UnknownCost, data: PowerData, words: Words) -> style.KeyFigure:
+    if isinstance(cost, UnknownCost):
+        since = short_date(cost.since.astimezone(data.period.zone).date(), words.language)
+        return style.KeyFigure(words.cost, words.unknown, words.cost_unknown.format(since=since))
+    if cost.sold_yen is None:
+        note = words.cost_bought_note if data.sells else words.cost_note
+        return style.KeyFigure(words.cost, _yen(cost.bought_yen), note)
+    note = words.cost_parts.format(bought=_yen(cost.bought_yen), sold=_yen(cost.sold_yen))
+    return style.KeyFigure(words.cost_net, _yen(cost.yen), note)
+
+
+def _billing_month_figure(found: BillingMonth, data: PowerData, words: Words) -> style.KeyFigure:
+    end = short_date(found.month.last_date, words.language)
+    so_far = words.so_far.format(yen=_yen(found.so_far.yen))
+    return style.KeyFigure(words.billing_month.format(end=end), _yen(found.at_end.yen), so_far)
+
+
+def _yen(yen: Decimal) -> str:
+    return f"¥{number(yen)}".replace(f"¥{MINUS}", f"{MINUS}¥")
+
+
+def _covered(data: PowerData, total: SpanEnergy, words: Words) -> str:
+    """Say which part of the period the registers cover, unless it is all of it."""
+    first_at, last_at = total.first_at or total.started_at, total.last_at or total.ended_at
+    start, end = (when(moment, data.period, words.language) for moment in (first_at, last_at))
+    late = first_at - data.period.start >= HALF_HOUR
+    early = data.period.end - last_at >= HALF_HOUR
+    if late and early:
+        return words.between.format(start=start, end=end)
+    if late:
+        return words.since.format(start=start)
+    return words.until.format(end=end) if early else ""
+
+
+def _difference_figure(found: Difference, data: PowerData, words: Words) -> style.KeyFigure:
+    captions = {
+        "usual": words.than_usual,
+        "yesterday": words.than_yesterday,
+        "before": words.than_before.format(days=found.days),
+        "year_before": _a_year_before(data.period, words),
+    }
+    # Rounded: a median of other days is no register.
+    places = 1 if found.usual_kwh >= 1 else 2
+    more = difference(found.kwh, places)
+    caption = captions[found.compared_with]
+    if found.usual_kwh <= 0:
+        return style.KeyFigure(caption, f"{more} kWh")
+    percent = difference(100 * found.kwh / found.usual_kwh)
+    template = words.more_than_usual if found.compared_with == "usual" else words.more_than
+    return style.KeyFigure(caption, f"{percent} %", template.format(more=more, kwh=number(found.usual_kwh, places)))
+
+
+def _a_year_before(period: Period, words: Words) -> str:
+    if period.is_year:
+        return words.than_year_before.format(year=period.first_date.year - 1)
+    month = month_name(period.first_date, words.language)
+    return words.than_month_before.format(month=month, year=period.first_date.year - 1)
+
+
 def draw_energy(axes: Axes, data: PowerData, words: Words) -> None:
-    """Draw the bars. Where each carries its own number, an axis of numbers would only repeat them."""
+    """Draw the bars, bought upwards and sold downwards.
+
+    Where each carries its own number, an axis of numbers would only repeat them.
+    """
     names = {
         "half_hour": words.energy_half_hour,
         "hour": words.energy_hour,

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import math
 from decimal import Decimal
 from typing import Any, Literal
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap, ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.patheffects import Normal, withStroke
 from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
 
-from charts import notes, style
-from charts.cost import BillingMonth, Cost, UnknownCost
-from charts.coverage import Course, days_since_epoch
-from charts.energy_draw import draw_energy
-from charts.energy_load import Difference, EnergyData
-from charts.labels import ABOVE, BESIDE
+from charts import style
+from charts.coverage import Course, days_since_epoch, lack_notes, missing_notes, unread
+from charts.energy_draw import cost_figures, draw_energy, energy_figures
 from charts.panel import (
+    ABOVE,
+    BELOW,
+    BESIDE,
+    Labels,
     draw_line,
     hatch_gaps,
     is_visible,
@@ -28,24 +33,14 @@ from charts.panel import (
     set_limits,
     set_time_axis,
 )
-from charts.period import Period
-from charts.power_load import PowerData, Usual
+from charts.power_load import PowerData, TimeOfDay, Usual
 from charts.style import KeyEntry
-from charts.text import (
-    MINUS,
-    WORDS,
-    Language,
-    Words,
-    difference,
-    kwh,
-    month_name,
-    number,
-    short_date,
-    when,
-)
-from charts.time_of_day_draw import draw_time_of_day
-from storage.energy import HALF_HOUR, SpanEnergy
+from charts.text import WORDS, Language, Words, number, title_of, when
 
+_COLOURS = LinearSegmentedColormap.from_list(
+    "sold to bought", ["#8a5200", style.SOLD, "#fbe3b8", "#ffffff", "#b9d0e4", style.BOUGHT, "#0b2239"]
+)
+_WHITE = ListedColormap(["#ffffff"])
 _POWER_IN, _ENERGY_IN, _CURRENT_IN, _EMPTY_IN = 3.5, 1.75, 1.5, 0.6
 
 
@@ -58,14 +53,14 @@ def draw(
     has_energy = data.energy is not None and data.energy.used.kwh is not None
     heights = [_POWER_IN if data.has_power else _EMPTY_IN, _ENERGY_IN if has_energy else _EMPTY_IN]
     heights += [_CURRENT_IN] if has_current else []
-    title = notes.title(data.period, words.power_title, words, now=data.now)
+    title = title_of(data.period, words.power_title, words, now=data.now)
     figure, panels = style.sheet(title, _key_figures(data, words), heights, _footnote(data, words))
     for axes in panels:
         style.quiet(axes)
     set_time_axis(panels, data.period, language)
     mark_weekends(panels[1:] if data.time_of_day else panels, data.period)
     if data.time_of_day is not None:
-        draw_time_of_day(panels[0], data, data.time_of_day, words)
+        _draw_time_of_day(panels[0], data, data.time_of_day, words)
     else:
         _draw_power(panels[0], data, words)
     draw_energy(panels[1], data, words)
@@ -79,14 +74,14 @@ def draw(
 def _footnote(data: PowerData, words: Words) -> str:
     quantities = [
         (words.power, data.power_gaps),
-        (words.energy, notes.unread(data.energy, data.period.start, data.until)),
+        (words.energy, unread(data.energy, data.period.start, data.until)),
     ]
-    found = notes.missing(quantities, data.period, words) + notes.lacks(data.energy, data.period, words)
+    found = missing_notes(quantities, data.period, words) + lack_notes(data.energy, data.period, words)
     return style.in_lines(found, words.between_notes)
 
 
 def _key_figures(data: PowerData, words: Words) -> list[style.KeyFigure]:
-    figures = _energy_figures(data, data.energy, words) if data.energy else []
+    figures = energy_figures(data, words)
     if data.peak is not None:
         moment, peak_w = data.peak
         at = when(moment, data.period, words.language)
@@ -94,86 +89,7 @@ def _key_figures(data: PowerData, words: Words) -> list[style.KeyFigure]:
     if data.base_load_w is not None:
         note = words.base_load_night if data.base_load_at_night else words.base_load_day
         figures.append(style.KeyFigure(words.base_load, f"{number(data.base_load_w)} W", note))
-    if data.energy and data.energy.cost is not None:
-        figures.append(_cost_figure(data.energy.cost, data, words))
-    if data.energy and data.energy.billing_month is not None:
-        figures.append(_billing_month_figure(data.energy.billing_month, data, words))
-    return figures
-
-
-def _energy_figures(data: PowerData, energy: EnergyData, words: Words) -> list[style.KeyFigure]:
-    caption = words.bought_total if data.sells else words.used_total
-    used, sold = energy.used, energy.sold
-    if used.kwh is None:
-        return [style.KeyFigure(caption, words.unknown, "", style.BOUGHT)] if energy.has_registers else []
-    figures = [style.KeyFigure(caption, f"{kwh(used.kwh)} kWh", _covered(data, used, words), style.BOUGHT)]
-    if sold.kwh:
-        figures.append(style.KeyFigure(words.sold_total, f"{kwh(sold.kwh)} kWh", "", style.SOLD_TEXT))
-    if energy.difference is not None:
-        figures.append(_difference_figure(energy.difference, data, words))
-    if data.period.days > 1:
-        covered_days = Decimal(used.covered.total_seconds()) / 86_400
-        figures.append(style.KeyFigure(words.per_day, f"{number(used.kwh / covered_days, 1)} kWh"))
-    return figures
-
-
-def _cost_figure(cost: Cost | UnknownCost, data: PowerData, words: Words) -> style.KeyFigure:
-    if isinstance(cost, UnknownCost):
-        since = short_date(cost.since.astimezone(data.period.zone).date(), words.language)
-        return style.KeyFigure(words.cost, words.unknown, words.cost_unknown.format(since=since))
-    if cost.sold_yen is None:
-        note = words.cost_bought_note if data.sells else words.cost_note
-        return style.KeyFigure(words.cost, _yen(cost.bought_yen), note)
-    note = words.cost_parts.format(bought=_yen(cost.bought_yen), sold=_yen(cost.sold_yen))
-    return style.KeyFigure(words.cost_net, _yen(cost.yen), note)
-
-
-def _billing_month_figure(found: BillingMonth, data: PowerData, words: Words) -> style.KeyFigure:
-    end = short_date(found.month.last_date, words.language)
-    so_far = words.so_far.format(yen=_yen(found.so_far.yen))
-    return style.KeyFigure(words.billing_month.format(end=end), _yen(found.at_end.yen), so_far)
-
-
-def _yen(yen: Decimal) -> str:
-    return f"¥{number(yen)}".replace(f"¥{MINUS}", f"{MINUS}¥")
-
-
-def _covered(data: PowerData, total: SpanEnergy, words: Words) -> str:
-    """Say which part of the period the registers cover, unless it is all of it."""
-    first_at, last_at = total.first_at or total.started_at, total.last_at or total.ended_at
-    start, end = (when(moment, data.period, words.language) for moment in (first_at, last_at))
-    late = first_at - data.period.start >= HALF_HOUR
-    early = data.period.end - last_at >= HALF_HOUR
-    if late and early:
-        return words.between.format(start=start, end=end)
-    if late:
-        return words.since.format(start=start)
-    return words.until.format(end=end) if early else ""
-
-
-def _difference_figure(found: Difference, data: PowerData, words: Words) -> style.KeyFigure:
-    captions = {
-        "usual": words.than_usual,
-        "yesterday": words.than_yesterday,
-        "before": words.than_before.format(days=found.days),
-        "year_before": _a_year_before(data.period, words),
-    }
-    # Rounded: a median of other days is no register.
-    places = 1 if found.usual_kwh >= 1 else 2
-    more = difference(found.kwh, places)
-    caption = captions[found.compared_with]
-    if found.usual_kwh <= 0:
-        return style.KeyFigure(caption, f"{more} kWh")
-    percent = difference(100 * found.kwh / found.usual_kwh)
-    template = words.more_than_usual if found.compared_with == "usual" else words.more_than
-    return style.KeyFigure(caption, f"{percent} %", template.format(more=more, kwh=number(found.usual_kwh, places)))
-
-
-def _a_year_before(period: Period, words: Words) -> str:
-    if period.is_year:
-        return words.than_year_before.format(year=period.first_date.year - 1)
-    month = month_name(period.first_date, words.language)
-    return words.than_month_before.format(month=month, year=period.first_date.year - 1)
+    return figures + cost_figures(data, words)
 
 
 def _draw_power(axes: Axes, data: PowerData, words: Words) -> None:
@@ -268,6 +184,98 @@ def _draw_by_sign(
         window = Rectangle((left, low), right - left, high - low, transform=axes.transData)
         for line in axes.lines[drawn:]:
             line.set_clip_path(window)
+
+
+def _draw_time_of_day(axes: Axes, data: PowerData, columns: TimeOfDay, words: Words) -> None:
+    """Draw a cell for each half hour and point; where nothing is known, the hatch below shows through."""
+    style.name_panel(axes, words.time_of_day_panel)
+    edges = np.array([days_since_epoch(edge) for edge in columns.edges])
+    style.hatch(axes, float(edges[0]), float(edges[-1]), zorder=0.5)
+    bought_w, sold_w = _top_w(columns.mean_w), _top_w(-columns.mean_w)
+    # Each side has a scale of its own: what the sun gives would otherwise pale all that is used, or be paled by it.
+    shares = np.where(columns.mean_w < 0, columns.mean_w / sold_w, columns.mean_w / bought_w)
+    rows = np.arange(49) / 2
+    look: dict[str, Any] = {"zorder": 1, "rasterized": True}  # 17,520 outlines would make an SVG of megabytes
+    outside = _outside(data, columns)
+    if outside.any():
+        axes.pcolormesh(edges, rows, np.ma.masked_equal(outside, 0), cmap=_WHITE, gid="not due", **look)
+    cells = np.ma.masked_invalid(shares.astype(np.float32), copy=False)  # single: half the memory of ten years
+    axes.pcolormesh(edges, rows, cells, cmap=_COLOURS, vmin=-1, vmax=1, gid="time of day", **look)
+    axes.set_ylim(0, 24)
+    axes.set_yticks(range(0, 25, 6), [f"{hour}:00" for hour in range(0, 25, 6)])
+    axes.get_yticklabels()[-1].set_verticalalignment("top")  # the name of the panel stands right above
+    axes.grid(visible=False)
+    labels = labels_beside(axes, columns.gaps)
+    _mark_peak(axes, labels, data, words)
+    label_gaps(labels, columns.gaps, words)
+    _draw_scale(axes, bought_w, sold_w if bool(np.nanmin(columns.mean_w) < 0) else None, words)
+
+
+def _outside(data: PowerData, columns: TimeOfDay) -> NDArray[np.uint8]:
+    """Tell the cells that are not due: before the period begins, or after what can be known by now."""
+    zone = data.period.zone
+    outside = np.zeros(columns.mean_w.shape, dtype=np.uint8)
+    if len(columns.edges) == 2 or columns.edges[1] - columns.edges[0] > columns.edges[-1] - columns.edges[0]:
+        return outside
+    first, last = columns.edges[0].astimezone(zone), columns.edges[-1].astimezone(zone)
+    if (first.hour, first.minute) != (0, 0):
+        outside[: first.hour * 2 + first.minute // 30, 0] = 1
+    if (last.hour, last.minute) != (0, 0):
+        outside[last.hour * 2 + last.minute // 30 :, -1] = 1
+        if data.now is not None:  # the register of a half hour that has just ended may take some minutes to come
+            outside[max(last.hour * 2 + last.minute // 30 - 1, 0) :, -1] = 1
+    outside[~np.isnan(columns.mean_w)] = 0
+    return outside
+
+
+def _mark_peak(axes: Axes, labels: Labels, data: PowerData, words: Words) -> None:
+    if data.peak is None:
+        return
+    moment, peak_w = data.peak
+    local = moment.astimezone(data.period.zone)
+    x, y = days_since_epoch(moment), local.hour + local.minute / 60
+    halo = [withStroke(linewidth=4.5, foreground="white"), Normal()]
+    ring: dict[str, Any] = {
+        "markersize": 9,
+        "markerfacecolor": "none",
+        "markeredgecolor": style.INK,
+        "markeredgewidth": 1.5,
+    }
+    axes.plot(x, y, "o", zorder=4, gid="peak", path_effects=halo, **ring)
+    labels.keep_clear_of_point(x, y, 7)
+    at = when(moment, data.period, words.language)
+    text = words.extreme.format(value=f"{number(peak_w)} W", when=at)
+    beside = [place._replace(right=place.right * 1.5) for place in BESIDE]
+    further = [place._replace(up=place.up * 2) for place in (*ABOVE, *BELOW)]
+    labels.set(text, [(x, y)], (*beside, *further), gid="peak label", ground="white")
+
+
+def _top_w(mean_w: NDArray[np.float64]) -> float:
+    """Return the power of the darkest colour: a round number that one cell in a hundred exceeds."""
+    positive = mean_w[mean_w > 0]
+    high_w = max(float(np.percentile(positive, 99)) if positive.size else 0.0, 100.0)
+    step = 10.0 ** math.floor(math.log10(high_w)) / 2
+    return math.ceil(high_w / step) * step
+
+
+def _draw_scale(axes: Axes, bought_w: float, sold_w: float | None, words: Words) -> None:
+    """Draw the key of the colours above the right edge, with the words for its ends."""
+    width = 0.28 if sold_w is not None else 0.16
+    scale = axes.inset_axes((1 - width, 1.035, width, 0.03))
+    low = 0.0 if sold_w is None else -1.0
+    values = np.linspace(low, 1.0, 129)
+    scale.pcolormesh(values, [0, 1], values[np.newaxis, :-1], cmap=_COLOURS, vmin=-1, vmax=1, rasterized=True)
+    scale.set_xlim(low, 1)
+    scale.set_yticks([])
+    top = f"{number(bought_w)} W"
+    if sold_w is not None:
+        scale.set_xticks([-1, 0, 1], [f"{words.sold} {number(sold_w)} W", "0", f"{words.bought} {top}"])
+    else:
+        scale.set_xticks([0, 1], ["0", top])
+    scale.tick_params(axis="x", length=0, pad=2, labelsize=9, top=False, labeltop=True, bottom=False, labelbottom=False)
+    scale.spines[:].set_visible(False)
+    scale.get_xticklabels()[0].set_horizontalalignment("left")
+    scale.get_xticklabels()[-1].set_horizontalalignment("right")
 
 
 def _draw_current(axes: Axes, data: PowerData, words: Words, contract_a: Decimal | None) -> None:

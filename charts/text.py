@@ -1,4 +1,4 @@
-"""Every word in the pictures, in Japanese and English, and how numbers, dates and lengths of time are written."""
+"""Every word in the pictures, in Japanese and English, and how titles, numbers, dates and lengths are written."""
 
 from __future__ import annotations
 
@@ -21,278 +21,121 @@ _WEEKDAYS = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday",
 _WEEKDAYS_JA = "月火水木金土日"
 
 
+class _Word:
+    """A string in both languages; fields in {} are filled with str.format."""
+
+    def __init__(self, ja: str, en: str) -> None:
+        self._of: dict[Language, str] = {"ja": ja, "en": en}
+
+    def __get__(self, words: Words, owner: type[Words]) -> str:
+        return self._of[words.language]
+
+
 @dataclass(frozen=True, slots=True)
 class Words:
-    """The strings of one language. Fields in {} are filled with str.format."""
+    """Every string of one language."""
 
     language: Language
+
     # titles
-    power_title: str
-    air_title: str
+    power_title = _Word("{when}の電気", "Electricity, {when}")
+    air_title = _Word("{when}の室内の空気", "Air in the room, {when}")
     # panels: what, and its unit
-    power_panel: str
-    time_of_day_panel: str
-    energy_half_hour: str
-    energy_hour: str
-    energy_day: str
-    energy_month: str
-    current_panel: str
-    room_panel: str
-    humidity_panel: str
-    pressure_panel: str
-    co2_panel: str
-    cpu_panel: str
+    power_panel = _Word("電力 [W]", "Power [W]")
+    time_of_day_panel = _Word("時刻ごとの電力 [W]", "Power by time of day [W]")
+    energy_half_hour = _Word("30分ごとの電力量 [kWh]", "Energy per half hour [kWh]")
+    energy_hour = _Word("1時間ごとの電力量 [kWh]", "Energy per hour [kWh]")
+    energy_day = _Word("1日ごとの電力量 [kWh]", "Energy per day [kWh]")
+    energy_month = _Word("1か月ごとの電力量 [kWh]", "Energy per month [kWh]")
+    current_panel = _Word("電流 [A]", "Current [A]")
+    room_panel = _Word("室温 [℃]", "Room temperature [°C]")
+    humidity_panel = _Word("湿度 [%]", "Humidity [%]")
+    pressure_panel = _Word("気圧 [hPa]", "Air pressure [hPa]")
+    co2_panel = _Word("CO₂ [ppm]", "CO₂ [ppm]")
+    cpu_panel = _Word("CPU温度 [℃]", "CPU temperature [°C]")
     # what the footnote calls the quantities
-    power: str
-    energy: str
-    of_quantity: str
-    between_quantities: str
+    power = _Word("電力", "Power")
+    energy = _Word("電力量", "Energy")
+    of_quantity = _Word("{quantity}の{note}", "{quantity}: {note}")
+    between_quantities = _Word("・", ", ")
     # units
-    celsius: str
+    celsius = _Word("℃", "°C")
     # keys
-    bought: str
-    sold: str
-    usual: str
-    yesterday: str
-    half_hour_means: str
-    mean_and_extremes: str
-    phase_r: str
-    phase_t: str
-    contract: str
-    comfort: str
-    warming_up: str
+    bought = _Word("買電", "bought")
+    sold = _Word("売電", "sold")
+    usual = _Word("平常（過去{days}日の中央値と四分位範囲）", "usual day (median and middle half of {days} days)")
+    yesterday = _Word("前日", "the day before")
+    half_hour_means = _Word("30分平均（電力量から）", "mean of half hours, from the registers")
+    mean_and_extremes = _Word("線は平均、帯は最小～最大", "line: mean, band: lowest to highest")
+    phase_r = _Word("R相", "phase R")
+    phase_t = _Word("T相", "phase T")
+    contract = _Word("契約 {amperes} A", "contract {amperes} A")
+    comfort = _Word("快適 {low}–{high} {unit}", "comfort {low}–{high} {unit}")
+    warming_up = _Word("安定待ち", "warming up")
     # the figures on top
-    used_total: str
-    bought_total: str
-    sold_total: str
-    peak: str
-    base_load: str
-    per_day: str
-    than_usual: str
-    than_yesterday: str
-    than_before: str
-    than_month_before: str
-    than_year_before: str
-    cost: str
-    cost_net: str
-    unknown: str
-    since: str
-    until: str
-    between: str
-    base_load_night: str
-    base_load_day: str
-    cost_note: str
-    cost_bought_note: str
-    cost_parts: str
-    cost_unknown: str
-    billing_month: str
-    so_far: str
-    more_than: str
-    more_than_usual: str
-    mean_temperature: str
-    mean_humidity: str
-    mean_co2: str
-    mean_cpu: str
-    pressure_change: str
-    pressure_range: str
-    range: str
-    time_within: str
-    over_limit: str
-    mean_was: str
-    never_over_limit: str
-    extreme: str
-    limit: str
+    used_total = _Word("使用量", "Used")
+    bought_total = _Word("買電量", "Bought")
+    sold_total = _Word("売電量", "Sold")
+    peak = _Word("ピーク", "Peak")
+    base_load = _Word("ベース", "Base load")
+    per_day = _Word("1日あたり", "Per day")
+    than_usual = _Word("平常比", "vs. usual")
+    than_yesterday = _Word("前日比", "vs. the day before")
+    than_before = _Word("前の{days}日間比", "vs. the {days} days before")
+    than_month_before = _Word("前年同月比", "vs. {month} {year}")
+    than_year_before = _Word("前年比", "vs. {year}")
+    cost = _Word("電気代", "Cost")
+    cost_net = _Word("電気代（買電－売電）", "Cost less sold")
+    unknown = _Word("不明", "not known")
+    since = _Word("{start} から", "since {start}")
+    until = _Word("{end} まで", "until {end}")
+    between = _Word("{start}～{end}", "{start}–{end}")
+    base_load_night = _Word("夜間の最低（30分平均）", "lowest half hour at night")
+    base_load_day = _Word("1日の最低（30分平均）", "lowest half hour of the day")
+    cost_note = _Word("目安", "an estimate")
+    cost_bought_note = _Word("買電のみの目安", "bought only, an estimate")
+    cost_parts = _Word("買電 {bought}、売電 {sold}", "bought {bought}, sold {sold}")
+    cost_unknown = _Word("{since} からの使用量が不明", "use since {since} not known")
+    billing_month = _Word("請求月の見込み（{end} まで）", "Billing month to {end}, expected")
+    so_far = _Word("ここまで {yen}", "{yen} so far")
+    more_than = _Word("前 {kwh} kWh、差 {more}", "{more} from {kwh} kWh")
+    more_than_usual = _Word("平常 {kwh} kWh、差 {more}", "{more} from {kwh} kWh")
+    mean_temperature = _Word("室温の平均", "Room, mean")
+    mean_humidity = _Word("湿度の平均", "Humidity, mean")
+    mean_co2 = _Word("CO₂の平均", "CO₂, mean")
+    mean_cpu = _Word("CPU温度の平均", "CPU, mean")
+    pressure_change = _Word("気圧の変化", "Change of pressure")
+    pressure_range = _Word("気圧の範囲", "Pressure, range")
+    range = _Word("{low}～{high} hPa", "{low}–{high} hPa")
+    time_within = _Word("{low}–{high} {unit} の時間 {share} %", "{share} % of the time {low}–{high} {unit}")
+    over_limit = _Word("CO₂ {limit} ppm 超", "CO₂ over {limit} ppm")
+    mean_was = _Word("平均 {mean} ppm", "mean {mean} ppm")
+    never_over_limit = _Word("{limit} ppm を超えず", "never over {limit} ppm")
+    extreme = _Word("{value}（{when}）", "{value} ({when})")
+    limit = _Word("換気の目安 {limit} ppm", "open a window above {limit} ppm")
     # missing and running
-    missing: str
-    missing_at: str
-    missing_places: str
-    lack_across: str
-    lack_edge: str
-    lack_exchange: str
-    lack_impossible: str
-    exchanged: str
-    exchanged_at: str
-    places: str
-    registers_at: str
-    between_notes: str
-    now: str
+    missing = _Word("記録なし {length}", "no data {length}")
+    missing_at = _Word("記録なし {length}（{where}）", "no data {length} ({where})")
+    missing_places = _Word("記録なし 計 {length}（{count}区間）", "no data for {length} in all ({count} places)")
+    lack_across = _Word("{kwh} kWh は棒をまたぐ（{where}）", "{kwh} kWh across bars ({where})")
+    lack_edge = _Word(
+        "{kwh} kWh は期間の端をまたぎ合計に含まず（{where}）", "{kwh} kWh across the edge, not in the total ({where})"
+    )
+    lack_exchange = _Word("{exchanged}、電力量不明（{where}）", "{exchanged}, energy not known ({where})")
+    lack_impossible = _Word(
+        "指示値の異常のため電力量不明（{where}）", "registers contradict each other, energy not known ({where})"
+    )
+    exchanged = _Word("メーター交換", "meter exchanged")
+    exchanged_at = _Word("メーター交換 {time}", "meter exchanged {time}")
+    places = _Word("{count}区間", "{count} places")
+    registers_at = _Word(
+        "電力量は {start} から（指示値は毎時0分と30分）", "energy from {start} on (registers are at :00 and :30)"
+    )
+    between_notes = _Word("　", "; ")
+    now = _Word("（{time} 現在）", " (at {time})")
 
 
-JA = Words(
-    language="ja",
-    power_title="{when}の電気",
-    air_title="{when}の室内の空気",
-    power_panel="電力 [W]",
-    time_of_day_panel="時刻ごとの電力 [W]",
-    energy_half_hour="30分ごとの電力量 [kWh]",
-    energy_hour="1時間ごとの電力量 [kWh]",
-    energy_day="1日ごとの電力量 [kWh]",
-    energy_month="1か月ごとの電力量 [kWh]",
-    current_panel="電流 [A]",
-    room_panel="室温 [℃]",
-    humidity_panel="湿度 [%]",
-    pressure_panel="気圧 [hPa]",
-    co2_panel="CO₂ [ppm]",
-    cpu_panel="CPU温度 [℃]",
-    power="電力",
-    energy="電力量",
-    of_quantity="{quantity}の{note}",
-    between_quantities="・",
-    celsius="℃",
-    bought="買電",
-    sold="売電",
-    usual="平常（過去{days}日の中央値と四分位範囲）",
-    yesterday="前日",
-    half_hour_means="30分平均（電力量から）",
-    mean_and_extremes="線は平均、帯は最小～最大",
-    phase_r="R相",
-    phase_t="T相",
-    contract="契約 {amperes} A",
-    comfort="快適 {low}–{high} {unit}",
-    warming_up="安定待ち",
-    used_total="使用量",
-    bought_total="買電量",
-    sold_total="売電量",
-    peak="ピーク",
-    base_load="ベース",
-    per_day="1日あたり",
-    than_usual="平常比",
-    than_yesterday="前日比",
-    than_before="前の{days}日間比",
-    than_month_before="前年同月比",
-    than_year_before="前年比",
-    cost="電気代",
-    cost_net="電気代（買電－売電）",
-    unknown="不明",
-    since="{start} から",
-    until="{end} まで",
-    between="{start}～{end}",
-    base_load_night="夜間の最低（30分平均）",
-    base_load_day="1日の最低（30分平均）",
-    cost_note="目安",
-    cost_bought_note="買電のみの目安",
-    cost_parts="買電 {bought}、売電 {sold}",
-    cost_unknown="{since} からの使用量が不明",
-    billing_month="請求月の見込み（{end} まで）",
-    so_far="ここまで {yen}",
-    more_than="前 {kwh} kWh、差 {more}",
-    more_than_usual="平常 {kwh} kWh、差 {more}",
-    mean_temperature="室温の平均",
-    mean_humidity="湿度の平均",
-    mean_co2="CO₂の平均",
-    mean_cpu="CPU温度の平均",
-    pressure_change="気圧の変化",
-    pressure_range="気圧の範囲",
-    range="{low}～{high} hPa",
-    time_within="{low}–{high} {unit} の時間 {share} %",
-    over_limit="CO₂ {limit} ppm 超",
-    mean_was="平均 {mean} ppm",
-    never_over_limit="{limit} ppm を超えず",
-    extreme="{value}（{when}）",
-    limit="換気の目安 {limit} ppm",
-    missing="記録なし {length}",
-    missing_at="記録なし {length}（{where}）",
-    missing_places="記録なし 計 {length}（{count}区間）",
-    lack_across="{kwh} kWh は棒をまたぐ（{where}）",
-    lack_edge="{kwh} kWh は期間の端をまたぎ合計に含まず（{where}）",
-    lack_exchange="{exchanged}、電力量不明（{where}）",
-    lack_impossible="指示値の異常のため電力量不明（{where}）",
-    exchanged="メーター交換",
-    exchanged_at="メーター交換 {time}",
-    places="{count}区間",
-    registers_at="電力量は {start} から（指示値は毎時0分と30分）",
-    between_notes="　",
-    now="（{time} 現在）",
-)
-
-EN = Words(
-    language="en",
-    power_title="Electricity, {when}",
-    air_title="Air in the room, {when}",
-    power_panel="Power [W]",
-    time_of_day_panel="Power by time of day [W]",
-    energy_half_hour="Energy per half hour [kWh]",
-    energy_hour="Energy per hour [kWh]",
-    energy_day="Energy per day [kWh]",
-    energy_month="Energy per month [kWh]",
-    current_panel="Current [A]",
-    room_panel="Room temperature [°C]",
-    humidity_panel="Humidity [%]",
-    pressure_panel="Air pressure [hPa]",
-    co2_panel="CO₂ [ppm]",
-    cpu_panel="CPU temperature [°C]",
-    power="Power",
-    energy="Energy",
-    of_quantity="{quantity}: {note}",
-    between_quantities=", ",
-    celsius="°C",
-    bought="bought",
-    sold="sold",
-    usual="usual day (median and middle half of {days} days)",
-    yesterday="the day before",
-    half_hour_means="mean of half hours, from the registers",
-    mean_and_extremes="line: mean, band: lowest to highest",
-    phase_r="phase R",
-    phase_t="phase T",
-    contract="contract {amperes} A",
-    comfort="comfort {low}–{high} {unit}",
-    warming_up="warming up",
-    used_total="Used",
-    bought_total="Bought",
-    sold_total="Sold",
-    peak="Peak",
-    base_load="Base load",
-    per_day="Per day",
-    than_usual="vs. usual",
-    than_yesterday="vs. the day before",
-    than_before="vs. the {days} days before",
-    than_month_before="vs. {month} {year}",
-    than_year_before="vs. {year}",
-    cost="Cost",
-    cost_net="Cost less sold",
-    unknown="not known",
-    since="since {start}",
-    until="until {end}",
-    between="{start}–{end}",
-    base_load_night="lowest half hour at night",
-    base_load_day="lowest half hour of the day",
-    cost_note="an estimate",
-    cost_bought_note="bought only, an estimate",
-    cost_parts="bought {bought}, sold {sold}",
-    cost_unknown="use since {since} not known",
-    billing_month="Billing month to {end}, expected",
-    so_far="{yen} so far",
-    more_than="{more} from {kwh} kWh",
-    more_than_usual="{more} from {kwh} kWh",
-    mean_temperature="Room, mean",
-    mean_humidity="Humidity, mean",
-    mean_co2="CO₂, mean",
-    mean_cpu="CPU, mean",
-    pressure_change="Change of pressure",
-    pressure_range="Pressure, range",
-    range="{low}–{high} hPa",
-    time_within="{share} % of the time {low}–{high} {unit}",
-    over_limit="CO₂ over {limit} ppm",
-    mean_was="mean {mean} ppm",
-    never_over_limit="never over {limit} ppm",
-    extreme="{value} ({when})",
-    limit="open a window above {limit} ppm",
-    missing="no data {length}",
-    missing_at="no data {length} ({where})",
-    missing_places="no data for {length} in all ({count} places)",
-    lack_across="{kwh} kWh across bars ({where})",
-    lack_edge="{kwh} kWh across the edge, not in the total ({where})",
-    lack_exchange="{exchanged}, energy not known ({where})",
-    lack_impossible="registers contradict each other, energy not known ({where})",
-    exchanged="meter exchanged",
-    exchanged_at="meter exchanged {time}",
-    places="{count} places",
-    registers_at="energy from {start} on (registers are at :00 and :30)",
-    between_notes="; ",
-    now=" (at {time})",
-)
-
-WORDS: Mapping[Language, Words] = {"ja": JA, "en": EN}
+WORDS: Mapping[Language, Words] = {language: Words(language) for language in LANGUAGES}
 
 
 def language_of(wanted: str | None, environ: Mapping[str, str]) -> Language:
@@ -359,6 +202,36 @@ def stretch(start: datetime, end: datetime, period: Period, language: Language) 
     if first != last:
         finish = f"{short_date(last, language, with_year=period.days > 366)} {finish}"
     return f"{begin}{dash}{finish}"
+
+
+def title_of(period: Period, template: str, words: Words, *, now: datetime | None) -> str:
+    """Fill the title of a picture with its period: a year, a month, one date, two dates, or two moments.
+
+    *now* is given while the period is running.
+    """
+    language = words.language
+    dash = "～" if language == "ja" else " to "
+    first, last = long_date(period.first_date, language), long_date(period.last_date, language)
+    start, end = clock(period.start, period.zone), clock(period.end, period.zone)
+    if period.whole_days:
+        several = _calendar_name(period, language) or f"{first}{dash}{last}"
+        name = first if period.days == 1 else several
+    elif period.days == 1:
+        name = f"{first} {start}{dash}{'24:00' if end == '0:00' else end}"
+    else:
+        name = f"{first} {start}{dash}{long_date(period.end.astimezone(period.zone).date(), language)} {end}"
+    told = template.format(when=name)
+    return told + words.now.format(time=when(now, period, language)) if now else told
+
+
+def _calendar_name(period: Period, language: Language) -> str | None:
+    """Return 2025年, 2025年11月, 2025 or November 2025 where the period is just that."""
+    first = period.first_date
+    if period.is_year:
+        return f"{first.year}年" if language == "ja" else str(first.year)
+    if period.is_month:
+        return f"{first.year}年{first.month}月" if language == "ja" else f"{MONTHS[first.month - 1]} {first.year}"
+    return None
 
 
 def length_of(span: timedelta, language: Language) -> str:

@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 from psycopg2.extensions import TRANSACTION_STATUS_IDLE
 
 import power_graph
-from charts import command, output
+from charts import command
 from charts.period import day_of
 from storage.connection import Connection, connect
 from tests.lab.recorded import Household, midnight
@@ -37,15 +37,15 @@ LATER = datetime(2025, 12, 1, tzinfo=UTC)
 
 
 def test_the_file_is_named_after_the_day(tmp_path: Path) -> None:
-    assert output.path_of(None, tmp_path, "power_2025-11-22") == tmp_path / "power_2025-11-22.png"
-    assert output.path_of(str(tmp_path), Path(), "power_2025-11-22") == tmp_path / "power_2025-11-22.png"
-    assert output.path_of("a.svg", tmp_path, "x") == Path("a.svg")
+    assert command.path_of(None, tmp_path, "power_2025-11-22") == tmp_path / "power_2025-11-22.png"
+    assert command.path_of(str(tmp_path), Path(), "power_2025-11-22") == tmp_path / "power_2025-11-22.png"
+    assert command.path_of("a.svg", tmp_path, "x") == Path("a.svg")
 
 
 @pytest.mark.parametrize("name", ["a.jpg", "a.png.txt", "picture"])
 def test_a_suffix_we_cannot_write_is_refused(name: str, tmp_path: Path) -> None:
-    with pytest.raises(output.OutputError, match=r"\.png, \.svg, \.pdf"):
-        output.path_of(name, tmp_path, "x")
+    with pytest.raises(command.OutputError, match=r"\.png, \.svg, \.pdf"):
+        command.path_of(name, tmp_path, "x")
 
 
 def test_a_failing_save_leaves_the_old_picture_and_nothing_else(tmp_path: Path) -> None:
@@ -57,14 +57,14 @@ def test_a_failing_save_leaves_the_old_picture_and_nothing_else(tmp_path: Path) 
     path = tmp_path / "power.png"
     path.write_bytes(b"old")
     with pytest.raises(OSError, match="No space left"):
-        output.save(Broken(), path)
+        command.save(Broken(), path)
     assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == {"power.png": b"old"}
 
 
 def test_a_picture_has_the_permissions_of_any_new_file(tmp_path: Path) -> None:
     before = os.umask(0o027)
     try:
-        output.save(Figure(figsize=(1, 1)), tmp_path / "power.png")
+        command.save(Figure(figsize=(1, 1)), tmp_path / "power.png")
     finally:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "power.png").stat().st_mode) == 0o640
@@ -73,7 +73,7 @@ def test_a_picture_has_the_permissions_of_any_new_file(tmp_path: Path) -> None:
 def test_a_link_is_written_through(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     (tmp_path / "power.png").symlink_to(tmp_path / "real" / "today.png")
-    output.save(Figure(figsize=(1, 1)), tmp_path / "power.png")
+    command.save(Figure(figsize=(1, 1)), tmp_path / "power.png")
     assert (tmp_path / "power.png").is_symlink()
     assert (tmp_path / "real" / "today.png").read_bytes().startswith(b"\x89PNG")
 

@@ -19,9 +19,8 @@ import psycopg2
 import pypdf
 import pytest
 
-from charts import energy_load, output, power_draw, power_load, style
-from charts.cost import Cost
-from charts.energy_load import EnergyData
+from charts import command, energy_load, power_draw, power_load, style
+from charts.energy_load import Cost, EnergyData
 from charts.period import Period, day_of
 from charts.text import LANGUAGES, Language
 from settings import Tariff, Tier
@@ -321,7 +320,7 @@ def said(record: Record, site: int, period: Period, path: Path, tariff: Tariff |
     """Draw the picture as a PDF and read its texts."""
     data = power_load.load(record.connection, site, period, now=LATER, tariff=tariff)
     with style.applied("en"):
-        output.save(power_draw.draw(data, language="en"), path)
+        command.save(power_draw.draw(data, language="en"), path)
     return "\n".join(page.extract_text() for page in pypdf.PdfReader(path).pages)
 
 

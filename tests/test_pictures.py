@@ -22,7 +22,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from charts import air_draw, air_load, output, power_draw, power_load, style
+from charts import air_draw, air_load, command, power_draw, power_load, style
 from charts.period import Period, day_of, midnight
 from charts.text import LANGUAGES, Language
 from settings import Tariff
@@ -103,7 +103,7 @@ def said(figures: Sequence[Figure], folder: Path) -> str:
     for number, figure in enumerate(figures):
         path = folder / f"{number}.pdf"
         with style.applied("en"):
-            output.save(figure, path)
+            command.save(figure, path)
         found += "\n".join(page.extract_text() for page in pypdf.PdfReader(path).pages)
     return found
 
@@ -328,13 +328,13 @@ def test_words_can_be_read_on_their_ground(record: Any) -> None:
         assert min(contrast(color, ground) for ground in (style.HOLE, style.GOOD, style.WEEKEND)) >= 4.5
 
 
-@pytest.mark.parametrize("suffix", output.SUFFIXES)
+@pytest.mark.parametrize("suffix", command.SUFFIXES)
 def test_the_same_data_give_the_same_bytes(record: Any, tmp_path: Path, suffix: str) -> None:
     site = Home(DAY, 1, TOKYO).write(record)
     for name in ("first", "second"):
         for number, figure in enumerate(pictures(record, site, day_of(DAY, TOKYO), "ja")):
             with style.applied("ja"):
-                output.save(figure, tmp_path / f"{name}{number}{suffix}")
+                command.save(figure, tmp_path / f"{name}{number}{suffix}")
     for number in (0, 1):
         first, second = ((tmp_path / f"{name}{number}{suffix}").read_bytes() for name in ("first", "second"))
         assert first == second

@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from charts import output, power_draw, power_load, style, text
-from charts.cost import UnknownCost
+from charts import command, power_draw, power_load, style, text
 from charts.coverage import Gap, days_since_epoch, of_energy
+from charts.energy_load import UnknownCost
 from charts.panel import ticks
 from charts.period import Period, day_of
-from charts.text import EN, JA, Language
+from charts.text import WORDS, Language
 from settings import Tariff, Tier
 from tests.lab.pictures import named, overlaps, texts
 from tests.lab.recorded import Household, midnight, power_w, rolled_back
@@ -230,7 +230,7 @@ def test_panels_say_what_they_show_and_in_which_unit(record: Any) -> None:
     site = Household(DAY, 1).write(record)
     data = load(record, site, day_of(DAY, TOKYO))
     labels = {language: [axes.get_ylabel() for axes in drawn(data, language).axes] for language in text.LANGUAGES}
-    assert labels == {"en": [EN.power_panel, EN.energy_half_hour], "ja": [JA.power_panel, JA.energy_half_hour]}
+    assert labels == {language: [words.power_panel, words.energy_half_hour] for language, words in WORDS.items()}
     assert all("[" in label for panel in labels.values() for label in panel)
 
 
@@ -366,7 +366,7 @@ def test_a_year_shows_when_in_the_day_power_is_used(record: Any) -> None:
     assert "Power: no data 6 h (22 Nov 9:00–15:00)" in texts(figure, "footnote")[0]
     (mesh,) = named(figure, "time of day")
     assert mesh.get_array().mask.sum() == 12
-    assert figure.axes[0].get_ylabel() == EN.time_of_day_panel
+    assert figure.axes[0].get_ylabel() == WORDS["en"].time_of_day_panel
 
 
 def test_columns_follow_the_clock_where_it_changes(record: Any) -> None:
@@ -410,7 +410,7 @@ def test_every_glyph_is_there(record: Any, language: Language, tmp_path: Path) -
     with style.applied(language):
         figure = drawn(load(record, site, day_of(DAY, TOKYO)), language, with_current=True)
         for suffix in ("png", "svg", "pdf"):
-            output.save(figure, tmp_path / f"picture.{suffix}")
+            command.save(figure, tmp_path / f"picture.{suffix}")
     heads = [(tmp_path / f"picture.{suffix}").read_bytes()[:5] for suffix in ("png", "svg", "pdf")]
     assert heads == [b"\x89PNG\r", b"<?xml", b"%PDF-"]
 

@@ -17,7 +17,7 @@ import temp_graph
 from charts import air_draw, air_load, style, text
 from charts.coverage import Gap
 from charts.period import Period, day_of
-from charts.text import EN, JA, Language
+from charts.text import WORDS, Language
 from tests.lab.pictures import named, overlaps, texts
 from tests.lab.recorded import Household, midnight, rolled_back
 
@@ -85,8 +85,8 @@ def write_cpu(record: Any, site: int, readings: list[tuple[int, float]]) -> None
 def test_all_sensors_have_a_panel_each_with_its_unit(record: Any) -> None:
     site = Household(DAY, 1, air=True, cpu=True).write(record)
     data = load(record, site)
-    for language, words in (("en", EN), ("ja", JA)):
-        figure = drawn(data, "ja" if language == "ja" else "en")
+    for language, words in WORDS.items():
+        figure = drawn(data, language)
         assert [axes.get_ylabel() for axes in figure.axes] == [
             words.room_panel,
             words.humidity_panel,
@@ -102,10 +102,13 @@ def test_there_are_panels_only_for_what_was_measured(record: Any) -> None:
     write_cpu(record, site, [(0, 48.5), (1, 49.5)])
     data = load(record, site)
     assert not data.is_empty
-    assert [axes.get_ylabel() for axes in drawn(data).axes] == [EN.cpu_panel]
+    assert [axes.get_ylabel() for axes in drawn(data).axes] == [WORDS["en"].cpu_panel]
     assert texts(drawn(data), "value") == ["49.0 °C"]
     write_co2(record, site, [(0, 500, False)])
-    assert [axes.get_ylabel() for axes in drawn(load(record, site)).axes] == [EN.co2_panel, EN.cpu_panel]
+    assert [axes.get_ylabel() for axes in drawn(load(record, site)).axes] == [
+        WORDS["en"].co2_panel,
+        WORDS["en"].cpu_panel,
+    ]
 
 
 def test_panels_share_their_time_and_their_edges(record: Any) -> None:
@@ -144,7 +147,7 @@ def test_a_sensor_that_never_settled_has_a_panel_without_extremes(record: Any) -
     site = new_site(record)
     write_co2(record, site, [(0, 400, True), (1, 410, True)])
     figure = drawn(load(record, site))
-    assert [axes.get_ylabel() for axes in figure.axes] == [EN.co2_panel]
+    assert [axes.get_ylabel() for axes in figure.axes] == [WORDS["en"].co2_panel]
     assert texts(figure, "extreme label") == []
 
 
