@@ -24,13 +24,17 @@ where site_id = %(site)s and registered_at >= %(first)s and registered_at <= %(l
 order by slot desc
 """
 
-_LATEST_METER = """
-select since, manufacturer, serial_number, release, coefficient, unit_kwh, digits
-from meter where site_id = %s order by since desc limit 1
-"""
-
-_HAS_OLDER_METER = """
-select exists (select from meter where site_id = %s and since < %s)
+# The rule for what an exchange is stands at the view meter_service in init.sql.
+_KNOWN_METER = """
+select since, manufacturer, serial_number, release, coefficient, unit_kwh, digits,
+    max(since) filter (where is_exchange) over () as serves_from
+from (
+    select meter.*, row_number() over meters > 1 and (
+        manufacturer = lag(manufacturer) over meters and serial_number = lag(serial_number) over meters
+    ) is not true as is_exchange
+    from meter where site_id = %s window meters as (order by since)
+) as told
+order by since desc limit 1
 """
 
 # One step back along each key: the last register of either table.
@@ -57,10 +61,13 @@ class LastRegisters:
 
 @dataclass(frozen=True, slots=True)
 class KnownMeter:
-    """The meter in service as far as the database knows; *replaced*: another one was installed there before it."""
+    """The meter in service as far as the database knows.
+
+    *serves_from*: when it took another one's place; None: it was always there. A row may change its scale only.
+    """
 
     row: MeterRow
-    replaced: bool
+    serves_from: datetime | None
 
 
 def energy_gaps(cursor: Cursor, site_id: int, days: int, *, now: datetime) -> list[datetime]:
@@ -75,14 +82,12 @@ def energy_gaps(cursor: Cursor, site_id: int, days: int, *, now: datetime) -> li
 
 def known_meter(cursor: Cursor, site_id: int) -> KnownMeter | None:
     """Give the meter in service as far as the database knows; None: it knows of none."""
-    cursor.execute(_LATEST_METER, (site_id,))
-    latest = cursor.fetchone()
-    if latest is None:
-        return None
-    row = MeterRow(latest[0].astimezone(UTC), *latest[1:])
-    cursor.execute(_HAS_OLDER_METER, (site_id, row.since))
+    cursor.execute(_KNOWN_METER, (site_id,))
     found = cursor.fetchone()
-    return KnownMeter(row, bool(found and found[0]))
+    if found is None:
+        return None
+    since, *said, serves_from = found
+    return KnownMeter(MeterRow(since.astimezone(UTC), *said), serves_from and serves_from.astimezone(UTC))
 
 
 def last_registers(cursor: Cursor, site_id: int, *, before: datetime) -> LastRegisters | None:

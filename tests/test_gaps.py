@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -42,19 +43,32 @@ def test_an_empty_record_knows_no_meter_and_no_register(database: Database) -> N
 
 def test_the_first_meter_took_nobodys_place(database: Database) -> None:
     store(database, FIRST)
-    assert database.query(known_meter) == KnownMeter(FIRST, replaced=False)
+    assert database.query(known_meter) == KnownMeter(FIRST, serves_from=None)
 
 
 def test_the_latest_meter_is_in_service(database: Database) -> None:
     store(database, FIRST, SECOND)
-    assert database.query(known_meter) == KnownMeter(SECOND, replaced=True)
+    assert database.query(known_meter) == KnownMeter(SECOND, serves_from=SECOND.since)
+
+
+def test_a_row_that_changes_the_scale_only_tells_of_no_exchange(database: Database) -> None:
+    rescaled = replace(SECOND, since=NOON + 2 * MINUTE, unit_kwh=Decimal("0.01"))
+    store(database, FIRST, SECOND, rescaled)
+    assert database.query(known_meter) == KnownMeter(rescaled, serves_from=SECOND.since)
+
+
+def test_a_row_without_a_serial_number_is_an_exchange(database: Database) -> None:
+    nameless = replace(FIRST, serial_number=None)
+    later = replace(nameless, since=NOON + MINUTE)
+    store(database, nameless, later)
+    assert database.query(known_meter) == KnownMeter(later, serves_from=later.since)
 
 
 def test_the_meter_of_another_site_is_not_ours(database: Database, database_url: str) -> None:
     with closing(Database.from_url(database_url, site="cabin")) as other:
         store(other, FIRST)
     store(database, SECOND)
-    assert database.query(known_meter) == KnownMeter(SECOND, replaced=False)
+    assert database.query(known_meter) == KnownMeter(SECOND, serves_from=None)
 
 
 def test_the_last_registers_are_those_of_the_last_row_that_has_any(database: Database) -> None:

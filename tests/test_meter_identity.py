@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
-from skstack.echonet import Frame, Property
+from poller.clock import Clock
+from poller.idle_tasks.meter_identity import InstalledMeter
+from poller.idle_tasks.scheduler import Keep, Pause, Query
+from skstack import HalfHour, Meter, Poll
+from skstack.echonet import EnergyScale, Frame, MeterIdentity, MeterReading, Property
 from skstack.simulator import Habit, rewrite
 from storage.records import MeterRow, PowerRow
-from tests.lab.clock import HALF_HOUR, MINUTE, NOON
+from tests.lab.clock import HALF_HOUR, MINUTE, NOON, LabClock
 from tests.lab.home import Home
 
 OLD, NEW = "SIM0000001", "SIM0000002"
@@ -24,6 +31,12 @@ def exchange(home: Home, serial_number: str) -> None:
     """Hang a new meter there now, counting from zero; it knows nothing of our session."""
     home.simulated.exchange(home.clock.time_s, serial_number=serial_number)
     home.module.emit_event(0x26, home.clock.time_s)
+
+
+def count_in_hundredths(home: Home) -> None:
+    """Let the same meter tell from now on that it counts 0.01 kWh, not 0.1, and do so."""
+    home.simulated.options = replace(home.simulated.options, unit_code=0x02, digits=8)
+    home.simulated.registers = replace(home.simulated.registers, unit_code=0x02, digits=8)
 
 
 def meters(home: Home) -> list[tuple[datetime, str]]:
@@ -196,6 +209,42 @@ def test_one_wrong_digit_of_the_serial_number_once_is_no_other_meter(database_ur
     )
 
 
+@pytest.mark.parametrize("while_off", [False, True])
+def test_another_unit_of_the_same_meter_is_a_row_and_no_exchange(database_url: str, while_off: bool) -> None:
+    home = home_at(database_url)
+    home.run_until(NOON + 10 * MINUTE)
+    home.execute(f"delete from energy where registered_at = '{NOON - HALF_HOUR}'")
+    count_in_hundredths(home)
+    if while_off:
+        home.restart()
+    else:
+        home.module.emit_event(0x26, home.clock.time_s)
+    home.run_until(NOON + 20 * MINUTE)
+    rows = home.execute("select serial_number, unit_kwh from meter order by since")
+    assert rows == [(OLD, Decimal("0.1")), (OLD, Decimal("0.01"))]
+    assert home.events("meter_changed") == []
+    assert home.execute("select distinct exchanged_at = 'infinity' from meter_service") == [(True,)]
+    home.restart()
+    home.run_until(NOON + 30 * MINUTE)
+    assert len(meters(home)) == 2
+    assert NOON - HALF_HOUR in home.half_hours()  # from before that row, out of the same meter's memory
+
+
+@pytest.mark.parametrize("while_off", [False, True])
+def test_another_unit_where_no_serial_number_is_given_is_another_meter(database_url: str, while_off: bool) -> None:
+    home = home_at(database_url, **NAMELESS)
+    home.run_until(NOON + 10 * MINUTE)
+    count_in_hundredths(home)
+    if while_off:
+        home.restart()
+    else:
+        home.module.emit_event(0x26, home.clock.time_s)
+    home.run_until(NOON + 20 * MINUTE)
+    assert len(meters(home)) == 2
+    (event,) = home.events("meter_changed")
+    assert event.detail == "its unit (kWh) was 0.1 and is 0.01"
+
+
 def test_nothing_is_stored_on_a_wrong_scale_while_a_meter_is_exchanged_for_one_with_another_unit(
     database_url: str,
 ) -> None:
@@ -309,6 +358,53 @@ def test_an_exchange_while_the_database_is_unreachable_is_written_in_order(datab
     home.run_until(NOON + 45 * MINUTE)
     assert [serial_number for _, serial_number in meters(home)] == [OLD, NEW]
     assert NOON + 19 * MINUTE < meters(home)[1][0] < NOON + 20 * MINUTE  # after the last poll of the old one
+
+
+class Said(SimpleNamespace):
+    """A meter without a serial number that has said just what a test puts into it."""
+
+    def __init__(self) -> None:
+        scale = EnergyScale(1, Decimal("0.1"), 6)
+        super().__init__(
+            identity=MeterIdentity("000016", None, "F", scale),
+            identified_at=0.0,
+            is_identified=True,
+            last_half_hour=None,
+        )
+
+    def poll(self, at_s: float, kwh: str) -> None:
+        reading = MeterReading(600, None, None, Decimal(kwh), None)
+        self.last_poll = Poll(reading, sent_at=at_s, arrived_at=at_s)
+
+    def half_hour(self, at: datetime, kwh: str) -> None:
+        self.last_half_hour = HalfHour(at, Decimal(kwh), None)
+
+
+@pytest.mark.parametrize(("at", "exchanges"), [(NOON, 0), (NOON + 3 * HALF_HOUR, 1)])
+def test_a_half_hour_from_before_the_last_poll_is_on_no_new_course(at: datetime, exchanges: int) -> None:
+    """Two polls, at 12:30 and 13:00, and then two half hours with less in them."""
+    meter, clock = Said(), Clock(LabClock(), is_synchronised=lambda: True)
+    installed = InstalledMeter(cast(Meter, meter), clock)
+    watch, record = installed.watch(), installed.record()
+    wanted = [next(watch), next(record)]
+
+    def look() -> int:
+        """Let both tasks go on; return how many rows the second one wants to keep."""
+        kept = 0
+        for number, task in enumerate((watch, record)):
+            while not isinstance(want := wanted[number], Pause) or want.is_over():
+                kept += isinstance(want, Keep)
+                wanted[number] = task.send((None, None) if isinstance(want, Query) else None)
+        return kept
+
+    for minutes, kwh in ((30, "100.3"), (60, "100.6")):
+        meter.poll(clock.monotonic() + 60.0 * minutes, kwh)
+        look()
+    kept = 0
+    for number in range(2):
+        meter.half_hour(at + number * HALF_HOUR, f"99.{number}")
+        kept += look()
+    assert kept == exchanges
 
 
 def _without_serial_number(request: Frame, answer: Frame | None) -> Frame | None:

@@ -1,7 +1,7 @@
 """Which meter is installed: a row when it is first seen, and a row and an event when it was exchanged.
 
-A meter is another one when its maker or its serial number says so, twice; or, where it tells no serial number, when its
-registers start a new course and stay on it. A slip of a number is no exchange, and another release is none either.
+A meter is another one when its maker or its serial number says so, twice; or, where it gives none, when its registers
+count in another way, or start a new course and stay on it. A slip of a number is no exchange, nor is another release.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import logging
 from collections import deque
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from poller.clock import Clock
@@ -29,6 +28,11 @@ _MOMENT = timedelta(seconds=1)  # the times in the database are whole seconds
 _POLLS_ON_NEW_COURSE, _HALF_HOURS_ON_NEW_COURSE = 3, 2
 
 
+# What tells two meters apart, and what does only where they give no names.
+_NAMES = {"manufacturer": "manufacturer", "serial_number": "serial number"}
+_SCALE = {"coefficient": "coefficient", "unit_kwh": "unit (kWh)", "digits": "number of digits"}
+
+
 @dataclass(frozen=True, slots=True)
 class _Sighting:
     """A meter that is in service since row.since; *reason*: how it differs from the one before, "": not at all."""
@@ -37,8 +41,36 @@ class _Sighting:
     reason: str
 
 
+class _Course:
+    """The course of the registers: it tells who the meter is where no serial number does."""
+
+    def __init__(self) -> None:
+        self.last: LastRegisters | None = None
+        self.before: LastRegisters | None = None  # that one
+        self._new: list[
+            tuple[LastRegisters, bool]
+        ] = []  # that do not go on from those, each with whether of a half hour
+
+    def follow(self, seen: LastRegisters, row: MeterRow, *, of_half_hour: bool) -> LastRegisters | None:
+        """Return the first registers of a new course of the meter of *row* that has lasted; None: there is none."""
+        if self.last is None or row.serial_number is not None or not _falls(self.last, seen, row):
+            self.before, self.last = self.last, seen
+            self._new.clear()
+            return None
+        if self.before is not None and not _falls(self.before, seen, row):
+            self.last = seen  # the last one was too high, once
+            self._new.clear()
+            return None
+        if self._new and _falls(self._new[-1][0], seen, row):
+            self._new.clear()
+        self._new.append((seen, of_half_hour))
+        half_hours = sum(each for _, each in self._new)
+        has_lasted = half_hours >= _HALF_HOURS_ON_NEW_COURSE or len(self._new) - half_hours >= _POLLS_ON_NEW_COURSE
+        return self._new[0][0] if has_lasted else None
+
+
 class InstalledMeter:
-    """Two tasks: watch() compares what the meter tells with what it told before, record() keeps what it has seen.
+    """Two tasks: watch() compares what the meter says with what it said before, record() keeps what it has seen.
 
     What the database knows from before this run is compared with the first sight. Nothing is looked at before *clock*
     is settled: since when a meter is installed is compared with the dates of the database.
@@ -54,11 +86,8 @@ class InstalledMeter:
         self._current: MeterRow | None = None
         self._poll: Poll | None = None
         self._polls = 0  # that were looked at
-        self._registers: LastRegisters | None = None  # of the last poll
-        self._registers_before: LastRegisters | None = None  # and of the one before that
         self._half_hour: HalfHour | None = None
-        self._new_course: list[LastRegisters] = []  # that does not go on from the last ones
-        self._course_polls = self._course_half_hours = 0
+        self._course = _Course()
         self.serves_from: datetime | None = None
         """The present meter took another one's place at that time; None: as far as is known it was always there."""
 
@@ -70,13 +99,13 @@ class InstalledMeter:
     # --- what is seen
 
     def watch(self) -> Task:
-        """Look at all that the meter tells: who it is, and whether its registers go on."""
+        """Look at all that the meter says: who it is, and whether its registers go on."""
         while True:
-            yield Pause(is_over=lambda: self._told() not in (None, self._looked_at))
-            self._looked_at = self._told()
+            yield Pause(is_over=lambda: self._said() not in (None, self._looked_at))
+            self._looked_at = self._said()
             self._look()
 
-    def _told(self) -> object:
+    def _said(self) -> object:
         """Return what there is to be looked at, to be compared; None: nothing yet."""
         identity, poll = self._meter.identity, self._meter.last_poll
         if not (self._meter.is_identified and self._clock.is_settled) or poll is None:
@@ -91,57 +120,37 @@ class InstalledMeter:
         if self._current is None:
             self._see(row, "")
         elif reason := _difference(self._current, row):
-            self._see(replace(row, since=self._since(row)), reason)
-        elif _scale_of(row) != _scale_of(self._current):
+            self._see(row, reason)
+        elif _is_rescaled(self._current, row):
             self._see(replace(row, since=self._clock.now()), "")
         if poll is not self._poll:
             self._poll = poll
             self._polls += 1
             seen = LastRegisters(self._clock.at(poll.arrived_at), poll.reading.import_kwh, poll.reading.export_kwh)
-            self._look_at_registers(row, seen, of_polls=1)
-        if half_hour is not None and half_hour is not self._half_hour:
+            self._follow(row, seen, of_half_hour=False)
+        if half_hour is not None and half_hour != self._half_hour:
             self._half_hour = half_hour
             seen = LastRegisters(half_hour.registered_at, half_hour.import_kwh, half_hour.export_kwh)
-            self._look_at_registers(row, seen, of_half_hours=1)
+            last = self._course.last
+            if last is None or seen.known_at >= last.known_at:  # one from before the last poll says nothing new
+                self._follow(row, seen, of_half_hour=True)
 
-    def _since(self, row: MeterRow) -> datetime:
-        """Return the moment after the last poll of the meter before: every register from then on is the new one's."""
-        if self._registers is None:
-            return row.since
-        return min(row.since, self._registers.known_at.replace(microsecond=0) + _MOMENT)
-
-    def _look_at_registers(
-        self, row: MeterRow, seen: LastRegisters, *, of_polls: int = 0, of_half_hours: int = 0
-    ) -> None:
-        """Follow the course of the registers: it tells who the meter is where no serial number does."""
+    def _follow(self, row: MeterRow, seen: LastRegisters, *, of_half_hour: bool) -> None:
         if seen.import_kwh is None and seen.export_kwh is None:
             return
-        before, scale = self._registers, _scale_of(row)
-        if before is None or row.serial_number is not None or not _falls(before, seen, scale):
-            if before is None or seen.known_at >= before.known_at:
-                self._registers_before, self._registers = before, seen
-            self._new_course.clear()
-            return
-        if self._registers_before is not None and not _falls(self._registers_before, seen, scale):
-            self._registers = seen  # the last one was too high, once
-            self._new_course.clear()
-            return
-        if self._new_course and _falls(self._new_course[-1], seen, scale):
-            self._new_course.clear()
-        if not self._new_course:
-            self._course_polls = self._course_half_hours = 0
-        self._new_course.append(seen)
-        self._course_polls += of_polls
-        self._course_half_hours += of_half_hours
-        if self._course_polls >= _POLLS_ON_NEW_COURSE or self._course_half_hours >= _HALF_HOURS_ON_NEW_COURSE:
-            first = self._new_course[0]
-            self._see(replace(row, since=self._since(replace(row, since=first.known_at))), _fall(before, first))
-            self._registers = seen
+        last = self._course.last
+        first = self._course.follow(seen, row, of_half_hour=of_half_hour)
+        if first is not None and last is not None:
+            self._see(replace(row, since=first.known_at), _fall(last, first))
+            self._course.last = seen
 
     def _see(self, row: MeterRow, reason: str) -> None:
+        """Note a sighting. Where it is another meter, every register after the last one of the meter before is its."""
+        last = self._course.last
+        if reason and last is not None:
+            row = replace(row, since=min(row.since, last.known_at.replace(microsecond=0) + _MOMENT))
         self._current = row
-        self._registers = self._registers_before = None
-        self._new_course.clear()
+        self._course = _Course()
         self._sightings.append(_Sighting(row, reason))
 
     # --- what is recorded
@@ -151,13 +160,13 @@ class InstalledMeter:
         yield Pause(is_over=lambda: bool(self._sightings))
         if not self._is_recorded:
             known, last = yield from query("its meter", self._ask_database)
-            self._registers_before = self._registers_before or last
-            yield from self._keep_first(self._sightings[0], known, last)
+            self._course.before = self._course.before or last
+            yield from self._keep_first(self._sightings[0].row, known, last)
             self._is_recorded = True
             self._sightings.popleft()
         while True:
             yield Pause(is_over=lambda: bool(self._sightings))
-            yield from self._keep_row(self._sightings[0])
+            yield from self._keep(self._sightings[0])
             self._sightings.popleft()
 
     def _ask_database(self, cursor: Cursor, site_id: int) -> tuple[KnownMeter | None, LastRegisters | None]:
@@ -165,29 +174,28 @@ class InstalledMeter:
         started_at = self._clock.now() - timedelta(seconds=self._clock.monotonic() - self._started_s)
         return known_meter(cursor, site_id), last_registers(cursor, site_id, before=started_at)
 
-    def _keep_first(self, first: _Sighting, known: KnownMeter | None, last: LastRegisters | None) -> Part[None]:
+    def _keep_first(self, row: MeterRow, known: KnownMeter | None, last: LastRegisters | None) -> Part[None]:
         if known is None:
-            yield Keep([first.row])
+            yield Keep([row])
             return
-        reason = _difference(known.row, first.row)
-        if not reason and self._fall_since(first.row, last):  # one register alone may be a slip
+        reason = _difference(known.row, row)
+        if not reason and self._fall_since(last, row):  # one register alone may be a slip
             yield Pause(is_over=lambda: self._polls >= _POLLS_ON_NEW_COURSE)
-            reason = self._fall_since(first.row, last)
-        if reason:
-            since = min(last.known_at + _MOMENT, first.row.since) if last else first.row.since
-            row = replace(first.row, since=max(since, known.row.since + _MOMENT))
-            yield from self._keep_row(_Sighting(row, reason))
-        elif known.replaced:
-            self.serves_from = known.row.since
+            reason = self._fall_since(last, row)
+        since = min(last.known_at + _MOMENT, row.since) if reason and last else row.since
+        row = replace(row, since=max(since, known.row.since + _MOMENT))
+        self.serves_from = known.serves_from
+        if reason or _is_rescaled(known.row, row):
+            yield from self._keep(_Sighting(row, reason))
 
-    def _fall_since(self, row: MeterRow, last: LastRegisters | None) -> str:
+    def _fall_since(self, last: LastRegisters | None, row: MeterRow) -> str:
         """Say how the registers fell between two runs; "": they did not."""
-        seen = self._registers
-        if row.serial_number is not None:
+        seen = self._course.last
+        if row.serial_number is not None or last is None or seen is None or not _falls(last, seen, row):
             return ""
-        return _fall(last, seen) if last and seen and _falls(last, seen, _scale_of(row)) else ""
+        return _fall(last, seen)
 
-    def _keep_row(self, sighting: _Sighting) -> Part[None]:
+    def _keep(self, sighting: _Sighting) -> Part[None]:
         if not sighting.reason:
             logger.info("the registers of the meter count in another way from now on")
             yield Keep([sighting.row])
@@ -209,34 +217,35 @@ def _meter_row(identity: MeterIdentity, scale: EnergyScale, since: datetime) -> 
     )
 
 
-_COMPARED = ("manufacturer", "serial_number")
-
-
-def _scale_of(row: MeterRow) -> EnergyScale:
-    return EnergyScale(row.coefficient, row.unit_kwh, row.digits)
-
-
 def _difference(old: MeterRow, new: MeterRow) -> str:
-    """Say in what *new* is another meter; "": in nothing. What one of the two did not tell makes no difference."""
-    for name in _COMPARED:
+    """Say in what *new* is another meter; "": in nothing. What one of the two did not say makes no difference."""
+    for name, shown in (_NAMES if _are_named(old, new) else _NAMES | _SCALE).items():
         was, is_now = getattr(old, name), getattr(new, name)
         if was is not None and is_now is not None and was != is_now:
-            return f"its {name.replace('_', ' ')} was {was} and is {is_now}"
+            return f"its {shown} was {was} and is {is_now}"
     return ""
 
 
-def _falls(old: LastRegisters, new: LastRegisters, scale: EnergyScale) -> bool:
-    """Whether a register went back without a wrap."""
+def _is_rescaled(old: MeterRow, new: MeterRow) -> bool:
+    """Whether the registers of the same meter count in another way; without names its row would say an exchange."""
+    is_same = all(getattr(new, name) in (None, getattr(old, name)) for name in _SCALE)
+    return _are_named(old, new) and not is_same
+
+
+def _are_named(*rows: MeterRow) -> bool:
+    """Whether each has all names: only then two rows can be of the same meter. Source: meter_service in init.sql."""
+    return all(getattr(row, name) is not None for row in rows for name in _NAMES)
+
+
+def _falls(old: LastRegisters, new: LastRegisters, row: MeterRow) -> bool:
+    """Whether a register of the meter of *row* went back without a wrap."""
+    count_kwh = row.coefficient * row.unit_kwh
     pairs = ((old.import_kwh, new.import_kwh), (old.export_kwh, new.export_kwh))
     return any(
-        register_difference(_counts(later, scale), _counts(earlier, scale), scale.digits) is None
+        register_difference(int(later / count_kwh), int(earlier / count_kwh), row.digits) is None
         for earlier, later in pairs
         if earlier is not None and later is not None
     )
-
-
-def _counts(kwh: Decimal, scale: EnergyScale) -> int:
-    return int(kwh / (scale.coefficient * scale.unit_kwh))
 
 
 def _fall(old: LastRegisters, new: LastRegisters) -> str:
