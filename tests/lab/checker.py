@@ -50,6 +50,11 @@ class Era:
         assert self.count_kwh is not None
         return imported * self.count_kwh, exported * self.count_kwh
 
+    def rise(self, earlier: Decimal, later: Decimal) -> Decimal:
+        """Return what lies between two registers, kWh; the counter may have begun anew once."""
+        assert self.count_kwh is not None
+        return (later - earlier) % (Decimal(10) ** self.registers.digits * self.count_kwh)
+
 
 class Checked(Protocol):
     """A home that can be looked at, once it is there."""
@@ -144,6 +149,11 @@ class Checker:
         """Return each era with its end."""
         ends = [era.since for era in self._eras[1:]] + [float("inf")]
         return list(zip(self._eras, ends, strict=True))
+
+    def registers_at(self, at: float) -> tuple[Era, tuple[Decimal, Decimal]] | None:
+        """Return the meter that served at *at* (Unix seconds), and its registers; None: it tells no unit."""
+        served = (era for era, ended in self._served() if era.count_kwh and era.since <= at < ended)
+        return next(((era, era.kwh(at)) for era in served), None)
 
     def _registers_agree(self, row: PowerRow, era: Era, begin: float, end: float, may_lack: bool) -> bool:
         if era.count_kwh is None:

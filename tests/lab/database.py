@@ -156,7 +156,10 @@ class Queries:
 
 
 class Unreliable:
-    """Stands before a database: away four times a day or when told, and now and then failing after it has stored."""
+    """Stands before a database: away four times a day or when told, and now and then failing after it has stored.
+
+    *lost_answers*: the share of the commits that nobody hears of. *after_commit* comes before that.
+    """
 
     site = "home"
     wake_fd: int | None = None
@@ -173,6 +176,8 @@ class Unreliable:
             self._spans.append((away_from, away_from + timedelta(minutes=self._random.expovariate(1 / 45))))
         self.failures = 0
         self.is_away = False
+        self.lost_answers = 0.005
+        self.after_commit: Callable[[], object] = lambda: None
 
     def query(self, read: Callable[[Any, int], Any]) -> Any:
         self._fail_if_away()
@@ -186,7 +191,8 @@ class Unreliable:
     def write(self, rounds: Sequence[Round]) -> Sequence[RejectedRow]:
         self._fail_if_away()
         rejected = self._database.write(rounds)
-        if self._random.random() < 0.005:
+        self.after_commit()
+        if self._random.random() < self.lost_answers:
             self.failures += 1
             raise DatabaseUnreachableError("the connection was lost after the commit")
         return rejected

@@ -21,7 +21,6 @@ from poller.idle_tasks import AskDatabase
 from poller.sensing import InlineSensing, Source
 from skstack import Credentials
 from skstack.simulator import TEST_PASSWORD, TEST_ROUTE_B_ID
-from storage.connection import connect
 from storage.database import Database
 from storage.delivery import Writer
 from storage.records import EnergyRow, Round, Row
@@ -67,7 +66,7 @@ class Home(Rig):
         self.rounds: list[Round] = []
         self.queries = Queries(url, SITE)
         self.database = FakeDatabase()
-        writer: Writer = Database(lambda: connect(url), site=SITE) if url else self.database
+        writer: Writer = Database.from_url(url, site=SITE) if url else self.database
         if outages:
             writer = Unreliable(writer, self.clock.now, seed=outages[0], days=outages[1])
         self.writer = writer
@@ -200,11 +199,11 @@ class Home(Rig):
         """Return the radio events of a kind that were written."""
         return [row for stored in self.rounds for row in stored.rows if getattr(row, "kind", None) == kind]
 
-    def execute(self, statement: str) -> list[tuple[Any, ...]]:
+    def execute(self, statement: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         """Let the owner of the database execute something."""
         assert self._url is not None
         with closing(psycopg2.connect(self._url)) as connection, connection, connection.cursor() as cursor:
-            cursor.execute(statement)
+            cursor.execute(statement, values or None)
             return cursor.fetchall() if cursor.description else []
 
     def half_hours(self) -> dict[datetime, tuple[Decimal | None, Decimal | None]]:

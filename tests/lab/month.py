@@ -16,6 +16,23 @@ from tests.lab.home import LEAD, Home
 START = datetime(2026, 5, 31, 15, 0, 0, tzinfo=UTC)  # midnight, 1 June, in Japan
 
 
+def of_seed(seed: int) -> dict[str, Any]:
+    """Return what module, meter and household there is: options of a Rig."""
+    rng = random.Random(f"home/{seed}")
+    model = rng.choice(sorted(MODELS))
+    is_binary = MODELS[model].has_product_commands and rng.random() < 0.3
+    return {
+        "watts": Household.typical(seed=seed, solar=rng.random() < 0.5, since=START.timestamp() - DAY_S),
+        "model": model,
+        "hex_payload": not is_binary,
+        "timing": REALISTIC,
+        "notification_delay_s": None,
+        "coefficient": rng.choice((None, 1)),
+        "confirmed_notifications": rng.random() < 0.5,
+        "start_import_kwh": rng.randrange(99_000),
+    }
+
+
 class FaultyMonth(Home):
     """*faults* happen to the radio. The seed tells what module and meter there is, but for *options*."""
 
@@ -27,29 +44,15 @@ class FaultyMonth(Home):
         interval_s: int = 60,
         **options: Any,
     ) -> None:
-        rng = random.Random(f"home/{seed}")
-        model = rng.choice(sorted(MODELS))
-        is_binary = MODELS[model].has_product_commands and rng.random() < 0.3
-        household = Household.typical(seed=seed, solar=rng.random() < 0.5, since=START.timestamp() - DAY_S)
-        usual = {
-            "notification_delay_s": None,
-            "coefficient": rng.choice((None, 1)),
-            "confirmed_notifications": rng.random() < 0.5,
-            "start_import_kwh": rng.randrange(99_000),
-        }
         self.checker = Checker(self, faults, start=START, interval_s=interval_s, reads_while=READS_WHILE)
         super().__init__(
             start=START + LEAD,
-            watts=household,
-            model=model,
-            hex_payload=not is_binary,
-            timing=REALISTIC,
             planned=happenings(faults),
             seed=seed,
             interval_s=interval_s,
             idle_tasks=False,
             keep=self.checker.write,
-            **{**usual, **options},
+            **{**of_seed(seed), **options},
         )
 
         self.module.set_answer_timer(20.0, longest_s=60.0)

@@ -156,6 +156,7 @@ class Radio:
         self.unplugged = 0  # how often
         self.missing_until = 0.0
         self.typed: list[tuple[float, bytes]] | None = None  # what the host writes and when, where a test wants it
+        self.is_signalled = False  # a signal came: the next wait, or the one under way, ends early
         self._port: FaultyPort | None = None
         self._agenda: deque[Happening] = deque()
 
@@ -209,8 +210,15 @@ class Radio:
         while self.next_at < until:
             self.clock.sleep(self.next_at - self.clock.monotonic())
             self.catch_up()
+            if self.takes_signal():
+                return
         self.clock.sleep(until - self.clock.monotonic())
         self.catch_up()
+
+    def takes_signal(self) -> bool:
+        """Tell whether a signal has come; it ends one wait."""
+        was, self.is_signalled = self.is_signalled, False
+        return was
 
 
 class FaultyPort:
@@ -229,6 +237,8 @@ class FaultyPort:
             self._check()
             if self._arriving and self._arriving[0][0] <= clock.monotonic():
                 return self._take()
+            if timeout_s > 0 and radio.takes_signal():
+                return b""
             if radio.wire.wake_ups and timeout_s > 0:
                 radio.wire.wake_ups -= 1
                 return b""
