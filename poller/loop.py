@@ -33,6 +33,7 @@ _SENSOR_GRACE_S = 3.5  # the slowest sensor needs 3 s to find out that it has no
 _SENSOR_SHARE = 0.8  # of a short interval
 _REMINDER_S = 3600.0
 _LEARNING = "who the meter is"  # as a kind of request
+_LEARNS_WITHIN = 3  # rounds: where the time before their ticks was too short, it then costs a tick
 _WAITED_OUT = 2  # intervals: a step back of so much is waited out
 
 
@@ -101,6 +102,7 @@ class Poller:
         self._catches_up = min(LATE, timedelta(seconds=interval_s / 2))  # so late a tick is still taken
         self._failed_polls = 0  # since the meter did well
         self._well_since_s: float | None = None  # monotonic, while there were some
+        self._rounds_to_learn = 0  # in a row after which the meter was not known yet
         self.missed_ticks = 0
         self._missed_said_until = float("-inf")
         self.last_failure: str | None = None
@@ -122,7 +124,10 @@ class Poller:
         self._write([])
 
     def take_round(self, tick: datetime, *, timeout_s: float | None = None) -> PowerRow | None:
-        """Read the meter and every sensor, store what came, and return the power row, if there is one."""
+        """Read the meter and every sensor, store what came, and return the power row, if there is one.
+
+        *timeout_s*: of a round that stands alone, in which the meter is also to be known.
+        """
         started = self._clock.monotonic()
         sensed_at = self._dating.stamp(tick, self._clock.now())
         for sensor in self._sensors:
@@ -144,18 +149,24 @@ class Poller:
         if power is not None:
             self.last_power = power
         self._on_status(self._status(power))
-        self._learn(started + limit_s)
+        self._rounds_to_learn = self._rounds_to_learn + 1 if self._meter.has_to_learn else 0
+        if timeout_s is not None or self._rounds_to_learn > _LEARNS_WITHIN:
+            answered_by = self._clock.monotonic() + self._session.timings.answer_timeout_s
+            until = answered_by if timeout_s is None else started + timeout_s
+            while self._learn(until):
+                self._look_at_clock()
         return power
 
-    def _learn(self, until: float) -> None:
-        """Ask what is not known yet of the meter of this session, one thing after the other, where that fits."""
+    def _learn(self, until: float) -> bool:
+        """Ask for the next thing that is not known yet of the meter, if that fits before *until*; return whether so."""
+        if not (self._meter.has_to_learn and self._budget.fits(_LEARNING, until)):
+            return False
         try:
-            while self._meter.has_to_learn and self._budget.fits(_LEARNING, until):
-                self._budget.spend(_LEARNING, lambda end: self._meter.learn(until=end), until)
-                self._idle_tasks.look()
-                self._look_at_clock()
+            self._budget.spend(_LEARNING, lambda end: self._meter.learn(until=end), until)
         except SkStackError as error:
             logger.debug("who the meter is: %s", error)
+        self._idle_tasks.look()
+        return True
 
     def _status(self, power: PowerRow | None) -> str:
         if power is None:
@@ -186,6 +197,8 @@ class Poller:
             if remaining_s <= 0 or self._has_moved(zero):
                 return self._current(tick)
             now = self._clock.monotonic()
+            if self._learn(now + remaining_s):
+                continue  # the time may have moved
             end = now + min(remaining_s, self._alive_every_s)
             if now >= wake_at:
                 wake_at = self._idle_tasks.work(now + remaining_s)

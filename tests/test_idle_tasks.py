@@ -161,7 +161,7 @@ def test_a_clock_that_stays_silent_as_a_session_begins_stalls_nothing() -> None:
     home.tamper(lambda request, answer: None if 0x97 in {each.epc for each in request.properties} else answer)
     home.connect()
     began = home.clock.monotonic()
-    home.poller.take_round(NOON)
+    home.poller.take_round(NOON, timeout_s=60.0)
     assert [row.power_w for row in home.of(PowerRow)] == [600]
     assert home.clock.monotonic() - began < 25.0  # the clock is awaited for 20 s, once
     assert home.asked(0x8A) == []  # who it is comes when the air is free again: 60 s after that request
@@ -203,7 +203,7 @@ def test_a_single_round_is_stored_before_the_database_is_asked(database_url: str
 
     home = Home(database_url, takes_one_round=True, query=query)
     home.connect()
-    home.poller.take_round(NOON)
+    home.poller.take_round(NOON, timeout_s=60.0)
     assert [row.power_w for row in home.of(PowerRow)] == [600]
     home.finish(60.0)
     assert set(asked_after) == {1}
@@ -231,7 +231,7 @@ def test_a_single_round_without_a_response_ends_without_a_query() -> None:
 def test_a_single_round_waits_for_no_database_that_does_not_answer(is_stopped: bool) -> None:
     home = Home(takes_one_round=True, query=lambda _read: Future(), keep=lambda _stored: None)
     home.connect()
-    home.poller.take_round(NOON)
+    home.poller.take_round(NOON, timeout_s=60.0)
     began = home.clock.monotonic()
     home.finish(5.0, is_stopped=is_stopped)
     assert home.clock.monotonic() - began <= (0.0 if is_stopped else 5.1)

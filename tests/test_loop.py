@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from poller.sensing import Source
-from skstack.simulator.habits import Habit, rewrite
+from skstack.echonet import Frame
+from skstack.simulator.habits import Habit, delay, rewrite
 from storage.records import CpuTemperatureRow, PowerRow, RadioEventRow, Row
 from tests.lab.clock import NOON
 from tests.lab.home import Home
@@ -212,3 +213,34 @@ def test_a_session_that_is_lost_at_the_poll_and_back_at_once_does_not_cost_the_m
     home.run_minutes(2)
     assert len(home.of(PowerRow)) == 4
     assert seconds_of(home.of(PowerRow)) == [0, 0, 0, 0]  # joined again within the 5 s of a tick
+
+
+def test_what_was_not_learnt_after_one_poll_is_learnt_before_the_next_which_may_be_an_hour_away() -> None:
+    home = home_of(interval_s=3600)
+    lost = iter(range(3))
+
+    def lose_map(request: Frame, answer: Frame | None) -> Frame | None:
+        """Lose every answer to one request for the property map, of which three attempts are made."""
+        is_lost = 0x9F in {each.epc for each in request.properties} and next(lost, None) is not None
+        return None if is_lost else answer
+
+    home.tamper(lose_map)
+    home.run(timedelta(minutes=5))
+    assert home.meter.is_identified
+    assert home.meter.is_clock_asked
+
+
+def test_learning_costs_no_tick_where_it_fits_before_the_next() -> None:
+    home = home_of(interval_s=10)
+    home.simulated.habits.append(Habit(delay(3.0)))  # each answer
+    home.run_minutes(3)
+    assert home.meter.is_identified
+    assert [row.measured_at for row in home.of(PowerRow)] == [NOON + timedelta(seconds=10 * n) for n in range(18)]
+
+
+def test_what_never_fits_before_a_tick_is_learnt_all_the_same() -> None:
+    home = home_of(interval_s=10)
+    home.simulated.habits.append(Habit(delay(11.0)))
+    home.run_minutes(5)
+    assert home.meter.is_identified
+    assert len(home.of(PowerRow)) > 10

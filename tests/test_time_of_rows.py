@@ -252,7 +252,7 @@ def test_a_single_round_that_does_not_know_the_time_asks_for_it_before_the_row_i
     is_mute = [True]
     home.tamper(lambda request, answer: None if is_mute[0] and _asks_for_the_time(request) else answer)
     home.connect()
-    home.poller.take_round(home.time.now().replace(microsecond=0))
+    home.poller.take_round(home.time.now().replace(microsecond=0), timeout_s=60.0)
     assert stored(home) == []
     is_mute[0] = False
     home.finish(60.0)
@@ -263,7 +263,7 @@ def test_a_single_round_that_does_not_know_the_time_asks_for_it_before_the_row_i
 def test_a_single_round_dates_the_meter_by_the_meters_clock(database_url: str) -> None:
     home = Home(database_url, days_before=2, machine_ahead=9 * HOUR, is_synchronised=False, takes_one_round=True)
     home.connect()
-    home.poller.take_round(home.time.now().replace(microsecond=0))
+    home.poller.take_round(home.time.now().replace(microsecond=0), timeout_s=60.0)
     each_is_true(home)
     home.finish(60.0)
     ((since,),) = home.execute("select since from meter")
