@@ -39,13 +39,17 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--no-export", action="store_true", help="a meter that does not measure what is sold")
     parser.add_argument("--two-wire", action="store_true", help="a meter without a T phase")
     parser.add_argument("--infc", action="store_true", help="notifications that want a response (INFC)")
-    parser.add_argument("--unit", type=lambda text: int(text, 16), default=0x01, help="unit code E1, hex (default 01)")
-    parser.add_argument("--seed", type=int, default=1, help="another number, another household")
+    parser.add_argument(
+        "--unit", metavar="HEX", type=lambda text: int(text, 16), default=0x01, help="unit code E1 (default 01)"
+    )
+    parser.add_argument("--seed", metavar="N", type=int, default=1, help="another number, another household")
     parser.add_argument(
         "--id", default=TEST_ROUTE_B_ID, help="the Route-B ID the meter accepts (default: a test value)"
     )
     parser.add_argument("--password", default=TEST_PASSWORD, help="the password it accepts (default: a test value)")
-    parser.add_argument("--start", type=datetime.fromisoformat, help="the time to begin at, ISO; Japan time by default")
+    parser.add_argument(
+        "--start", metavar="TIME", type=datetime.fromisoformat, help="where to begin, ISO; Japan time by default"
+    )
     return parser
 
 
