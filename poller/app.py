@@ -32,8 +32,8 @@ from skstack import (
 from storage.database import Database
 from storage.delivery import Delivery
 from storage.outbox import Outbox
-from storage.outbox.takeover import read_boot_id, take_over
 from storage.records import PowerRow, Round
+from storage.takeover import read_boot_id, take_over
 
 logger = logging.getLogger(__name__)
 
@@ -157,7 +157,7 @@ def app_of(settings: Settings, *, stop: StopSignal, **options: Any) -> App:
 class Store:
     """The way to the database: write() returns when a round is on disk, *delivery* brings it there.
 
-    What version 1.0 left goes in first, as soon as the clock is settled that dates it.
+    What earlier builds left goes in first, as soon as the clock is settled that dates it.
     """
 
     def __init__(

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Protocol, TypeVar
 
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 - a class with a lower-case name
@@ -20,7 +20,8 @@ from backoff import Backoff
 from storage.database import RejectedRow
 from storage.errors import DatabaseUnreachableError, OutboxError
 from storage.outage import OutageLog
-from storage.outbox import Batch, Outbox, Rejected, utc_now
+from storage.outbox import Outbox
+from storage.outbox_files import Rejected
 from storage.records import Round
 
 logger = logging.getLogger(__name__)
@@ -69,7 +70,7 @@ class Delivery:
         outbox: Outbox,
         *,
         monotonic: Callable[[], float] = time.monotonic,
-        now: Callable[[], datetime] = utc_now,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._database = database
         self._outbox = outbox
@@ -263,23 +264,25 @@ class Delivery:
 
     def _retry_refused(self) -> None:
         """Try again what PostgreSQL refused once. Raises: DatabaseUnreachableError."""
-        batch, stored = Batch(), 0
+        done: list[Rejected] = []
+        final: list[RejectedRow] = []
         try:
-            while (batch := self._outbox.refused(batch, _REFUSED_AT_ONCE)).rounds:
-                rejected = self._database.write(batch.rounds)
-                refused_again = {id(each.row) for each in rejected if not each.is_conflict}
-                done = [
-                    number
-                    for number, stored_round in zip(batch.numbers, batch.rounds, strict=True)
-                    if not refused_again.intersection(map(id, stored_round.rows))
-                ]
-                self._outbox.forget_refused(batch, done, self._told([each for each in rejected if each.is_conflict]))
-                stored += len(done)
+            refused = self._outbox.refused()
+            try:
+                for start in range(0, len(refused), _REFUSED_AT_ONCE):
+                    batch = refused[start : start + _REFUSED_AT_ONCE]
+                    rejected = self._database.write([stored for _, stored in batch])
+                    final += [each for each in rejected if each.is_conflict]
+                    again = {id(each.row) for each in rejected if not each.is_conflict}
+                    done += [kept for kept, stored in batch if not again.intersection(map(id, stored.rows))]
+            finally:
+                if done:
+                    self._outbox.exchange_rejected(done, self._told(final))
         except OutboxError as err:
-            logger.debug("what was refused cannot be read now: %s", err)
+            logger.debug("what was refused cannot be read or written now: %s", err)
         self._refused_due_s = self._monotonic() + REFUSED_AGAIN_S
-        if stored:
-            logger.info("%d rows that PostgreSQL had refused are through now", stored)
+        if done:
+            logger.info("%d rows that PostgreSQL had refused are through now", len(done))
 
     def _answer(self) -> None:
         """Answer the first query. Raises: DatabaseUnreachableError."""

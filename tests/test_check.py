@@ -41,7 +41,8 @@ from skstack import PortLostError
 from skstack.simulator import REALISTIC, Beacon
 from storage.connection import connect
 from storage.database import Database
-from storage.outbox import Outbox, Rejected
+from storage.outbox import Outbox
+from storage.outbox_files import Rejected
 from storage.records import Round
 from tests.lab.check import (
     ALL_SENSORS,
@@ -384,15 +385,16 @@ def test_what_waits_in_the_outbox_is_counted_and_left(tmp_path: Path, database_u
         for number in range(3):
             outbox.append(round_of(number))
         outbox.remove(outbox.oldest(1), [Rejected.of(round_of(0), "out of range", is_final=False)])
+        outbox.append(round_of(3))
         checked = check(settings)
-        assert outbox.count() == 2
-    assert "2 rounds wait for the database; 1 rows that it did not take are kept" in checked.line("data directory")
+        assert outbox.count() == 3
+    assert "3 rounds wait for the database; 1 rows that it did not take are kept" in checked.line("data directory")
 
 
 def test_an_unused_outbox_is_not_made(tmp_path: Path, database_url: str) -> None:
     settings = without_radio(tmp_path, database_url)
     check(settings)
-    assert not (settings.storage.data_dir / "outbox.sqlite3").exists()
+    assert not (settings.storage.data_dir / "outbox.rounds").exists()
 
 
 def test_missing_sensors_each_say_what_to_do(

@@ -26,7 +26,8 @@ from storage.database import Database
 from storage.delivery import Delivery
 from storage.embedded import EmbeddedServer
 from storage.errors import DatabaseUnreachableError
-from storage.outbox import Batch, Outbox, Rejected
+from storage.outbox import Outbox
+from storage.outbox_files import Rejected
 from storage.records import PowerRow, RadioEventRow, Round, Row
 from tests.lab.clock import LabClock
 from tests.lab.database import FIRST_AT, FakeDatabase, full_round, power_row, round_of
@@ -241,10 +242,10 @@ def test_of_rows_refused_together_none_is_forgotten_while_one_is_refused_still(
     refused = [
         Rejected.of(stored, "out of range", is_final=False) for stored in (Round(()), full_round(1), full_round(2))
     ]
-    outbox.adopt("spool", [], refused)
+    outbox.adopt([], refused)
     database.refuses = lambda row: row == full_round(1).rows[2]
     work(delivery)
-    assert outbox.refused(Batch(), 10).rounds == [full_round(1)]
+    assert [stored for _, stored in outbox.refused()] == [full_round(1)]
     assert delivery.unreachable_reason is None
 
 
@@ -254,11 +255,11 @@ def test_a_row_whose_place_is_taken_is_final_kept_and_said_once(
     database.write([Round((power_row(number, power_w=100 + number),)) for number in range(1, 5)])
     append_all(outbox, range(6))
     work(delivery)
-    append_all(outbox, range(4, 5))
+    outbox.append(Round((power_row(4, power_w=504),)))
     clock.sleep(90_000)
     work(delivery)
     assert database.watts() == [101, 102, 103, 104, 0, 5]
-    assert (outbox.count(), outbox.count_rejected(), outbox.refused(Batch(), 10)) == (0, 5, Batch())
+    assert (outbox.count(), outbox.count_rejected(), outbox.refused()) == (0, 5, [])
     [said] = messages(caplog, logging.ERROR)
     assert "another row has its place" in said
     assert "Do two pollers write as site 'home', or was the clock set back?" in said
@@ -646,7 +647,7 @@ APPEND_UNTIL_KILLED = """
     from tests.lab.database import round_of
     from storage.database import Database
     from storage.delivery import Delivery
-    from storage.outbox import Batch, Outbox
+    from storage.outbox import Outbox
 
     url, directory, first, pause_s = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])
     outbox = Outbox(directory)

@@ -16,7 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from storage.outbox import Outbox, Rejected
+from storage.outbox import Outbox
+from storage.outbox_files import Rejected
 from storage.records import PowerRow, Round
 from tests.lab.database import full_round, round_of
 
@@ -24,7 +25,7 @@ pytestmark = pytest.mark.system
 
 ROOT = Path(__file__).resolve().parent.parent
 SECTOR = 512
-NAMES = ("outbox.sqlite3", "outbox.sqlite3-wal")
+NAMES = ("outbox.rounds", "outbox.rejected")
 
 
 def number_of(stored: Round) -> int:
@@ -50,27 +51,19 @@ def deliver_all(data_dir: Path) -> list[Round]:
 # --- damage
 
 
-def with_a_log(source: Path, target: Path) -> None:
-    """Copy an outbox as a kill leaves it: with rounds in the file, and others in the log beside it."""
-    target.mkdir()
-    with closing(Outbox(source, fsync=False)) as outbox:
-        for number in range(40):
+def fill(data_dir: Path, rounds: int = 60) -> None:
+    """Make an outbox as a kill leaves it: with rounds delivered, some rejected, and some that wait."""
+    with closing(Outbox(data_dir, fsync=False)) as outbox:
+        for number in range(rounds - 20):
             outbox.append(full_round(number))
-        outbox.close()
-        for number in range(40, 60):
+        outbox.remove(outbox.oldest(3), [Rejected.of(full_round(at), "out of range", is_final=False) for at in (0, 1)])
+        for number in range(rounds - 20, rounds):
             outbox.append(full_round(number))
-        outbox.remove(outbox.oldest(3))
-        for name in NAMES:
-            shutil.copy(source / name, target / name)
 
 
 def flip_bits(content: bytearray, choose: random.Random) -> None:
     for _ in range(choose.choice((1, 1, 1, 2, 8))):
         content[choose.randrange(len(content))] ^= 1 << choose.randrange(8)
-
-
-def flip_a_bit_of_the_first_page(content: bytearray, choose: random.Random) -> None:
-    content[choose.randrange(min(4096, len(content)))] ^= 1 << choose.randrange(8)
 
 
 def zero_a_sector(content: bytearray, choose: random.Random) -> None:
@@ -88,30 +81,22 @@ def cut_off(content: bytearray, choose: random.Random) -> None:
     del content[choose.randrange(len(content)) :]
 
 
-def swap_pages(content: bytearray, choose: random.Random) -> None:
-    one, other = (choose.randrange(len(content) // 4096) * 4096 for _ in range(2))
-    content[one : one + 4096], content[other : other + 4096] = (
-        content[other : other + 4096],
-        content[one : one + 4096],
+def swap_sectors(content: bytearray, choose: random.Random) -> None:
+    one, other = (choose.randrange(len(content) // SECTOR) * SECTOR for _ in range(2))
+    content[one : one + SECTOR], content[other : other + SECTOR] = (
+        content[other : other + SECTOR],
+        content[one : one + SECTOR],
     )
 
 
-DAMAGES = (
-    flip_bits,
-    flip_bits,
-    flip_a_bit_of_the_first_page,
-    zero_a_sector,
-    write_garbage,
-    cut_off,
-    swap_pages,
-)
+DAMAGES = (flip_bits, flip_bits, zero_a_sector, write_garbage, cut_off, swap_sectors)
 
 
 @pytest.mark.parametrize("times", [150, pytest.param(8000, marks=[pytest.mark.slow, pytest.mark.timeout(3600)])])
 def test_no_damage_of_the_file_makes_a_wrong_number_or_a_standstill(tmp_path: Path, times: int) -> None:
-    with_a_log(tmp_path / "made", tmp_path / "whole")
+    fill(tmp_path / "whole")
     originals = {number: full_round(number) for number in range(60)}
-    kept = 0
+    kept = refused = 0
     for seed in range(times):
         choose = random.Random(seed)
         data_dir = tmp_path / "damaged"
@@ -120,49 +105,38 @@ def test_no_damage_of_the_file_makes_a_wrong_number_or_a_standstill(tmp_path: Pa
         content = bytearray(path.read_bytes())
         choose.choice(DAMAGES)(content, choose)
         path.write_bytes(content)
+        with closing(Outbox(data_dir, fsync=False)) as outbox:
+            again = [stored for _, stored in outbox.refused()]
+        assert [stored for stored in again if stored not in (originals[0], originals[1])] == []
+        refused += len(again)
         found = deliver_all(data_dir)
         assert [stored for stored in found if stored != originals[number_of(stored)]] == [], f"wrong with seed {seed}"
         kept += len({number_of(stored) for stored in found})
         shutil.rmtree(data_dir)
-    assert kept > 0.6 * 57 * times
+    assert kept > 0.9 * 57 * times
+    assert refused > 0.6 * 2 * times  # of a file of two lines
 
 
-@pytest.mark.parametrize("byte", [1, 19, 57, 62, 100, 105])
-def test_a_bit_of_the_first_page_hides_no_round(tmp_path: Path, byte: int) -> None:
-    """The header of the file and of its first page: SQLite refuses the whole file, or reads it as UTF-16."""
-    with closing(Outbox(tmp_path, fsync=False)) as outbox:
-        for number in range(100):
-            outbox.append(round_of(number))
+@pytest.mark.parametrize("seed", range(5))
+def test_a_bit_costs_two_rounds_at_most_wherever_it_is(tmp_path: Path, seed: int) -> None:
+    """Two where it is the end of a line; everything before and behind them is read."""
+    fill(tmp_path)
     path = tmp_path / NAMES[0]
     content = bytearray(path.read_bytes())
-    content[byte] ^= 0x04 if byte != 57 else 0x80
+    place = random.Random(seed).choice([0, len(content) - 1, content.index(b"\n"), *range(0, len(content), 997)])
+    content[place] ^= 0x04
     path.write_bytes(content)
-    assert [number_of(stored) for stored in deliver_all(tmp_path)] == list(range(100))
+    found = [number_of(stored) for stored in deliver_all(tmp_path)]
+    assert len({*range(3, 60)} - {*found}) <= 2
 
 
-@pytest.mark.parametrize("place", [20, 1000, 50_000, 199_000])
-def test_a_bit_of_the_log_hides_no_round_behind_it(tmp_path: Path, place: int) -> None:
-    """SQLite reads its log up to the first frame whose sum does not fit, and takes the rest for never written."""
-    with closing(Outbox(tmp_path / "made", fsync=False)) as outbox:
-        for number in range(60):
-            outbox.append(full_round(number))
-        shutil.copytree(tmp_path / "made", tmp_path / "killed")
-    log = tmp_path / "killed" / NAMES[1]
-    content = bytearray(log.read_bytes())
-    content[place] ^= 0x10
-    log.write_bytes(content)
-    found = deliver_all(tmp_path / "killed")
-    assert found == [full_round(number) for number in range(60)]
-
-
-def test_a_whole_log_brings_nothing_delivered_back(tmp_path: Path) -> None:
-    """The bytes of delivered rounds still stand in it."""
+def test_a_whole_file_brings_nothing_delivered_back(tmp_path: Path) -> None:
+    """Delivered rounds still stand in it."""
     with closing(Outbox(tmp_path / "made", fsync=False)) as outbox:
         for number in range(20):
             outbox.append(round_of(number))
         outbox.remove(outbox.oldest(20), [Rejected.of(round_of(7), "out of range", is_final=True)])
-        shutil.copytree(tmp_path / "made", tmp_path / "killed")
-    assert deliver_all(tmp_path / "killed") == []
+    assert deliver_all(tmp_path / "made") == []
 
 
 # --- power cuts
@@ -171,17 +145,17 @@ def test_a_whole_log_brings_nothing_delivered_back(tmp_path: Path) -> None:
 APPEND_AND_REMOVE = """
     import os, sys
     from pathlib import Path
-    import storage.outbox.file
+    import storage.outbox_files
     from storage.outbox import Outbox
     from tests.lab.database import round_of
 
-    storage.outbox.file.LOG_MAX_PAGES = 12  # so that the log is brought into the file now and then
+    storage.outbox_files.ROOM_BYTES = 3000  # so that the file is begun anew now and then
     outbox = Outbox(Path(sys.argv[1]))
     for number in range(120):
         outbox.append(round_of(number))
         os.write(1, b"kept %d\\n" % number)
         if number % 10 == 9:
-            batch = outbox.oldest(7)
+            batch = outbox.oldest(20 if number % 30 == 29 else 7)
             os.write(1, b"delivered %d\\n" % (outbox_last := batch.rounds[-1].rows[0].power_w))
             outbox.remove(batch)
     outbox.close()
@@ -227,30 +201,32 @@ class Written:
 def recorded(data_dir: Path, trace: Path) -> Iterator[tuple[dict[str, Written], int, int]]:
     """Run an outbox under strace; give the files after each call, the last number kept and the last delivered."""
     command = ["strace", "-f", "-y", "-xx", "-s", "20000", "-o", str(trace),
-               "-e", "trace=pwrite64,write,fsync,fdatasync,ftruncate"]  # fmt: skip
+               "-e", "trace=write,lseek,fsync,fdatasync,ftruncate"]  # fmt: skip
     child = [sys.executable, "-c", textwrap.dedent(APPEND_AND_REMOVE), str(data_dir)]
     subprocess.run(
         [*command, *child], env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=subprocess.DEVNULL, check=True
     )
     files: dict[str, Written] = {name: Written() for name in NAMES}
-    kept = delivered = -1
+    place, kept, delivered = 0, -1, -1
     for line in trace.read_text("ascii").splitlines():
         call = CALL.match(line)
         if call is None or call["result"].startswith("-"):
             continue
         name = Path(bytes.fromhex(call["path"].replace("\\x", "")).decode() if call["path"] else "").name
         data = b""
-        if call["name"] in ("write", "pwrite64"):
+        if call["name"] == "write":
             found = HEX.search(call["rest"] or "")
             data = bytes.fromhex(found[1].replace("\\x", "")) if found else b""
-        if call["fd"] == "1":
+        if call["fd"] == "1" and call["name"] == "write":
             word, number = data.decode().split()
             kept, delivered = (int(number), delivered) if word == "kept" else (kept, int(number))
         if name not in files:
             continue
-        if call["name"] == "pwrite64":
-            assert call["rest"] is not None
-            files[name].pending.append((int(call["rest"].rsplit(", ", 1)[1], 0), data))
+        if call["name"] == "lseek":
+            place = int(call["result"])
+        elif call["name"] == "write":
+            files[name].pending.append((place, data[: int(call["result"])]))
+            place += int(call["result"])
         elif call["name"] == "ftruncate":
             assert call["rest"] is not None
             files[name].pending.append((-1, int(call["rest"], 0).to_bytes(8, "big")))

@@ -1,4 +1,4 @@
-"""A data directory of version 1.0, as that version left it: its rounds go on, once, and nothing of it is deleted."""
+"""A data directory of an earlier build, as that left it: its rounds go on, once, and nothing of it is deleted."""
 
 from __future__ import annotations
 
@@ -11,13 +11,15 @@ from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
+from zlib import crc32
 
 import pytest
 
 from skstack.pan_cache import FilePanCache
-from storage.outbox import Batch, Outbox
-from storage.outbox.takeover import take_over
+from storage.outbox import Outbox
 from storage.records import CpuTemperatureRow, EnergyRow, PowerRow, RadioEventRow, Round, Row
+from storage.rows_json import round_to_json
+from storage.takeover import take_over
 
 # Made by running version 1.0 beside its simulator: three polls refused by a constraint, four while the table was gone,
 # then, by its clock guard, rounds held in two boots, one every 60 s, the machine's clock then being in 2020.
@@ -43,7 +45,7 @@ def rows_in(outbox: Outbox) -> list[Row]:
 
 
 def refused_in(outbox: Outbox) -> list[Row]:
-    return [row for stored in outbox.refused(Batch(), 100).rounds for row in stored.rows]
+    return [row for _, stored in outbox.refused() for row in stored.rows]
 
 
 def polled(second: int) -> PowerRow:
@@ -82,10 +84,9 @@ def test_rounds_held_in_another_boot_are_rejected_with_the_reason(
 ) -> None:
     take_over(data_dir, outbox, zero=ZERO, boot_id=boot_id)
     assert rows_in(outbox) == WAITING
-    outbox.close()
-    with closing(sqlite3.connect(data_dir / "outbox.sqlite3")) as file:
-        found = file.execute("select reason, count(*) from rejected where is_final group by reason").fetchall()
-    assert found == [("read before the clock was right, in an earlier run of the machine", 8)]
+    lines = (data_dir / "outbox.rejected").read_text("ascii").splitlines()
+    found = [each["reason"] for line in lines if (each := json.loads(line.partition(" ")[2]))["is_final"]]
+    assert found == ["read before the clock was right, in an earlier run of the machine"] * 8
 
 
 def test_it_happens_once_and_the_old_file_is_kept_under_another_name(data_dir: Path, outbox: Outbox) -> None:
@@ -97,17 +98,16 @@ def test_it_happens_once_and_the_old_file_is_kept_under_another_name(data_dir: P
     assert (data_dir / "spool-taken-over.sqlite3").read_bytes() == before
 
 
-def test_a_crash_before_the_old_file_is_renamed_takes_nothing_over_twice(
+def test_a_crash_before_the_old_file_is_renamed_loses_nothing(
     data_dir: Path, outbox: Outbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """What waits may then be there twice; to deliver it twice changes nothing."""
     with monkeypatch.context() as crash:
-        crash.setattr(
-            "storage.outbox.takeover.Path.rename", lambda *_: (_ for _ in ()).throw(OSError("the power is cut"))
-        )
+        crash.setattr("storage.takeover.Path.rename", lambda *_: (_ for _ in ()).throw(OSError("the power is cut")))
         take_over(data_dir, outbox, zero=ZERO, boot_id=BOOT_ID)
     assert (data_dir / "spool.sqlite3").exists()
     take_over(data_dir, outbox, zero=ZERO, boot_id=BOOT_ID)
-    assert rows_in(outbox) == [*WAITING, *HELD]
+    assert rows_in(outbox) == [*WAITING, *HELD] * 2
     assert outbox.count_rejected() == 7
     assert not (data_dir / "spool.sqlite3").exists()
 
@@ -116,12 +116,62 @@ def test_what_cannot_be_taken_over_now_is_left_as_it_is_and_said(
     data_dir: Path, outbox: Outbox, caplog: pytest.LogCaptureFixture
 ) -> None:
     before = (data_dir / "spool.sqlite3").read_bytes()
-    with closing(sqlite3.connect(data_dir / "outbox.sqlite3")) as later, later:
-        later.execute("pragma user_version = 99")
+    (data_dir / "outbox.rejected").mkdir()
     take_over(data_dir, outbox, zero=ZERO, boot_id=BOOT_ID)
     assert (data_dir / "spool.sqlite3").read_bytes() == before
     assert "not taken over yet" in caplog.text
-    assert "made by a later release" in caplog.text
+    (data_dir / "outbox.rejected").rmdir()
+    take_over(data_dir, outbox, zero=ZERO, boot_id=BOOT_ID)
+    assert rows_in(outbox) == [*WAITING, *HELD]
+
+
+def make_outbox_of_an_earlier_build(path: Path, rounds: list[Round], refused: list[Round]) -> None:
+    with closing(sqlite3.connect(path)) as file, file:
+        file.execute("create table round (round_id integer primary key, body text not null, checksum integer not null)")
+        file.execute(
+            "create table rejected (rejected_id integer primary key, rejected_at text, reason text, is_final integer,"
+            " body text, checksum integer)"
+        )
+        bodies = [round_to_json(stored) for stored in rounds]
+        file.executemany(
+            "insert into round (body, checksum) values (?, ?)", [(body, crc32(body.encode())) for body in bodies]
+        )
+        bodies = [round_to_json(stored) for stored in refused]
+        values = [("2026-11-26", "out of range", body, crc32(body.encode())) for body in bodies]
+        file.executemany(
+            "insert into rejected (rejected_at, reason, is_final, body, checksum) values (?, ?, 0, ?, ?)", values
+        )
+
+
+def test_an_outbox_in_sqlite_and_its_spare_file_are_taken_over_too(tmp_path: Path) -> None:
+    one, other, third, refused = (Round((polled(second),)) for second in (1, 2, 3, 4))
+    make_outbox_of_an_earlier_build(tmp_path / "outbox.sqlite3", [one, other], [refused])
+    make_outbox_of_an_earlier_build(tmp_path / "outbox-spare.sqlite3", [third], [])
+    with closing(sqlite3.connect(tmp_path / "outbox.sqlite3")) as file, file:
+        file.execute("update round set body = replace(body, '220', '221') where round_id = 2")
+    with closing(Outbox(tmp_path)) as outbox:
+        take_over(tmp_path, outbox, zero=ZERO, boot_id=BOOT_ID)
+        assert rows_in(outbox) == [polled(1), polled(3)]
+        assert refused_in(outbox) == [polled(4)]
+        assert outbox.count_rejected() == 2
+    assert {each.name for each in tmp_path.glob("*.sqlite3")} == {
+        "outbox-taken-over.sqlite3",
+        "outbox-spare-taken-over.sqlite3",
+    }
+
+
+def test_a_broken_page_costs_the_rounds_in_it_and_no_other(tmp_path: Path) -> None:
+    """They are read from both ends."""
+    rounds = [Round((polled(second), polled(second))) for second in range(60)] * 4
+    make_outbox_of_an_earlier_build(tmp_path / "outbox.sqlite3", rounds, [])
+    with (tmp_path / "outbox.sqlite3").open("r+b") as file:
+        file.seek(9 * 4096)
+        file.write(b"\xff" * 4096)
+    with closing(Outbox(tmp_path)) as outbox:
+        take_over(tmp_path, outbox, zero=ZERO, boot_id=BOOT_ID)
+        found = outbox.oldest(1000).rounds
+    assert [found[0], found[-1]] == [rounds[0], rounds[-1]]
+    assert 200 <= len(found) < 240
 
 
 def test_a_broken_spool_gives_what_can_be_read_in_it(data_dir: Path, outbox: Outbox) -> None:

@@ -24,7 +24,6 @@ from storage.embedded import EmbeddedServer
 from storage.records import Co2Row, PowerRow, Round, Row
 from tests.lab.clock import DAY_S
 from tests.lab.database import Unreliable
-from tests.lab.disk import Disk
 from tests.lab.faults import Fault, schedule
 from tests.lab.troubles import TROUBLES, Trouble, troubles_of
 from tests.lab.whole import Whole, listening
@@ -154,14 +153,15 @@ def test_a_delivery_that_changes_a_value_is_caught(place: Place, monkeypatch: py
 def test_a_disk_that_kept_nothing_when_the_program_was_killed_is_caught(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    survive = Disk.survive
+    close = Unreliable.close
 
-    def forget(self: Disk) -> None:
-        survive(self)
+    def forget(self: Unreliable) -> None:
+        """Its end is that of the program."""
+        close(self)
         for file in place.directory.glob("*/data/*"):
             file.unlink()
 
-    monkeypatch.setattr(Disk, "survive", forget)
+    monkeypatch.setattr(Unreliable, "close", forget)
     planned = [Trouble(1800.0, "database away", 1200.0), Trouble(2400.0, "killed", 30.0)]
     assert_found("lost: PowerRow", place.problems(1, planned, days=SHORT_DAYS))
 

@@ -1,10 +1,9 @@
-"""A disk that refuses: what SQLite says of it, as said by SQLite, without a disk that has to be filled or broken."""
+"""A disk that refuses: what the kernel says of it, without a disk that has to be filled or broken."""
 
 from __future__ import annotations
 
+import errno
 import os
-import shutil
-import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,38 +12,38 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from storage.outbox import FILE_NAME, file, format
-
 
 @dataclass(frozen=True)
 class Refusal:
-    """What every statement that begins with *start* is refused with; *names*: the files where that is so."""
+    """An error of the kernel, and at which calls it comes."""
 
-    code: int
-    text: str
-    start: str
-    names: tuple[str, ...] = ()
+    number: int
+    at_write: bool = False
+    at_open: bool = False
+    at_read: bool = False
 
 
-FULL = Refusal(sqlite3.SQLITE_FULL, "database or disk is full", "insert")
-READ_ONLY = Refusal(sqlite3.SQLITE_READONLY, "attempt to write a readonly database", "begin")
-FAILING = Refusal(sqlite3.SQLITE_IOERR, "disk I/O error", "")
-LOCKED = Refusal(sqlite3.SQLITE_BUSY, "database is locked", "begin", (FILE_NAME,))
+FULL = Refusal(errno.ENOSPC, at_write=True)
+READ_ONLY = Refusal(errno.EROFS, at_open=True)
+FAILING = Refusal(errno.EIO, at_open=True, at_read=True)
 
 
 class Disk:
-    """The disk with the outbox in *directory*: it refuses on demand, goes away, and outlives the program."""
+    """The disk with the outbox in *directory*: it refuses on demand, and goes away."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._away = directory.with_name(f"{directory.name}.away")
-        self._connections: list[sqlite3.Connection] = []
         self.refusal: Refusal | None = None
 
     @contextmanager
     def in_use(self) -> Iterator[None]:
         """Stand below the outbox."""
-        with patch.object(file, "connect", self._connect), patch.object(os, "access", partial(self._access, os.access)):
+        with (
+            patch.object(os, "open", partial(self._open, os.open)),
+            patch.object(os, "write", partial(self._write, os.write)),
+            patch.object(Path, "open", _method(self._read, Path.open)),
+        ):
             yield
 
     def go_away(self) -> None:
@@ -59,50 +58,28 @@ class Disk:
             self._directory.unlink()
             self._away.rename(self._directory)
 
-    def survive(self) -> None:
-        """Be as kill -9 leaves it: nobody closes the files, and what SQLite would do at their end is not done."""
-        place = self._away if self._away.is_dir() else self._directory
-        if place.is_dir():
-            kept = place.with_name(f"{place.name}.kept")
-            shutil.copytree(place, kept, ignore=shutil.ignore_patterns("*-shm"))
-            self._close()
-            shutil.rmtree(place)
-            kept.rename(place)
+    def _open(self, real: Callable[..., int], path: Any, flags: int, *arguments: Any, **options: Any) -> int:
+        if flags & (os.O_WRONLY | os.O_RDWR):
+            self._refuse("at_open", path)
+        return real(path, flags, *arguments, **options)
 
-    def _close(self) -> None:
-        while self._connections:
-            self._connections.pop().close()
+    def _write(self, real: Callable[[int, bytes], int], fd: int, content: bytes) -> int:
+        try:
+            self._refuse("at_write", os.readlink(f"/proc/self/fd/{fd}"))
+        except OSError:
+            real(fd, content[: len(content) // 2])
+            raise
+        return real(fd, content)
 
-    def _connect(self, path: Path) -> sqlite3.Connection:
-        refuse = partial(self._refuse, path.name)
+    def _read(self, real: Callable[..., Any], path: Path, *arguments: Any, **options: Any) -> Any:
+        self._refuse("at_read", path)
+        return real(path, *arguments, **options)
 
-        class Connection(sqlite3.Connection):
-            def execute(self, sql: str, *parameters: Any) -> sqlite3.Cursor:
-                refuse(sql)
-                return super().execute(sql, *parameters)
-
-            def executemany(self, sql: str, *parameters: Any) -> sqlite3.Cursor:
-                refuse(sql)
-                return super().executemany(sql, *parameters)
-
-        with patch.object(sqlite3, "connect", partial(sqlite3.connect, factory=Connection)):
-            connection = format.connect(path)
-        self._connections = [each for each in self._connections if _is_open(each)] + [connection]
-        return connection
-
-    def _refuse(self, name: str, sql: str) -> None:
+    def _refuse(self, at: str, path: Any) -> None:
         wanted = self.refusal
-        if wanted and sql.startswith(wanted.start) and (not wanted.names or name in wanted.names):
-            error = sqlite3.OperationalError(wanted.text)
-            error.sqlite_errorcode = wanted.code
-            raise error
-
-    def _access(self, access: Callable[..., bool], path: Any, mode: int, **options: Any) -> bool:
-        return self.refusal is not READ_ONLY and access(path, mode, **options)
+        if wanted and getattr(wanted, at) and self._directory in Path(os.fsdecode(path)).parents:
+            raise OSError(wanted.number, os.strerror(wanted.number), path)
 
 
-def _is_open(connection: sqlite3.Connection) -> bool:
-    try:
-        return connection.total_changes >= 0
-    except sqlite3.ProgrammingError:
-        return False
+def _method(wrapper: Callable[..., Any], real: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda path, *arguments, **options: wrapper(real, path, *arguments, **options)

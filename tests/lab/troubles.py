@@ -159,7 +159,6 @@ TROUBLES: dict[str, Kind] = {
     ),
     "connection terminated": Kind("database", lambda home, _trouble: home.terminate_connections(), longest_s=60.0),
     "answers of the database lost": Kind("answers", _lose_answers, _lose_no_answers),
-    "outbox locked": _disk(disk.LOCKED),
     "disk full": _disk(disk.FULL),
     "disk read-only": _disk(disk.READ_ONLY),
     "disk failing": _disk(disk.FAILING),

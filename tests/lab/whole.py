@@ -5,12 +5,12 @@ All of it comes from one schedule, in virtual time. Every number that is stored 
 
 from __future__ import annotations
 
+import json
 import logging
 import random
-import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import fields, replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -20,8 +20,7 @@ from typing import Any
 
 from skstack.simulator import TEST_PASSWORD, TEST_ROUTE_B_ID
 from storage.embedded import EmbeddedServer
-from storage.outbox import FILE_NAME
-from storage.outbox.outbox import SPARE_NAME
+from storage.outbox import REJECTED_NAME
 from storage.records import TABLES, Bme280Row, Co2Row, CpuTemperatureRow, EnergyRow, PowerRow, Round, Row
 from storage.rows_json import round_from_json
 from tests.lab.checker import Checker
@@ -145,7 +144,6 @@ class Whole(Home):
     def _die(self) -> None:
         """End without any of that."""
         self._note_memory()
-        self.disk.survive()
         self.writer.close()
 
     def _note_memory(self) -> None:
@@ -311,12 +309,10 @@ class Whole(Home):
     def _rejected(self) -> dict[tuple[object, ...], list[Row]]:
         """Return what the outbox keeps as rejected, by key."""
         rows: dict[tuple[object, ...], list[Row]] = {}
-        for name in (FILE_NAME, SPARE_NAME):
-            if (self.data_dir / name).exists():
-                with closing(sqlite3.connect(self.data_dir / name)) as outbox:
-                    for (body,) in outbox.execute("select body from rejected"):
-                        for row in round_from_json(body).rows:
-                            rows.setdefault(key_of(row), []).append(row)
+        path = self.data_dir / REJECTED_NAME
+        for line in path.read_text("ascii").splitlines() if path.exists() else []:
+            for row in round_from_json(json.loads(line.partition(" ")[2])["body"]).rows:
+                rows.setdefault(key_of(row), []).append(row)
         return rows
 
     def _stored_rows(self, given: dict[tuple[object, ...], list[Row]]) -> Iterator[Row]:
