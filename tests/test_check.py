@@ -58,6 +58,7 @@ from tests.lab.check import (
     written,
 )
 from tests.lab.database import FIRST_AT, power_row, round_of
+from tests.lab.habits import mute
 from tests.lab.module import ROUTE_B_ID
 from tests.lab.process import module_on
 
@@ -279,7 +280,7 @@ def test_a_signal_has_a_word(dbm: float, word: str) -> None:
 
 def test_a_meter_that_does_not_answer_is_asked_to_the_end_of_the_timeout(tmp_path: Path, database_url: str) -> None:
     with module_on(tmp_path / "tty") as module:
-        module.faults.mute_meter(FOREVER)
+        module.faults.habits.append(mute(FOREVER))
         checked = check(at_home(tmp_path, database_url))
     assert checked.code == 1
     assert checked.crosses == ["meter", "reading", "meter clock"]

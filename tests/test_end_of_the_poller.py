@@ -18,7 +18,8 @@ from pathlib import Path
 
 import pytest
 
-from skstack.simulator import INSTANT, Babbling, Deaf, Device, SimulatedModule, serve, terminal_at
+from skstack.simulator import INSTANT, Device, SimulatedModule, serve, terminal_at
+from tests.lab.devices import Babbling, Deaf
 from tests.lab.module import make_meter
 from tests.lab.process import command, settings_file
 

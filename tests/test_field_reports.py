@@ -12,10 +12,12 @@ from typing import Any
 
 import pytest
 
-from skstack.simulator import MODELS, REALISTIC, Habit, deaf_on_one_channel, reframe, repeat, take
+from skstack.simulator import MODELS, REALISTIC, Habit
 from storage.records import EnergyRow, PowerRow
 from tests.lab.clock import NOON
+from tests.lab.habits import reframe, repeat, take
 from tests.lab.home import Home
+from tests.lab.scans import deaf_on_one_channel
 
 MINUTE = timedelta(minutes=1)
 

@@ -28,6 +28,7 @@ from storage.errors import DatabaseUnreachableError
 from storage.records import EnergyRow, MeterRow, PowerRow, Round
 from tests.lab.clock import HALF_HOUR, MINUTE, NOON
 from tests.lab.database import answered_at_once
+from tests.lab.habits import late
 from tests.lab.home import Home
 
 AT_NOON_KWH = Decimal("151.2")
@@ -214,7 +215,7 @@ def test_a_single_round_is_stored_before_the_database_is_asked(database_url: str
 def test_a_single_round_learns_who_the_meter_is_though_it_was_slow_to_answer(database_url: str) -> None:
     home = Home(database_url, takes_one_round=True)
     home.connect()
-    home.module.faults.delay_replies(10.0)
+    home.module.faults.habits.append(late(10.0))
     home.poller.take_round(NOON, timeout_s=60.0)
     home.finish(5.0)
     assert len(home.of(MeterRow)) == 1

@@ -13,10 +13,12 @@ import pytest
 
 from poller.sensing import Source
 from skstack.echonet import Frame
-from skstack.simulator.habits import Habit, delay, rewrite
+from skstack.simulator import Habit
 from storage.records import CpuTemperatureRow, PowerRow, RadioEventRow, Row
 from tests.lab.clock import NOON
+from tests.lab.habits import delay, late, lost, rewrite
 from tests.lab.home import Home
+from tests.lab.scans import deaf_for
 
 # Said while there is nothing to say. Source: Machine Readable Appendix, release M, class 0x0288.
 NO_DATA = {
@@ -65,7 +67,7 @@ def test_sensor_rows_of_a_round_carry_the_same_tick() -> None:
 def test_a_failed_poll_writes_no_power_row_and_the_next_one_does() -> None:
     home = home_of()
     home.run_minutes(1)
-    home.module.faults.lose_replies(3)  # every try of one round
+    home.module.faults.habits.append(lost(3))  # every try of one round
     home.run_minutes(3)
     assert [row.measured_at for row in home.of(PowerRow)] == [NOON + timedelta(minutes=n) for n in (0, 2, 3)]
 
@@ -74,7 +76,7 @@ def test_a_failed_poll_writes_no_power_row_and_the_next_one_does() -> None:
 def test_only_an_answer_over_five_seconds_late_is_stamped_on_arrival(late_s: float, second: int) -> None:
     home = home_of()
     home.run_minutes(2)
-    home.module.faults.delay_replies(late_s)
+    home.module.faults.habits.append(late(late_s))
     home.run_minutes(1)
     assert seconds_of(home.of(PowerRow)) == [0, 0, second]
 
@@ -82,12 +84,12 @@ def test_only_an_answer_over_five_seconds_late_is_stamped_on_arrival(late_s: flo
 def test_a_round_that_outlasts_its_interval_skips_ticks_and_counts_them(caplog: pytest.LogCaptureFixture) -> None:
     home = home_of(interval_s=10)
     home.run_minutes(2)
-    home.module.faults.delay_replies(19.0)  # within the 20 s after which a request is repeated
+    home.module.faults.habits.append(late(19.0))  # within the 20 s after which a request is repeated
     home.run_minutes(1)
     assert home.poller.missed_ticks == 1
     assert "1 ticks missed" in caplog.text
     caplog.clear()
-    home.module.faults.delay_replies(19.0)
+    home.module.faults.habits.append(late(19.0))
     home.run_minutes(1)
     assert home.poller.missed_ticks == 2
     assert caplog.text == ""  # counted, and said again in an hour at the earliest
@@ -138,7 +140,7 @@ def test_what_happens_to_the_link_is_stored_with_the_next_round() -> None:
 
 def test_sensors_are_stored_while_the_meter_is_unreachable() -> None:
     home = home_of(read_cpu)
-    home.module.faults.miss_scans(1000)
+    home.module.faults.hearing = deaf_for(1000)
     home.run_minutes(5)
     assert home.of(PowerRow) == []
     assert len(home.of(CpuTemperatureRow)) == 5

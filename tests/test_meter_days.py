@@ -173,7 +173,7 @@ def test_only_the_days_with_gaps_are_asked_for(database_url: str) -> None:
 def test_a_recovery_fills_what_was_missed(database_url: str) -> None:
     home = solar_home(database_url, days_before=2)
     home.run_until(NOON + timedelta(minutes=10))
-    home.module.faults.silence_meter(home.clock.time_s + 3 * 3600)
+    home.module.faults.silent_until = home.clock.time_s + 3 * 3600
     home.run_until(NOON + timedelta(hours=4, minutes=10))
     assert_filled(home, slots(MIDNIGHT - 2 * DAY, NOON + timedelta(hours=4)))
     sources = {row.registered_at: row.source for row in home.of(EnergyRow)}

@@ -12,6 +12,7 @@ import pytest
 
 from skstack import MeterHistory, SkStackTimeoutError
 from skstack.echonet import Epc, Esv, Property
+from tests.lab.habits import late, mute
 from tests.lab.home import Home
 
 
@@ -71,7 +72,7 @@ def test_a_meter_that_refuses_the_day_says_so() -> None:
 def test_an_unanswered_request_leaves_the_link_alone() -> None:
     home = home_with()
     history = history_of(home)
-    home.module.faults.mute_meter(home.clock.time_s + 300)
+    home.module.faults.habits.append(mute(home.clock.time_s + 300))
     with pytest.raises(SkStackTimeoutError):
         history.read_day(Epc.IMPORT_DAY_HISTORY, until=home.clock.monotonic() + 200)
     assert home.session.up
@@ -82,7 +83,7 @@ def test_an_answer_within_three_times_the_timeout_of_a_poll_is_awaited() -> None
     history = history_of(home)
     history.choose_day(1, until=home.soon)
     sent_before = len(home.module.sends)
-    home.module.faults.delay_replies(59.0)
+    home.module.faults.habits.append(late(59.0))
     assert history.read_day(Epc.IMPORT_DAY_HISTORY, until=home.clock.monotonic() + 100) is not None
     assert len(home.module.sends) == sent_before + 1
 

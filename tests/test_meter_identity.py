@@ -15,9 +15,10 @@ from poller.idle_tasks.meter_identity import InstalledMeter
 from poller.idle_tasks.scheduler import Keep, Pause, Query
 from skstack import HalfHour, Meter, Poll
 from skstack.echonet import EnergyScale, Frame, MeterIdentity, MeterReading, Property
-from skstack.simulator import Habit, rewrite
+from skstack.simulator import Habit
 from storage.records import MeterRow, PowerRow
 from tests.lab.clock import HALF_HOUR, MINUTE, NOON, LabClock
+from tests.lab.habits import rewrite
 from tests.lab.home import Home
 
 OLD, NEW = "SIM0000001", "SIM0000002"

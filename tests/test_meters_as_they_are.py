@@ -12,25 +12,14 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from skstack.simulator import (
-    REALISTIC,
-    Habit,
-    SimulatedModule,
-    deaf,
-    lone,
-    lose,
-    lose_share,
-    refuse,
-    refuse_bare,
-    several,
-    shorten,
-    take,
-)
+from skstack.simulator import REALISTIC, Habit, SimulatedModule
 from storage.records import PowerRow
 from tests.lab.bare import three_attempts_a_minute
 from tests.lab.clock import NOON
+from tests.lab.habits import lone, lose, lose_share, refuse, refuse_bare, several, shorten, take
 from tests.lab.home import Home
 from tests.lab.module import make_meter
+from tests.lab.scans import deaf
 
 
 class Rows(NamedTuple):

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from skstack.echonet import encode_property_map
-from skstack.simulator import Habit, refuse
+from skstack.simulator import Habit
 from storage.records import PowerRow
+from tests.lab.habits import late, refuse
 from tests.lab.home import Home
 
 
@@ -60,5 +61,5 @@ def test_a_map_that_no_meter_can_have_counts_as_unknown(printed_map: bytes) -> N
 
 def test_a_meter_that_takes_half_a_minute_for_every_answer_is_read_nevertheless() -> None:
     home = home_of()
-    home.module.faults.delay_replies(30.0, 1000)
+    home.module.faults.habits.append(late(30.0, 1000))
     assert len(poll_each_minute(home, 10)) >= 5

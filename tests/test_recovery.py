@@ -12,6 +12,7 @@ from skstack import BAUD_RATES, Credentials, MeterSilentError, Port, PortLostErr
 from skstack.simulator import REALISTIC, TEST_PASSWORD, TEST_ROUTE_B_ID, Beacon
 from tests.lab.clock import LabClock
 from tests.lab.module import METER_ADDRESS, METER_MAC
+from tests.lab.scans import deaf_for
 from tests.lab.session import WATTS, Lab, MemoryCache
 
 BRING_UP = ["SKVER", "SKRESET", "SKSREG SFE", "SKVER", "SKINFO", "SKSREG SA2", "SKSETPWD", "SKSETRBID"]
@@ -320,7 +321,7 @@ def test_a_line_lost_on_the_way_up_costs_a_minute_or_two(line: str) -> None:
 
 def test_scans_become_longer_until_the_meter_is_heard() -> None:
     lab = Lab()
-    lab.module.faults.miss_scans(3)
+    lab.module.faults.hearing = deaf_for(3)
     lab.run_until_up(180.0)
     assert [words for words in lab.typed if "SKSCAN" in words] == FULL_SCANS
 
@@ -334,7 +335,7 @@ def test_a_description_after_the_end_of_the_scan_counts() -> None:
 
 def test_a_description_that_comes_only_after_the_end_of_the_scan_is_enough() -> None:
     lab = Lab()
-    lab.module.faults.miss_scans(1)
+    lab.module.faults.hearing = deaf_for(1)
     description = [
         b"EPANDESC",
         b"  Channel:39",
@@ -578,7 +579,7 @@ def test_a_session_that_comes_back_during_a_pause_ends_the_recovery() -> None:
 
 def test_a_session_with_nobody_knows_whom_does_not_end_the_recovery() -> None:
     lab = Lab()
-    lab.module.faults.miss_scans(6)
+    lab.module.faults.hearing = deaf_for(6)
     while lab.session.module is None:
         lab.run(1.0)
     for _ in range(20):
@@ -626,7 +627,7 @@ def test_a_wrong_password_is_named_once_and_never_ends_the_recovery(caplog: pyte
 
 def test_a_meter_that_is_silent_for_hours_is_joined_within_minutes_of_its_return() -> None:
     lab = Lab().join()
-    lab.module.faults.silence_meter(lab.radio.time_s + 6 * 3600.0)
+    lab.module.faults.silent_until = lab.radio.time_s + 6 * 3600.0
     with pytest.raises(MeterSilentError):
         lab.ask(100.0)
     lab.run(6 * 3600.0 - (lab.now % 3600))

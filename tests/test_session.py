@@ -19,18 +19,10 @@ from skstack import (
     SkStackTimeoutError,
 )
 from skstack.echonet import METER, NODE_PROFILE, Esv
-from skstack.simulator import (
-    INSTANT,
-    MODELS,
-    TEST_PASSWORD,
-    TEST_ROUTE_B_ID,
-    Habit,
-    announcements,
-    double,
-    mistake_tid,
-    repeat,
-)
+from skstack.simulator import INSTANT, MODELS, TEST_PASSWORD, TEST_ROUTE_B_ID, Habit
+from tests.lab.habits import announcements, double, late, lost, mistake_tid, repeat
 from tests.lab.rig import POWER
+from tests.lab.scans import deaf_for
 from tests.lab.session import WATTS, Lab, MemoryCache
 
 JOINED = ["SKSREG S2", "SKSREG S3", "SKJOIN"]
@@ -54,7 +46,7 @@ def test_a_property_that_the_meter_has_not_is_left_out() -> None:
 
 def test_a_lost_answer_is_asked_for_again_after_the_timeout_with_another_tid() -> None:
     lab = Lab().join()
-    lab.module.faults.lose_replies(1)
+    lab.module.faults.habits.append(lost(1))
     assert lab.ask() == WATTS
     first, second = (sent.payload[2:4] for sent in lab.module.sends[-2:])
     assert first != second
@@ -64,7 +56,7 @@ def test_a_lost_answer_is_asked_for_again_after_the_timeout_with_another_tid() -
 
 def test_a_late_answer_to_the_first_try_answers_the_second() -> None:
     lab = Lab().join()
-    lab.module.faults.delay_replies(22.0, 2)  # the second try is made after 20 s
+    lab.module.faults.habits.append(late(22.0, 2))  # the second try is made after 20 s
     began = lab.now
     assert lab.ask() == WATTS
     assert lab.now - began == pytest.approx(22.5, abs=0.1)
@@ -73,10 +65,10 @@ def test_a_late_answer_to_the_first_try_answers_the_second() -> None:
 
 def test_the_late_answer_to_a_request_before_does_not_end_the_wait_for_this_one() -> None:
     lab = Lab().join()
-    lab.module.faults.delay_replies(25.0)
+    lab.module.faults.habits.append(late(25.0))
     with pytest.raises(SkStackTimeoutError):
         lab.ask(19.0)
-    lab.module.faults.delay_replies(15.0)
+    lab.module.faults.habits.append(late(15.0))
     assert lab.ask() == WATTS
     assert len(lab.typed_at("SKSENDTO")) == 2
     assert lab.module.violations == []
@@ -108,7 +100,7 @@ FORGERIES = {
 @pytest.mark.parametrize("how", FORGERIES)
 def test_a_datagram_that_may_be_anybodys_is_not_taken(how: str) -> None:
     lab = Lab().join()
-    lab.module.faults.lose_replies(1)
+    lab.module.faults.habits.append(lost(1))
     lab.later((1.0, lambda _: lab.inject(lab.answer(lab.last_tid), **FORGERIES[how])))  # type: ignore[arg-type]
     assert lab.ask() == WATTS
 
@@ -129,21 +121,21 @@ def test_a_datagram_that_may_be_anybodys_is_not_taken(how: str) -> None:
 def test_a_frame_that_does_not_answer_the_request_is_not_taken(name: str, spoil: object) -> None:
     assert callable(spoil)
     lab = Lab().join()
-    lab.module.faults.lose_replies(1)
+    lab.module.faults.habits.append(lost(1))
     lab.later((1.0, lambda _: lab.inject(spoil(lab.answer(lab.last_tid)))))
     assert lab.ask() == WATTS, name
 
 
 def test_the_genuine_frame_is_taken() -> None:
     lab = Lab().join()  # so that the tests above refuse for the reason they name
-    lab.module.faults.lose_replies(1)
+    lab.module.faults.habits.append(lost(1))
     lab.later((1.0, lambda _: lab.inject(lab.answer(lab.last_tid))))
     assert lab.ask() == 9999
 
 
 def test_a_frame_of_the_han_side_is_not_taken() -> None:
     lab = Lab().join()
-    lab.module.faults.lose_replies(1)
+    lab.module.faults.habits.append(lost(1))
     frame = "FE80:0000:0000:0000:021C:6400:0A0B:8CF5 FF02:0:0:0:0:0:0:1 0E1A 0E1A 001C64000A0B8CF5 A7 1 1"
     lab.later((1.0, lambda radio: radio.say(f"ERXUDP {frame} 0012 {lab.answer(lab.last_tid).hex()}".encode())))
     assert lab.ask() == WATTS
@@ -154,7 +146,7 @@ def test_a_frame_of_the_han_side_is_not_taken() -> None:
 
 def test_an_unanswered_request_keeps_the_next_one_back_until_its_time_is_up() -> None:
     lab = Lab().join()
-    lab.module.faults.lose_replies(1)
+    lab.module.faults.habits.append(lost(1))
     with pytest.raises(SkStackTimeoutError):
         lab.ask(5.0)
     assert lab.ask() == WATTS
@@ -165,7 +157,7 @@ def test_an_unanswered_request_keeps_the_next_one_back_until_its_time_is_up() ->
 
 def test_a_request_that_is_repeated_takes_the_late_response_to_what_was_sent_before() -> None:
     lab = Lab().join()
-    lab.module.faults.delay_replies(8.0)
+    lab.module.faults.habits.append(late(8.0))
     with pytest.raises(SkStackTimeoutError):
         lab.ask(5.0)
     assert lab.ask() == WATTS
@@ -175,7 +167,7 @@ def test_a_request_that_is_repeated_takes_the_late_response_to_what_was_sent_bef
 
 def test_a_different_request_goes_as_soon_as_the_last_one_is_answered() -> None:
     lab = Lab().join()
-    lab.module.faults.delay_replies(8.0)
+    lab.module.faults.habits.append(late(8.0))
     with pytest.raises(SkStackTimeoutError):
         lab.ask(5.0)
     assert lab.session.get([0xE1], until=lab.now + 59).values
@@ -187,7 +179,7 @@ def test_a_different_request_goes_as_soon_as_the_last_one_is_answered() -> None:
 def test_a_different_request_waits_until_no_response_can_come_any_more() -> None:
     """AIF specification 2.4.2: 60 s for several properties. A meter that is slow answers late, not never."""
     lab = Lab().join()
-    lab.module.faults.lose_replies(1)
+    lab.module.faults.habits.append(lost(1))
     with pytest.raises(SkStackTimeoutError):
         lab.ask(5.0)
     with pytest.raises(SkStackTimeoutError, match="earlier request"):
@@ -199,18 +191,18 @@ def test_a_different_request_waits_until_no_response_can_come_any_more() -> None
 
 def test_a_response_that_is_minutes_late_answers_nothing() -> None:
     lab = Lab().join()
-    lab.module.faults.delay_replies(150.0)
+    lab.module.faults.habits.append(late(150.0))
     with pytest.raises(SkStackTimeoutError):
         lab.ask(5.0)
     lab.run(144.0)
-    lab.module.faults.lose_replies(1)
+    lab.module.faults.habits.append(lost(1))
     with pytest.raises(SkStackTimeoutError):
         lab.ask(15.0)
 
 
 def test_a_new_session_owes_nothing_to_the_one_before() -> None:
     lab = Lab().join()
-    lab.module.faults.lose_replies(1)
+    lab.module.faults.habits.append(lost(1))
     lab.later((1.0, lambda radio: lab.module.emit_event(0x26, radio.time_s)))
     with pytest.raises(SessionLostError):
         lab.ask()
@@ -292,7 +284,7 @@ def test_a_send_that_the_module_is_still_trying_is_waited_for() -> None:
 def test_a_send_of_which_nothing_is_heard_is_unconfirmed() -> None:
     lab = Lab().join()
     lab.radio.wire.losses.append(b"EVENT 21")
-    lab.module.faults.lose_replies(1)
+    lab.module.faults.habits.append(lost(1))
     with pytest.raises(SendUnconfirmedError):
         lab.ask(19.0)
 
@@ -305,7 +297,7 @@ def test_an_answer_confirms_a_send() -> None:
 
 def test_event_21_of_the_modules_own_datagrams_is_not_taken_for_ours() -> None:
     lab = Lab().join()
-    lab.module.faults.delay_replies(5.0)
+    lab.module.faults.habits.append(late(5.0))
     lab.later((1.0, lab.event(0x21, "01")))  # our own came after 0.13 s; this one is of a PANA message
     assert lab.ask() == WATTS
     assert len(lab.typed_at("SKSENDTO")) == 1
@@ -313,7 +305,7 @@ def test_event_21_of_the_modules_own_datagrams_is_not_taken_for_ours() -> None:
 
 def test_the_receipt_of_a_notification_does_not_pass_for_the_request() -> None:
     lab = Lab(confirmed_notifications=True).join()
-    lab.module.faults.delay_replies(10.0)
+    lab.module.faults.habits.append(late(10.0))
     lab.later(
         (1.0, lambda radio: lab.module.announce(radio.time_s)),
         (1.05, lambda _: lab.module.faults.fail_sends(1)),  # of the receipt
@@ -462,7 +454,7 @@ def test_receipts_that_the_module_does_not_take_hold_us_up_once() -> None:
 @pytest.mark.parametrize("number", [0x24, 0x26, 0x27, 0x28])
 def test_an_end_of_the_session_ends_the_request_at_once(number: int) -> None:
     lab = Lab().join()
-    lab.module.faults.lose_replies(1)
+    lab.module.faults.habits.append(lost(1))
     lab.later((5.0, lab.event(number)))
     began = lab.now
     with pytest.raises(SessionLostError, match=f"EVENT {number:X}"):
@@ -472,7 +464,7 @@ def test_an_end_of_the_session_ends_the_request_at_once(number: int) -> None:
 
 def test_after_event_29_the_answer_still_counts_and_the_next_request_waits_for_event_25() -> None:
     lab = Lab().join()
-    lab.module.faults.delay_replies(1.0)
+    lab.module.faults.habits.append(late(1.0))
     lab.later((0.5, lab.event(0x29)))
     assert lab.ask() == WATTS
     with pytest.raises(SessionLostError, match="EVENT 29"):
@@ -495,7 +487,7 @@ def test_an_event_29_that_waits_to_be_read_keeps_the_request_back() -> None:
 @pytest.mark.parametrize("number", [0x29, 0x32])
 def test_silence_is_kept_when_it_begins_between_two_attempts(number: int) -> None:
     lab = Lab().join()
-    lab.module.faults.lose_replies(5)
+    lab.module.faults.habits.append(lost(5))
     lab.later((19.99, lambda radio: lab.module.emit_event(number, radio.time_s)))
     with pytest.raises(SessionLostError, match=f"EVENT {number:X}"):
         lab.ask()
@@ -504,20 +496,20 @@ def test_silence_is_kept_when_it_begins_between_two_attempts(number: int) -> Non
 
 def test_three_unanswered_attempts_make_the_session_suspect() -> None:
     lab = Lab().join()
-    lab.module.faults.lose_replies(3)
+    lab.module.faults.habits.append(lost(3))
     with pytest.raises(MeterSilentError):
         lab.ask(100.0)
     assert not lab.session.up
     assert lab.kinds == ["lost"]
     lab.run_until_up(60.0)
     assert lab.typed[-1] == "SKREJOIN"  # the module still believes in its session
-    lab.module.faults.lose_replies(1)
+    lab.module.faults.habits.append(lost(1))
     assert lab.ask() == WATTS  # counted from zero again
 
 
 def test_background_requests_make_nothing_suspect() -> None:
     lab = Lab().join()
-    lab.module.faults.lose_replies(5)
+    lab.module.faults.habits.append(lost(5))
     with pytest.raises(SkStackTimeoutError):
         lab.ask(100.0, background=True)
     assert lab.session.up
@@ -562,7 +554,7 @@ def test_closing_takes_at_most_five_seconds(trouble: str) -> None:
         case "module hangs":
             lab.module.hang(lab.radio.time_s + 3600.0)
         case "meter away":
-            lab.module.faults.silence_meter(lab.radio.time_s + 3600.0)
+            lab.module.faults.silent_until = lab.radio.time_s + 3600.0
         case "port gone":
             lab.radio.unplug(lab.now + 3600.0)
         case "no session":
@@ -572,7 +564,7 @@ def test_closing_takes_at_most_five_seconds(trouble: str) -> None:
             lab.module.emit_event(0x26, lab.radio.time_s)
             lab.run(4.0)
         case "suspect":
-            lab.module.faults.lose_replies(3)
+            lab.module.faults.habits.append(lost(3))
             with pytest.raises(MeterSilentError):
                 lab.ask(100.0)
     lab.forget()
@@ -593,9 +585,9 @@ def test_closing_before_the_first_run_does_nothing() -> None:
 @pytest.mark.parametrize("what", ["run", "ask", "recovery"])
 def test_a_stop_ends_every_wait(what: str) -> None:
     lab = Lab().join()
-    lab.module.faults.lose_replies(9)
+    lab.module.faults.habits.append(lost(9))
     if what == "recovery":
-        lab.module.faults.miss_scans(99)
+        lab.module.faults.hearing = deaf_for(99)
         lab.module.faults.fail_joins(99)
         lab.module.emit_event(0x26, lab.radio.time_s)
 
@@ -665,7 +657,7 @@ def test_the_first_reading_comes_within_two_seconds_where_the_pan_is_known() -> 
 
 def test_timings_can_be_chosen() -> None:
     lab = Lab(timings=dataclasses.replace(SessionTimings(), answer_timeout_s=7.0)).join()
-    lab.module.faults.lose_replies(1)
+    lab.module.faults.habits.append(lost(1))
     lab.module.set_answer_timer(7.0)
     assert lab.session.get([POWER], until=lab.now + 59).values
     first, second = lab.typed_at("SKSENDTO")

@@ -13,8 +13,8 @@ from random import Random
 import pytest
 
 from skstack.echonet import Esv
-from skstack.simulator import (
-    Habit,
+from skstack.simulator import Habit
+from tests.lab.habits import (
     add_counts,
     announcements,
     delay,

@@ -6,8 +6,9 @@ from random import Random
 
 import pytest
 
-from skstack.simulator import Habit, SimulatedModule, lose_share, refuse
+from skstack.simulator import Habit, SimulatedModule
 from tests.lab.bare import Rows, three_attempts_a_minute
+from tests.lab.habits import lose_share, refuse
 from tests.lab.module import NOON, make_meter
 
 

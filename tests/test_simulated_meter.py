@@ -8,7 +8,8 @@ import pytest
 
 from skstack.echonet import CONTROLLER, METER, NODE_PROFILE, Eoj, Esv, Frame, Property
 from skstack.echonet.frame import parse_property_map
-from skstack.simulator import Household, MeterOptions, SimulatedMeter, local_day, midnight, typical_day
+from skstack.simulator import Household, MeterOptions, SimulatedMeter, local_day, midnight
+from skstack.simulator.household import typical_day
 from tests.lab.module import MIDNIGHT, NOON, constant_household, make_meter
 
 NO_DATA = bytes.fromhex("FFFFFFFE")

@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 import pytest
 
 from skstack import PortLostError
-from skstack.simulator import Babbling, Deaf, SimulatedModule, SimulatedPort, VirtualClock
+from skstack.simulator import SimulatedModule, SimulatedPort, VirtualClock
+from tests.lab.devices import Babbling, Deaf
 from tests.lab.module import (
     NOON,
     make_meter,

@@ -9,20 +9,8 @@ from random import Random
 import pytest
 
 from skstack.echonet import Esv, Frame, Property
-from skstack.simulator import (
-    INSTANT,
-    MODELS,
-    REALISTIC,
-    Beacon,
-    Credentials,
-    Datagram,
-    Habit,
-    deaf,
-    deaf_on_one_channel,
-    double,
-    hears_share,
-    mistake_tid,
-)
+from skstack.simulator import INSTANT, MODELS, REALISTIC, Beacon, Credentials, Datagram, Habit
+from tests.lab.habits import double, late, lost, mistake_tid, mute
 from tests.lab.module import (
     METER_ADDRESS,
     PASSWORD,
@@ -33,6 +21,7 @@ from tests.lab.module import (
     power_up,
     shapes,
 )
+from tests.lab.scans import deaf, deaf_for, deaf_on_one_channel, hears_share
 
 GET_POWER = Frame.get(1, [0xE7])
 
@@ -71,7 +60,7 @@ def test_a_scan_over_a_scan_is_answered_and_not_begun() -> None:
 def test_a_scan_may_miss_and_a_description_may_come_late() -> None:
     at = power_up("BP35A1", echo=False)
     at.type(f"SKSETRBID {ROUTE_B_ID}")
-    at.module.faults.miss_scans(1)
+    at.module.faults.hearing = deaf_for(1)
     at.module.faults.describe_late(1)
     assert events(at.type("SKSCAN 2 FFFFFFFF 4", 8.0)) == ["22"]
     assert events(at.type("SKSCAN 2 FFFFFFFF 4", 8.0)) == ["20", "22", "20"]
@@ -245,7 +234,7 @@ def test_a_rejoin_renews_the_session() -> None:
 def test_a_silent_meter_lets_the_end_of_a_session_time_out() -> None:
     at = power_up()
     at.join()
-    at.module.faults.silence_meter(at.at + 100)
+    at.module.faults.silent_until = at.at + 100
     assert events(at.type("SKTERM", 20)) == ["21", "28"]
 
 
@@ -276,9 +265,9 @@ def test_replies_can_be_lost_late_doubled_and_mistaken() -> None:
     at.join()
     at.module.set_answer_timer(0)
     faults = at.module.faults
-    faults.lose_replies(1)
+    faults.habits.append(lost(1))
     assert payloads(at.send(GET_POWER, 30)) == []
-    faults.delay_replies(25)
+    faults.habits.append(late(25))
     assert payloads(at.send(GET_POWER, 20)) == []
     assert len(payloads(at.wait(10))) == 1
     faults.habits.append(Habit(double, times=1))
@@ -291,9 +280,9 @@ def test_replies_can_be_lost_late_doubled_and_mistaken() -> None:
 def test_a_meter_out_of_reach_acknowledges_nothing_and_a_mute_one_answers_nothing() -> None:
     at = power_up()
     at.join()
-    at.module.faults.silence_meter(at.at + 30)
+    at.module.faults.silent_until = at.at + 30
     assert shapes(at.send(GET_POWER, 30)) == ["EVENT 21 <ip> 0 01", "OK"]
-    at.module.faults.mute_meter(at.at + 30)
+    at.module.faults.habits.append(mute(at.at + 30))
     assert shapes(at.send(GET_POWER, 30)) == ["EVENT 21 <ip> 0 00", "OK"]
     assert at.get(0xE7).esv is Esv.GET_RES
 
@@ -485,7 +474,7 @@ def test_any_datagram_can_come_out_of_the_air() -> None:
 def test_a_request_over_another_is_a_violation_until_the_timer_ends() -> None:
     at = power_up()
     at.join()
-    at.module.faults.lose_replies(2)
+    at.module.faults.habits.append(lost(2))
     at.send(GET_POWER, 10)
     at.send(GET_POWER, 21)
     assert len(at.module.violations) == 1
@@ -497,7 +486,7 @@ def test_a_different_request_may_come_only_after_the_longest_wait() -> None:
     at = power_up()
     at.join()
     at.module.set_answer_timer(20, longest_s=60)
-    at.module.faults.lose_replies(9)
+    at.module.faults.habits.append(lost(9))
     at.send(GET_POWER, 25)
     at.send(Frame.get(2, [0xE7]), 15)  # the same one, 25 s later, with another TID
     assert at.module.violations == []
@@ -525,7 +514,7 @@ def test_a_receipt_is_no_request() -> None:
     at.join()
     at.module.announce(at.at)
     [announced] = payloads(at.wait(1))
-    at.module.faults.lose_replies(1)
+    at.module.faults.habits.append(lost(1))
     at.send(GET_POWER, 1)
     at.send(announced.answer_to_infc(), 1)
     assert at.module.violations == []

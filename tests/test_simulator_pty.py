@@ -13,18 +13,9 @@ from pathlib import Path
 import pytest
 import serial
 
-from skstack.simulator import (
-    INSTANT,
-    MODELS,
-    Babbling,
-    Deaf,
-    Device,
-    SimulatedMeter,
-    SimulatedModule,
-    serve,
-    terminal_at,
-)
+from skstack.simulator import INSTANT, MODELS, Device, SimulatedMeter, SimulatedModule, serve, terminal_at
 from skstack.simulator.__main__ import build_module, build_parser, main
+from tests.lab.devices import Babbling, Deaf
 from tests.lab.module import NOON, make_meter
 
 pytestmark = pytest.mark.system

@@ -56,7 +56,7 @@ class Air:
         """Tell whether the meter is at *address*, tuned in to, and in reach at *at*."""
         options, settings = self.meter.options, self.settings
         tuned = (settings.channel, settings.pan_id) == (options.channel, options.pan_id)
-        return tuned and address == self.meter_address and not self.faults.meter_is_silent(at)
+        return tuned and address == self.meter_address and at >= self.faults.silent_until
 
     def is_paired(self) -> bool:
         """Tell whether the host has handed in the credentials that the meter accepts."""

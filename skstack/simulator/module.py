@@ -27,7 +27,7 @@ class SimulatedModule:
     methods emit_event, restart, announce and inject, whose *at* may lie in the future.
     """
 
-    reads = True  # see devices.Device
+    reads = True  # see port.Device
 
     def __init__(
         self,

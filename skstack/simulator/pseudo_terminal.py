@@ -9,8 +9,8 @@ import tty
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from skstack.simulator.devices import Device
 from skstack.simulator.module import SimulatedModule
+from skstack.simulator.port import Device
 
 _LONGEST_WAIT_S = 60.0
 _CHUNK_BYTES = 4096

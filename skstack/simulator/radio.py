@@ -42,7 +42,7 @@ class Radio:
         """Begin a scan. In mode 2 only coordinators answer that have the pairing ID asked for."""
         options, wanted = self.air.meter.options, self.air.settings.pairing_id
         own = Beacon(options.channel, options.pan_id, options.mac, options.lqi, self.air.credentials.pairing_id)
-        in_the_air = [*self._neighbours] if self.air.faults.meter_is_silent(at) else [own, *self._neighbours]
+        in_the_air = [own, *self._neighbours] if at >= self.air.faults.silent_until else self._neighbours
         heard = [beacon for beacon in in_the_air if mode != WITH_PAIRING_ID or beacon.pairing_id == wanted]
         self._scanner.scan(mode, mask, duration, heard, at)
 

@@ -35,8 +35,7 @@ class Scanner:
         self._scanning = air.boot
         channel_s = air.timing.scan_channel_s(duration)
         listened = [channel for channel in CHANNELS if mask >> (channel - CHANNELS[0]) & 1]
-        is_deaf = air.faults.scan_misses()
-        heard = [] if is_deaf else [each for each in beacons if air.faults.hearing(each, len(listened))]
+        heard = air.faults.hearing(beacons, len(listened))
         for number, channel in enumerate(listened):
             for beacon in heard:
                 if beacon.channel == channel:

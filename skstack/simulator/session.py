@@ -150,7 +150,7 @@ class PanaClient:
 
     def _meter_is_away(self, at: float) -> bool:
         exchanged = self.session is not None and self.session.meter_generation != self._air.meter.generation
-        return exchanged or self._air.faults.meter_is_silent(at)
+        return exchanged or at < self._air.faults.silent_until
 
     def _is_forgotten(self, session: Session, at: float) -> bool:
         return self._air.faults.session_is_forgotten(at - session.confirmed_at)

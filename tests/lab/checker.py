@@ -10,7 +10,8 @@ from math import sqrt
 from operator import attrgetter
 from typing import Protocol
 
-from skstack.simulator import Registers, SimulatedModule, VirtualClock
+from skstack.simulator import SimulatedModule, VirtualClock
+from skstack.simulator.registers import Registers
 from storage.records import EnergyRow, PowerRow, Round
 from tests.lab.faults import BY_CHANCE, KINDS, Fault, busy_spans
 

@@ -14,7 +14,9 @@ from operator import attrgetter
 from skstack.echonet import CONTROLLER, METER, Esv, Frame, Property
 from skstack.simulator import Datagram, link_local
 from tests.lab import meter_faults
+from tests.lab.habits import late, lost, mute
 from tests.lab.radio import Radio
+from tests.lab.scans import deaf_for
 
 HOUR_S = 3600.0
 STRANGE_POWER_W = (
@@ -163,8 +165,12 @@ def _fail_one_join(radio: Radio, _fault: Fault) -> None:
     radio.module.faults.fail_joins(2)  # SKREJOIN and SKJOIN: what follows is a scan
 
 
+def _out_of_reach(radio: Radio, fault: Fault) -> None:
+    radio.module.faults.silent_until = radio.time_s + fault.lasts_s
+
+
 def _miss_scans(radio: Radio, fault: Fault) -> None:
-    radio.module.faults.miss_scans(fault.amount)
+    radio.module.faults.hearing = deaf_for(fault.amount, then=radio.module.faults.hearing)
 
 
 def _describe_late(radio: Radio, _fault: Fault) -> None:
@@ -226,17 +232,15 @@ _REFUSALS_LAPSE_S = HOUR_S + 600.0
 
 KINDS: dict[str, Kind] = {
     # the meter
-    "lost replies": Kind(lambda radio, fault: radio.module.faults.lose_replies(fault.amount), most=4),
-    "late replies": Kind(lambda radio, fault: radio.module.faults.delay_replies(9.0 * fault.amount, 2), most=7),
+    "lost replies": Kind(lambda radio, fault: radio.module.faults.habits.append(lost(fault.amount)), most=4),
+    "late replies": Kind(lambda radio, fault: radio.module.faults.habits.append(late(9.0 * fault.amount, 2)), most=7),
     "duplicate replies": Kind(meter_faults.doubled),
     "replies of another TID": Kind(meter_faults.misnumbered),
     "strangers' frames": Kind(_strangers),
     "notification out of turn": Kind(lambda radio, _fault: radio.module.announce(radio.time_s)),
-    "meter out of reach": Kind(
-        lambda radio, fault: radio.module.faults.silence_meter(radio.time_s + fault.lasts_s), (60.0, 4 * HOUR_S)
-    ),
+    "meter out of reach": Kind(_out_of_reach, (60.0, 4 * HOUR_S)),
     "meter mute": Kind(
-        lambda radio, fault: radio.module.faults.mute_meter(radio.time_s + fault.lasts_s), (60.0, 2 * HOUR_S)
+        lambda radio, fault: radio.module.faults.habits.append(mute(radio.time_s + fault.lasts_s)), (60.0, 2 * HOUR_S)
     ),
     # the line
     "corrupted lines": Kind(_spoil("corrupt"), most=6),

@@ -11,19 +11,14 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from skstack.echonet import Esv
-from skstack.simulator import (
-    Babbling,
-    Deaf,
-    Device,
-    Habit,
-    Hearing,
+from skstack.simulator import Device, Habit, Hearing
+from skstack.simulator.habits import answers
+from tests.lab.devices import Babbling, Deaf
+from tests.lab.habits import (
     add_counts,
     announcements,
-    answers,
-    deaf,
     delay,
     double,
-    hears_share,
     lone,
     lose,
     lose_share,
@@ -37,6 +32,7 @@ from skstack.simulator import (
     take,
 )
 from tests.lab.radio import Radio
+from tests.lab.scans import deaf, hears_share
 
 if TYPE_CHECKING:
     from tests.lab.faults import Action, Fault

@@ -6,26 +6,8 @@ They take the place of a SimulatedModule in a SimulatedPort or on the pseudo-ter
 from __future__ import annotations
 
 from itertools import cycle
-from typing import Protocol
 
 _BYTES_A_SECOND = 11_520  # 115200 baud, 8N1
-
-
-class Device(Protocol):
-    """Bytes and a time in, bytes with their time out. Times are Unix seconds and never run backwards."""
-
-    @property
-    def reads(self) -> bool:
-        """False where nobody takes what the host writes, so that a write ends in the host's time-out."""
-
-    def receive(self, data: bytes, at: float) -> None:
-        """Take bytes the host has written."""
-
-    def take_output(self, at: float) -> bytes:
-        """Return what has left by *at*, in order, and was not taken before."""
-
-    def next_output_at(self) -> float | None:
-        """Return the earliest time at which something may have left; None: nothing is going on."""
 
 
 class Deaf:
