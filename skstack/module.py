@@ -131,13 +131,10 @@ def set_up(stack: SkStack, credentials: Credentials, *, baud_rate: int = FACTORY
     info = stack.execute(commands.module_info())
     if info.dialect is None:
         logger.warning("the module does not tell its dialect (EINFO): taken for a dual-stack one")
-    dialect = info.dialect or Dialect.DUAL
-    if dialect is Dialect.DUAL:
-        attempt(commands.write_register("SA2", "1"))  # the signal of each datagram, where the firmware has it
     stack.execute(commands.set_password(credentials.password))
     stack.execute(commands.set_route_b_id(credentials.route_b_id))
     firmware = version.version if version else None
-    return Module(stack, dialect, info.mac, firmware, baud_rate)
+    return Module(stack, info.dialect or Dialect.DUAL, info.mac, firmware, baud_rate)
 
 
 def prints_binary(module: Module) -> bool | None:

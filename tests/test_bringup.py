@@ -33,12 +33,12 @@ SET_PASSWORD = Expect(b"SKSETPWD C 0123456789AB\r\n")
 SET_ID = Expect(b"SKSETRBID 00112233445566778899AABBCCDDEEFF\r\n")
 
 
-def set_up_script(info: Reply, *between: Step) -> list[Step]:
-    """Return the conversation from SKRESET to the credentials; *between* comes after SKINFO."""
+def set_up_script(info: Reply) -> list[Step]:
+    """Return the conversation from SKRESET to the credentials."""
     reset: list[Step] = [Expect(b"SKRESET\r\n"), Silence(0.6), Reply(b"SKRESET\r\nOK\r\n")]
     echo_off: list[Step] = [Expect(b"SKSREG SFE 0\r\n"), Reply(b"SKSREG SFE 0\r\nOK\r\n")]
     asked: list[Step] = [SKVER, EVER, Expect(b"SKINFO\r\n"), info]
-    return [*reset, *echo_off, *asked, *between, SET_PASSWORD, OK, SET_ID, OK]
+    return [*reset, *echo_off, *asked, SET_PASSWORD, OK, SET_ID, OK]
 
 
 class Opener:
@@ -72,10 +72,8 @@ def test_a_single_hop_module_is_set_up() -> None:
     assert not opener.ports[0].is_closed
 
 
-@pytest.mark.parametrize("answer", [b"OK\r\n", b"FAIL ER06\r\n"])
-def test_a_dual_stack_module_is_asked_for_the_signal_of_datagrams_whether_it_has_it_or_not(answer: bytes) -> None:
-    signal: list[Step] = [Expect(b"SKSREG SA2 1\r\n"), Reply(answer)]
-    opener = Opener([*AWAKE, *set_up_script(EINFO_DUAL, *signal)])
+def test_a_dual_stack_module_is_set_up() -> None:
+    opener = Opener([*AWAKE, *set_up_script(EINFO_DUAL)])
     module = open_at(FACTORY_BAUD_RATE, opener.stack, CREDENTIALS)
     assert module is not None
     assert module.dialect is Dialect.DUAL
@@ -84,8 +82,7 @@ def test_a_dual_stack_module_is_asked_for_the_signal_of_datagrams_whether_it_has
 
 def test_a_module_that_does_not_tell_its_dialect_is_taken_for_dual_stack(caplog: pytest.LogCaptureFixture) -> None:
     strange = Reply(b"EINFO FE80:0000:0000:0000:021D:1290:1234:5678 001D129012345678 21 FFFF 7\r\nOK\r\n")
-    signal: list[Step] = [Expect(b"SKSREG SA2 1\r\n"), OK]
-    opener = Opener([*AWAKE, *set_up_script(strange, *signal)])
+    opener = Opener([*AWAKE, *set_up_script(strange)])
     module = open_at(FACTORY_BAUD_RATE, opener.stack, CREDENTIALS)
     assert module is not None
     assert module.dialect is Dialect.DUAL
@@ -289,9 +286,9 @@ def test_a_late_refusal_of_our_line_end_does_not_shift_every_answer() -> None:
 
 
 @pytest.mark.parametrize("answer", [Reply(b"FAIL ER04\r\n"), Silence(3.0)], ids=["refused", "ignored"])
-@pytest.mark.parametrize("command", [b"SKSREG SFE 0\r\n", b"SKVER\r\n", b"SKSREG SA2 1\r\n"])
+@pytest.mark.parametrize("command", [b"SKSREG SFE 0\r\n", b"SKVER\r\n"])
 def test_what_a_module_need_not_offer_does_not_stop_the_setup(command: bytes, answer: Step) -> None:
-    plain = set_up_script(EINFO_DUAL, Expect(b"SKSREG SA2 1\r\n"), OK)
+    plain = set_up_script(EINFO_DUAL)
     position = plain.index(Expect(command))
     script = [*plain[: position + 1], answer, *plain[position + 2 :]]
     clock = LabClock()

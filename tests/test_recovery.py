@@ -15,7 +15,7 @@ from tests.lab.module import METER_ADDRESS, METER_MAC
 from tests.lab.scans import deaf_for
 from tests.lab.session import WATTS, Lab, MemoryCache
 
-BRING_UP = ["SKVER", "SKRESET", "SKSREG SFE", "SKVER", "SKINFO", "SKSREG SA2", "SKSETPWD", "SKSETRBID"]
+BRING_UP = ["SKVER", "SKRESET", "SKSREG SFE", "SKVER", "SKINFO", "SKSETPWD", "SKSETRBID"]
 JOIN = ["SKSREG S2", "SKSREG S3", "SKJOIN"]
 FULL_SCANS = [f"SKSCAN 2 FFFFFFFF {duration}" for duration in (5, 6, 7, 8)]
 KNOWN_CHANNEL = "SKSCAN 2 01000000 6"  # channel 39: bit 24
@@ -42,12 +42,6 @@ def test_the_first_start_sets_the_module_up_scans_and_joins() -> None:
     assert scan.signal_dbm == pytest.approx(-58.345)  # 0.275 x 0xA7 - 104.27
     assert scan.duration_s == pytest.approx(28 * (0.0096 * 33 + 0.02) + 0.5, abs=0.1)  # 28 channels, D = 5
     assert join.duration_s == pytest.approx(3.3, abs=0.1)  # six steps of 0.55 s
-
-
-def test_a_single_hop_module_is_not_asked_for_the_signal_of_datagrams() -> None:
-    lab = Lab(model="BP35A1")
-    lab.run_until_up(60.0)
-    assert "SKSREG SA2" not in lab.typed
 
 
 def test_no_command_ever_writes_flash_memory() -> None:

@@ -96,7 +96,7 @@ def test_what_needs_a_session_is_er10_without_one(command: str) -> None:
 
 def test_registers_have_two_spellings_and_start_at_the_factorys_values() -> None:
     at = power_up("BP35A1", echo=False)
-    factory = {"S2": "21", "S03": "FFFF", "SA": "CCDDEEFF", "S17": "1", "SFB": "0", "SFD": "0" * 16, "SA1": "1"}
+    factory = {"S2": "21", "S03": "FFFF", "SA": "CCDDEEFF", "S17": "1", "SFB": "0", "SFE": "0"}
     for register, value in factory.items():
         assert lines(at.type(f"SKSREG {register}")) == [f"ESREG {value}", "OK"]
     at.type("SKSREG S02 3C")
@@ -131,15 +131,11 @@ def test_what_was_typed_is_echoed_before_its_line_ends() -> None:
     assert at.type(b"ER\r\n").startswith(b"ER\r\nEVER")
 
 
-def test_the_uarts_byte_is_kept_in_flash_memory() -> None:
+def test_every_write_to_flash_memory_is_counted() -> None:
     at = power_up("BP35A1", echo=False)
-    assert at.type(b"RUART\r") == b"OK 00\r"
-    assert at.type(b"WUART 80\r") == b"OK\r"
-    assert at.type("SKRESET") == b"OK\r\n"
-    at.type("SKSREG SFE 0")
-    assert at.type(b"RUART\r") == b"OK 80\r"
-    assert at.type(b"WUART 8\r") == b"FAIL ER06\r"
-    assert at.module.flash_writes == 1
+    for command in (b"WUART 80\r", b"WOPT 01\r", b"SKSAVE\r\n"):
+        assert at.type(command).startswith(b"OK")
+    assert at.module.flash_writes == 3
 
 
 # --- the payload of SKSENDTO

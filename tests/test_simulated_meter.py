@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from skstack.echonet import CONTROLLER, METER, NODE_PROFILE, Eoj, Esv, Frame, Property
+from skstack.echonet import CONTROLLER, METER, Eoj, Esv, Frame, Property
 from skstack.echonet.frame import parse_property_map
 from skstack.simulator import Household, MeterOptions, SimulatedMeter, local_day, midnight
 from skstack.simulator.household import typical_day
@@ -227,12 +227,6 @@ def test_six_properties_are_answered_and_a_seventh_is_not() -> None:
 )
 def test_what_is_broken_or_for_others_is_dropped_without_a_word(payload: bytes) -> None:
     assert make_meter().answer(payload, NOON) is None
-
-
-def test_the_node_profile_lists_the_meter() -> None:
-    answered = answer(make_meter(), Frame.get(1, [0xD6, 0xD3, 0x8A], NODE_PROFILE))
-    assert answered.seoj == NODE_PROFILE
-    assert [found.edt.hex() for found in answered.properties] == ["01028801", "000001", "000016"]
 
 
 def test_announcements_have_the_meters_own_numbers() -> None:

@@ -216,15 +216,6 @@ def test_over_the_hourly_limit_nothing_is_sent_until_it_is_lifted() -> None:
     assert "after EVENT 32" in violation
 
 
-def test_the_airtime_adds_up_and_can_be_set_to_nothing() -> None:
-    at = power_up()
-    at.join()
-    at.get(0xE7)  # 14 bytes and 60 around them at 100 kbit/s: 5.92 ms
-    assert lines(at.type("SKSREG SFD")) == ["ESREG 0000000000000006", "OK"]
-    assert at.type("SKSREG SFD 0") == b"OK\r\n"
-    assert lines(at.type("SKSREG SFD")) == ["ESREG 0000000000000000", "OK"]
-
-
 def test_a_rejoin_renews_the_session() -> None:
     at = power_up()
     at.join()

@@ -9,7 +9,7 @@ from skstack.simulator.faults import Faults
 from skstack.simulator.lines import Datagram, Printer, link_local
 from skstack.simulator.meter import SimulatedMeter
 from skstack.simulator.models import Credentials, Model, Timing
-from skstack.simulator.settings import Settings
+from skstack.simulator.settings import CHANNEL, PAN_ID, PRINTS_LQI, Settings
 from skstack.simulator.uart import Agenda, Life
 
 Say = Callable[[bytes, float], float]  # prints at a time; returns when the line will have left (inf: it never will)
@@ -54,8 +54,8 @@ class Air:
 
     def reaches(self, address: str, at: float) -> bool:
         """Tell whether the meter is at *address*, tuned in to, and in reach at *at*."""
-        options, settings = self.meter.options, self.settings
-        tuned = (settings.channel, settings.pan_id) == (options.channel, options.pan_id)
+        options, registers = self.meter.options, self.settings.registers
+        tuned = (registers[CHANNEL], registers[PAN_ID]) == (f"{options.channel:02X}", f"{options.pan_id:04X}")
         return tuned and address == self.meter_address and at >= self.faults.silent_until
 
     def is_paired(self) -> bool:
@@ -69,5 +69,5 @@ class Air:
 
     def print_datagram(self, datagram: Datagram, at: float) -> float:
         """Print a datagram that came out of the air; return when the line will have left."""
-        lqi = self.meter.options.lqi if self.settings.prints_lqi else None
+        lqi = self.meter.options.lqi if self.settings.is_on(PRINTS_LQI) else None
         return self.say(self.printer.datagram(datagram, hex_payload=self.hex_payload, lqi=lqi), at)

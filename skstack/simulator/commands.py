@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from skstack.simulator.lines import CRLF, link_local
 from skstack.simulator.radio import Radio
+from skstack.simulator.settings import CHANNEL, PAIRING_ID, PAN_ID
 
 _ADDRESS = re.compile(r"[0-9A-F]{4}(:[0-9A-F]{4}){7}")  # fully written out, upper case; else ER06
 _MAX_PAYLOAD_BYTES = 1232
@@ -40,7 +41,6 @@ class Commands:
     def __init__(self, radio: Radio) -> None:
         """Obey for the module whose *radio* it is."""
         self.flash_writes = 0
-        self._uart_option = "00"
         self._radio = radio
         self._model = radio.air.model
         self._timing = radio.air.timing
@@ -81,8 +81,8 @@ class Commands:
         return Answer(lines=(f"EAPPVER {self._model.application}".encode() + CRLF,))
 
     def _info(self, _args: tuple[str, ...], _at: float) -> Answer:
-        settings = self._radio.air.settings
-        return Answer(lines=(self._printer.info(settings.channel, settings.pan_id),))
+        registers = self._radio.air.settings.registers
+        return Answer(lines=(self._printer.info(registers[CHANNEL], registers[PAN_ID]),))
 
     def _reset(self, _args: tuple[str, ...], _at: float) -> Answer:
         self._radio.restart()
@@ -105,8 +105,8 @@ class Commands:
         return _OK
 
     def _route_b_id(self, args: tuple[str, ...], _at: float) -> Answer:
-        self._radio.air.settings.route_b_id = args[0]
-        self._radio.air.settings.pairing_id = args[0][-8:]
+        settings = self._radio.air.settings
+        settings.route_b_id, settings.registers[PAIRING_ID] = args[0], args[0][-8:]
         return _OK
 
     def _scan(self, args: tuple[str, ...], at: float) -> Answer:
@@ -136,29 +136,19 @@ class Commands:
         self._radio.pana.begin_termination(at)
         return Answer(then=self._radio.pana.terminate)
 
-    def _save(self, _args: tuple[str, ...], _at: float) -> Answer:
+    def _write_flash(self, _args: tuple[str, ...], _at: float) -> Answer:
+        """Note a write; what it would change is not simulated."""
         self.flash_writes += 1
         return _OK
 
     def _read_option(self, _args: tuple[str, ...], _at: float) -> Answer:
         return Answer(f"OK {self._radio.air.hex_payload:02d}")
 
-    def _write_option(self, args: tuple[str, ...], _at: float) -> Answer:
+    def _write_option(self, args: tuple[str, ...], at: float) -> Answer:
         if args[0] not in ("00", "01"):
             return _WRONG_FORM
         self._radio.air.hex_payload = args[0] == "01"
-        self.flash_writes += 1
-        return _OK
-
-    def _read_uart(self, _args: tuple[str, ...], _at: float) -> Answer:
-        return Answer(f"OK {self._uart_option}")
-
-    def _write_uart(self, args: tuple[str, ...], _at: float) -> Answer:
-        if not re.fullmatch("[0-9A-F]{2}", args[0]):
-            return _WRONG_FORM
-        self._uart_option = args[0]
-        self.flash_writes += 1
-        return _OK
+        return self._write_flash(args, at)
 
 
 PRODUCT_COMMANDS = frozenset({"ROPT", "WOPT", "RUART", "WUART"})  # ROHM's own; answered with CR alone
@@ -178,10 +168,10 @@ _COMMANDS: dict[str, tuple[tuple[int, ...], _Execute]] = {
     "SKREJOIN": ((0,), Commands._rejoin),
     "SKTERM": ((0,), Commands._terminate),
     "SKSENDTO": ((), lambda _module, _args, _at: _WRONG_COUNT),  # a line that ended before its payload
-    "SKSAVE": ((0,), Commands._save),
+    "SKSAVE": ((0,), Commands._write_flash),
     "ROPT": ((0,), Commands._read_option),
     "WOPT": ((1,), Commands._write_option),
-    "RUART": ((0,), Commands._read_uart),
-    "WUART": ((1,), Commands._write_uart),
+    "RUART": ((0,), lambda _module, _args, _at: Answer("OK 80")),  # as in a log of an RS-WSUHA-P
+    "WUART": ((1,), Commands._write_flash),
 }
 """Each command: how many arguments it takes (SKSCAN one more in the dual dialect), and what executes it."""

@@ -99,8 +99,8 @@ class Printer:
         body = datagram.payload.hex().upper().encode() if hex_payload else datagram.payload
         return " ".join(fields).encode() + b" " + body + CRLF
 
-    def info(self, channel: int, pan_id: int) -> bytes:
+    def info(self, channel: str, pan_id: str) -> bytes:
         """Return the EINFO line. Source: BP35A1 command reference 4.2."""
         last = "0" if self._model.has_side else "FFFE"
-        fields = f"EINFO {self.own_address} {self._model.mac} {channel:02X} {pan_id:04X} {last}"
+        fields = f"EINFO {self.own_address} {self._model.mac} {channel} {pan_id} {last}"
         return fields.encode() + self._model.info_tail.encode() + CRLF

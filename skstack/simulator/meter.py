@@ -1,4 +1,4 @@
-"""A simulated low-voltage smart meter: ECHONET Lite object 0288 and its node profile. Datagrams in, datagrams out.
+"""A simulated low-voltage smart meter: ECHONET Lite object 0288. Datagrams in, datagrams out.
 
 It has no clock and does no I/O: each call is given the time, Unix seconds. Its own clock shows Japan time.
 """
@@ -14,7 +14,6 @@ from skstack.echonet.frame import (
     MAX_GET_PROPERTIES,
     METER,
     NODE_PROFILE,
-    Eoj,
     Esv,
     Frame,
     Property,
@@ -31,17 +30,14 @@ from skstack.simulator.registers import (
     WS_A_KWH,
     ZERO,
     Registers,
+    can_choose,
     encode_time,
     half_hour_before,
-    time_chosen,
 )
 
 _INSTANCE_LIST = b"\x01" + METER.to_bytes()
 _NOTIFIED_WITHIN_S = 240  # a real meter sends its half-hour values within five minutes
-
-# In the set map of every captured meter there is 81, the place of installation. Writing it is refused here all the
-# same, so that a driver which tries is noticed.
-_PLACE_EPC = 0x81
+_CHOICES = {0xED: (12, (0, 30)), 0xEF: (10, range(60))}  # of histories 2 and 3: the most items, and the minutes
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +120,7 @@ class SimulatedMeter:
         )
         self._tid = 0
         self._day = 0xFF
-        self._times = {0xED: NEVER_SET, 0xEF: NEVER_SET}
+        self._times = dict.fromkeys((0xED, 0xEF) if self.options.second_generation else (0xED,), NEVER_SET)
 
     # --- announcements
 
@@ -146,7 +142,7 @@ class SimulatedMeter:
 
     def half_hour(self, at: float) -> bytes | None:
         """Return the announcement of the registers at the last :00 or :30: those of EA and EB that the meter has."""
-        readers = self._meter_readers()
+        readers = self._readers()
         announced = [Property(epc, readers[epc](at)) for epc in (0xEA, 0xEB) if epc in readers]
         if not announced:
             return None
@@ -166,22 +162,21 @@ class SimulatedMeter:
             request = Frame.from_bytes(payload)
         except FrameError:
             return None
-        readers = self._readers(request.deoj)
-        if readers is None:
+        if request.deoj != METER:
             return None
         answer = None
         match request.esv:
             case Esv.GET:
-                answer = self._read(request, readers, at)
+                answer = self._read(request, at)
             case Esv.SET_C:
                 answer = self._write(request)
             case Esv.INFC_RES:
                 self.confirmed_tids.append(request.tid)
         return answer.to_bytes() if answer else None
 
-    def _read(self, request: Frame, readers: Readers, at: float) -> Frame:
+    def _read(self, request: Frame, at: float) -> Frame:
         """Read what can be read; the others come back without data, as do those that are too many."""
-        read = []
+        readers, read = self._readers(), []
         for number, asked in enumerate(request.properties):
             reader = readers.get(asked.epc) if number < self.options.most_properties else None
             read.append(Property(asked.epc, reader(at) if reader else b""))
@@ -190,7 +185,7 @@ class SimulatedMeter:
 
     def _write(self, request: Frame) -> Frame:
         """Write what may be written; the others come back with their data."""
-        done = [request.deoj == METER and self._write_one(wanted) for wanted in request.properties]
+        done = [self._write_one(wanted) for wanted in request.properties]
         answered = tuple(
             Property(wanted.epc) if written else wanted
             for wanted, written in zip(request.properties, done, strict=True)
@@ -198,44 +193,26 @@ class SimulatedMeter:
         return request.answer(Esv.SET_RES if all(done) else Esv.SET_C_SNA, answered)
 
     def _write_one(self, wanted: Property) -> bool:
-        if wanted.epc == 0xE5:
-            if len(wanted.edt) != 1 or wanted.edt[0] > HISTORY_DAYS:
-                return False
+        if wanted.epc == 0xE5 and len(wanted.edt) == 1 and wanted.edt[0] <= HISTORY_DAYS:
             self._day = wanted.edt[0]
-            return True
-        if wanted.epc not in self._settable() - {0xE5, _PLACE_EPC}:
+        elif wanted.epc in self._times and can_choose(wanted.edt, *_CHOICES[wanted.epc]):
+            self._times[wanted.epc] = wanted.edt
+        else:
             return False
-        most, minutes = (12, (0, 30)) if wanted.epc == 0xED else (10, range(60))
-        if len(wanted.edt) != 7 or wanted.edt[5] not in minutes or not 1 <= wanted.edt[6] <= most:
-            return False
-        try:
-            time_chosen(wanted.edt)
-        except ValueError:
-            return False
-        self._times[wanted.epc] = wanted.edt
         return True
 
     # --- properties
 
-    def _settable(self) -> set[int]:
-        epcs = {_PLACE_EPC, 0xE5, 0xED}
-        if self.options.second_generation:
-            epcs.add(0xEF)
-        return epcs
-
-    def _readers(self, eoj: Eoj) -> Readers | None:
-        if eoj == METER:
-            return self._meter_readers()
-        if eoj == NODE_PROFILE:
-            return self._node_readers()
-        return None
-
-    def _meter_readers(self) -> Readers:
-        """Return every property of the meter that can be read, by EPC, each with what reads it."""
+    def _readers(self) -> Readers:
+        """Return every property that can be read, by EPC, each with what reads it."""
         options, registers = self.options, self.registers
+        maker = options.maker.to_bytes(3, "big")
         readers: Readers = {
-            **self._common_readers(),
+            0x80: lambda _: b"\x30",
             0x81: lambda _: b"\x61",
+            0x82: lambda _: b"\x00\x00R\x01" if options.second_generation else b"\x00\x00F\x00",
+            0x88: lambda _: b"\x42",
+            0x8A: lambda _: maker,
             0x97: lambda at: encode_time(at)[4:6],
             0x98: lambda at: encode_time(at)[:4],
             0xD7: lambda _: bytes((options.digits,)),
@@ -249,6 +226,9 @@ class SimulatedMeter:
             0xEC: lambda at: registers.back_from(self._times[0xED], HALF_HOUR_S, at),
             0xED: lambda _: self._times[0xED],
         }
+        if options.serial_number is not None:
+            serial = options.serial_number.encode("ascii").ljust(12, b"\x00")
+            readers[0x8D] = lambda _: serial
         if options.coefficient is not None:
             coefficient = options.coefficient
             readers[0xD3] = lambda _: coefficient.to_bytes(4, "big")
@@ -257,51 +237,18 @@ class SimulatedMeter:
             readers[0xE4] = lambda at: registers.day(self._day, at, export=True)
             readers[0xEB] = lambda at: registers.fixed(at, export=True)
         if options.second_generation:
-            readers[0xC0] = lambda _: b"\x00" + options.maker.to_bytes(3, "big") + b"\x00" * 11 + b"\x01"
+            readers[0xC0] = lambda _: b"\x00" + maker + b"\x00" * 11 + b"\x01"
             readers[0xD0] = registers.minute
             readers[0xEE] = lambda at: registers.back_from(self._times[0xEF], 60, at)
             readers[0xEF] = lambda _: self._times[0xEF]
         readers = {epc: reader for epc, reader in readers.items() if epc not in options.lacks}
-        self._add_maps(readers, announced={0x80, 0x81, 0x88}, settable=self._settable())
-        if options.property_map is not None:
-            property_map = options.property_map
-            readers[0x9F] = lambda _: property_map
+        readable = {*readers, 0x9D, 0x9E, 0x9F}
+        # 81, the place of installation, is in the set map of every captured meter. Writing it is refused here all the
+        # same, so that a driver which tries is noticed.
+        readers[0x9D] = lambda _: encode_property_map({0x80, 0x81, 0x88})
+        readers[0x9E] = lambda _: encode_property_map({0x81, 0xE5, *self._times})
+        readers[0x9F] = lambda _: options.property_map or encode_property_map(readable)
         return readers
-
-    def _node_readers(self) -> Readers:
-        readers = {
-            **self._common_readers(),
-            0x82: lambda _: bytes.fromhex("010C0100"),  # ECHONET Lite 1.12, format 1
-            0x83: lambda _: b"\xfe" + self.options.maker.to_bytes(3, "big") + self._serial() + b"\x00",
-            0xD3: lambda _: b"\x00\x00\x01",
-            0xD4: lambda _: b"\x00\x02",
-            0xD5: lambda _: _INSTANCE_LIST,
-            0xD6: lambda _: _INSTANCE_LIST,
-            0xD7: lambda _: b"\x01" + METER.to_bytes()[:2],
-        }
-        self._add_maps(readers, announced={0x80, 0xD5}, settable=set())
-        return readers
-
-    def _common_readers(self) -> Readers:
-        release = b"\x00\x00R\x01" if self.options.second_generation else b"\x00\x00F\x00"
-        readers: Readers = {
-            0x80: lambda _: b"\x30",
-            0x82: lambda _: release,
-            0x88: lambda _: b"\x42",
-            0x8A: lambda _: self.options.maker.to_bytes(3, "big"),
-        }
-        if self.options.serial_number is not None:
-            readers[0x8D] = lambda _: self._serial()
-        return readers
-
-    def _add_maps(self, readers: Readers, *, announced: set[int], settable: set[int]) -> None:
-        readable = {*readers, 0x9D, 0x9E, 0x9F} - ({0xD5} if 0xD5 in announced else set())
-        readers[0x9D] = lambda _: encode_property_map(announced)
-        readers[0x9E] = lambda _: encode_property_map(settable)
-        readers[0x9F] = lambda _: encode_property_map(readable)
-
-    def _serial(self) -> bytes:
-        return (self.options.serial_number or "").encode("ascii").ljust(12, b"\x00")[:12]
 
     def _currents(self, at: float) -> bytes:
         r_phase, t_phase = self.household.currents_da(at)

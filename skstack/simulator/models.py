@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
-from typing import Literal
-
-Dialect = Literal["single", "dual"]
 
 TEST_ROUTE_B_ID = "00112233445566778899AABBCCDDEEFF"
 TEST_PASSWORD = "0123456789AB"
@@ -32,7 +29,7 @@ class Model:
     """
 
     name: str
-    dialect: Dialect
+    has_side: bool  # dual-stack: commands and lines carry the side, B-route or HAN
     firmware: str  # EVER
     application: str | None  # EAPPVER; None: SKAPPVER is answered ER04
     mac: str
@@ -42,21 +39,16 @@ class Model:
     info_tail: str = ""  # some firmware leaves a blank at the end of EINFO
     blank_lines_after_join: int = 0  # empty lines after the instance list
 
-    @property
-    def has_side(self) -> bool:
-        """True where commands and lines carry the side, B-route or HAN."""
-        return self.dialect == "dual"
-
 
 MODELS = {
     model.name: model
     for model in (
-        Model("BP35A1", "single", "1.2.10", "rev26e", "001D129000012345"),
-        Model("BP35C2", "dual", "1.5.2", "rev12", "001D129000020608", blank_lines_after_join=4),
-        Model("RS-WSUHA-P", "dual", "1.5.2", "rev12", "001D12900002E578"),
+        Model("BP35A1", False, "1.2.10", "rev26e", "001D129000012345"),
+        Model("BP35C2", True, "1.5.2", "rev12", "001D129000020608", blank_lines_after_join=4),
+        Model("RS-WSUHA-P", True, "1.5.2", "rev12", "001D12900002E578"),
         Model(
             "RL7023 Stick-D/IPS",
-            "single",
+            False,
             "1.3.0",
             "rev1",
             "100723FFFE0177E3",
@@ -66,7 +58,7 @@ MODELS = {
         ),
         Model(
             "RL7023 Stick-D/DSS",
-            "dual",
+            True,
             "1.4.4",
             None,
             "100723FFFE0212A4",

@@ -10,21 +10,21 @@ import math
 from collections.abc import Callable, Sequence
 
 from skstack.simulator.air import Air
-from skstack.simulator.audit import Sent
 from skstack.simulator.commands import PRODUCT_COMMANDS, Answer, Commands
-from skstack.simulator.faults import Faults
 from skstack.simulator.lines import CRLF, Beacon, Datagram
 from skstack.simulator.meter import SimulatedMeter
-from skstack.simulator.models import MODELS, REALISTIC, Credentials, Dialect, Model, Timing
+from skstack.simulator.models import MODELS, REALISTIC, Credentials, Model, Timing
 from skstack.simulator.radio import Radio
+from skstack.simulator.settings import ECHO
 from skstack.simulator.uart import Agenda, CommandReader, Life, Outlet, Request
 
 
 class SimulatedModule:
     """The module. Times are Unix seconds; *at* must never run backwards.
 
-    What a checker wants to know: .sends, .violations, .flash_writes. What can be made to go wrong: .faults, and the
-    methods emit_event, restart, announce and inject, whose *at* may lie in the future.
+    *sends*: every datagram the host has sent. *violations*: those that should not have been: over another request, or
+    while the module had asked for silence. *faults*: what goes wrong the next time it can; so do the methods
+    emit_event, restart, announce and inject, whose *at* may lie in the future.
     """
 
     reads = True  # see port.Device
@@ -34,15 +34,14 @@ class SimulatedModule:
         meter: SimulatedMeter,
         *,
         model: Model | None = None,
-        dialect: Dialect = "dual",
         hex_payload: bool = True,
         credentials: Credentials | None = None,
         timing: Timing = REALISTIC,
         echo: bool = True,
         neighbours: Sequence[Beacon] = (),
     ) -> None:
-        """Power up a *model* (by default the ROHM one of the *dialect*) near *meter*, which accepts *credentials*."""
-        self.model = model or MODELS["BP35A1" if dialect == "single" else "BP35C2"]
+        """Power up a *model* (by default a BP35C2) near *meter*, which accepts *credentials*."""
+        self.model = model or MODELS["BP35C2"]
         self.meter = meter
         self.timing = timing
         self._agenda = Agenda()
@@ -60,9 +59,12 @@ class SimulatedModule:
         )
         # Tessera modules know only hexadecimal text; ROHM ones keep the choice in flash memory.
         self._air.hex_payload = hex_payload or not self.model.has_product_commands
-        self._air.settings.echo = echo
+        self._air.settings.registers[ECHO] = f"{echo:d}"
         self._radio = Radio(self._air, neighbours)
         self._commands = Commands(self._radio)
+        self.faults = self._air.faults
+        self.sends = self._air.audit.sends
+        self.violations = self._air.audit.violations
 
     # --- the UART
 
@@ -92,7 +94,7 @@ class SimulatedModule:
         """Work through what was typed, up to the first command that keeps the module busy."""
         while self._executing is None and not self._reader.idle:
             echo, request = self._reader.next()
-            if echo and self._air.settings.echo:
+            if echo and self._air.settings.is_on(ECHO):
                 self._say(echo, at)
             if request is not None and request.words:
                 self._execute(request, at)
@@ -124,21 +126,6 @@ class SimulatedModule:
         self._agenda.plan(done_at, reply, self._executing)
 
     # --- faults and what a checker asks
-
-    @property
-    def faults(self) -> Faults:
-        """What goes wrong the next time it can."""
-        return self._air.faults
-
-    @property
-    def sends(self) -> list[Sent]:
-        """Every datagram the host has sent."""
-        return self._air.audit.sends
-
-    @property
-    def violations(self) -> list[str]:
-        """Every send that should not have been: over another request, or while the module had asked for silence."""
-        return self._air.audit.violations
 
     @property
     def flash_writes(self) -> int:

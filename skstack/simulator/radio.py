@@ -16,10 +16,8 @@ from skstack.simulator.habits import Reply, apply
 from skstack.simulator.lines import ALL_NODES, CRLF, Beacon, Datagram
 from skstack.simulator.scan import WITH_PAIRING_ID, Scanner
 from skstack.simulator.session import PanaClient, Session
+from skstack.simulator.settings import OVER_LIMIT, PAIRING_ID
 from skstack.simulator.uart import Life
-
-_AIRTIME_S_A_BYTE = 8 / 100_000  # 100 kbit/s
-_HEADERS_BYTES = 60  # MAC, IPv6 and UDP around a payload
 
 
 class Radio:
@@ -40,7 +38,7 @@ class Radio:
 
     def scan(self, mode: int, mask: int, duration: int, at: float) -> None:
         """Begin a scan. In mode 2 only coordinators answer that have the pairing ID asked for."""
-        options, wanted = self.air.meter.options, self.air.settings.pairing_id
+        options, wanted = self.air.meter.options, self.air.settings.registers[PAIRING_ID]
         own = Beacon(options.channel, options.pan_id, options.mac, options.lqi, self.air.credentials.pairing_id)
         in_the_air = [own, *self._neighbours] if at >= self.air.faults.silent_until else self._neighbours
         heard = [beacon for beacon in in_the_air if mode != WITH_PAIRING_ID or beacon.pairing_id == wanted]
@@ -49,7 +47,7 @@ class Radio:
     def limit(self, over: bool, at: float) -> None:
         """Say that the hour's sending time is used up (EVENT 32), or that there is some again (EVENT 33)."""
         air = self.air
-        air.settings.over_limit = over
+        air.settings.registers[OVER_LIMIT] = f"{over:d}"
         left_at = air.say(air.printer.event(0x32 if over else 0x33, air.printer.own_address), at)
         if over:
             air.audit.close(0x32, left_at)
@@ -66,7 +64,6 @@ class Radio:
         secured = secure != 0 and session is not None
         sent = Sent(at, payload, secured)
         air.audit.note(sent)
-        air.settings.airtime_s += (len(payload) + _HEADERS_BYTES) * _AIRTIME_S_A_BYTE
         done_at = at + air.timing.send_s
         param = self._send_result(address, at)
         air.plan_line(done_at, air.printer.event(0x21, address, f"{param:02d}"))
@@ -78,7 +75,7 @@ class Radio:
 
     def _send_result(self, address: str, at: float) -> int:
         session = self.pana.session
-        blocked = self.air.settings.over_limit or (session is not None and session.renewing)
+        blocked = self.air.settings.is_on(OVER_LIMIT) or (session is not None and session.renewing)
         if blocked or (address != ALL_NODES and not self.air.reaches(address, at)):
             return 1
         return self.air.faults.send_param()

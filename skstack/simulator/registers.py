@@ -5,9 +5,11 @@ Source: Machine Readable Appendix 1.3.1, class 0x0288; the shapes as in the answ
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 
+from skstack.echonet.registers import UNIT_KWH_BY_CODE
 from skstack.simulator.household import DAY_S, Household, local_day, midnight
 
 JAPAN = timezone(timedelta(hours=9), "JST")
@@ -19,17 +21,7 @@ HISTORY_DAYS = 99
 _SLOTS_A_DAY = 48
 WS_A_KWH = 3_600_000
 
-UNIT_WS = {
-    0x00: WS_A_KWH,
-    0x01: 360_000,
-    0x02: 36_000,
-    0x03: 3_600,
-    0x04: 360,
-    0x0A: 36_000_000,
-    0x0B: 360_000_000,
-    0x0C: 3_600_000_000,
-    0x0D: 36_000_000_000,
-}
+UNIT_WS = {code: int(unit_kwh * WS_A_KWH) for code, unit_kwh in UNIT_KWH_BY_CODE.items()}
 """What one count of unit code E1 is worth, watt-seconds."""
 
 
@@ -98,15 +90,23 @@ class Registers:
         """Return EC or EE: what ED or EF chose, then pairs of registers, newest first, *step_s* apart."""
         if chosen == NEVER_SET:
             return chosen + NO_DATA * 2
-        newest = time_chosen(chosen)
+        newest = _time_chosen(chosen)
         slots = [newest - step_s * item for item in range(chosen[6])]
         return chosen + b"".join(self.value(slot, now=now) + self.value(slot, now=now, export=True) for slot in slots)
 
 
-def time_chosen(edt: bytes) -> int:
-    """Return the Unix second written to ED or EF.
+def can_choose(edt: bytes, most: int, minutes: Collection[int]) -> bool:
+    """Tell whether *edt* can be written to ED or EF: a time at one of *minutes*, and 1 to *most* items."""
+    if len(edt) != 7 or edt[5] not in minutes or not 1 <= edt[6] <= most:
+        return False
+    try:
+        _time_chosen(edt)
+    except ValueError:
+        return False
+    return True
 
-    Raises: ValueError: the bytes are no time.
-    """
+
+def _time_chosen(edt: bytes) -> int:
+    """Return the Unix second in ED or EF. Raises: ValueError: the bytes are no time."""
     year = int.from_bytes(edt[:2], "big")
     return int(datetime(year, edt[2], edt[3], edt[4], edt[5], tzinfo=JAPAN).timestamp())

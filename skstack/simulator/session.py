@@ -12,6 +12,7 @@ from skstack.simulator import pana
 from skstack.simulator.air import Air
 from skstack.simulator.faults import JoinFailure
 from skstack.simulator.lines import PANA_PORT, Datagram
+from skstack.simulator.settings import RENEWS
 from skstack.simulator.uart import Life
 
 _RENEWAL_SHARE = 0.8  # of the lifetime; command reference 4.5
@@ -125,7 +126,7 @@ class PanaClient:
     def _renew(self, number: int, at: float) -> None:
         """Renew by itself at four fifths of the lifetime. If the meter is unreachable, wait for the end of it."""
         due = self.session is not None and self.session.number == number
-        if due and self._air.settings.renews and not self._meter_is_away(at):
+        if due and self._air.settings.is_on(RENEWS) and not self._meter_is_away(at):
             self.rejoin(at)
 
     def _expire_unless_renewed(self, number: int, at: float) -> None:
@@ -161,7 +162,7 @@ class PanaClient:
             return
         air = self._air
         air.audit.close(0x29, air.say(air.printer.event(0x29, air.meter_address), at))
-        if air.settings.renews:
+        if air.settings.is_on(RENEWS):
             self.session.renewing = True
             self.rejoin(at)
         else:

@@ -3,71 +3,47 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 
 CHANNELS = range(0x21, 0x3D)
+CHANNEL, PAN_ID, PAIRING_ID, RENEWS, PRINTS_LQI, OVER_LIMIT, ECHO = "2", "3", "A", "17", "A2", "FB", "FE"
+
+# What each register holds after a reset, and what may be written to it.
+_REGISTERS = {
+    CHANNEL: ("21", "2[1-9A-F]|3[0-9A-C]"),
+    PAN_ID: ("FFFF", "[0-9A-F]{4}"),
+    PAIRING_ID: ("CCDDEEFF", ".{8}"),
+    RENEWS: ("1", "[01]"),
+    PRINTS_LQI: ("0", "[01]"),  # no effect on the lines of a single-hop module
+    OVER_LIMIT: ("0", ""),
+    ECHO: ("1", "[01]"),
+}
 
 
-@dataclass(slots=True)
 class Settings:
-    """Registers and credentials. Source: BP35A1 command reference 4.1.1; SA2 from modules of the dual dialect."""
+    """Credentials, and the registers that clients use. Source: BP35A1 command reference 4.1.1; SA2: a client."""
 
-    channel: int = 0x21
-    pan_id: int = 0xFFFF
-    pairing_id: str = "CCDDEEFF"
-    password: str | None = field(default=None, repr=False)
-    route_b_id: str | None = field(default=None, repr=False)
-    renews: bool = True  # S17
-    prints_lqi: bool = False  # SA2; no effect on the lines of a single-hop module
-    over_limit: bool = False  # SFB
-    airtime_s: float = 0.0  # SFD
-    echo: bool = True  # SFE
+    def __init__(self) -> None:
+        """Start as after a reset."""
+        self.registers = {name: factory for name, (factory, _) in _REGISTERS.items()}
+        self.password: str | None = None
+        self.route_b_id: str | None = None
+
+    def is_on(self, name: str) -> bool:
+        """Tell whether the register *name* is a switch that is on."""
+        return self.registers[name] == "1"
 
     def read(self, register: str) -> str | None:
         """Return what ESREG prints for *register*, written S2 or S02; None: there is no such register."""
-        values = {
-            "2": f"{self.channel:02X}",
-            "3": f"{self.pan_id:04X}",
-            "7": "00000000",
-            "A": self.pairing_id,
-            "15": "0",
-            "16": "00000384",
-            "17": f"{self.renews:d}",
-            "A0": "1",
-            "A1": "1",
-            "A2": f"{self.prints_lqi:d}",
-            "FB": f"{self.over_limit:d}",
-            "FD": f"{round(self.airtime_s * 1000):016X}",
-            "FE": f"{self.echo:d}",
-            "FF": "0",
-        }
-        return values.get(_short(register))
+        return self.registers.get(_short(register))
 
     def write(self, register: str, value: str) -> bool:
         """Take *value*; False if there is no such register or it cannot hold that."""
         name = _short(register)
-        if name == "2" and re.fullmatch("[0-9A-F]{2}", value) and int(value, 16) in CHANNELS:
-            self.channel = int(value, 16)
-        elif name == "3" and re.fullmatch("[0-9A-F]{4}", value):
-            self.pan_id = int(value, 16)
-        elif name == "A" and len(value) == 8:
-            self.pairing_id = value
-        elif name == "FD" and set(value) == {"0"}:
-            self.airtime_s = 0.0
-        else:
-            return self._write_switch(name, value)
-        return True
-
-    def _write_switch(self, name: str, value: str) -> bool:
-        if value not in ("0", "1"):
+        _, allowed = _REGISTERS.get(name, ("", ""))
+        if not re.fullmatch(allowed, value):
             return False
-        if name == "17":
-            self.renews = value == "1"
-        elif name == "A2":
-            self.prints_lqi = value == "1"
-        elif name == "FE":
-            self.echo = value == "1"
-        return name in ("15", "17", "A0", "A1", "A2", "FE", "FF")
+        self.registers[name] = value
+        return True
 
 
 def _short(written: str) -> str:
