@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Protocol
 
-from skstack.echonet.frame import MAX_GET_PROPERTIES, Response
+from skstack.echonet.frame import MAX_GET_PROPERTIES
+from skstack.echonet.request import Response
 from skstack.errors import SessionLostError, SkStackError, SkStackTimeoutError, StoppedError
 
 logger = logging.getLogger(__name__)

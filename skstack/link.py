@@ -78,21 +78,29 @@ class Sending:
 
 
 class Link:
-    """See the module's text. *sleep* passes the time of a wait while no port is open."""
+    """See the module's text. *sleep* passes the time of a wait while no port is open.
+
+    *module*: None while no port is open. *peer*: the meter's PAN, also while there is no session; None before one was
+    found. *pana*: the state of the session, and *state_since* when it began. *limited_since*: since when the module is
+    over its hourly sending limit; None: it is not. *failure*: what keeps the link down, or did so last. Times are
+    monotonic seconds.
+    Counts: *sessions* that were established, *renewals* of one, *answers* of the meter (one proves the link), and
+    *lines* that have come, of any kind.
+    """
 
     def __init__(self, *, monotonic: Callable[[], float], sleep: Callable[[float], None]) -> None:
         self._monotonic = monotonic
         self._sleep = sleep
-        self._module: Module | None = None
-        self._peer: PanDescription | None = None
-        self._pana = Pana.CLOSED
-        self._since = 0.0  # when the PANA state began
-        self._limited_since: float | None = None  # EVENT 32: over the hourly sending limit
-        self._failure: SkStackError = SessionLostError("not joined yet")
-        self._sessions = 0
-        self._renewals = 0
-        self._answers = 0
-        self._lines = 0
+        self.module: Module | None = None
+        self.peer: PanDescription | None = None
+        self.pana = Pana.CLOSED
+        self.state_since = 0.0  # when the PANA state began
+        self.limited_since: float | None = None  # EVENT 32: over the hourly sending limit
+        self.failure: SkStackError = SessionLostError("not joined yet")
+        self.sessions = 0
+        self.renewals = 0
+        self.answers = 0
+        self.lines = 0
         self._sending: Sending | None = None  # what the next EVENT 21 tells of
         self._echoes = 0
         self._events: list[RadioEvent] = []
@@ -100,80 +108,30 @@ class Link:
     # --- how it stands
 
     @property
-    def module(self) -> Module | None:
-        """The module; None while no port is open."""
-        return self._module
-
-    @property
     def attached(self) -> Module:
         """The module. Raises: PortLostError: no port is open."""
-        if self._module is None:
+        if self.module is None:
             raise PortLostError("the port is closed")
-        return self._module
-
-    @property
-    def peer(self) -> PanDescription | None:
-        """The meter's PAN, also while there is no session; None before one was found."""
-        return self._peer
-
-    @property
-    def pana(self) -> Pana:
-        """The state of the session."""
-        return self._pana
-
-    @property
-    def state_since(self) -> float:
-        """When that state began (monotonic)."""
-        return self._since
-
-    @property
-    def limited_since(self) -> float | None:
-        """Since when the module is over its hourly sending limit (monotonic); None: it is not."""
-        return self._limited_since
-
-    @property
-    def sessions(self) -> int:
-        """How many sessions were established: a new one may be with another meter."""
-        return self._sessions
-
-    @property
-    def renewals(self) -> int:
-        """How often a session was renewed or authenticated anew."""
-        return self._renewals
-
-    @property
-    def answers(self) -> int:
-        """How many requests the meter has answered: an answer proves the link."""
-        return self._answers
-
-    @property
-    def lines(self) -> int:
-        """How many lines have come, of any kind."""
-        return self._lines
+        return self.module
 
     @property
     def joined(self) -> bool:
         """There is a session, and we know with whom: an EVENT 25 may come before any PAN was found."""
-        return self._pana is Pana.OPEN and self._peer is not None
+        return self.pana is Pana.OPEN and self.peer is not None
 
     @property
     def up(self) -> bool:
         """There is a session, and sending is allowed."""
-        return self._pana is Pana.OPEN and self._peer is not None and self._limited_since is None
-
-    @property
-    def failure(self) -> SkStackError:
-        """What keeps the link down, or did so last."""
-        return self._failure
+        return self.joined and self.limited_since is None
 
     @property
     def down_reason(self) -> str:
         """Say why nothing may be sent now."""
-        if self._limited_since is not None:
+        if self.limited_since is not None:
             return "the module is over its hourly sending limit (EVENT 32)"
-        if self._pana is Pana.EXPIRED:
+        if self.pana is Pana.EXPIRED:
             return "the module is renewing its session (EVENT 29)"
-        return str(self._failure)
+        return str(self.failure)
 
     # --- the module
 
@@ -181,20 +139,20 @@ class Link:
         """Take a module that was just set up: it has no session, no limit, and its echo is off."""
         self._move(Trigger.GIVE_UP, None)
         self._lift_limit()
-        self._module = module
+        self.module = module
         self._echoes = module.stack.echoes
 
     def detach(self, failure: SkStackError | None = None) -> None:
         """Close the port, if it is open; *failure*: it was lost. What the module said of a limit goes with it."""
-        if self._module is not None:
-            self._module.stack.close()
-            self._module = None
+        if self.module is not None:
+            self.module.stack.close()
+            self.module = None
             self._move(Trigger.GIVE_UP, None)
             self._lift_limit()
             if failure is not None:
                 self.record("port_lost", detail=str(failure))
         if failure is not None:
-            self._failure = failure
+            self.failure = failure
 
     def execute(self, command: Command[AnswerT], *, timeout_s: float = COMMAND_TIMEOUT_S) -> AnswerT:
         """Execute a *command*. Raises: as SkStack.execute."""
@@ -202,13 +160,13 @@ class Link:
 
     def receive(self, timeout_s: float) -> Line | None:
         """Wait for a line, take note of it and return it; None when none came. Raises: PortLostError, StoppedError."""
-        module = self._module
+        module = self.module
         if module is None:
             self._sleep(timeout_s)
             return None
         line = module.stack.receive(timeout_s)
         if line is not None:
-            self._lines += 1
+            self.lines += 1
             if isinstance(line, Event) and line.is_ours:
                 self._note(line)
         return line
@@ -223,7 +181,7 @@ class Link:
         Raises: ModuleRestartedError: it has. SkStackTimeoutError: it does not answer at all. PortLostError.
         """
         pan_id = self._read_register("S3")
-        has_forgotten = (pan_id or "").upper() == "FFFF" and self._peer is not None and self._peer.pan_id != 0xFFFF
+        has_forgotten = (pan_id or "").upper() == "FFFF" and self.peer is not None and self.peer.pan_id != 0xFFFF
         if has_forgotten or self.attached.stack.echoes != self._echoes:
             raise ModuleRestartedError("the module has restarted")
 
@@ -234,7 +192,7 @@ class Link:
         """
         value = self._read_register("SFB") or ""
         # Should EVENT 33 be lost, and SFB say nothing that we understand.
-        is_hour_over = self._limited_since is not None and self._monotonic() >= self._limited_since + _LIMIT_S
+        is_hour_over = self.limited_since is not None and self._monotonic() >= self.limited_since + _LIMIT_S
         if re.fullmatch("0*1", value):
             self._impose_limit()
         elif re.fullmatch("0+", value) or is_hour_over:
@@ -244,7 +202,7 @@ class Link:
 
     def tune(self, peer: PanDescription) -> None:
         """Take *peer* for the meter to join."""
-        self._peer = peer
+        self.peer = peer
 
     def authenticate(self, peer: PanDescription, *, again: bool) -> None:
         """Begin a handshake with *peer*: SKREJOIN where *again*, else SKJOIN. EVENT 25 or 24 ends it.
@@ -268,18 +226,18 @@ class Link:
     def give_up(self, failure: SkStackError) -> None:
         """Note that there is no session, on either side; *failure* keeps the link down from now on."""
         self._move(Trigger.GIVE_UP, failure)
-        self._failure = failure
+        self.failure = failure
 
     def note_answer(self) -> None:
         """Note that the meter has answered a request."""
-        self._answers += 1
+        self.answers += 1
 
     def terminate(self, *, timeout_s: float) -> None:
         """Ask the module to end the session, if it may have one: EVENT 27 or 28 follows.
 
         Raises: as SkStack.execute.
         """
-        if self._module is not None and self._pana is not Pana.CLOSED:
+        if self.module is not None and self.pana is not Pana.CLOSED:
             self.execute(commands.terminate(), timeout_s=timeout_s)
 
     def send(self, payload: bytes) -> Sending:
@@ -289,7 +247,7 @@ class Link:
         or soon after; others, after one that settled it, are of the module's own datagrams (PANA).
         Raises: SessionLostError: no session, or silence is due. CommandFailedError. PortLostError, StoppedError.
         """
-        peer, module = self._peer, self.attached
+        peer, module = self.peer, self.attached
         if not self.up or peer is None:
             raise SessionLostError(self.down_reason)
         self._sending = sending = Sending()
@@ -347,15 +305,15 @@ class Link:
 
     def _move(self, trigger: Trigger, failure: SkStackError | None) -> None:
         """Change the PANA state as the table says, and record what that means."""
-        before, after = self._pana, TRANSITIONS[self._pana].get(trigger)
+        before, after = self.pana, TRANSITIONS[self.pana].get(trigger)
         if after is None:
             logger.debug("%s means nothing while the session is %s", trigger.name, before.value)
             return
-        lasted_s = self._monotonic() - self._since
-        self._pana = after
-        self._since = self._monotonic()
+        lasted_s = self._monotonic() - self.state_since
+        self.pana = after
+        self.state_since = self._monotonic()
         if failure is not None:
-            self._failure = failure
+            self.failure = failure
         if after is Pana.OPEN:
             self._opened(before, lasted_s)
             return
@@ -363,7 +321,7 @@ class Link:
         if after is Pana.EXPIRED:
             self.record("expired")
         elif before in HANDSHAKES:
-            self.record("join_failed", lasted_s, peer=self._peer, detail=str(failure) if failure else None)
+            self.record("join_failed", lasted_s, peer=self.peer, detail=str(failure) if failure else None)
         elif failure is not None and before in (Pana.OPEN, Pana.EXPIRED):  # else we end it, to begin a new one
             self.record("lost", detail=str(failure))
 
@@ -371,24 +329,24 @@ class Link:
         if before in (Pana.OPEN, Pana.EXPIRED):
             self.record("renewed", lasted_s if before is Pana.EXPIRED else None)
         elif before in HANDSHAKES:
-            self.record("join", lasted_s, peer=self._peer)
+            self.record("join", lasted_s, peer=self.peer)
         if before in (Pana.CLOSED, Pana.JOINING):
-            self._sessions += 1
+            self.sessions += 1
         else:
-            self._renewals += 1
+            self.renewals += 1
 
     def _impose_limit(self) -> None:
-        if self._limited_since is None:
-            self._limited_since = self._monotonic()
+        if self.limited_since is None:
+            self.limited_since = self._monotonic()
             logger.error("the module has used up its hourly sending time (EVENT 32): silent until it may send again")
             self.record("limited")
 
     def _lift_limit(self) -> None:
-        if self._limited_since is not None:
-            duration_s = self._monotonic() - self._limited_since
+        if self.limited_since is not None:
+            duration_s = self._monotonic() - self.limited_since
             logger.info("the limit on sending has ended after %.0f s", duration_s)
             self.record("unlimited", duration_s)
-            self._limited_since = None
+            self.limited_since = None
 
     def _read_register(self, name: str) -> str | None:
         """Return the value of an S register as the module prints it; None if it has no such register.

@@ -17,11 +17,12 @@ from decimal import Decimal
 from backoff import Backoff
 from skstack.capability import Asker, Capability
 from skstack.echonet.device import decode_clock
-from skstack.echonet.frame import METER, Response, parse_property_map
+from skstack.echonet.frame import METER, parse_property_map
 from skstack.echonet.history import ScheduledEnergy, decode_scheduled_energy
 from skstack.echonet.identity import MeterIdentity, Recognition, decode_identity
 from skstack.echonet.properties import Epc, MeterReading, decode_reading, decoded, warn
 from skstack.echonet.registers import EnergyScale
+from skstack.echonet.request import Response
 from skstack.errors import FrameError, SessionLostError, SkStackError, StoppedError
 from skstack.session import Session
 

@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from typing import NoReturn, TypeVar
 
 from skstack.driver import Module, SkStack
-from skstack.echonet.frame import METER, NODE_PROFILE, Eoj, Esv, Frame, Notification, Response
+from skstack.echonet.frame import METER, NODE_PROFILE, Esv, Frame
+from skstack.echonet.request import Notification, Request, Response
 from skstack.errors import (
     CommandFailedError,
     FrameError,
@@ -57,23 +58,6 @@ class SessionTimings:
     recovery: RecoveryTimings = field(default_factory=RecoveryTimings)
 
 
-@dataclass(slots=True)
-class _Request:
-    """A request with all its attempts: a late response to an earlier one still counts."""
-
-    frame: Frame
-    session: int  # the number of the one in which it was first sent
-    attempts: dict[int, tuple[Frame, float]] = field(default_factory=dict)  # by TID: what was sent, and when
-    sending: Sending | None = None  # of the last attempt
-    repeat_at: float = 0.0  # when it may be sent again
-    free_at: float = 0.0  # when another one may be sent: until then a response may be on its way
-    response: Response | None = None
-
-    def is_answered(self) -> bool:
-        """Tell whether a response has come."""
-        return self.response is not None
-
-
 class Session:
     """A session with the household's meter, over the module that *open_port* opens.
 
@@ -113,7 +97,8 @@ class Session:
         self._monotonic = monotonic
         self._should_stop = should_stop
         self._closes_at: float | None = None
-        self._request: _Request | None = None  # the one under way, or the last one
+        self._request: Request | None = None  # the one under way, or the last one
+        self._sending: Sending | None = None  # its last attempt
         self._infc_responses: deque[Frame] = deque(maxlen=16)  # sent when no command is under way
         self._tid = first_tid & 0xFFFF
         self._silent_attempts = 0
@@ -211,15 +196,9 @@ class Session:
     # --- requests
 
     def get(
-        self,
-        epcs: Iterable[int],
-        *,
-        until: float,
-        deoj: Eoj = METER,
-        background: bool = False,
-        timeout_s: float | None = None,
+        self, epcs: Iterable[int], *, until: float, background: bool = False, timeout_s: float | None = None
     ) -> Response:
-        """Read properties of *deoj*.
+        """Read properties of the meter.
 
         It is repeated after each *timeout_s* (default: answer_timeout_s), until *until* (monotonic); while an earlier,
         different request may still be answered, this one waits. A *background* request that stays without a response
@@ -228,39 +207,33 @@ class Session:
             the request was sent. MeterSilentError: nor to the ones before, so that the meter is joined again.
             SessionLostError: the link is down, or silence is due. StoppedError.
         """
-        return self._ask(Frame.get(0, epcs, deoj), until, background, timeout_s)
+        return self._ask(Frame.get(0, epcs), until, background, timeout_s)
 
     def set(self, epc: int, edt: bytes, *, until: float, timeout_s: float | None = None) -> bool:
         """Write a property of the meter, in the background; False: it refuses. Raises: as get."""
         return self._ask(Frame.set_c(0, epc, edt), until, True, timeout_s).esv is Esv.SET_RES
 
     def _ask(self, frame: Frame, until: float, background: bool, timeout_s: float | None) -> Response:
-        self._check_up()
-        self._is_asking = True
-        try:
-            return self._exchange(frame, until, background, timeout_s)
-        finally:
-            self._is_asking = False
-
-    def _exchange(self, frame: Frame, until: float, background: bool, timeout_s: float | None) -> Response:
-        started = self._monotonic()
-        request = self._take_turn(frame, until)
-        while not request.is_answered():
-            self._listen(min(until, max(request.repeat_at, self._not_before)), request.is_answered)
-            if request.is_answered() or self._monotonic() >= until:
-                break
-            self._attempt(request, until, timeout_s or self.timings.answer_timeout_s)
-            if not request.is_answered() and not background:
-                self._note_silence()
-        if request.response is None:
-            raise self._no_response(request, started)
-        return request.response
-
-    def _check_up(self) -> None:
         if not self.up:
             raise SessionLostError(self.down_reason)
+        started = self._monotonic()
+        self._is_asking = True
+        try:
+            request = self._take_turn(frame, until)
+            while not request.is_answered():
+                self._listen(min(until, max(request.repeat_at, self._not_before)), request.is_answered)
+                if request.is_answered() or self._monotonic() >= until:
+                    break
+                self._attempt(request, until, timeout_s or self.timings.answer_timeout_s)
+                if not request.is_answered() and not background:
+                    self._note_silence()
+        finally:
+            self._is_asking = False
+        if request.response is None:
+            raise self._no_response(started)
+        return request.response
 
-    def _take_turn(self, frame: Frame, until: float) -> _Request:
+    def _take_turn(self, frame: Frame, until: float) -> Request:
         """Return the request for *frame*, once no different one may still be answered.
 
         One that is repeated goes on: a response to what was sent before answers it.
@@ -274,10 +247,11 @@ class Session:
             self._listen(min(until, last.free_at), last.is_answered)
             if not last.is_answered() and self._monotonic() < last.free_at:
                 raise SkStackTimeoutError("response to an earlier request", self._monotonic() - started)
-        self._request = request = _Request(frame, self.number)
+        self._sending = None
+        self._request = request = Request(frame, self.number)
         return request
 
-    def _attempt(self, request: _Request, until: float, timeout_s: float) -> None:
+    def _attempt(self, request: Request, until: float, timeout_s: float) -> None:
         """Send the request once and wait for a response to this or an earlier attempt.
 
         Raises: SessionLostError: the link is down or goes down meanwhile, or silence is due. StoppedError.
@@ -287,7 +261,7 @@ class Session:
             return
         heard_before = self._link.lines
         earlier_free_at = request.free_at
-        request.sending = sending = self._send(request, self._monotonic())
+        self._sending = sending = self._send(request)
         request.repeat_at = sending.sent_at + timeout_s
         request.free_at = max(earlier_free_at or sending.sent_at + self.timings.longest_wait_s, request.repeat_at)
         self._listen(min(until, request.repeat_at), lambda: request.is_answered() or sending.failed)
@@ -301,11 +275,9 @@ class Session:
         elif not sending.accepted and self._link.lines == heard_before:
             self._lose(ModuleNotAnsweringError("the module no longer answers"))
 
-    def _send(self, request: _Request, now: float) -> Sending:
+    def _send(self, request: Request) -> Sending:
         """Send the request under a new TID. Raises: SessionLostError: refused, or silence is due. StoppedError."""
-        asked = request.frame
-        frame = Frame(self._next_tid(), asked.seoj, asked.deoj, asked.esv, asked.properties)
-        request.attempts[frame.tid] = (frame, now)
+        frame = request.attempt(self._next_tid(), self._monotonic())
         try:
             return self._link.send(frame.to_bytes())
         except (CommandFailedError, PortLostError) as error:
@@ -336,8 +308,8 @@ class Session:
             if self._link.pana is Pana.SUSPECT:
                 raise error
 
-    def _no_response(self, request: _Request, started: float) -> SkStackError:
-        sending = request.sending
+    def _no_response(self, started: float) -> SkStackError:
+        sending = self._sending
         if sending is not None and sending.failed:
             return SendFailedError("the module could not send (EVENT 21 01): weak radio, or a busy channel")
         if sending is not None and sending.result is None:
@@ -432,31 +404,23 @@ class Session:
     def _take_notification(self, frame: Frame, values: dict[int, bytes]) -> None:
         """Keep what the meter tells unsolicited; its TID is its own and means nothing to us."""
         if frame.seoj not in (METER, NODE_PROFILE):
-            logger.debug("dropped a notification of %s", frame.seoj)
+            logger.debug("dropped a notification of %s", frame.seoj.hex())
             return
         self.notifications.append(Notification(frame.seoj, values, self._monotonic()))
         if frame.esv is Esv.INFC:
             self._infc_responses.append(frame.answer_to_infc())
 
     def _take_response(self, frame: Frame, values: dict[int, bytes]) -> None:
-        request = self._request
-        attempt, sent_at = request.attempts.get(frame.tid, (None, 0.0)) if request is not None else (None, 0.0)
-        is_fresh = self._monotonic() - sent_at <= _FRESH_WAITS * self.timings.longest_wait_s
-        if request is None or request.response is not None or attempt is None or not is_fresh:
-            logger.debug("dropped a response to no request of ours, or a late one")
-        elif not frame.matches(attempt):
-            logger.debug("dropped a response that does not match its request")
-        else:
-            refused = {each.epc for each in frame.properties if each.epc not in values}
-            asked = frozenset(each.epc for each in attempt.properties)
-            if not frame.properties:  # a refusal that lists nothing
-                refused |= asked
-            request.response = Response(frame.esv, asked, values, frozenset(refused), sent_at, self._monotonic())
-            if not self._is_asking:
-                self.late_responses.append(request.response)
-            self._silent_attempts = 0
-            self._not_before = self._monotonic() + self.timings.request_pause_s
-            self._link.note_answer()
+        request, now = self._request, self._monotonic()
+        fresh_s = _FRESH_WAITS * self.timings.longest_wait_s
+        if request is None or not request.take(frame, values, now, fresh_s=fresh_s):
+            logger.debug("dropped a response that answers no request of ours, or too late")
+            return
+        if request.response is not None and not self._is_asking:
+            self.late_responses.append(request.response)
+        self._silent_attempts = 0
+        self._not_before = now + self.timings.request_pause_s
+        self._link.note_answer()
 
     def _send_infc_responses(self) -> None:
         """Respond to INFCs. A failure is no loss: the meter repeats what was not acknowledged. Raises: StoppedError."""

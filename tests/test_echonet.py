@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from skstack import FrameError
-from skstack.echonet import CONTROLLER, METER, NODE_PROFILE, Eoj, Esv, Frame, Property, encode_property_map
+from skstack.echonet import CONTROLLER, METER, NODE_PROFILE, Esv, Frame, Property, encode_property_map
 from skstack.echonet.frame import MAX_GET_PROPERTIES, SET_ALLOWED, check_length, parse_property_map
 
 
@@ -101,7 +101,6 @@ def test_an_answer_is_written_byte_by_byte(hexa: str, frame: Frame) -> None:
     [
         (Frame.get(6, [0xD3, 0xE1, 0xE0]), "1081 0006 05FF01 028801 62 03 D3 00 E1 00 E0 00"),
         (Frame.get(0x1A, [0x9E]), "1081001A05FF0102880162019E00"),  # 51_futomi_bp35a1_get_9e_then_silence
-        (Frame.get(1, [0xD6], NODE_PROFILE), "1081 0001 05FF01 0EF001 62 01 D6 00"),
         (Frame.set_c(10, 0xE5, b"\x01"), "1081 000A 05FF01 028801 61 01 E5 01 01"),
     ],
 )
@@ -172,10 +171,10 @@ def test_an_edt_of_256_bytes_cannot_be_built() -> None:
         Property(0xE7, bytes(256))
 
 
-@pytest.mark.parametrize("parts", [(-1, 0, 0), (0, 256, 0), (0, 0, 256)])
-def test_an_eoj_of_other_than_bytes_cannot_be_built(parts: tuple[int, int, int]) -> None:
+@pytest.mark.parametrize(("seoj", "deoj"), [(b"\x05\xff", METER), (CONTROLLER, METER + b"\x00")])
+def test_an_object_of_other_than_three_bytes_cannot_be_built(seoj: bytes, deoj: bytes) -> None:
     with pytest.raises(ValueError, match="three bytes"):
-        Eoj(*parts)
+        Frame(1, seoj, deoj, Esv.GET, (Property(0xE7),))
 
 
 # --- only what is ours to write
@@ -244,7 +243,7 @@ def test_an_answer_with_a_part_of_what_was_asked_for_is_an_answer(esv: Esv) -> N
         from_meter(7, Esv.GET_RES, (0xE8, "00140064")),
         from_meter(7, Esv.GET_RES, (0xE7, "000002AE"), (0xE8, "00140064")),
         Frame(7, NODE_PROFILE, CONTROLLER, Esv.GET_RES, (Property(0xE7, bytes(4)),)),
-        Frame(7, METER, Eoj(0x05, 0xFF, 0x02), Esv.GET_RES, (Property(0xE7, bytes(4)),)),
+        Frame(7, METER, bytes.fromhex("05FF02"), Esv.GET_RES, (Property(0xE7, bytes(4)),)),
     ],
     ids=["TID", "ESV", "another property", "one property more", "SEOJ", "DEOJ"],
 )
@@ -275,16 +274,8 @@ def test_the_same_value_twice_is_a_value() -> None:
 # --- how frames show
 
 
-@pytest.mark.parametrize(("eoj", "code"), [(CONTROLLER, "05FF01"), (METER, "028801"), (NODE_PROFILE, "0EF001")])
-def test_an_object_shows_as_its_six_hex_digits(eoj: Eoj, code: str) -> None:
-    assert str(eoj) == code
-    assert Eoj.from_bytes(bytes.fromhex(code)) == eoj
-
-
 def test_an_object_we_have_no_name_for_is_read_too() -> None:
-    assert Eoj.from_bytes(bytes.fromhex("0EF002")) == Eoj(0x0E, 0xF0, 0x02)
-    with pytest.raises(FrameError, match="3 bytes, not 2"):
-        Eoj.from_bytes(b"\x0e\xf0")
+    assert Frame.from_bytes(bytes.fromhex("1081 0001 0EF002 05FF01 73 01 D500")).seoj == bytes.fromhex("0EF002")
 
 
 def test_the_route_b_number_is_not_shown_in_a_frame() -> None:
@@ -305,7 +296,7 @@ def test_a_wrong_length_names_both_lengths() -> None:
 # --- whatever comes
 
 
-eojs = st.builds(Eoj, *[st.integers(0, 255)] * 3) | st.sampled_from([METER, CONTROLLER, NODE_PROFILE])
+eojs = st.binary(min_size=3, max_size=3) | st.sampled_from([METER, CONTROLLER, NODE_PROFILE])
 properties = st.builds(
     Property, st.integers(0x80, 0xFF), st.binary(max_size=12) | st.binary(min_size=250, max_size=255)
 )

@@ -108,7 +108,7 @@ def test_a_datagram_that_may_be_anybodys_is_not_taken(how: str) -> None:
 @pytest.mark.parametrize(
     ("name", "spoil"),
     [
-        ("SEOJ", lambda frame: frame[:4] + NODE_PROFILE.to_bytes() + frame[7:]),
+        ("SEOJ", lambda frame: frame[:4] + NODE_PROFILE + frame[7:]),
         ("DEOJ", lambda frame: frame[:7] + b"\x05\xff\x02" + frame[10:]),
         ("ESV", lambda frame: frame[:10] + b"\x71" + frame[11:]),
         ("TID", lambda frame: frame[:2] + b"\x7f\x7f" + frame[4:]),

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from skstack.echonet import CONTROLLER, METER, Eoj, Esv, Frame, Property
+from skstack.echonet import CONTROLLER, METER, Esv, Frame, Property
 from skstack.echonet.frame import parse_property_map
 from skstack.simulator import Household, MeterOptions, SimulatedMeter, local_day, midnight
 from skstack.simulator.household import typical_day
@@ -405,7 +405,7 @@ def test_a_property_map_may_say_anything() -> None:
 
 
 def test_another_instance_of_the_meter_is_not_there() -> None:
-    request = Frame(1, CONTROLLER, Eoj(0x02, 0x88, 0x02), Esv.GET, (Property(0xE7),))
+    request = Frame(1, CONTROLLER, bytes.fromhex("028802"), Esv.GET, (Property(0xE7),))
     assert make_meter().answer(request.to_bytes(), NOON) is None
 
 

@@ -126,7 +126,7 @@ def test_the_echo_of_a_send_ends_before_its_payload() -> None:
     at = power_up()
     at.join()
     at.type("SKSREG SFE 1")
-    announced = Frame(1, NODE_PROFILE, NODE_PROFILE, Esv.INF, (Property(0xD5, b"\x01" + CONTROLLER.to_bytes()),))
+    announced = Frame(1, NODE_PROFILE, NODE_PROFILE, Esv.INF, (Property(0xD5, b"\x01" + CONTROLLER),))
     printed = at.send(announced)
     assert printed.decode().replace(METER_ADDRESS, "<ip>").encode() == BY_NUMBER["15"].wire.replace(
         b"FE80:0000:0000:0000:021C:6400:0001:8CF5", b"<ip>"

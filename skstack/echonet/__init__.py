@@ -1,7 +1,7 @@
 """ECHONET Lite as a smart meter speaks it: frames, properties, registers and history. Pure: bytes in, values out."""
 
 from skstack.echonet.device import JST, decode_clock
-from skstack.echonet.frame import CONTROLLER, METER, NODE_PROFILE, Eoj, Esv, Frame, Property, encode_property_map
+from skstack.echonet.frame import CONTROLLER, METER, NODE_PROFILE, Esv, Frame, Property, encode_property_map
 from skstack.echonet.history import MAX_DAY_BACK, DayHistory, ScheduledEnergy, half_hours
 from skstack.echonet.identity import MeterIdentity
 from skstack.echonet.properties import Epc, MeterReading, decode_power_w
@@ -15,7 +15,6 @@ __all__ = [
     "NODE_PROFILE",
     "DayHistory",
     "EnergyScale",
-    "Eoj",
     "Epc",
     "Esv",
     "Frame",

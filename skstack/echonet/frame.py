@@ -16,6 +16,7 @@ from skstack.errors import FrameError
 
 _FORMAT_1 = 0x1081
 _HEADER = Struct(">HH3s3sBB")  # EHD, TID, SEOJ, DEOJ, ESV, OPC
+_EOJ_BYTES = 3
 _FIRST_EPC = 0x80  # part 2, 3.2.7: the top bit of an EPC is always set
 _LAST_EPC = 0xFF
 
@@ -28,36 +29,6 @@ MAX_GET_PROPERTIES = 6
 _SECRET_EPCS = frozenset({0xC0})  # the Route-B identification number: never in a repr
 
 
-@dataclass(frozen=True, slots=True)
-class Eoj:
-    """An ECHONET object: class group, class and instance, a byte each. Source: part 2, 3.2.4."""
-
-    group: int
-    class_: int
-    instance: int
-
-    def __post_init__(self) -> None:
-        for value in (self.group, self.class_, self.instance):
-            if not 0 <= value <= 0xFF:
-                raise ValueError(f"an EOJ is three bytes, not {self.group}, {self.class_}, {self.instance}")
-
-    def __str__(self) -> str:
-        return self.to_bytes().hex().upper()
-
-    def to_bytes(self) -> bytes:
-        """Return the three bytes."""
-        return bytes((self.group, self.class_, self.instance))
-
-    @classmethod
-    def from_bytes(cls, code: bytes) -> Eoj:
-        """Read three bytes.
-
-        Raises: FrameError: *code* is not three bytes.
-        """
-        check_length("EOJ", code, 3)
-        return _KNOWN_EOJS.get(code) or cls(*code)
-
-
 def check_length(name: str, edt: bytes, length: int) -> None:
     """Let *edt* pass only where it has exactly *length* bytes.
 
@@ -67,11 +38,12 @@ def check_length(name: str, edt: bytes, length: int) -> None:
         raise FrameError(f"{name} is {length} bytes, not {len(edt)}", edt)
 
 
-CONTROLLER = Eoj(0x05, 0xFF, 0x01)
-METER = Eoj(0x02, 0x88, 0x01)
-NODE_PROFILE = Eoj(0x0E, 0xF0, 0x01)
+Eoj = bytes
+"""An ECHONET object: class group, class and instance, a byte each. Source: part 2, 3.2.4."""
 
-_KNOWN_EOJS: Mapping[bytes, Eoj] = {eoj.to_bytes(): eoj for eoj in (CONTROLLER, METER, NODE_PROFILE)}
+CONTROLLER = bytes.fromhex("05FF01")
+METER = bytes.fromhex("028801")
+NODE_PROFILE = bytes.fromhex("0EF001")
 
 
 class Esv(IntEnum):
@@ -135,6 +107,8 @@ class Frame:
     def __post_init__(self) -> None:
         if not 0 <= self.tid <= 0xFFFF:
             raise ValueError(f"a TID is 16 bits, not {self.tid}")
+        if not len(self.seoj) == len(self.deoj) == _EOJ_BYTES:
+            raise ValueError(f"an EOJ is three bytes, not {self.seoj.hex()} or {self.deoj.hex()}")
         fewest = 0 if self.esv in _REFUSALS else 1  # some meters refuse without a list
         if not fewest <= len(self.properties) <= 0xFF:
             raise ValueError(f"a frame carries {fewest} to 255 properties, not {len(self.properties)}")
@@ -142,8 +116,8 @@ class Frame:
     # --- our requests
 
     @classmethod
-    def get(cls, tid: int, epcs: Iterable[int], deoj: Eoj = METER) -> Frame:
-        """Ask *deoj* for the properties *epcs*, in that order.
+    def get(cls, tid: int, epcs: Iterable[int]) -> Frame:
+        """Ask the meter for the properties *epcs*, in that order.
 
         Raises: ValueError: none, more than MAX_GET_PROPERTIES, or one twice.
         """
@@ -152,7 +126,7 @@ class Frame:
             raise ValueError(f"a Get asks for 1 to {MAX_GET_PROPERTIES} properties, not {len(asked)}")
         if len(set(asked)) != len(asked):
             raise ValueError("a Get asks for each property once")
-        return cls(tid, CONTROLLER, deoj, Esv.GET, tuple(Property(epc) for epc in asked))
+        return cls(tid, CONTROLLER, METER, Esv.GET, tuple(Property(epc) for epc in asked))
 
     @classmethod
     def set_c(cls, tid: int, epc: int, edt: bytes) -> Frame:
@@ -208,9 +182,7 @@ class Frame:
 
     def to_bytes(self) -> bytes:
         """Return the frame as it travels in the datagram."""
-        header = _HEADER.pack(
-            _FORMAT_1, self.tid, self.seoj.to_bytes(), self.deoj.to_bytes(), self.esv, len(self.properties)
-        )
+        header = _HEADER.pack(_FORMAT_1, self.tid, self.seoj, self.deoj, self.esv, len(self.properties))
         return header + b"".join([found.to_bytes() for found in self.properties])
 
     @classmethod
@@ -232,31 +204,7 @@ class Frame:
             raise FrameError(f"{len(data) - end} bytes left over", data)
         if not properties and esv not in _REFUSALS:
             raise FrameError("a frame without a property", data)
-        return cls(tid, Eoj.from_bytes(seoj), Eoj.from_bytes(deoj), esv, properties)
-
-
-@dataclass(frozen=True, slots=True)
-class Response:
-    """What answers a Get or a Set: its service, the data that came, by EPC, and what was listed without data.
-
-    What was *asked* for and is in neither was left out. Times are monotonic seconds.
-    """
-
-    esv: Esv
-    asked: frozenset[int]
-    values: Mapping[int, bytes]
-    refused: frozenset[int]
-    sent_at: float
-    arrived_at: float
-
-
-@dataclass(frozen=True, slots=True)
-class Notification:
-    """What the meter or its node profile sent unsolicited (INF, INFC), by EPC, and its arrival (monotonic seconds)."""
-
-    source: Eoj
-    values: Mapping[int, bytes]
-    arrived_at: float
+        return cls(tid, seoj, deoj, esv, properties)
 
 
 def _read_properties(data: bytes, start: int, count: int) -> tuple[tuple[Property, ...], int]:

@@ -35,7 +35,7 @@ from skstack.simulator.registers import (
     half_hour_before,
 )
 
-_INSTANCE_LIST = b"\x01" + METER.to_bytes()
+_INSTANCE_LIST = b"\x01" + METER
 _NOTIFIED_WITHIN_S = 240  # a real meter sends its half-hour values within five minutes
 _CHOICES = {0xED: (12, (0, 30)), 0xEF: (10, range(60))}  # of histories 2 and 3: the most items, and the minutes
 
