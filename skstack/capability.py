@@ -10,7 +10,6 @@ import contextlib
 import logging
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Protocol
 
@@ -30,34 +29,30 @@ class Form(Enum):
     SINGLES = auto()  # every property alone
 
 
-@dataclass(frozen=True, slots=True)
-class CapabilityLimits:
-    """Numbers of polls, and seconds. Source: field reports of enkunkun/cube-j1-mqtt, nanamitm and hals5412."""
-
-    silent_polls: int = 3  # without any answer, before other forms are tried
-    trial_every: int = 4  # polls
-    answered_ones: int = 2  # in a row, until properties are asked one by one
-    group_every: int = 10  # polls in which the group is asked again meanwhile
-    refusals: int = 2  # in a row, until a property is not asked for
-    refusal_lasts_s: float = 3600.0
+# Numbers of polls, and seconds. Source: field reports of enkunkun/cube-j1-mqtt, nanamitm and hals5412.
+_SILENT_POLLS = 3  # without any answer, before other forms are tried
+_TRIAL_EVERY = 4  # polls
+_ANSWERED_ONES = 2  # in a row, until properties are asked one by one
+_GROUP_EVERY = 10  # polls in which the group is asked again meanwhile
+_REFUSALS = 2  # in a row, until a property is not asked for
+_REFUSAL_LASTS_S = 3600.0
 
 
 class _Withheld:
     """Properties that were withheld some times in a row: for a while nobody asks for them, and then again."""
 
-    def __init__(self, monotonic: Callable[[], float], limits: CapabilityLimits) -> None:
+    def __init__(self, monotonic: Callable[[], float]) -> None:
         self._monotonic = monotonic
-        self._limits = limits
         self._times: dict[int, int] = {}  # in a row
         self._until: dict[int, float] = {}
 
     def note(self, epc: int) -> bool:
         """Count once more; True: it is not to be asked for from now on, for the first time since it was given."""
         self._times[epc] = self._times.get(epc, 0) + 1
-        if self._times[epc] < self._limits.refusals:
+        if self._times[epc] < _REFUSALS:
             return False
         is_first = epc not in self._until
-        self._until[epc] = self._monotonic() + self._limits.refusal_lasts_s
+        self._until[epc] = self._monotonic() + _REFUSAL_LASTS_S
         return is_first
 
     def forget(self, epc: int) -> bool:
@@ -80,28 +75,17 @@ class _Withheld:
 
 
 class Capability:
-    """What the meter of this session answers. Told of every response and every silence, asked what to do next."""
+    """Which properties the meter of this session gives. Told of every response and every silence."""
 
-    def __init__(self, monotonic: Callable[[], float], *, limits: CapabilityLimits | None = None) -> None:
-        self._monotonic = monotonic
-        self._limits = limits or CapabilityLimits()
-        self._at_once = MAX_GET_PROPERTIES
+    def __init__(self, monotonic: Callable[[], float]) -> None:
         self._given: set[int] = set()  # what has given data in this session
-        self._refused = _Withheld(monotonic, self._limits)
-        self._silent_alone = _Withheld(monotonic, self._limits)
-        self._groupless_polls = 0  # since a group was answered
-        self._answered_ones = 0
-        self._is_single = False
-        self._is_slow = False
-
-    # --- which properties
+        self._refused = _Withheld(monotonic)
+        self._silent_alone = _Withheld(monotonic)
 
     def begin_session(self) -> None:
-        """Forget what was learnt, but not that groups stay silent: joining again changes nothing there."""
-        self._at_once = MAX_GET_PROPERTIES
+        """Forget what was learnt."""
         self._given.clear()
         self._silent_alone.clear()
-        self._is_slow = False
         self.forget_refusals()
 
     def forget_refusals(self) -> None:
@@ -124,13 +108,8 @@ class Capability:
             self._given.add(epc)
             if self._refused.forget(epc):
                 logger.info("the meter tells %02X again", epc)
-        if not response.values:
-            return
-        listed = response.values.keys() | response.refused
-        if len(listed) < len(response.asked) and len(listed) < self._at_once:
-            self._at_once = len(listed)
-            logger.info("the meter answers %d properties at once: it is asked in groups of that many", len(listed))
-        self.note_refusals(response.refused)
+        if response.values:
+            self.note_refusals(response.refused)
 
     def note_silence(self, asked: Sequence[int]) -> None:
         """Learn that a request stayed without a response for its whole wait: one can be lost, two are a habit."""
@@ -147,65 +126,9 @@ class Capability:
             if epc not in self._given and self._refused.note(epc):
                 logger.warning("the meter refuses %02X: it is asked for that again in an hour", epc)
 
-    # --- in which form
-
-    @property
-    def is_single(self) -> bool:
-        """Whether the meter answers no request of several properties."""
-        return self._is_single
-
-    @property
-    def is_slow(self) -> bool:
-        """Whether a request of several properties is to wait its longest wait before it is repeated."""
-        return self._is_slow
-
-    def groups(self, epcs: Sequence[int]) -> list[tuple[int, ...]]:
-        """Part *epcs* into as many as the meter answers at once."""
-        at_once = 1 if self._is_single else self._at_once
-        return [tuple(epcs[start : start + at_once]) for start in range(0, len(epcs), at_once)]
-
-    def singles(self, epcs: Sequence[int]) -> list[tuple[int, ...]]:
-        """Ask for each alone; last what stayed silent, since nothing else can be asked for while that is waited for."""
+    def singly(self, epcs: Sequence[int]) -> list[tuple[int, ...]]:
+        """Part *epcs* into single ones; last what stayed silent, since nothing else is asked while that is awaited."""
         return [(epc,) for epc in sorted(epcs, key=self._silent_alone.was_last)]
-
-    def trial_group(self, epcs: Sequence[int]) -> tuple[int, ...]:
-        """Return what to ask at once to see whether the meter answers several again."""
-        return tuple(epcs[: self._at_once])
-
-    def next_form(self) -> Form:
-        """Return the form of the next poll."""
-        limits, polls = self._limits, self._groupless_polls
-        if self._is_single:
-            return Form.SINGLES
-        if polls < limits.silent_polls or polls % limits.trial_every != limits.silent_polls % limits.trial_every:
-            return Form.GROUPS
-        return Form.ONE if polls // limits.trial_every % 2 else Form.PATIENT_GROUP
-
-    def is_group_due(self) -> bool:
-        """Whether the group is to be asked again beside the single properties of this poll."""
-        return self._is_single and self._groupless_polls % self._limits.group_every == 0
-
-    def note_group(self, *, is_slow: bool) -> None:
-        """Learn that a group was answered; *is_slow*: only after a request would have been repeated."""
-        self._groupless_polls = self._answered_ones = 0
-        if self._is_single:
-            self._is_single = False
-            logger.info("the meter answers several properties at once again")
-        if self._is_slow != is_slow:
-            self._is_slow = is_slow
-            logger.info("the meter is %s: it is waited for accordingly", "slow to answer" if is_slow else "quick again")
-
-    def note_poll_without_group(self, form: Form, answered: Collection[int] = ()) -> None:
-        """Learn that a poll was over without an answer to a group; *answered*: what came one by one."""
-        self._groupless_polls += 1
-        if form is Form.ONE:
-            self._answered_ones = self._answered_ones + 1 if answered else 0
-            if self._answered_ones >= self._limits.answered_ones:
-                self._is_single = True
-                self._groupless_polls = 1
-                logger.warning(
-                    "the meter answers no request of several properties: it is asked for one after the other"
-                )
 
 
 class Get(Protocol):
@@ -221,6 +144,7 @@ class Asker:
     """Asks the meter in the form that its *capability* says, and learns from what comes.
 
     A request is repeated after *answer_timeout_s*, and may be answered for *longest_wait_s*: see SessionTimings.
+    *is_single*: the meter answers no request of several properties.
     """
 
     def __init__(
@@ -237,18 +161,37 @@ class Asker:
         self._answer_timeout_s = answer_timeout_s
         self._longest_wait_s = longest_wait_s
         self._monotonic = monotonic
+        self._at_once = MAX_GET_PROPERTIES
+        self._groupless_polls = 0  # since a group was answered
+        self._answered_ones = 0
+        self.is_single = False
+        self._is_slow = False
         self._form = Form.GROUPS  # of the last poll without an answer
         self._silent_until = float("-inf")  # and its deadline
+
+    def begin_session(self) -> None:
+        """Forget what was learnt, but not that groups stay silent: joining again changes nothing there."""
+        self._capability.begin_session()
+        self._at_once = MAX_GET_PROPERTIES
+        self._is_slow = False
+
+    def note(self, response: Response) -> None:
+        """Learn from a response, also from a late one."""
+        self._capability.note(response)
+        listed = response.values.keys() | response.refused
+        if response.values and len(listed) < min(len(response.asked), self._at_once):
+            self._at_once = len(listed)
+            logger.info("the meter answers %d properties at once: it is asked in groups of that many", len(listed))
 
     def poll(self, epcs: Sequence[int], until: float) -> tuple[Response, dict[int, bytes]]:
         """Ask for *epcs* in the form that is due; return the first response, and all that came, by EPC.
 
         Raises: as Get: no response by *until* (monotonic).
         """
-        form = self._form if until == self._silent_until else self._capability.next_form()
+        form = self._form if until == self._silent_until else self._next_form()
         is_group = form in (Form.GROUPS, Form.PATIENT_GROUP) and len(epcs) > 1
-        is_patient = form is Form.PATIENT_GROUP or (is_group and self._capability.is_slow)
-        groups = self._capability.groups(epcs) if is_group else self._capability.singles(epcs)
+        is_patient = form is Form.PATIENT_GROUP or (is_group and self._is_slow)
+        groups = self._groups(epcs) if is_group else self._capability.singly(epcs)
         if form is Form.ONE:
             groups = groups[:1]
         began = self._monotonic()
@@ -258,12 +201,12 @@ class Asker:
             raise
         except SkStackError:
             if until != self._silent_until:  # else the same poll, tried once more after the meter was joined again
-                self._capability.note_poll_without_group(form)
+                self._note_groupless(form)
             self._form, self._silent_until = form, until
             raise
         if is_group:
             took_s = first.arrived_at - began if is_patient else 0.0
-            self._capability.note_group(is_slow=took_s > self._answer_timeout_s)
+            self._note_group(is_slow=took_s > self._answer_timeout_s)
         values = self._read_rest(first, groups[1:], until)
         if not is_group:
             self._ask_group_beside(form, epcs, values, until)
@@ -271,17 +214,53 @@ class Asker:
 
     def read(self, epcs: Sequence[int], until: float) -> dict[int, bytes]:
         """Return what the meter tells of *epcs*, in the background. Raises: as Get: it said nothing at all."""
-        first, *others = self._capability.groups(epcs)
+        first, *others = self._groups(epcs)
         return self._read_rest(self._background(first, until), others, until)
+
+    def _next_form(self) -> Form:
+        """Return the form of the next poll."""
+        if self.is_single:
+            return Form.SINGLES
+        polls = self._groupless_polls
+        if polls < _SILENT_POLLS or polls % _TRIAL_EVERY != _SILENT_POLLS % _TRIAL_EVERY:
+            return Form.GROUPS
+        return Form.ONE if polls // _TRIAL_EVERY % 2 else Form.PATIENT_GROUP
+
+    def _groups(self, epcs: Sequence[int]) -> list[tuple[int, ...]]:
+        """Part *epcs* into as many as the meter answers at once."""
+        at_once = 1 if self.is_single else self._at_once
+        return [tuple(epcs[start : start + at_once]) for start in range(0, len(epcs), at_once)]
+
+    def _note_group(self, *, is_slow: bool) -> None:
+        """Learn that a group was answered; *is_slow*: only after a request would have been repeated."""
+        self._groupless_polls = self._answered_ones = 0
+        if self.is_single:
+            self.is_single = False
+            logger.info("the meter answers several properties at once again")
+        if self._is_slow != is_slow:
+            self._is_slow = is_slow
+            logger.info("the meter is %s: it is waited for accordingly", "slow to answer" if is_slow else "quick again")
+
+    def _note_groupless(self, form: Form, answered: Collection[int] = ()) -> None:
+        """Learn that a poll was over without an answer to a group; *answered*: what came one by one."""
+        self._groupless_polls += 1
+        if form is Form.ONE:
+            self._answered_ones = self._answered_ones + 1 if answered else 0
+            if self._answered_ones >= _ANSWERED_ONES:
+                self.is_single = True
+                self._groupless_polls = 1
+                logger.warning(
+                    "the meter answers no request of several properties: it is asked for one after the other"
+                )
 
     def _ask_group_beside(self, form: Form, epcs: Sequence[int], values: Mapping[int, bytes], until: float) -> None:
         """Where properties are asked one by one, ask for the group again now and then."""
-        if self._capability.is_group_due():
+        if self.is_single and self._groupless_polls % _GROUP_EVERY == 0:
             with contextlib.suppress(SkStackError):
-                self._capability.note(self._background(self._capability.trial_group(epcs), until))
-                self._capability.note_group(is_slow=False)
+                self.note(self._background(epcs[: self._at_once], until))
+                self._note_group(is_slow=False)
                 return
-        self._capability.note_poll_without_group(form, values)
+        self._note_groupless(form, values)
 
     def _read_rest(self, first: Response, groups: Iterable[Sequence[int]], until: float) -> dict[int, bytes]:
         """Return what *first* gave, and what the other *groups* give; what was left out is asked for once more.
@@ -293,7 +272,7 @@ class Asker:
         waiting = deque(groups)
         response: Response | None = first
         while response is not None:
-            self._capability.note(response)
+            self.note(response)
             values.update(response.values)
             if len(response.asked) == 1:
                 refused_alone |= response.refused
@@ -326,9 +305,9 @@ class Asker:
         refused = response.refused if response.values else response.asked
         left_out = response.asked - response.values.keys() - refused
         alone = ((epc,) for epc in sorted(refused) if self._capability.answers_alone(epc))
-        return [*self._capability.groups(sorted(left_out)), *alone]
+        return [*self._groups(sorted(left_out)), *alone]
 
     def _background(self, epcs: Sequence[int], until: float) -> Response:
         """Ask for something at no cost to the link, for no longer than a timeout. Raises: as Get."""
-        timeout_s = self._longest_wait_s if self._capability.is_slow else self._answer_timeout_s
+        timeout_s = self._longest_wait_s if self._is_slow else self._answer_timeout_s
         return self._get(epcs, until=min(until, self._monotonic() + timeout_s), background=True)

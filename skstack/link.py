@@ -21,6 +21,8 @@ from skstack.errors import (
     CommandFailedError,
     ModuleRestartedError,
     PortLostError,
+    SendFailedError,
+    SendUnconfirmedError,
     SessionLostError,
     SkStackError,
     SkStackTimeoutError,
@@ -75,6 +77,15 @@ class Sending:
     def failed(self) -> bool:
         """The module has given up: a busy channel, no acknowledgement, or its hourly limit."""
         return self.result == _NOT_SENT
+
+    @property
+    def doubt(self) -> SkStackError | None:
+        """Why there may have been no response; None: it was sent."""
+        if self.failed:
+            return SendFailedError("the module could not send (EVENT 21 01): weak radio, or a busy channel")
+        if self.result is None:
+            return SendUnconfirmedError("neither a response nor EVENT 21 came: unknown whether the request was sent")
+        return None
 
 
 class Link:

@@ -148,9 +148,9 @@ class Meter:
         """
         self._notice_session()
         epcs = [epc for epc in (*_POLLED, *self._telltales) if self.offers(epc)] or list(_POLLED)
-        was_single = self._capability.is_single
+        was_single = self._asker.is_single
         first, values = self._asker.poll(epcs, until)
-        if self._capability.is_single and not was_single:
+        if self._asker.is_single and not was_single:
             self._learn_at = float("-inf")  # what was never answered together may be answered now
         if self._telltales:
             self._look_at_telltales(values)
@@ -171,7 +171,7 @@ class Meter:
         polls = []
         while self._session.late_responses:
             late = self._session.late_responses.popleft()
-            self._capability.note(late)
+            self._asker.note(late)
             self._take_late(late)
             if self._telltales and late.asked.issuperset(self._telltales):
                 self._look_at_telltales(late.values)
@@ -244,7 +244,7 @@ class Meter:
         if self._session_number == self._session.number or peer is None:
             return
         self._session_number = self._session.number
-        self._capability.begin_session()
+        self._asker.begin_session()
         self._to_learn = [self._learn_map, self._look_at_clock, self._learn_who]  # rows may wait for the time
         self._learn_at = float("-inf")
         self._backoff.succeeded()

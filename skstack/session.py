@@ -16,15 +16,13 @@ from typing import NoReturn, TypeVar
 
 from skstack.driver import Module, SkStack
 from skstack.echonet.frame import METER, NODE_PROFILE, Esv, Frame
-from skstack.echonet.request import Notification, Request, Response
+from skstack.echonet.request import Notification, Request, Response, next_tid
 from skstack.errors import (
     CommandFailedError,
     FrameError,
     MeterSilentError,
     ModuleNotAnsweringError,
     PortLostError,
-    SendFailedError,
-    SendUnconfirmedError,
     SessionLostError,
     SkStackError,
     SkStackTimeoutError,
@@ -42,7 +40,6 @@ logger = logging.getLogger(__name__)
 _SentT = TypeVar("_SentT")
 
 _FRESH_WAITS = 2  # longest waits after which a response says nothing of now any more
-_CONTROL_BYTES = frozenset(b"\r\n \0")  # kept out of our TIDs: an echoed payload must not look like the end of a line
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +95,7 @@ class Session:
         self._should_stop = should_stop
         self._closes_at: float | None = None
         self._request: Request | None = None  # the one under way, or the last one
-        self._sending: Sending | None = None  # its last attempt
+        self._sending: Sending | None = None  # its last attempt; None: there was none
         self._infc_responses: deque[Frame] = deque(maxlen=16)  # sent when no command is under way
         self._tid = first_tid & 0xFFFF
         self._silent_attempts = 0
@@ -156,21 +153,18 @@ class Session:
 
     # --- time
 
-    def run(self, until: float) -> None:
-        """Listen, and recover the link while it is down, until the monotonic time *until* or a stop. Raises nothing."""
-        try:
-            while self._monotonic() < until:
+    def run(self, until: float, *, done: Callable[[], bool] = lambda: False) -> None:
+        """Listen, and recover the link while it is down, until the monotonic time *until*, a stop, or it is *done*.
+
+        Raises nothing.
+        """
+        with contextlib.suppress(StoppedError):
+            while not done() and self._monotonic() < until:
                 self._advance(until)
-        except StoppedError:
-            return
 
     def run_until_up(self, until: float) -> bool:
         """As run, but return True as soon as requests may be sent."""
-        try:
-            while not self.up and self._monotonic() < until:
-                self._advance(until)
-        except StoppedError:
-            return False
+        self.run(until, done=lambda: self.up)
         return self.up
 
     def close(self) -> None:
@@ -230,7 +224,8 @@ class Session:
         finally:
             self._is_asking = False
         if request.response is None:
-            raise self._no_response(started)
+            doubt = self._sending.doubt if self._sending is not None else None
+            raise doubt or SkStackTimeoutError("response from the meter", self._monotonic() - started)
         return request.response
 
     def _take_turn(self, frame: Frame, until: float) -> Request:
@@ -256,44 +251,27 @@ class Session:
 
         Raises: SessionLostError: the link is down or goes down meanwhile, or silence is due. StoppedError.
         """
-        self._take_in()
-        if request.is_answered():
-            return
-        heard_before = self._link.lines
-        earlier_free_at = request.free_at
-        self._sending = sending = self._send(request)
-        request.repeat_at = sending.sent_at + timeout_s
-        request.free_at = max(earlier_free_at or sending.sent_at + self.timings.longest_wait_s, request.repeat_at)
+        try:
+            for _ in range(self._link.collect()):  # an EVENT 29 or 32 among it closes the gate before we write
+                self._advance(self._monotonic())
+            if request.is_answered():
+                return
+            heard_before = self._link.lines
+            self._tid = next_tid(self._tid)
+            frame = request.attempt(self._tid, self._monotonic())
+            self._sending = sending = self._link.send(frame.to_bytes())
+        except (CommandFailedError, PortLostError) as error:
+            self._lose(error)
+        request.sent(sending.sent_at, timeout_s=timeout_s, longest_wait_s=self.timings.longest_wait_s)
         self._listen(min(until, request.repeat_at), lambda: request.is_answered() or sending.failed)
         if request.is_answered():
             return
         if sending.failed:
-            request.repeat_at = self._monotonic() + self.timings.send_retry_s
-            request.free_at = max(earlier_free_at, request.repeat_at)
+            request.not_sent(self._monotonic() + self.timings.send_retry_s)
             with contextlib.suppress(SkStackTimeoutError):  # then the next attempt will show what is wrong
                 self._link.check_limit()
         elif not sending.accepted and self._link.lines == heard_before:
             self._lose(ModuleNotAnsweringError("the module no longer answers"))
-
-    def _send(self, request: Request) -> Sending:
-        """Send the request under a new TID. Raises: SessionLostError: refused, or silence is due. StoppedError."""
-        frame = request.attempt(self._next_tid(), self._monotonic())
-        try:
-            return self._link.send(frame.to_bytes())
-        except (CommandFailedError, PortLostError) as error:
-            self._lose(error)
-
-    def _take_in(self) -> None:
-        """Take note of everything that has arrived: an EVENT 29 or 32 among it closes the gate before we write.
-
-        Raises: SessionLostError: the port is gone. StoppedError.
-        """
-        try:
-            arrived = self._link.collect()
-        except PortLostError as error:
-            self._lose(error)
-        for _ in range(arrived):  # no more than that: a device may babble without end
-            self._advance(self._monotonic())
 
     def _note_silence(self) -> None:
         """Count an attempt without a response; after so many in a row the life of the link says what that means.
@@ -307,20 +285,6 @@ class Session:
             self._throw(error)
             if self._link.pana is Pana.SUSPECT:
                 raise error
-
-    def _no_response(self, started: float) -> SkStackError:
-        sending = self._sending
-        if sending is not None and sending.failed:
-            return SendFailedError("the module could not send (EVENT 21 01): weak radio, or a busy channel")
-        if sending is not None and sending.result is None:
-            return SendUnconfirmedError("neither a response nor EVENT 21 came: unknown whether the request was sent")
-        return SkStackTimeoutError("response from the meter", self._monotonic() - started)
-
-    def _next_tid(self) -> int:
-        while True:
-            self._tid = (self._tid + 1) & 0xFFFF
-            if not _CONTROL_BYTES.intersection(self._tid.to_bytes(2, "big")):
-                return self._tid
 
     # --- the life of the link
 

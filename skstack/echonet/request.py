@@ -10,6 +10,16 @@ from dataclasses import dataclass, field, replace
 
 from skstack.echonet.frame import Eoj, Esv, Frame
 
+_CONTROL_BYTES = frozenset(b"\r\n \0")
+
+
+def next_tid(tid: int) -> int:
+    """Return the TID that follows *tid*, but for those that would look like the end of a line in an echoed payload."""
+    while True:
+        tid = (tid + 1) & 0xFFFF
+        if not _CONTROL_BYTES.intersection(tid.to_bytes(2, "big")):
+            return tid
+
 
 @dataclass(frozen=True, slots=True)
 class Response:
@@ -44,6 +54,7 @@ class Request:
     attempts: dict[int, float] = field(default_factory=dict)  # by TID: when it was sent
     repeat_at: float = 0.0  # when it may be sent again
     free_at: float = 0.0  # when another one may be sent: until then a response may be on its way
+    earlier_free_at: float = 0.0  # that of the attempts before the last one
     response: Response | None = None
 
     def is_answered(self) -> bool:
@@ -54,6 +65,17 @@ class Request:
         """Return the frame of another attempt, to be sent *now*."""
         self.attempts[tid] = now
         return replace(self.frame, tid=tid)
+
+    def sent(self, at: float, *, timeout_s: float, longest_wait_s: float) -> None:
+        """Note that an attempt left *at*: *longest_wait_s* count from the first one."""
+        self.earlier_free_at = self.free_at
+        self.repeat_at = at + timeout_s
+        self.free_at = max(self.free_at or at + longest_wait_s, self.repeat_at)
+
+    def not_sent(self, repeat_at: float) -> None:
+        """Note that the last attempt did not leave after all."""
+        self.repeat_at = repeat_at
+        self.free_at = max(self.earlier_free_at, repeat_at)
 
     def take(self, frame: Frame, values: Mapping[int, bytes], now: float, *, fresh_s: float) -> bool:
         """Take *frame*, which gives *values*, for the response; False: it is none, or that of too old an attempt."""
