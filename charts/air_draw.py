@@ -207,7 +207,7 @@ def _label_extremes(
     extremes = [(quantity.highest, ABOVE), (quantity.lowest, BELOW)]
     for extreme, places in extremes[: 1 if quantity.highest == quantity.lowest else 2]:
         x = days_since_epoch(extreme.moment)
-        axes.plot(x, extreme.value, "o", color=style.BOUGHT, markersize=3.5, zorder=4, gid="extreme")
+        axes.plot(x, extreme.value, "o", color=style.BOUGHT, markersize=3.5, clip_on=False, zorder=4, gid="extreme")
         labels.keep_clear_of_point(x, extreme.value, 1)
         value, moment = number(extreme.value, panel.places), _moment(extreme, period, words)
         text = words.extreme.format(value=value, when=moment)

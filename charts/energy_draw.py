@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from charts import coverage, style
 from charts.coverage import days_since_epoch
 from charts.energy_load import Bar, BillingMonth, Cost, Difference, EnergyData, UnknownCost
-from charts.panel import ABOVE, BELOW, Labels, Place, hatch_gaps, label_gaps, labels_beside, set_limits
+from charts.panel import Labels, Place, hatch_gaps, label_gaps, labels_beside, set_limits
 from charts.period import Period, step_of
 from charts.power_load import PowerData
 from charts.text import MINUS, Words, difference, kwh, month_name, number, short_date, when
@@ -23,6 +23,11 @@ _MOST_LABELLED = 31
 _A_YEAR_AT_LEAST = 27  # bars of months: from here on each year has its total
 _EXCHANGE_PX = 20  # above the bars, for the words at the line of an exchange
 _BAR_SHARE = 0.86  # of the place of a bar, the rest is white
+_FORMS: Sequence[tuple[Callable[[Decimal], str], float]] = (  # of the numbers of bars, the best first, with their size
+    (kwh, 9.5),
+    (lambda value: number(value, 1), 9.0),
+    (number, 9.0),
+)
 
 
 def energy_figures(data: PowerData, words: Words) -> list[style.KeyFigure]:
@@ -155,9 +160,8 @@ def _draw_bars(axes: Axes, labels: Labels, bars: Sequence[Bar], data: PowerData,
     # Months have 28 to 31 days, and the first and last bar may be cut: the eye compares bars of one width.
     width = float(np.median(ends - starts)) * _BAR_SHARE
     centers = (starts + ends) / 2
-    look: dict[str, Any] = {"width": np.minimum(width, (ends - starts) * _BAR_SHARE), "linewidth": 0, "snap": False}
-    if is_month:
-        look["width"] = np.where(ends - starts < width, (ends - starts) * _BAR_SHARE, width)
+    widths = np.where(ends - starts < width, (ends - starts) * _BAR_SHARE, width)
+    look: dict[str, Any] = {"width": widths, "linewidth": 0, "snap": False}
     axes.bar(centers, used, color=style.BOUGHT, gid="used", **look)
     if sold.any():
         axes.bar(centers, -sold, color=style.SOLD, gid="sold", **look)
@@ -170,48 +174,54 @@ def _draw_bars(axes: Axes, labels: Labels, bars: Sequence[Bar], data: PowerData,
     below_px = 0 if not sold.any() else 24 if labelled else 6
     set_limits(axes, -sold.max(), max(used.max(), 0.01), below_px=below_px, above_px=above_px)
     if labelled:
-        moments = [*(data.energy.exchanges if data.energy else []), *([data.now] if data.now else [])]
-        lines = [days_since_epoch(moment) for moment in moments]
-        _label_bars(labels, [bar.used_kwh for bar in bars], centers, ABOVE[:1], lines)
-        _label_bars(labels, [bar.sold_kwh if bar.sold_kwh else None for bar in bars], centers, BELOW[:1], lines)
+        _label_bars(labels, bars, centers, data)
         axes.set_yticks([])
     elif by_year:
         _label_years(labels, bars, used, data.period)
 
 
-def _label_bars(
-    labels: Labels,
-    values: Sequence[Decimal | None],
-    centers: NDArray[np.float64],
-    places: Sequence[Place],
-    lines: Sequence[float],
-) -> None:
-    """Set each bar's number, all with as many digits as fit beside each other; over *lines*, on white."""
-    known = [(value, center) for value, center in zip(values, centers.tolist(), strict=True) if value is not None]
-    if not known:
+def _label_bars(labels: Labels, bars: Sequence[Bar], centers: NDArray[np.float64], data: PowerData) -> None:
+    """Set each bar's number, all with as many digits as fit beside each other; over the line of an exchange, on white.
+
+    That of the running bar stands behind the line of now, where no bars are, if there is room.
+    """
+    exchanges = data.energy.exchanges if data.energy else []
+    exchanges_px = _pixels(labels.axes, [days_since_epoch(moment) for moment in exchanges])
+    now_px = _pixels(labels.axes, [days_since_epoch(data.now)])[0] if data.now else -np.inf
+    rows = []
+    for sign, values in ((1, [bar.used_kwh for bar in bars]), (-1, [bar.sold_kwh or None for bar in bars])):
+        known = [(value, center) for value, center in zip(values, centers.tolist(), strict=True) if value is not None]
+        rows.append((sign, known, _pixels(labels.axes, [center for _, center in known])))
+    for form, size_pt in _FORMS:
+        placed = []
+        for sign, known, bars_px in rows:
+            halves_px = np.array([style.width_pt(form(value), size_pt) * style.DPI / 72 / 2 + 3 for value, _ in known])
+            places_px = bars_px.copy()
+            running = (now_px > bars_px) & (now_px - bars_px < halves_px)
+            running &= now_px + 2 * halves_px + 2 <= labels.axes.bbox.x1
+            places_px[running] = now_px + halves_px[running] + 2
+            placed.append((sign, known, bars_px, places_px, halves_px))
+        if all((halves[1:] + halves[:-1] <= np.diff(places)).all() for *_, places, halves in placed):
+            break
+    else:
         return
-    sign = 1 if places[0].up > 0 else -1
-    pixels = labels.axes.transData.transform([(center, 0.0) for _, center in known])[:, 0]
-    lines_px = labels.axes.transData.transform([(line, 0.0) for line in lines] or [(0.0, 0.0)])[: len(lines), 0]
-    write: Sequence[tuple[Callable[[Decimal], str], float]] = (
-        (kwh, 9.5),
-        (lambda value: number(value, 1), 9.0),
-        (number, 9.0),
-    )
-    for form, size_pt in write:
-        halves_px = np.array([style.width_pt(form(value), size_pt) * style.DPI / 72 / 2 + 3 for value, _ in known])
-        if (halves_px[1:] + halves_px[:-1] <= np.diff(pixels)).all():
-            for (value, center), pixel, half_px in zip(known, pixels, halves_px, strict=True):
-                labels.set(
-                    form(value),
-                    [(center, sign * float(value))],
-                    [Place(0, 3 * sign, places[0].ha, places[0].va)],
-                    gid="bar label",
-                    color=style.MUTED,
-                    size_pt=size_pt,
-                    ground="white" if (np.abs(lines_px - pixel) < half_px).any() else None,
-                )
-            return
+    for sign, known, bars_px, places_px, halves_px in placed:
+        for (value, center), bar_px, place_px, half_px in zip(known, bars_px, places_px, halves_px, strict=True):
+            is_crossed = (np.abs(exchanges_px - place_px) < half_px).any() or abs(now_px - place_px) < half_px
+            labels.set(
+                form(value),
+                [(center, sign * float(value))],
+                [Place(place_px - bar_px, 3 * sign, "center", "bottom" if sign > 0 else "top")],
+                gid="bar label",
+                color=style.MUTED,
+                size_pt=size_pt,
+                ground="white" if is_crossed else None,
+            )
+
+
+def _pixels(axes: Axes, x: Sequence[float]) -> NDArray[np.float64]:
+    points = np.array([(value, 0.0) for value in x]).reshape(-1, 2)
+    return np.asarray(axes.transData.transform(points)[:, 0])
 
 
 def _label_years(labels: Labels, bars: Sequence[Bar], used: NDArray[np.float64], period: Period) -> None:

@@ -123,8 +123,7 @@ def load(
     if not cut:
         return None
     used = energy.read(connection, site, "import_kwh", cut)
-    exports = energy.exports(connection, site, (cut[0][0], cut[-1][1]))
-    sold = energy.read(connection, site, "export_kwh", cut) if exports else energy.nothing(cut)
+    sold = energy.read_sold(connection, site, cut)
     total = used.total
     due = due_until(now)
     is_running = period.start < now < period.end
@@ -208,9 +207,8 @@ def billing_month_of(
     start, until = next_half_hour(month.start), half_hour_before(now)
     if until - start < _LEAST_KNOWN:
         return None
-    used, sold = (
-        energy.read(connection, site, register, [(start, until)]).total for register in ("import_kwh", "export_kwh")
-    )
+    used = energy.read(connection, site, "import_kwh", [(start, until)]).total
+    sold = energy.read_sold(connection, site, [(start, until)]).total
     so_far = cost_of(connection, site, zone, used, sold, tariff)
     if not isinstance(so_far, Cost) or used.kwh is None or used.lacking > _MOST_UNKNOWN:
         return None

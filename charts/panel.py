@@ -169,14 +169,8 @@ def mark_weekends(panels: Iterable[Axes], period: Period) -> None:
             start = max(midnight(day, period.zone), period.start)
             end = min(midnight(day + timedelta(days=1), period.zone), period.end)
             for axes in panels:
-                axes.axvspan(
-                    days_since_epoch(start),
-                    days_since_epoch(end),
-                    color=style.WEEKEND,
-                    linewidth=0,
-                    zorder=0.1,
-                    gid="weekend",
-                )
+                look: dict[str, Any] = {"color": style.WEEKEND, "alpha": style.WEEKEND_ALPHA, "linewidth": 0}
+                axes.axvspan(days_since_epoch(start), days_since_epoch(end), zorder=0.45, gid="weekend", **look)
 
 
 def mark_now(panels: Iterable[Axes], now: datetime) -> None:

@@ -96,6 +96,8 @@ def _draw_power(axes: Axes, data: PowerData, words: Words) -> None:
     style.name_panel(axes, words.power_panel)
     hatch_gaps(axes, data.power_gaps)
     labels = labels_beside(axes, data.power_gaps)
+    if data.now is not None:
+        labels.keep_clear(x=days_since_epoch(data.now))
     if not data.has_power:
         axes.set_ylim(0, 100)
         axes.set_yticks([])
@@ -121,12 +123,10 @@ def _draw_power(axes: Axes, data: PowerData, words: Words) -> None:
         key.append(KeyEntry(words.half_hour_means))
     if data.peak is not None:
         x, y = days_since_epoch(data.peak[0]), float(data.peak[1])
-        axes.plot(x, y, "o", color=style.BOUGHT, markersize=5, zorder=4, gid="peak")
+        axes.plot(x, y, "o", color=style.BOUGHT, markersize=5, clip_on=False, zorder=4, gid="peak")
         labels.keep_clear_of_point(x, y)
         at = when(data.peak[0], data.period, words.language)
         labels.set(words.extreme.format(value=f"{number(y)} W", when=at), [(x, y)], (*ABOVE, *BESIDE), gid="peak label")
-    if data.now is not None:
-        labels.keep_clear(x=days_since_epoch(data.now))
     label_gaps(labels, data.power_gaps, words)
     style.key(axes, key)
 
@@ -159,10 +159,12 @@ def _draw_half_hours(axes: Axes, data: PowerData) -> None:
         shown = [(gap, power_w) for gap, power_w in data.half_hours if (power_w < 0) == (sign < 0)]
         if shown:
             lefts = np.array([days_since_epoch(gap.start) for gap, _ in shown])
-            widths = np.array([days_since_epoch(gap.end) for gap, _ in shown]) - lefts
+            rights = np.array([days_since_epoch(gap.end) for gap, _ in shown])
             watts = np.array([power_w for _, power_w in shown])
-            axes.bar(lefts, watts, widths, align="edge", color=color, alpha=0.28, linewidth=0, gid="half hours")
-            axes.hlines(watts, lefts, lefts + widths, color=color, linewidth=1.3, zorder=3, gid="half hour means")
+            zero = np.zeros(len(shown))  # one outline for all: bars of their own would show seams between them
+            x, y = np.stack([lefts, lefts, rights, rights], axis=1), np.stack([zero, watts, watts, zero], axis=1)
+            axes.fill(x.ravel(), y.ravel(), color=color, alpha=0.28, linewidth=0, gid="half hours")
+            axes.hlines(watts, lefts, rights, color=color, linewidth=1.3, zorder=3, gid="half hour means")
 
 
 def _draw_by_sign(
@@ -201,14 +203,28 @@ def _draw_time_of_day(axes: Axes, data: PowerData, columns: TimeOfDay, words: Wo
         axes.pcolormesh(edges, rows, np.ma.masked_equal(outside, 0), cmap=_WHITE, gid="not due", **look)
     cells = np.ma.masked_invalid(shares.astype(np.float32), copy=False)  # single: half the memory of ten years
     axes.pcolormesh(edges, rows, cells, cmap=_COLOURS, vmin=-1, vmax=1, gid="time of day", **look)
+    _stripe(axes, edges, rows[:-1] + 0.25, columns.mean_w < 0)
     axes.set_ylim(0, 24)
     axes.set_yticks(range(0, 25, 6), [f"{hour}:00" for hour in range(0, 25, 6)])
     axes.get_yticklabels()[-1].set_verticalalignment("top")  # the name of the panel stands right above
     axes.grid(visible=False)
     labels = labels_beside(axes, columns.gaps)
+    if data.now is not None:
+        labels.keep_clear(x=days_since_epoch(data.now))
     _mark_peak(axes, labels, data, words)
     label_gaps(labels, columns.gaps, words)
     _draw_scale(axes, bought_w, sold_w if bool(np.nanmin(columns.mean_w) < 0) else None, words)
+
+
+def _stripe(axes: Axes, edges: NDArray[np.float64], rows: NDArray[np.float64], is_sold: NDArray[np.bool_]) -> None:
+    """Draw a hairline through what was sold: in print without colours its shades are those of what was bought."""
+    x = np.repeat(edges, 2)[1:-1]
+    for row, sold in zip(rows, is_sold, strict=True):
+        if sold.any():
+            y = np.where(np.repeat(sold, 2), row, np.nan)
+            axes.plot(
+                x, y, color="white", alpha=0.75, linewidth=0.72, snap=True, zorder=1.1, rasterized=True, gid="sold"
+            )
 
 
 def _outside(data: PowerData, columns: TimeOfDay) -> NDArray[np.uint8]:
@@ -265,6 +281,7 @@ def _draw_scale(axes: Axes, bought_w: float, sold_w: float | None, words: Words)
     low = 0.0 if sold_w is None else -1.0
     values = np.linspace(low, 1.0, 129)
     scale.pcolormesh(values, [0, 1], values[np.newaxis, :-1], cmap=_COLOURS, vmin=-1, vmax=1, rasterized=True)
+    _stripe(scale, values, np.array([0.3, 0.7]), np.tile(values[:-1] < 0, (2, 1)))
     scale.set_xlim(low, 1)
     scale.set_yticks([])
     top = f"{number(bought_w)} W"

@@ -187,7 +187,10 @@ def _half_hours(
             halves += [(begin + n * HALF_HOUR, begin + (n + 1) * HALF_HOUR) for n in range(count)]
     if not halves:
         return []
-    used, sold = (energy.read(connection, site, register, halves).spans for register in ("import_kwh", "export_kwh"))
+    used, sold = (
+        energy.read(connection, site, "import_kwh", halves).spans,
+        energy.read_sold(connection, site, halves).spans,
+    )
     return [
         (Gap(use.started_at, use.ended_at), _W_OF_KWH * float(use.kwh - (sale.kwh or 0)))
         for use, sale in zip(used, sold, strict=True)

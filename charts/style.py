@@ -39,7 +39,7 @@ SECOND = "#7a5195"  # the second phase, which is dashed too
 INK = "#222222"
 MUTED = "#5f5f5f"
 GRID = "#dddddd"
-WEEKEND = "#f8f5ef"
+WEEKEND, WEEKEND_ALPHA = "#a06a10", 0.06  # a veil, also over the comfortable range
 HOLE = "#f3f3f3"
 HOLE_HATCH = "#c9c9c9"
 
@@ -170,7 +170,7 @@ def _rows(figures: Sequence[KeyFigure]) -> list[list[KeyFigure]]:
         rows = [list(figures[start : start + length]) for start in range(0, len(figures), length)]
         widths_in = (_widths_in(row, number) for number, row in enumerate(rows))
         needed_in = sum(max(column) for column in zip_longest(*widths_in, fillvalue=0))
-        if needed_in + _LEAST_SPACE_IN * (length - 1) <= WIDTH_IN - 2 * _MARGIN_IN:
+        if needed_in + _LEAST_SPACE_IN * (length - 1) <= WIDTH_IN - _MARGIN_IN - _RIGHT_IN:
             return rows
     return []
 
@@ -192,7 +192,7 @@ def _headline(figure: Figure, rows: Sequence[Sequence[KeyFigure]], height_in: fl
     widths_in = [
         max(column) for column in zip_longest(*(_widths_in(row, n) for n, row in enumerate(rows)), fillvalue=0)
     ]
-    room_in = WIDTH_IN - 2 * _MARGIN_IN - sum(widths_in)
+    room_in = WIDTH_IN - _MARGIN_IN - _RIGHT_IN - sum(widths_in)
     between_in = min(room_in / max(len(widths_in) - 1, 1), _WIDEST_SPACE_IN)
     for number, row in enumerate(rows):
         x_in = _MARGIN_IN

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 HALF_HOUR = timedelta(minutes=30)  # the meter has registers on :00 and :30 and nowhere else
 _HALF_HOURS_OF_DAY = 48
+_HISTORY = timedelta(days=99)  # as far as a meter remembers; a longer gap of a register is not one that will be filled
 
 Register = Literal["import_kwh", "export_kwh"]
 Reason = Literal["across", "impossible", "exchange", "unread"]
@@ -260,12 +261,12 @@ from energy
 where site_id = %(site_id)s
     and registered_at >= coalesce((
         select max(registered_at) from energy
-        where site_id = %(site_id)s and registered_at <= %(start)s and {is_register}
-    ), '-infinity')
+        where site_id = %(site_id)s and registered_at between %(before)s and %(start)s and {is_register}
+    ), %(start)s)
     and registered_at <= coalesce((
         select min(registered_at) from energy
-        where site_id = %(site_id)s and registered_at >= %(end)s and {is_register}
-    ), 'infinity')
+        where site_id = %(site_id)s and registered_at between %(end)s and %(after)s and {is_register}
+    ), %(end)s)
 """
 
 # An import register of exactly 0 is what the memory of a meter holds for the time before it served: no register.
@@ -300,14 +301,22 @@ def read(connection: Connection, site: int, register: Register, spans: Sequence[
     return Energy(energy, lacks)
 
 
-def exports(connection: Connection, site: int, span: Span) -> bool:
-    """Whether the export register tells of *span* what the import register does not: a rise, or a gap of its own.
+def read_sold(connection: Connection, site: int, spans: Sequence[Span]) -> Energy:
+    """Read what was sold in each span, as read() does; nothing where the export register tells nothing of its own."""
+    return read(connection, site, "export_kwh", spans) if exports(connection, site, spans) else nothing(spans)
 
-    Where it does not, there is no need to add up its steps, which takes as long as those of the import register.
+
+def exports(connection: Connection, site: int, spans: Sequence[Span]) -> bool:
+    """Whether the export register tells of the *spans* what the import register does not: a rise, or a gap of its own.
+
+    Where it does not, there is no need to add up its steps, which takes as long as those of the import register; and
+    where there are none near the spans, none to look for them through all that the household has.
     """
+    start, end = spans[0][0], spans[-1][1]
     with connection.cursor() as cursor:
         sql = _EXPORTS.format(is_register=_IS_REGISTER["export_kwh"])
-        cursor.execute(sql, {"site_id": site, "start": span[0], "end": span[1]})
+        around = {"before": start - _HISTORY, "after": end + _HISTORY}
+        cursor.execute(sql, {"site_id": site, "start": start, "end": end, **around})
         return bool(cursor.fetchall()[0][0])
 
 

@@ -203,12 +203,18 @@ def test_every_midnight_missing_leaves_every_bar_its_23_hours(record: Any) -> No
         ({START + 48 * HALF: ("1024", "5.1")}, True),  # it rose
         ({START + 48 * HALF: (None, None), START + 49 * HALF: ("1024.5", "5.1")}, True),  # perhaps within the day
         ({START + 49 * HALF: ("1024.5", "5.1")}, False),  # after it
+        ({START + n * HALF: (str(1000 + n / 2), None) for n in range(49)}, False),  # none at all
+        (
+            {START + n * HALF: (str(1000 + n / 2), None) for n in range(49)}
+            | {START - timedelta(days=80): ("950", "5.0"), START + timedelta(days=80): ("2000", "6.0")},
+            True,  # it rose, perhaps within the day
+        ),
     ],
 )
 def test_an_export_register_is_read_where_it_tells_something(record: Any, changed: dict[Any, Any], told: bool) -> None:
     registers = {moment: (str(kwh), "5.0") for moment, kwh in steady(START, END).items()}
     site = site_with(record, {**registers, **changed})
-    assert energy.exports(record, site, (START, END)) is told
+    assert energy.exports(record, site, [(START, END)]) is told
 
 
 def test_an_export_register_that_stands_still_hides_no_gap(record: Any) -> None:

@@ -7,17 +7,18 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from statistics import mean
-from typing import Any
+from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 import numpy as np
 import pypdf
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.text import Text
@@ -112,7 +113,10 @@ def said(figures: Sequence[Figure], folder: Path) -> str:
 
 
 class Home:
-    """Sells 13 A at noon, heats at night; read every 5 s until noon, every half hour from 18:00, else every minute."""
+    """Sells 13 A at noon, heats at night; read every half hour from 18:00, else every minute.
+
+    In the mornings of the first week, until 6:00, every 5 s.
+    """
 
     def __init__(self, first: date, days: int, zone: ZoneInfo) -> None:
         self.start, self.end = midnight(first, zone), midnight(first + timedelta(days=days), zone)
@@ -122,7 +126,9 @@ class Home:
         while moment < self.end:
             hour = moment.astimezone(zone).hour
             self.power.append((moment, self.power_w(moment)))
-            moment += timedelta(seconds=5 if hour < 6 and days == 1 else 1800 if hour >= 18 else 60)
+            moment += timedelta(
+                seconds=1800 if hour >= 18 else 5 if hour < 6 and moment - self.start < timedelta(days=7) else 60
+            )
 
     def power_w(self, moment: datetime) -> int:
         local = moment.astimezone(self.zone)
@@ -213,6 +219,95 @@ def test_every_number_is_the_truth(record: Any, zone: ZoneInfo, days: int, tmp_p
     assert "Power: no data" not in text
 
 
+# What a sensor says of a decade: each half hour, and every 5 s in one morning; of all, ten days are missing.
+DECADE, DECADE_DAYS = date(2016, 1, 1), 3653
+MORNING_OF, MORNING_ENDS = 100, timedelta(hours=6)  # the day of the 5 s
+MISSING_DAYS = range(1000, 1010)
+PLANTED = {  # the highest and lowest readings: day and half hour of the day
+    (2000, 28): (36.2, 96.0, 1041.4, 1490, 71.5),
+    (500, 10): (2.3, 11.0, 981.6, 404, 37.5),
+}
+
+
+class Reading(NamedTuple):
+    at: datetime
+    celsius: float
+    percent: float
+    hpa: float
+    ppm: int
+    cpu_c: float
+
+
+def decade() -> list[Reading]:
+    readings = []
+    for day in range(DECADE_DAYS):
+        if day in MISSING_DAYS:
+            continue
+        start = midnight(DECADE + timedelta(days=day), TOKYO)
+        seconds = (
+            [*range(0, 6 * 3600, 5), *range(6 * 3600, 86_400, 1800)] if day == MORNING_OF else range(0, 86_400, 1800)
+        )
+        for second in seconds:
+            half = second // 1800
+            celsius, percent = 14 + (day * 7 + half) % 150 / 10, float(30 + (day * 5 + half) % 50)
+            values = (celsius, percent, 1000 + day * 3 % 170 / 10, 1200 if half >= 44 and day % 3 == 0 else 600)
+            planted = PLANTED.get((day, half), (*values, 40.0 + day % 13))
+            readings.append(Reading(start + timedelta(seconds=second), *planted))
+    return readings
+
+
+@pytest.mark.slow
+def test_every_number_of_a_decade_of_air_is_the_truth(record: Any, tmp_path: Path) -> None:
+    site, readings = new_site(record), decade()
+    write_air(record, site, [reading[:4] for reading in readings])
+    write_co2(record, site, [(reading.at, reading.ppm, False) for reading in readings])
+    columns, types = "site_id, measured_at, temperature_c", ("integer", "timestamptz", "real")
+    write(record, "cpu_temperature", columns, types, [(site, reading.at, reading.cpu_c) for reading in readings])
+    (figure,) = pictures(record, site, day_of(DECADE, TOKYO, DECADE_DAYS), "en")
+    lines = said([figure], tmp_path).splitlines()
+
+    morning = midnight(DECADE + timedelta(days=MORNING_OF), TOKYO)
+
+    def share(is_inside: Callable[[Reading], bool]) -> str:
+        """Say in which part of the time something was so: each reading counts for 30 min, or for 5 s."""
+        counts = [(5 if morning <= one.at < morning + MORNING_ENDS else 1800, is_inside(one)) for one in readings]
+        return f"{100 * sum(time for time, inside in counts if inside) / sum(time for time, _ in counts):.0f}"
+
+    room, humidity = mean(one.celsius for one in readings), mean(one.percent for one in readings)
+    comfortable, humid = share(lambda one: 18 <= one.celsius <= 28), share(lambda one: 40 <= one.percent <= 70)
+    hours_over, minutes_over = divmod(sum(30 for reading in readings if reading.ppm > 1000), 60)
+    days_over, hours_over = divmod(hours_over + round(minutes_over / 60), 24)
+    first, last = (DECADE + timedelta(days=day) for day in (MISSING_DAYS[0], MISSING_DAYS[-1] + 1))
+    headline = [
+        "Air in the room, Friday 1 January 2016 to Wednesday 31 December 2025",
+        *("Room, mean", f"{room:.1f} °C", f"{comfortable} % of the time 18–28 °C"),
+        *("Humidity, mean", f"{humidity:.0f} %", f"{humid} % of the time 40–70 %"),
+        *("CO₂ over 1,000 ppm", f"{days_over} d {hours_over} h", f"mean {mean(one.ppm for one in readings):,.0f} ppm"),
+        *("Pressure, range", "981.6–1,041.4 hPa"),
+        f"no data 10 d ({first.day} {first:%b %Y} 0:00–{last.day} {last:%b %Y} 0:00)",
+    ]
+    assert [line for line in headline if line not in lines] == []
+    # The labels have a halo, so that they are outlines in a PDF, not text.
+    found = [re.fullmatch(r"([\d.,]+) \((\d+ \w+ \d{4})\)", label) for label in texts(figure, "extreme label")]
+    labels = {label[1]: datetime.strptime(f"{label[2]} +0900", "%d %b %Y %z").date() for label in found if label}
+    expected = {
+        form.format(value): DECADE + timedelta(days=day)
+        for (day, _), values in PLANTED.items()
+        for form, value in zip(("{:.1f}", "{:.0f}", "{:,.1f}", "{:,}", "{:.1f}"), values, strict=True)
+    }
+    assert labels.keys() == expected.keys()
+    # A point of the picture is four days; the label names the middle of it.
+    assert [value for value, day in labels.items() if abs(day - expected[value]) > timedelta(days=2)] == []
+    # What is left are keys, names of panels, and the numbers of axes and years.
+    left = " ".join(line for line in lines if line not in headline)
+    for words in ("line: mean, band: lowest to highest", "comfort 18–28 °C", "comfort 40–70 %", "above 1,000 ppm"):
+        assert words in left
+        left = left.replace(words, "")
+    numbers = [int(found.replace(",", "")) for found in re.findall(r"[\d,]*\d", left)]
+    assert set(range(2016, 2026)) <= set(numbers)
+    assert [number for number in numbers if number % 5 and number not in range(2016, 2026)] == []
+
+
 def test_what_flows_out_does_not_count_against_the_contract(record: Any) -> None:
     home = Home(DAY, 1, TOKYO)
     power = power_load.load(record, home.write(record), day_of(DAY, TOKYO), now=LATER, tariff=None)
@@ -294,27 +389,41 @@ def test_the_highest_co2_has_its_number_wherever_the_limit_runs(record: Any, hig
 
 
 def test_the_half_day_that_runs_takes_no_digits_from_the_days_before(record: Any) -> None:
+    """Neither of what was bought nor of what was sold, of which both have as many."""
     site, start = new_site(record), midnight(date(2025, 11, 1), TOKYO)
     days = 27.5
-    registers = [(start + n * HALF_HOUR, 10 + n * Decimal("0.2"), Decimal(0)) for n in range(int(days * 48) + 1)]
+    registers = [
+        (start + n * HALF_HOUR, 10 + n * Decimal("0.25"), n * Decimal("0.1")) for n in range(int(days * 48) + 1)
+    ]
     write_energy(record, site, registers)
     now = start + timedelta(days=days)
     (figure,) = pictures(record, site, day_of(date(2025, 11, 1), TOKYO, 30), "en", now=now)
-    assert texts(figure, "bar label") == ["9.6"] * 27 + ["4.8"]  # 48 and 24 half hours of 0.2 kWh
+    bought, sold = ["12.0"] * 27 + ["6.0"], ["4.8"] * 27 + ["2.4"]  # 48 and 24 half hours of 0.25 and 0.1 kWh
+    assert texts(figure, "bar label") == bought + sold
 
 
 # ---- colours, bytes
 
+Color = str | tuple[float, float, float]
 
-def contrast(color: str, ground: str) -> float:
+
+def contrast(color: Color, ground: Color) -> float:
     """Return the contrast of two colours, 1 to 21. Source: WCAG 2.1, relative luminance and contrast ratio."""
 
-    def luminance(of: str) -> float:
+    def luminance(of: Color) -> float:
         parts = [part / 12.92 if part <= 0.03928 else ((part + 0.055) / 1.055) ** 2.4 for part in to_rgb(of)]
         return 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2]
 
     light, dark = sorted((luminance(color), luminance(ground)), reverse=True)
     return (light + 0.05) / (dark + 0.05)
+
+
+def veiled(ground: str) -> tuple[float, float, float]:
+    """Return the colour of *ground* on a weekend."""
+    red, green, blue = style.WEEKEND_ALPHA * np.array(to_rgb(style.WEEKEND)) + (1 - style.WEEKEND_ALPHA) * np.array(
+        to_rgb(ground)
+    )
+    return float(red), float(green), float(blue)
 
 
 def test_words_can_be_read_on_their_ground(record: Any) -> None:
@@ -325,7 +434,46 @@ def test_words_can_be_read_on_their_ground(record: Any) -> None:
         colors = {text.get_color() for text in found}
         assert {color: contrast(color, "white") for color in colors if contrast(color, "white") < 4.5} == {}
     for color in (style.INK, style.MUTED):
-        assert min(contrast(color, ground) for ground in (style.HOLE, style.GOOD, style.WEEKEND)) >= 4.5
+        assert min(contrast(color, ground) for ground in (style.HOLE, style.GOOD)) >= 4.5
+        assert min(contrast(color, veiled(ground)) for ground in ("white", style.GOOD)) >= 4.5
+
+
+def test_a_weekend_shows_through_the_comfortable_range(record: Any) -> None:
+    site, friday = new_site(record), midnight(DAY - timedelta(days=1), TOKYO)
+    write_air(record, site, [(friday + n * HALF_HOUR, 22.0, 50.0, 1013.0) for n in range(96)])
+    (figure,) = pictures(record, site, day_of(DAY - timedelta(days=1), TOKYO, 2), "en")
+    with style.applied("en"):
+        canvas: Any = FigureCanvasAgg(figure)
+        canvas.draw()
+    pixels = np.asarray(canvas.buffer_rgba())[::-1, :, :3] / 255
+    found = []
+    for hours in (12, 36):  # noon of Friday, and of Saturday
+        days = (friday + timedelta(hours=hours)).timestamp() / 86_400
+        x, y = figure.axes[0].transData.transform((days, 22.6))
+        found.append(pixels[int(y), int(x)].tolist())
+    assert found == [pytest.approx(to_rgb(style.GOOD), abs=0.005), pytest.approx(veiled(style.GOOD), abs=0.005)]
+
+
+def test_what_was_sold_is_told_from_what_was_bought_without_colours(record: Any) -> None:
+    """By a line through each half hour of the map in which more was sold."""
+    site, days = new_site(record), 60
+    start = midnight(DAY - timedelta(days=days - 1), TOKYO)
+    rows, bought, sold = [], Decimal(100), Decimal(0)
+    for n in range(days * 48 + 1):
+        rows.append((start + n * HALF_HOUR, bought, sold))
+        is_sunny = n % 48 in (20, 21) and n // 48 % 3 == 0  # 10:00 to 11:00 of each third day
+        bought, sold = bought + Decimal("0.1"), sold + Decimal("0.4") * is_sunny
+    write_energy(record, site, rows)
+    power = power_load.load(record, site, day_of(DAY - timedelta(days=days - 1), TOKYO, days), now=LATER, tariff=None)
+    with style.applied("en"):
+        figure = power_draw.draw(power, language="en")
+    first = start.timestamp() / 86_400
+    drawn = []
+    for line in (line for line in figure.axes[0].lines if line.get_gid() == "sold"):
+        x, y = np.asarray(line.get_xdata()), np.asarray(line.get_ydata())
+        drawn.append((y[~np.isnan(y)][0], sorted({int(day) for day in np.floor(x[~np.isnan(y)] - first + 0.5)})))
+    edges = [edge for day in range(0, days, 3) for edge in (day, day + 1)]  # of each column that has a line
+    assert drawn == [(10.25, edges), (10.75, edges)]
 
 
 @pytest.mark.parametrize("suffix", command.SUFFIXES)
