@@ -11,7 +11,12 @@ from typing import Any
 
 from poller.clock import Clock, SystemClock
 from poller.dating import LATE, Dating
-from poller.idle_tasks import AskDatabase, HalfHours, IdleTasks, InstalledMeter, MeterClock, MeterDays, Task, TimeBudget
+from poller.idle_tasks.half_hours import HalfHours
+from poller.idle_tasks.history import MeterDays
+from poller.idle_tasks.meter_clock import MeterClock
+from poller.idle_tasks.meter_identity import InstalledMeter
+from poller.idle_tasks.scheduler import AskDatabase, IdleTasks, Task
+from poller.idle_tasks.time_budget import TimeBudget
 from poller.loop import Idle, Poller
 from poller.notify import Notifier
 from poller.parts import DatabaseAccess, Sensors, only_poller, port_opener, require, sources

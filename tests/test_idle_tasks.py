@@ -17,9 +17,9 @@ from typing import Any
 
 import pytest
 
-from poller.idle_tasks import IdleTasks, Keep, Pause, Task, query, request
 from poller.idle_tasks.half_hours import HalfHours
 from poller.idle_tasks.meter_clock import MeterClock
+from poller.idle_tasks.scheduler import IdleTasks, Keep, Pause, Task, query, request
 from poller.idle_tasks.time_budget import TimeBudget
 from skstack import SessionLostError, SkStackTimeoutError
 from skstack.echonet import Frame, Property

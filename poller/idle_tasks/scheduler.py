@@ -121,7 +121,7 @@ class _Running:
 class IdleTasks:
     """Runs *tasks*, each given by what begins it, the most urgent first.
 
-    *query* asks the database, *keep* returns when a round is safe, *is_up* tells whether the meter can be asked.
+    *query* asks the database, *keep* returns when a round is safe, *is_up* says whether the meter can be asked.
     A fault of the program in a task is logged, once of each kind; it begins anew a minute later, the others go on.
     """
 
@@ -145,19 +145,16 @@ class IdleTasks:
     def look(self) -> None:
         """Let each task go on as far as it can without a request. Waits for nothing."""
         for running in self._tasks:
-            while self._can_go_on(running):
-                self._go_on(running, self._monotonic())
+            while self._goes_on(running):
+                continue
 
     def work(self, until: float) -> float:
         """Let each task go on, with at most one request, over by *until*; return when there is more to do."""
         self.look()
-        for running in self._tasks:
-            if self._fits(running, until):
-                self._go_on(running, until)
-                self.look()
-                return self._monotonic()
-        now = self._monotonic()
-        return min((self._due_at(running, now, until) for running in self._tasks), default=until)
+        if any(self._goes_on(running, until) for running in self._tasks):
+            self.look()
+            return self._monotonic()
+        return min((self._due_at(running, until) for running in self._tasks), default=until)
 
     def finish(self, until: float, *, sleep: Callable[[float], None], should_stop: Callable[[], bool]) -> None:
         """Work until no task waits for the meter or the database any more, or *until* (monotonic) has come."""
@@ -168,86 +165,71 @@ class IdleTasks:
             sleep(max(0.0, min(due_at, until) - self._monotonic()))
             due_at = self.work(until)
 
-    def _fits(self, running: _Running, until: float) -> bool:
-        """Whether the task's request can be put, and its response expected before *until*."""
-        match running.want:
-            case Request(kind=kind):
-                return self._budget.fits(kind, until)
-        return False
+    def _goes_on(self, running: _Running, until: float = float("-inf")) -> bool:
+        """Give the task what it wants, if that is there, and take its next want; return whether it went on.
 
-    def _can_go_on(self, running: _Running) -> bool:
-        """Whether the task can go on without a request: while the link is down, it is told so."""
+        A request is put where its response can be expected before *until*. Whatever a task raises ends here.
+        """
         try:
             match running.want:
-                case Request():
-                    return not self._is_up()
-                case Query():
-                    return running.result.done() if running.result else self._monotonic() >= running.query_at
-                case Pause(until=until, is_over=is_over):
-                    return self._monotonic() >= until or is_over()
-                case Keep():
-                    return True
-        except Exception as error:  # noqa: BLE001 - as below
-            self._begin_anew(running, error)
-            return False
-
-    def _due_at(self, running: _Running, now: float, until: float) -> float:
-        """Return when to see whether the task can go on (monotonic seconds)."""
-        match running.want:
-            case Request():  # it fits as soon as the air is free, or not before the tick
-                return min(free_at, until) if (free_at := self._budget.free_at()) > now else until
-            case Query():
-                return max(running.query_at, now + _LOOK_AGAIN_S)
-            case Pause(until=over_at):
-                return over_at
-            case Keep():
-                return now
-
-    # --- the edge of a task: whatever it raises ends here
-
-    def _go_on(self, running: _Running, until: float) -> None:
-        """Give the task what it wants, and take its next want."""
-        try:
-            match running.want:
-                case Request() as wanted:
-                    self._put(running, wanted, until)
+                case Request(kind=kind) as wanted:
+                    if self._is_up() and not self._budget.fits(kind, until):
+                        return False
+                    running.want = self._put(running.task, wanted, until)
                 case Query() as wanted:
-                    self._ask(running, wanted)
+                    if running.result is None and self._monotonic() >= running.query_at:
+                        running.result = self._query(wanted.read)
+                    if running.result is None or not running.result.done():
+                        return False
+                    running.want = self._take(running.result, running, wanted)
                 case Keep(rows=rows):
                     self._keep(Round(tuple(rows)))
                     running.want = running.task.send(None)
-                case Pause():
-                    running.want = next(running.task)
+                case Pause(until=over_at, is_over=is_over):
+                    if self._monotonic() < over_at and not is_over():
+                        return False
+                    running.want = running.task.send(None)
         except StopIteration:
             running.want = Pause()
         except Exception as error:  # noqa: BLE001 - it is logged
             self._begin_anew(running, error)
+        return True
 
-    def _put(self, running: _Running, wanted: Request, until: float) -> None:
+    def _put(self, task: Task, wanted: Request, until: float) -> Want:
+        """Put the request; return what the task wants then."""
         try:
             if not self._is_up():
                 raise SessionLostError("the link is down")
             response = self._budget.spend(wanted.kind, wanted.send, until, timeout_s=wanted.timeout_s)
         except SkStackError as error:
             logger.debug("%s: %s", wanted.kind, error)
-            running.want = running.task.throw(error)
-        else:
-            running.want = running.task.send(response)
+            return task.throw(error)
+        return task.send(response)
 
-    def _ask(self, running: _Running, wanted: Query) -> None:
-        if running.result is None:
-            running.result = self._query(wanted.read)
-            return
-        result, running.result = running.result, None
+    def _take(self, result: Future[Any], running: _Running, wanted: Query) -> Want:
+        """Hand on what the database said; return what the task wants then: the same, where it did not answer."""
+        running.result = None
         try:
             found = result.result(timeout=0)
         except StorageError as error:
             running.query_at = self._monotonic() + running.backoff.failed()
             level = logging.DEBUG if isinstance(error, DatabaseUnreachableError) else logging.WARNING
             logger.log(level, "the database cannot be asked for %s: %s", wanted.about, error)
-            return
+            return wanted
         running.backoff.succeeded()
-        running.want = running.task.send(found)
+        return running.task.send(found)
+
+    def _due_at(self, running: _Running, until: float) -> float:
+        """Return when to see whether the task can go on (monotonic seconds)."""
+        now = self._monotonic()
+        match running.want:
+            case Pause(until=over_at):
+                return over_at
+            case Query():
+                return max(running.query_at, now + _LOOK_AGAIN_S)
+        # A request fits as soon as the air is free, or not before the tick.
+        free_at = self._budget.free_at()
+        return min(free_at, until) if free_at > now else until
 
     def _begin_anew(self, running: _Running, error: Exception) -> None:
         if type(error) not in running.faults:

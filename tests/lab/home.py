@@ -17,7 +17,7 @@ import psycopg2
 
 from poller.app import App
 from poller.clock import Clock
-from poller.idle_tasks import AskDatabase
+from poller.idle_tasks.scheduler import AskDatabase
 from poller.sensing import InlineSensing, Source
 from skstack import Credentials
 from skstack.simulator import TEST_PASSWORD, TEST_ROUTE_B_ID
