@@ -17,6 +17,7 @@ from poller.dating import LATE, Dating
 from poller.idle_tasks.time_budget import TimeBudget
 from poller.sensing import Sensing
 from skstack import Meter, MeterSilentError, Poll, RadioEvent, Session, SessionLostError, SkStackError, StoppedError
+from skstack.echonet import MeterReading
 from storage.records import PowerRow, RadioEventRow, Round, Row
 
 logger = logging.getLogger(__name__)
@@ -60,6 +61,18 @@ def radio_event_row(event: RadioEvent, clock: Clock) -> RadioEventRow:
         pan_id=event.pan_id,
         signal_dbm=event.signal_dbm,
         detail=detail,
+    )
+
+
+def power_row(measured_at: datetime, reading: MeterReading) -> PowerRow:
+    """Return *reading* as it is stored."""
+    return PowerRow(
+        measured_at,
+        reading.power_w,
+        reading.current_r_a,
+        reading.current_t_a,
+        reading.import_kwh,
+        reading.export_kwh,
     )
 
 
@@ -151,17 +164,22 @@ class Poller:
         self._on_status(self._status(power))
         self._rounds_to_learn = self._rounds_to_learn + 1 if self._meter.has_to_learn else 0
         if timeout_s is not None or self._rounds_to_learn > _LEARNS_WITHIN:
-            answered_by = self._clock.monotonic() + self._session.timings.answer_timeout_s
-            until = answered_by if timeout_s is None else started + timeout_s
-            while self._learn(until):
+            while self._learn(started + timeout_s if timeout_s else self._answered_by()):
                 self._look_at_clock()
         return power
 
+    def _answered_by(self) -> float:
+        return self._clock.monotonic() + self._session.timings.answer_timeout_s
+
     def _learn(self, until: float) -> bool:
-        """Ask for the next thing that is not known yet of the meter, if that fits before *until*; return whether so."""
+        """Ask for the next thing that is not known yet of the meter; return whether that was to be and could be.
+
+        It begins where it fits before *until*, and is not broken off then: a request that is lost holds the air.
+        """
         if not (self._meter.has_to_learn and self._budget.fits(_LEARNING, until)):
             return False
         try:
+            until = max(until, self._answered_by())
             self._budget.spend(_LEARNING, lambda end: self._meter.learn(until=end), until)
         except SkStackError as error:
             logger.debug("who the meter is: %s", error)
@@ -239,15 +257,7 @@ class Poller:
         arrived_at = self._clock.at(poll.arrived_at)
         is_of_tick = self._clock.at(poll.sent_at) >= tick - _BEFORE_TICK  # else it answers a request of an earlier poll
         measured_at = self._dating.stamp(tick if is_of_tick else None, arrived_at)
-        reading = poll.reading
-        return PowerRow(
-            measured_at,
-            reading.power_w,
-            reading.current_r_a,
-            reading.current_t_a,
-            reading.import_kwh,
-            reading.export_kwh,
-        )
+        return power_row(measured_at, poll.reading)
 
     def _note_failure(self, reason: str) -> None:
         """Say it once, and count what follows until the meter has done well for a while: it may come and go."""
