@@ -96,8 +96,14 @@ class DatabaseAccess:
     def __init__(self, settings: Settings) -> None:
         self._url = settings.database.url
         self._site = settings.storage.site
-        self._server = None if self._url else _embedded(settings.storage.data_dir)
+        self._data_dir = settings.storage.data_dir
+        self._server = None if self._url else _embedded(self._data_dir)
         self._is_started = False
+
+    @property
+    def place(self) -> str:
+        """Where it is, for people."""
+        return f"at {masked_url(self._url)}" if self._url else f"embedded, in {self._data_dir / 'postgresql'}"
 
     def database(self) -> Database:
         """Return the Database; its connection is opened when first needed."""

@@ -27,7 +27,7 @@ import sensors.bme280
 import sensors.cpu
 import sensors.mhz19
 from poller.check import run_check
-from poller.check.radio import RadioTimings, signal_word
+from poller.check.radio import signal_word
 from poller.check.report import CheckFailedError, Part, Report
 from poller.parts import only_poller
 from poller.stop import StopSignal
@@ -41,12 +41,14 @@ from skstack import PortLostError
 from skstack.simulator import REALISTIC, Beacon
 from storage.connection import connect
 from storage.database import Database
+from storage.errors import EmbeddedServerError
 from storage.outbox import Outbox
 from storage.outbox_files import Rejected
 from storage.records import Round
 from tests.lab.check import (
     ALL_SENSORS,
     DATABASE_PASSWORD,
+    FILE,
     FOREVER,
     NO_SENSORS,
     RADIO_PARTS,
@@ -248,7 +250,7 @@ def test_one_refusal_is_not_held_against_the_password(tmp_path: Path, database_u
 def test_an_error_that_names_the_meters_address_is_printed_without_it(tmp_path: Path, database_url: str) -> None:
     with module_on(tmp_path / "tty") as module:
         module.faults.refuse_next("ER10", "SKJOIN")
-        checked = check(at_home(tmp_path, database_url), timings=RadioTimings(join_timeout_s=1.0))
+        checked = check(at_home(tmp_path, database_url), join_timeout_s=1.0)
     assert "SKJOIN **** was answered FAIL ER10" in checked.line("join")
 
 
@@ -341,12 +343,13 @@ def test_a_running_poller_keeps_its_radio_and_its_sensors(
 # --- the settings, the data directory and the sensors
 
 
-def test_a_settings_file_that_others_can_read_is_remarked(tmp_path: Path, database_url: str) -> None:
-    settings = without_radio(tmp_path, database_url)
-    file = tmp_path / "power_consumption.ini"
-    assert "chmod" not in check(settings, file=file).text
+def test_a_settings_file_that_others_can_read_is_warned_of(tmp_path: Path, database_url: str) -> None:
+    file = written(tmp_path, tmp_path / "unplugged", database_url)
     file.chmod(0o640)
-    assert f"others on this machine can read the password: run chmod 600 {file}" in check(settings, file=file).text
+    command = [sys.executable, "power_consumption.py", "--config", str(file), "--check"]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    assert f"{file} holds a secret and others can read it: chmod 600 {file}" in done.stderr
+    assert f"{file}: a reading every 60 s" in done.stdout
 
 
 @pytest.mark.parametrize(
@@ -489,6 +492,16 @@ def test_the_embedded_database_is_started_and_stopped_again(tmp_path: Path) -> N
     assert not (tmp_path / "data" / "postgresql" / "data" / "postmaster.pid").exists()
 
 
+def test_what_helps_the_embedded_database_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_self: object) -> NoReturn:
+        raise EmbeddedServerError("the programs of PostgreSQL 12 are missing", "run --upgrade-database")
+
+    monkeypatch.setattr("storage.embedded.EmbeddedServer.start", refuse)
+    checked = check(without_radio(tmp_path, ""))
+    assert "PostgreSQL 12 are missing" in checked.line("database")
+    assert checked.advice("database") == "-> run --upgrade-database"
+
+
 def test_no_database_at_all_says_how_to_get_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)  # as where the wheel is not installed
     checked = check(without_radio(tmp_path, ""))
@@ -502,7 +515,7 @@ def test_no_database_at_all_says_how_to_get_one(tmp_path: Path, monkeypatch: pyt
 def test_a_terminal_without_the_signs_gets_words(tmp_path: Path, database_url: str) -> None:
     raw = io.BytesIO()
     out = io.TextIOWrapper(raw, encoding="ascii")
-    assert run_check(without_radio(tmp_path, database_url), NO_SENSORS, out=out, stop=StopSignal()) == 1
+    assert run_check(without_radio(tmp_path, database_url), NO_SENSORS, file=FILE, out=out, stop=StopSignal()) == 1
     text = raw.getvalue().decode("ascii")
     assert "\nok   database" in text
     assert "\nFAIL serial port" in text

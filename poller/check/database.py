@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
-import shlex
 import shutil
 import tempfile
 from collections.abc import Sequence
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,14 +18,12 @@ from poller.check.report import CheckFailedError, Part, Report
 from poller.clock import TimeSource
 from poller.parts import DatabaseAccess
 from settings import Settings
-from storage.connection import masked_url, one_line, runnable_url
-from storage.errors import DatabaseUnreachableError, StorageError
 from storage.outbox import FILE_NAME, Outbox
 from storage.records import WRITTEN_TABLES
-from storage.remedies import LAST_ADVICE, remedy_for
+from storage.remedies import LAST_ADVICE
 
 if TYPE_CHECKING:
-    from psycopg2.extensions import connection as Connection  # noqa: N812 - the driver's own name is lower-case
+    from psycopg2.extensions import cursor as Cursor  # noqa: N812 - a class with a lower-case name
 
 OLDEST_SERVER = 13
 LEAST_DISK_BYTES = 100_000_000  # a week of rounds in the outbox, and what PostgreSQL needs to stay alive
@@ -36,6 +33,7 @@ select name
 from unnest(%s) as name
 where not (has_table_privilege(name, 'select') and has_table_privilege(name, 'insert'))
 """
+_VERSION = "show server_version_num"
 _IS_READ_ONLY = "select current_setting('transaction_read_only') = 'on'"
 _SIZE = "select pg_database_size(current_database())"
 _LAST_READING = """
@@ -72,19 +70,17 @@ class DatabaseCheck:
     """Tries the database that the settings name, or the embedded one. close() leaves it."""
 
     def __init__(self, settings: Settings, clock: TimeSource) -> None:
-        self._url = settings.database.url
-        self._site = settings.storage.site
         self._settings = settings
         self._clock = clock
-        self._access: DatabaseAccess | None = None
-        self._connection: Connection | None = None
-        self._shown = masked_url(self._url) if self._url else "the embedded PostgreSQL"
+        self._stack = ExitStack()
 
     def parts(self) -> Sequence[Part]:
         """Return every part, in the order in which they depend on one another."""
-        needs = () if self._url else ("data directory",)  # the embedded server lives there
-        takes = "up to 10 s" if self._url else "up to 1 min"
-        advice = self._advice()
+        log = self._settings.storage.data_dir / "postgresql" / "server.log"
+        embedded_advice = f"look at the end of {log}, or name a server of your own in [database] url"
+        has_url = self._settings.database.url is not None
+        needs = () if has_url else ("data directory",)  # the embedded server lives there
+        takes, advice = ("up to 10 s", LAST_ADVICE) if has_url else ("up to 1 min", embedded_advice)
         return (
             Part("database", self._server, advice, needs, takes=takes),
             Part("tables", self._tables, advice, ("database",)),
@@ -93,74 +89,51 @@ class DatabaseCheck:
 
     def close(self) -> None:
         """Close the connection; leave the embedded server, and stop it if nobody else uses it."""
-        if self._connection is not None:
-            self._connection.close()
-        if self._access is not None:
-            self._access.close()
+        self._stack.close()
 
     def _server(self) -> str:
-        self._access = DatabaseAccess(self._settings)
-        try:
-            self._connection = self._access.connect()
-        except DatabaseUnreachableError as error:
-            raise CheckFailedError(error.what, self._advice(error.remedy)) from error
-        self._connection.autocommit = True
-        version = self._connection.info.server_version
-        where = f"at {self._shown}" if self._url else f"embedded, in {self._settings.storage.data_dir / 'postgresql'}"
-        found = f"PostgreSQL {version // 10_000}.{version % 10_000} {where}"
+        access = DatabaseAccess(self._settings)
+        self._stack.callback(access.close)
+        self._database = self._stack.enter_context(closing(access.database()))
+        version = int(self._ask(_VERSION)[0][0])
+        found = f"PostgreSQL {version // 10_000}.{version % 10_000} {access.place}"
         if version < OLDEST_SERVER * 10_000:
             raise CheckFailedError(found, f"upgrade the server: PostgreSQL {OLDEST_SERVER} or newer is needed")
         return found
 
     def _tables(self) -> str:
-        if self._access is None:
-            raise StorageError("the database was not opened")
-        with closing(self._access.database()) as database:
-            database.check()
+        self._database.check()
         if self._ask(_IS_READ_ONLY)[0][0]:
             raise CheckFailedError(
                 "the server takes no data: it is read-only",
                 "name the primary server in [database] url, not a standby; or set default_transaction_read_only off",
             )
-        forbidden = [str(row[0]) for row in self._ask(_FORBIDDEN, list(WRITTEN_TABLES))]
+        forbidden = ", ".join(str(name) for (name,) in self._ask(_FORBIDDEN, list(WRITTEN_TABLES)))
         if forbidden:
             raise CheckFailedError(
-                f"this user may not read and add rows in: {', '.join(forbidden)}",
-                "as the owner of the tables: grant select, insert on " + ", ".join(forbidden) + " to THE_USER",
+                f"this user may not read and add rows in: {forbidden}",
+                f"as the owner of the tables: grant select, insert on {forbidden} to THE_USER",
             )
         return "all there; this user may read and add rows"
 
     def _last_reading(self) -> str:
-        size = _size(self._ask(_SIZE)[0][0])
-        now = self._clock.now()
-        latest = self._ask(_LAST_READING, self._site)
+        site, size = self._settings.storage.site, _size(self._ask(_SIZE)[0][0])
+        latest = self._ask(_LAST_READING, site)
         if not latest:
-            return f"no reading of site {self._site!r} yet; the database takes {size}"
+            return f"no reading of site {site!r} yet; the database takes {size}"
         measured_at, power_w = latest[0]
-        readings = self._ask(_READINGS_A_DAY, self._site, now)[0][0]
+        readings = self._ask(_READINGS_A_DAY, site, self._clock.now())[0][0]
         power = "no power" if power_w is None else f"{power_w} W"
         at = f"{measured_at.astimezone():%Y-%m-%d %H:%M:%S}"
-        return (
-            f"last reading of site {self._site!r} at {at}, {power}; {readings} in the last 24 hours; "
-            f"the database takes {size}"
-        )
+        last = f"last reading of site {site!r} at {at}, {power}; {readings} in the last 24 hours"
+        return f"{last}; the database takes {size}"
 
     def _ask(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
-        if self._connection is None:
-            raise StorageError("the database was not opened")
-        try:
-            with self._connection.cursor() as cursor:
-                cursor.execute(statement, values)
-                return cursor.fetchall()
-        except psycopg2.Error as error:
-            reason = one_line(error)
-            raise CheckFailedError(f"{self._shown}: {reason}", self._advice(remedy_for(reason))) from error
+        def read(cursor: Cursor, _site_id: int) -> list[tuple[Any, ...]]:
+            cursor.execute(statement, values)
+            return cursor.fetchall()
 
-    def _advice(self, remedy: str = LAST_ADVICE) -> str:
-        if self._url:
-            return remedy if remedy != LAST_ADVICE else f"{remedy}; try: psql {shlex.quote(runnable_url(self._url))}"
-        log = self._settings.storage.data_dir / "postgresql" / "server.log"
-        return f"look at the end of {log}, or name a server of your own in [database] url"
+        return self._database.query(read, needs_site=False)  # where there is none yet, none is made
 
 
 def secrets_of(url: str | None) -> Sequence[str]:

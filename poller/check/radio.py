@@ -5,20 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import closing
-from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 from poller.app import app_of
-from poller.check.report import CheckFailedError, Part, Report, StoppedError
+from poller.check.report import CheckFailedError, Part, Report
 from poller.clock import TOLERANCE, Clock
-from poller.idle_tasks.meter_clock import MINUTE
+from poller.idle_tasks.meter_clock import MINUTE, beyond_minute
+from poller.loop import power_row
 from poller.parts import port_opener
+from poller.shown import shown
 from poller.stop import StopSignal
 from settings import Settings
 from skstack import (
-    BAUD_RATES,
     FACTORY_BAUD_RATE,
     AuthenticationFailedError,
     Dialect,
@@ -28,11 +27,13 @@ from skstack import (
     PanDescription,
     PortLostError,
     RadioEvent,
+    StoppedError,
     prints_binary,
 )
-from storage.records import Round
 
 EXCELLENT_DBM, GOOD_DBM, FAIR_DBM = -60.0, -75.0, -85.0  # modules hear down to about -100 dBm
+
+JOIN_TIMEOUT_S = 100.0  # a refusal takes 9 s, and silence 60 s; then a scan and a second attempt
 
 _SLICE_S = 0.5  # how often what the link has reached is looked at
 _REFUSALS = 2  # one may be bad luck on the air
@@ -48,29 +49,34 @@ _MODELS = {
 _WEAK_ADVICE = "bring the stick nearer to the meter, or put it on a USB extension cable, away from metal"
 
 
-@dataclass(frozen=True, slots=True)
-class RadioTimings:
-    """Seconds. A meter that is not there costs 140 s: the scan over every duration, with its pauses."""
-
-    join_timeout_s: float = 100.0  # a refusal takes 9 s, and silence 60 s; then a scan and a second try
-    baud_rates: Sequence[int] = BAUD_RATES
-
-
 class RadioCheck:
     """Tries the parts between us and the meter, over a session that close() ends."""
 
     def __init__(
-        self, settings: Settings, report: Report, *, clock: Clock, stop: StopSignal, timings: RadioTimings
+        self,
+        settings: Settings,
+        report: Report,
+        *,
+        clock: Clock,
+        stop: StopSignal,
+        baud_rates: Sequence[int],
+        join_timeout_s: float,
     ) -> None:
         self._route_b = settings.route_b
         self._report = report
         self._clock = clock
         self._stop = stop
-        self._timings = timings
+        self._baud_rates = baud_rates
+        self._join_timeout_s = join_timeout_s
         self._open_port = port_opener(settings, stop)
-        cache = _WriteOnlyCache(settings.storage.data_dir / "pan.json")
         app = app_of(
-            settings, stop=stop, clock=clock, cache=cache, baud_rates=timings.baud_rates, keep=_nothing, query=_nobody
+            settings,
+            stop=stop,
+            clock=clock,
+            cache=_WriteOnlyCache(settings.storage.data_dir / "pan.json"),
+            baud_rates=baud_rates,
+            keep=lambda _round: None,
+            query=lambda _read: Future(),
         )
         self._session, self._meter = app.session, app.meter
         self._events: list[RadioEvent] = []
@@ -78,7 +84,7 @@ class RadioCheck:
     def parts(self, *, needs: Sequence[str]) -> Sequence[Part]:
         """Return every part, in the order in which they depend on one another; the first *needs* others."""
         unplug = "unplug the stick, plug it in again and try again"
-        takes = f"up to {5 * len(self._timings.baud_rates)} s"
+        takes = f"up to {5 * len(self._baud_rates)} s"
         again = f"try again; if it stays so, {_WEAK_ADVICE}"
         return (
             Part("serial port", self._port, unplug, needs),
@@ -126,7 +132,8 @@ class RadioCheck:
             self._let_link_go_on(lambda: self._session.peer is not None)
         except MeterNotFoundError as error:
             # A module answers for meters with our pairing ID only, so that silence says nothing of the radio itself.
-            others = f"; {_meters(error.others)} heard, so that the radio works" if error.others else ""
+            meters = "one other meter" if error.others == 1 else f"{error.others} other meters"
+            others = f"; {meters} heard, so that the radio works" if error.others else ""
             raise CheckFailedError(f"this household's meter did not answer{others}", error.remedy) from error
         found = self._session.peer
         if found is None:
@@ -151,7 +158,7 @@ class RadioCheck:
             raise StoppedError
 
     def _join(self) -> str:
-        until = self._clock.monotonic() + self._timings.join_timeout_s
+        until = self._clock.monotonic() + self._join_timeout_s
         is_rejected = False
         while not self._session.run_until_up(self._clock.monotonic() + _SLICE_S):
             self._note_slice()
@@ -198,22 +205,13 @@ class RadioCheck:
                 "the meter answered, without a single value",
                 "wait a few minutes and try again: a meter that has just started has none yet",
             )
-        reading = poll.reading
-        values = (
-            (reading.power_w, "W"),
-            (reading.current_r_a, "A (R)"),
-            (reading.current_t_a, "A (T)"),
-            (reading.import_kwh, "kWh used"),
-            (reading.export_kwh, "kWh sold"),
-        )
-        return ", ".join(f"{value} {unit}" for value, unit in values if value is not None)
+        return shown(power_row(self._clock.now(), poll.reading))
 
     def _difference(self) -> str:
-        shown = self._meter.read_clock(until=self._request_until())
-        if shown is None:
+        minute = self._meter.read_clock(until=self._request_until())
+        if minute is None:
             return "the meter does not show a clock"
-        now = self._clock.now()
-        ahead = max(shown - now, timedelta(0)) or min(shown + MINUTE - now, timedelta(0))
+        ahead = beyond_minute(minute - self._clock.now())
         if not ahead:
             return "agrees with this machine, to the minute"
         found = f"{abs(ahead) / MINUTE:.1f} min {'ahead of' if ahead > timedelta(0) else 'behind'} this machine"
@@ -225,15 +223,6 @@ class RadioCheck:
 
     def _request_until(self) -> float:
         return self._clock.monotonic() + _ATTEMPTS * self._route_b.timeout_s
-
-
-def _nothing(_stored: Round) -> None:
-    """Keep no reading."""
-
-
-def _nobody(_read: object) -> Future[Any]:
-    """Ask no database."""
-    return Future()
 
 
 class _WriteOnlyCache(FilePanCache):
@@ -262,10 +251,6 @@ def _pan(pan: PanDescription) -> str:
     dbm = pan.signal_dbm
     signal = "signal unknown" if dbm is None else f"signal {dbm:.0f} dBm ({signal_word(dbm)})"
     return f"the meter is on channel 0x{pan.channel:02X}, PAN 0x{pan.pan_id:04X}, {signal}"
-
-
-def _meters(count: int) -> str:
-    return {0: "no other meter", 1: "one other meter"}.get(count, f"{count} other meters")
 
 
 def _product(device: Path) -> str:

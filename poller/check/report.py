@@ -12,7 +12,7 @@ from typing import TextIO
 
 from poller.parts import StartError
 from sensors.errors import SensorError
-from skstack import SkStackError
+from skstack import SkStackError, StoppedError
 from storage.errors import StorageError
 
 logger = logging.getLogger(__name__)
@@ -50,24 +50,6 @@ class Part:
     takes: str = ""
 
 
-class StoppedError(Exception):
-    """Ctrl-C, or SIGTERM."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Marks:
-    """What stands at the beginning of a line."""
-
-    tick: str
-    cross: str
-    remark: str
-    skip: str
-
-
-_SIGNS = _Marks("✓", "✗", "!", "-")
-_WORDS = _Marks("ok", "FAIL", "!", "-")  # where the terminal has no such signs
-
-
 class Report:
     """Tries one part after the other and prints how each went to *out*, with the *secrets* masked.
 
@@ -85,7 +67,7 @@ class Report:
     ) -> None:
         self._out = out
         self._encoding = out.encoding or "utf-8"
-        self._marks = _SIGNS if _can_show("".join((_SIGNS.tick, _SIGNS.cross)), self._encoding) else _WORDS
+        self._tick, self._cross = ("✓", "✗") if _can_show("✓✗", self._encoding) else ("ok", "FAIL")
         self._secrets = [
             re.compile(re.escape(secret), re.IGNORECASE) for secret in secrets if len(secret) >= _SHORTEST_SECRET
         ]
@@ -96,50 +78,49 @@ class Report:
         self.ticks = 0
         self.crosses: list[str] = []
 
-    def take(self, part: Part) -> None:
-        """Try *part*, unless one that it needs has failed. Raises: StoppedError."""
-        missing = next((self._reasons[need] for need in part.needs if need in self._reasons), None)
-        if missing is not None:
-            self._reasons[part.name] = missing
-            self.skip(part.name, f"not tried: {missing}")
-            return
+    def take(self, *parts: Part) -> None:
+        """Try *parts*, one after the other, unless one that they need has failed. Raises: StoppedError."""
+        for part in parts:
+            missing = next((self._reasons[need] for need in part.needs if need in self._reasons), None)
+            if missing is None:
+                self._try(part)
+            else:
+                self._reasons[part.name] = missing
+                self.skip(part.name, f"not tried: {missing}")
+
+    def _try(self, part: Part) -> None:
         self._announce(part.name, part.takes)
         started = self._monotonic()
+        remedy = None
         try:
-            found, failure = part.attempt(), None
-        except StoppedError:
-            raise
+            found = part.attempt()
         except ImportError as error:
-            failure = CheckFailedError(f"the library {error.name} is not installed", "run: pip install '.[poller]'")
+            found, remedy = f"the library {error.name} is not installed", "run: pip install '.[poller]'"
         except (CheckFailedError, SkStackError, StorageError, SensorError, StartError) as error:
-            failure = CheckFailedError(error.what, error.remedy or part.advice)
+            found, remedy = error.what, error.remedy or part.advice
         except Exception as error:  # a fault of the program in one part must not hide what the others find
             logger.exception("--check: %s", part.name)
-            failure = CheckFailedError(f"a fault of the program ({type(error).__name__}: {error})", part.advice)
+            found, remedy = f"a fault of the program ({type(error).__name__}: {error})", part.advice
         finally:
             self._wipe()
         if self._should_stop():
             raise StoppedError
-        took = f" ({self._monotonic() - started:.1f} s)"
-        if failure is None:
+        found += f" ({self._monotonic() - started:.1f} s)"
+        if remedy is None:
             self.ticks += 1
-            self._line(self._marks.tick, part.name, found + took)
+            self._line(self._tick, part.name, found)
             for remark in self._remarks:
-                self._write(f"{_INDENT}{self._marks.remark} {remark}")
+                self.say(f"{_INDENT}! {remark}")
         else:
             self.crosses.append(part.name)
             self._reasons[part.name] = part.stands_for or f"needs the {part.name}"
-            self._line(self._marks.cross, part.name, failure.what + took)
-            self._write(f"{_INDENT}-> {failure.remedy}")
+            self._line(self._cross, part.name, found)
+            self.say(f"{_INDENT}-> {remedy}")
         self._remarks.clear()
 
     def skip(self, name: str, why: str) -> None:
         """Print a part that is not tried, which is no failure."""
-        self._line(self._marks.skip, name, why)
-
-    def say(self, text: str) -> None:
-        """Print a line that belongs to no part."""
-        self._write(text)
+        self._line("-", name, why)
 
     def remark(self, text: str) -> None:
         """Print *text* under the line of the part that is being tried, if it gets its tick."""
@@ -158,15 +139,16 @@ class Report:
         finally:
             root.handlers = handlers
 
-    def _line(self, mark: str, name: str, text: str) -> None:
-        self._write(f"{mark:<{len(self._marks.cross)}} {name:<{_NAME_WIDTH}} {text}")
-
-    def _write(self, text: str) -> None:
+    def say(self, text: str) -> None:
+        """Print a line."""
         for secret in self._secrets:
             text = secret.sub(_MASK, text)
         text = _ADDRESS.sub(_MASK, text)
         self._out.write(text.encode(self._encoding, "backslashreplace").decode(self._encoding) + "\n")
         self._out.flush()
+
+    def _line(self, mark: str, name: str, text: str) -> None:
+        self.say(f"{mark:<{len(self._cross)}} {name:<{_NAME_WIDTH}} {text}")
 
     def _announce(self, name: str, takes: str) -> None:
         """Show on a terminal what is being tried, in a line that the result replaces."""

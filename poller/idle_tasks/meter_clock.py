@@ -19,6 +19,11 @@ LATER_S = 600.0  # after so many attempts without a response: others need not wa
 GIVE_UP_AFTER = 8  # attempts: an hour
 
 
+def beyond_minute(ahead: timedelta) -> timedelta:
+    """Return by how much a clock that shows whole minutes is *ahead* at least; 0 where the minute leaves that open."""
+    return max(ahead, timedelta(0)) or min(ahead + MINUTE, timedelta(0))
+
+
 class MeterClock:
     """Tells the time as the meter has it; follow() is the task."""
 
@@ -36,8 +41,7 @@ class MeterClock:
         """By how much the meter's clock is ahead of ours (negative: behind), beyond what its minute leaves open."""
         if self._minute_zero is None:
             return timedelta(0)
-        ahead = self._minute_zero - self._clock.zero
-        return max(ahead, timedelta(0)) or min(ahead + MINUTE, timedelta(0))
+        return beyond_minute(self._minute_zero - self._clock.zero)
 
     def now(self) -> datetime:
         """Return the time by the meter's clock, to about a minute, aware UTC."""

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from poller.check import run_check
-from poller.check.radio import RadioTimings
 from poller.parts import Sensors
 from poller.stop import StopSignal
 from settings import Settings, load
@@ -21,7 +20,7 @@ from tests.lab.module import METER_MAC, PASSWORD, ROUTE_B_ID
 
 NO_SENSORS = Sensors()
 ALL_SENSORS = Sensors(temperature=True, co2=True, bme280=True)
-QUICK = RadioTimings(baud_rates=(FACTORY_BAUD_RATE,))
+FILE = Path("power_consumption.ini")
 DATABASE_PASSWORD = "pg-secret-5739"
 SECRETS = (ROUTE_B_ID, ROUTE_B_ID[-8:], PASSWORD, DATABASE_PASSWORD, METER_MAC, "021C:6400")
 REPOSITORY = Path(__file__).parents[2]
@@ -66,7 +65,8 @@ RADIO_PARTS = ["serial port", "module", "scan", "join", "meter", "reading", "met
 
 def check(settings: Settings, wanted: Sensors = NO_SENSORS, **options: Any) -> Checked:
     out = io.StringIO()
-    code = run_check(settings, wanted, **{"out": out, "stop": StopSignal(), "timings": QUICK, **options})
+    usual = {"file": FILE, "out": out, "stop": StopSignal(), "baud_rates": (FACTORY_BAUD_RATE,)}
+    code = run_check(settings, wanted, **{**usual, **options})
     return Checked(code, out.getvalue())
 
 
