@@ -108,14 +108,14 @@ def two_sites(connection: Any) -> Any:
 
 
 @pytest.fixture
-def power_writer(postgres_server: EmbeddedServer) -> Iterator[str]:
-    """Make the role that the documents grant to. It goes after the database in which it was granted something."""
+def roles(postgres_server: EmbeddedServer) -> Iterator[None]:
+    """Make the roles that the documents grant to. They go after the database in which they were granted something."""
     with closing(psycopg2.connect(postgres_server.url("postgres"))) as connection:
         connection.autocommit = True
         with connection.cursor() as cursor:
-            cursor.execute("create role power_writer login")
-            yield "power_writer"
-            cursor.execute("drop role power_writer")
+            cursor.execute("create role power_writer login; create role power_reader login")
+            yield
+            cursor.execute("drop role power_writer, power_reader")
 
 
 def run_blocks(connection: Any, statements: Sequence[str]) -> None:
@@ -138,7 +138,7 @@ MINUTES = 1440
 
 
 @pytest.fixture
-def partitioned(power_writer: str, two_sites: Any) -> Any:
+def partitioned(roles: None, two_sites: Any) -> Any:
     """Cut a table that holds a day on each side of the year's end, as the document says."""
     with two_sites.cursor() as cursor:
         cursor.execute("delete from power where measured_at >= '2027-01-01 00:00+09'")
@@ -172,7 +172,7 @@ def test_a_year_made_late_takes_its_rows_over_and_a_year_can_be_parted_with(part
     assert "power_2027" not in counts(partitioned)
 
 
-def test_the_views_are_the_same_over_a_partitioned_table_of_half_hours(power_writer: str, two_sites: Any) -> None:
+def test_the_views_are_the_same_over_a_partitioned_table_of_half_hours(roles: None, two_sites: Any) -> None:
     in_the_day = "timestamptz '2026-12-31 00:00+09', timestamptz '2027-01-01 00:00+09', interval '30 minutes'"
     run_blocks(
         two_sites,
@@ -185,7 +185,7 @@ def test_the_views_are_the_same_over_a_partitioned_table_of_half_hours(power_wri
     views = [f"select * from {view} order by 1, 2" for view in VIEW_NAMES]
     before = [rows_of(two_sites, view) for view in views]
     (cut, *_) = sql_under(SCALING, "Time partitions")
-    cut = re.sub(r"\bpower(?=_until|_pkey|_later|_\d|\b(?!_writer))", "energy", cut).replace(
+    cut = re.sub(r"\bpower(?=_until|_pkey|_later|_\d|\b(?!_writer|_reader))", "energy", cut).replace(
         "measured_at", "registered_at"
     )
     # Nothing of the new year may be in the table that becomes the old years.
@@ -232,17 +232,19 @@ def test_the_newest_half_hours_by_hand_are_those_of_the_view(connection: Any) ->
     assert [used for _, used, _ in expected].count(None) == 1  # the half hour of the exchange
 
 
-def test_the_role_of_the_poller_writes_into_partitions(partitioned: Any) -> None:
+def test_the_roles_of_poller_and_graphs_work_on_partitions(partitioned: Any) -> None:
     run_blocks(
         partitioned,
         [
-            "grant usage on schema public to power_writer",
+            "grant usage on schema public to power_writer, power_reader",
             "set role power_writer",
             "insert into power (measured_at, site_id) values ('2027-06-01', 1)",
         ],
     )
     with pytest.raises(psycopg2.errors.InsufficientPrivilege):
         run_blocks(partitioned, ["delete from power"])
+    run_blocks(partitioned, ["set role power_reader"])
+    assert rows_of(partitioned, "select count(*) from power where measured_at = '2027-06-01'") == [(1,)]
     run_blocks(partitioned, ["reset role"])
 
 
