@@ -180,7 +180,8 @@ def _mhz19(settings: Settings) -> Source:
 
 
 def _bme280(settings: Settings) -> Source:
-    from sensors.bme280 import Bme280, open_i2c_bus
+    from sensors.bme280 import Bme280
+    from sensors.i2c import open_i2c_bus
 
     require("smbus2", "poller")
     sensor = Bme280(lambda: open_i2c_bus(settings.bme280.bus), settings.bme280.address)

@@ -5,18 +5,13 @@ Source: BST-BME280-DS002, the data sheet, rev. 1.6. The arithmetic never sees a 
 
 from __future__ import annotations
 
-import contextlib
-import errno
-import logging
 import struct
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 from sensors.errors import SensorError, SensorNotFoundError
-
-logger = logging.getLogger(__name__)
+from sensors.i2c import I2cBus, I2cDevice
 
 # Operating range. Source: data sheet, section 1.
 LOWEST_C, HIGHEST_C = -40.0, 85.0
@@ -238,9 +233,8 @@ def _check_length(what: str, block: bytes, expected: int) -> None:
 
 def _check_range(what: str, value: float, lowest: float, highest: float, unit: str) -> None:
     if not lowest <= value <= highest:
-        raise SensorError(
-            f"BME280: {what} {value:.2f} {unit} is outside {lowest:.0f} to {highest:.0f} {unit}", "check the wiring"
-        )
+        span = f"{lowest:.0f} to {highest:.0f} {unit}"
+        raise SensorError(f"BME280: {what} {value:.2f} {unit} is outside {span}", "check the wiring")
 
 
 def measuring_time_s(temperature: int, pressure: int, humidity: int) -> float:
@@ -248,186 +242,88 @@ def measuring_time_s(temperature: int, pressure: int, humidity: int) -> float:
     return (1.25 + 2.3 * temperature + 2.3 * pressure + 0.575 + 2.3 * humidity + 0.575) / 1000.0
 
 
-class I2cBus(Protocol):
-    """The three methods of smbus2.SMBus that are needed. They raise OSError as the kernel reports it."""
-
-    def read_i2c_block_data(self, i2c_addr: int, register: int, length: int, /) -> Sequence[int]:
-        """Read up to 32 registers in one transfer."""
-
-    def write_byte_data(self, i2c_addr: int, register: int, value: int, /) -> None:
-        """Write one register."""
-
-    def close(self) -> None:
-        """Close the bus."""
-
-
-def open_i2c_bus(bus: int) -> I2cBus:
-    """Open /dev/i2c-*bus*. Raises: SensorError: smbus2 is not installed. OSError: the bus is missing or refused."""
-    try:
-        from smbus2 import SMBus  # only a poller with this sensor needs it
-    except ModuleNotFoundError as error:
-        raise SensorError("BME280: smbus2 is not installed", "pip install '.[poller]'") from error
-    opened: I2cBus = SMBus(bus)
-    return opened
-
-
-# A lost acknowledge, an electrical fault, a stretched clock: gone a moment later, or the sensor is.
-_PASSING_ERRNOS = frozenset({errno.EREMOTEIO, errno.EIO, errno.ETIMEDOUT, errno.ENXIO})
-_NO_ANSWER = ("nothing answers there", "check the wiring and the address (0x76 or 0x77; i2cdetect -y BUS)")
-_REMEDIES = {
-    errno.ENOENT: ("no such I2C bus", "switch I2C on (raspi-config, Interface Options) and check the bus number"),
-    errno.EACCES: (
-        "may not use the bus",
-        "add the user to the group i2c (sudo usermod -aG i2c $USER), then log in again",
-    ),
-    errno.EBUSY: ("a kernel driver holds the address", "unload it (sudo rmmod bmp280_i2c) or remove its dtoverlay"),
-    errno.EREMOTEIO: _NO_ANSWER,
-    errno.ENXIO: _NO_ANSWER,
-    errno.EIO: ("the transfer failed", "check the wiring, keep it short, or slow the bus down (i2c_arm_baudrate)"),
-    errno.ETIMEDOUT: ("the bus is stuck", "check the wiring, then switch the sensor off and on"),
-}
-_NOT_FOUND_ERRNOS = frozenset({errno.ENOENT, errno.EREMOTEIO, errno.ENXIO})
-
-_RETRY_PAUSES_S = (0.02, 0.1)  # three tries in all: a disturbance of the wire is over within tens of milliseconds
+ADDRESSES = (0x76, 0x77)  # by its pin SDO; data sheet, section 6.2
 _POLL_S = 0.002  # also the start-up time; data sheet, table 1
 _STARTUP_POLLS = 6  # the maker's driver allows as many
 _MEASURING_POLLS = 10
 
 
-class _PassingError(SensorError):
-    """The chip was caught in a bad moment; starting over from the reset may cure it."""
-
-
 class Bme280:
     """A BME280 in forced mode: it sleeps between readings, so it neither warms itself nor lags.
 
-    *open_bus* is called at the first reading and after a failure. Every failure makes the next try start over with
-    the chip id and a reset, so a sensor that lost its power comes back by itself.
-    Source: data sheet, section 3.3 (modes), 4 (reading), 5.4 (registers).
+    Every failure makes the next try start over with the chip id and a reset, so a sensor that lost its power comes back
+    by itself. Source: data sheet, section 3.3 (modes), 4 (reading), 5.4 (registers).
     """
 
     def __init__(
         self, open_bus: Callable[[], I2cBus], address: int = 0x76, *, sleep: Callable[[float], None] = time.sleep
     ) -> None:
-        self._open_bus = open_bus
-        self._address = address
+        self._device = I2cDevice("BME280", open_bus, address, ADDRESSES, kernel_driver="bmp280_i2c", sleep=sleep)
         self._sleep = sleep
-        self._name = f"BME280 at 0x{address:02X}"
-        self._bus: I2cBus | None = None
         self._calibration: Calibration | None = None  # None: the chip must be identified, reset and read first
 
     def read(self) -> Bme280Reading:
-        """Measure once: about 12 ms, 40 ms the first time.
+        """Measure once: about 12 ms, 40 ms the first time; a passing fault is tried again as I2cDevice.attempt says.
 
-        A passing fault is tried again twice; that ends within 0.3 s, plus what the kernel waits on a stuck bus
-        (up to one second a transfer, one transfer a try).
         Raises: SensorNotFoundError: no bus, no answer, or another chip. SensorError: any other failure, a skipped
         quantity, a value outside the operating range. The text says what to do.
         """
-        pauses_s = iter(_RETRY_PAUSES_S)
-        while True:
-            try:
-                return self._measure()
-            except (OSError, SensorError) as error:
-                self._calibration = None
-                passing = isinstance(error, _PassingError) or getattr(error, "errno", None) in _PASSING_ERRNOS
-                pause_s = next(pauses_s, None) if passing else None
-                if pause_s is None:
-                    self.close()
-                    if isinstance(error, SensorError):
-                        raise
-                    raise self._explained(error) from error
-                logger.debug("%s: %s; trying again", self._name, error)
-            self._sleep(pause_s)
+        return self._device.attempt(self._measure)
 
     def close(self) -> None:
         """Close the bus; the next read opens it again."""
-        self._calibration = None
-        bus, self._bus = self._bus, None
-        if bus is not None:
-            with contextlib.suppress(OSError):  # an adapter that was unplugged: nothing is left to close
-                bus.close()
+        self._device.close()
 
     def _measure(self) -> Bme280Reading:
-        if self._calibration is None:
-            self._calibration = self._initialise()
+        device, calibration = self._device, self._calibration or self._initialise()
+        self._calibration = None  # until the end is reached
         # Both settings every time: a chip that lost its power since the last reading has forgotten them.
         # The order matters: the chip takes up ctrl_hum when ctrl_meas is written (data sheet, section 5.4.3).
-        self._write(CTRL_HUM, _CTRL_HUM_VALUE)
-        self._write(CTRL_MEAS, _CTRL_MEAS_VALUE | FORCED)
+        device.write(CTRL_HUM, _CTRL_HUM_VALUE)
+        device.write(CTRL_MEAS, _CTRL_MEAS_VALUE | FORCED)
         # The whole time first: right after the trigger the status may still read "not measuring".
         self._sleep(measuring_time_s(OVERSAMPLING, OVERSAMPLING, OVERSAMPLING))
-        self._wait_until_measured()
+        device.wait_until(self._has_measured, _MEASURING_POLLS, _POLL_S, "does not finish measuring")
         # One burst: the chip holds the three results together only within one transfer (section 4.1).
-        raw = parse_sample(self._read(SAMPLE_F7, SAMPLE_F7_BYTES))
-        stuck = stuck_quantity(raw)
-        if stuck:
-            raise _PassingError(
-                f"{self._name}: its {stuck} is stuck at the end of the converter", "replace the chip: it is damaged"
-            )
-        values = None if raw.temperature is None else compensate(raw, self._calibration)
+        raw = parse_sample(device.read(SAMPLE_F7, SAMPLE_F7_BYTES))
+        if stuck := stuck_quantity(raw):
+            raise device.passing(f"its {stuck} is stuck at the end of the converter", "replace the chip: it is damaged")
+        values = None if raw.temperature is None else compensate(raw, calibration)
         if values is None or values.humidity_pct is None or values.pressure_hpa is None:
-            raise _PassingError(f"{self._name}: holds its reset contents instead of a measurement", "check its supply")
+            raise device.passing("holds its reset contents instead of a measurement", "check its supply")
+        self._calibration = calibration
         return Bme280Reading(values.temperature_c, values.humidity_pct, values.pressure_hpa)
 
     def _initialise(self) -> Calibration:
         """Make sure what chip it is, reset it, read its calibration and choose the settings."""
-        chip_id = self._read(CHIP_ID, 1)[0]
+        device = self._device
+        chip_id = device.read(CHIP_ID, 1)[0]
         if chip_id != BME280_ID:
             found = _OTHER_CHIPS.get(chip_id, "another chip, or a disturbed bus")
             raise SensorNotFoundError(
-                f"{self._name}: its chip id is 0x{chip_id:02X}, not 0x{BME280_ID:02X}: this is {found}",
+                f"{device.name}: its chip id is 0x{chip_id:02X}, not 0x{BME280_ID:02X}: this is {found}",
                 "check the module and the address",
             )
-        self._write(RESET, RESET_WORD)
-        self._wait_until_started()
-        blocks = self._read_calibration()
-        if blocks != self._read_calibration():
+        device.write(RESET, RESET_WORD)
+        self._sleep(_POLL_S)
+        device.wait_until(self._has_started, _STARTUP_POLLS, _POLL_S, "does not come out of its reset")
+        blocks, again = ([device.read(*block) for block in CALIBRATION_BLOCKS] for _ in range(2))
+        if blocks != again:
             # One wrong byte shifts every value by a plausible amount (+0.45 C was seen) for as long as it is kept.
-            raise _PassingError(f"{self._name}: two readings of its calibration differ", "check the wiring")
+            raise device.passing("two readings of its calibration differ", "check the wiring")
         calibration = parse_calibration(*blocks)
         quantity = untrimmed_quantity(calibration)
         if quantity or any(set(block) in ({0x00}, {0xFF}) for block in blocks):
             missing = f" (no {quantity})" if quantity else ""
-            raise _PassingError(
-                f"{self._name}: its calibration is empty{missing}", "check the wiring, else replace the chip"
-            )
-        self._write(CONFIG, _CONFIG_VALUE)  # while asleep, as after the reset; awake it may be ignored (section 5.4.6)
+            raise device.passing(f"its calibration is empty{missing}", "check the wiring, else replace the chip")
+        # While asleep, as after the reset: awake it may ignore this (section 5.4.6).
+        device.write(CONFIG, _CONFIG_VALUE)
         return calibration
 
-    def _wait_until_started(self) -> None:
-        for _ in range(_STARTUP_POLLS):
-            self._sleep(_POLL_S)
-            if not self._read(STATUS, 1)[0] & IM_UPDATE:
-                return
-        raise _PassingError(f"{self._name}: does not come out of its reset", "switch it off and on")
+    def _has_started(self) -> bool:
+        return not self._device.read(STATUS, 1)[0] & IM_UPDATE
 
-    def _read_calibration(self) -> list[bytes]:
-        return [self._read(register, length) for register, length in CALIBRATION_BLOCKS]
-
-    def _wait_until_measured(self) -> None:
-        """Wait for both signs that the sample is new: not measuring, and asleep again."""
-        for _ in range(_MEASURING_POLLS):
-            status, ctrl_meas = self._read(STATUS, 2)
-            if not status & MEASURING and not ctrl_meas & MODE_BITS:
-                return
-            self._sleep(_POLL_S)
-        raise _PassingError(f"{self._name}: does not finish measuring", "switch it off and on")
-
-    def _read(self, register: int, length: int) -> bytes:
-        block = bytes(self._opened_bus().read_i2c_block_data(self._address, register, length))
-        _check_length(f"registers from 0x{register:02X}", block, length)
-        return block
-
-    def _write(self, register: int, value: int) -> None:
-        self._opened_bus().write_byte_data(self._address, register, value)
-
-    def _opened_bus(self) -> I2cBus:
-        if self._bus is None:
-            self._bus = self._open_bus()
-        return self._bus
-
-    def _explained(self, error: OSError) -> SensorError:
-        what, remedy = _REMEDIES.get(error.errno or 0, ("the I2C bus failed", "check the wiring"))
-        kind = SensorNotFoundError if error.errno in _NOT_FOUND_ERRNOS else SensorError
-        return kind(f"{self._name}: {what} ({error})", remedy)
+    def _has_measured(self) -> bool:
+        """Look for both signs that the sample is new: not measuring, and asleep again."""
+        status, ctrl_meas = self._device.read(STATUS, 2)
+        return not status & MEASURING and not ctrl_meas & MODE_BITS

@@ -45,7 +45,7 @@ _OVERSAMPLING_FACTORS = (0, 1, 2, 4, 8, 16, 16, 16)  # by register code; data sh
 
 
 class SimulatedBme280:
-    """One BME280 alone on its bus; it satisfies sensors.bme280.I2cBus. It knows the sleep and forced modes.
+    """One BME280 alone on its bus; it satisfies sensors.i2c.I2cBus. It knows the sleep and forced modes.
 
     Set temperature_c, humidity_pct and pressure_hpa to the climate it is in. Set a fault to make it misbehave:
 

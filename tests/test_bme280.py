@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import errno
 import json
-import os
 import struct
-import sys
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import astuple, dataclass, replace
@@ -23,7 +20,6 @@ from sensors.bme280 import (
     apply_formulas,
     compensate,
     measuring_time_s,
-    open_i2c_bus,
     parse_calibration,
     parse_sample,
     signed_12,
@@ -404,43 +400,6 @@ def test_a_passing_nack_costs_no_reading(bench: Bench, nacks: int) -> None:
     bench.assert_reads_its_climate()
 
 
-@pytest.mark.parametrize("number", [errno.EREMOTEIO, errno.EIO, errno.ETIMEDOUT, errno.ENXIO])
-def test_a_passing_bus_fault_is_tried_three_times_with_pauses(bench: Bench, number: int) -> None:
-    bench.bus.errors = [OSError(number, os.strerror(number)) for _ in range(3)]
-    with pytest.raises(SensorError, match="check the wiring"):
-        bench.sensor.read()
-    assert len(bench.bus.transfers) == 3
-    assert 0.01 <= bench.bus.times[1] - bench.bus.times[0] <= 0.1
-    assert bench.bus.times[2] <= 0.2
-
-
-@pytest.mark.parametrize(
-    ("number", "remedy"),
-    [(errno.EBUSY, "kernel driver holds the address"), (errno.EACCES, "group i2c"), (errno.ENOENT, "raspi-config")],
-)
-def test_a_lasting_bus_fault_is_not_tried_again_and_says_what_to_do(bench: Bench, number: int, remedy: str) -> None:
-    bench.bus.errors = [OSError(number, os.strerror(number))]
-    with pytest.raises(SensorError, match=f"0x76.*Errno {number}.*: ") as caught:
-        bench.sensor.read()
-    assert remedy in str(caught.value)
-    assert caught.value.remedy
-    assert len(bench.bus.transfers) == 1
-    assert bench.clock.monotonic() == 0.0
-
-
-def test_a_fault_on_opening_says_what_to_do() -> None:
-    clock = LabClock()
-    with pytest.raises(SensorNotFoundError, match=r"/dev/i2c-99.*switch I2C on"):
-        Bme280(lambda: open_i2c_bus(99), sleep=clock.sleep).read()
-    assert clock.monotonic() == 0.0
-
-
-def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "smbus2", None)
-    with pytest.raises(SensorError, match="pip install"):
-        open_i2c_bus(1)
-
-
 def test_nothing_at_the_address_is_not_found(bench: Bench) -> None:
     bench.chip.unplugged = True
     with pytest.raises(SensorNotFoundError, match=r"nothing answers.*0x77"):
@@ -583,17 +542,6 @@ def test_a_climate_outside_the_operating_range_is_an_error(bench: Bench) -> None
     bench.chip.temperature_c = 86.0
     with pytest.raises(SensorError, match=r"temperature 8[56]"):
         bench.sensor.read()
-
-
-def test_a_short_transfer_is_an_error() -> None:
-    class ShortBus(SimulatedBme280):
-        def read_i2c_block_data(self, i2c_addr: int, register: int, length: int, /) -> list[int]:
-            return super().read_i2c_block_data(i2c_addr, register, length)[: max(1, length - 1)]
-
-    clock = LabClock()
-    chip = ShortBus(clock.monotonic)
-    with pytest.raises(SensorError, match="0x88: expected 26 bytes, got 25"):
-        Bme280(lambda: chip, sleep=clock.sleep).read()
 
 
 def test_close_closes_the_bus_and_the_next_reading_opens_it(bench: Bench) -> None:

@@ -23,8 +23,8 @@ import psycopg2
 import pytest
 import serial
 
-import sensors.bme280
 import sensors.cpu
+import sensors.i2c
 import sensors.mhz19
 from poller.check import run_check
 from poller.check.radio import signal_word
@@ -75,7 +75,7 @@ def sensors_there(monkeypatch: pytest.MonkeyPatch) -> None:
     air = SimulatedMhz19(powered_at=time.monotonic() - 3600.0)
     air.co2_ppm = 612
     port = Mhz19Port(air, monotonic=time.monotonic, sleep=time.sleep)
-    monkeypatch.setattr(sensors.bme280, "open_i2c_bus", lambda _bus: chip)
+    monkeypatch.setattr(sensors.i2c, "open_i2c_bus", lambda _bus: chip)
     monkeypatch.setattr(sensors.mhz19, "open_serial_port", lambda _device: port)
     monkeypatch.setattr(sensors.cpu, "read_cpu_temperature_c", lambda _zone: 46.25)
 
@@ -413,7 +413,7 @@ def test_missing_sensors_each_say_what_to_do(
         raise FileNotFoundError(errno.ENOENT, "No such file or directory", "/dev/i2c-1")
 
     monkeypatch.setattr(sensors.cpu, "read_cpu_temperature_c", no_zone)
-    monkeypatch.setattr(sensors.bme280, "open_i2c_bus", no_bus)
+    monkeypatch.setattr(sensors.i2c, "open_i2c_bus", no_bus)
     file = written(tmp_path, tmp_path / "unplugged", database_url)
     with file.open("a") as settings:
         settings.write(f"[co2]\ndevice = {tmp_path / 'serial0'}\n")

@@ -8,8 +8,9 @@ from datetime import datetime
 from pathlib import Path
 
 from poller.sensing import Source
-from sensors.bme280 import Bme280, I2cBus
+from sensors.bme280 import Bme280
 from sensors.cpu import read_cpu_temperature_c
+from sensors.i2c import I2cBus
 from sensors.mhz19 import Mhz19
 from sensors.simulated_bme280 import SimulatedBme280
 from sensors.simulated_mhz19 import SimulatedMhz19
