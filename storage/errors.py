@@ -4,7 +4,6 @@ StorageError
 ├── DatabaseUnreachableError  PostgreSQL cannot be reached, or was lost on the way: the rounds wait, try again
 │   └── MissingTablesError    PostgreSQL is there, the tables are not: apply init.sql, the rounds wait
 ├── OutboxError               (also OSError) the outbox cannot be written or read
-│   └── OutboxFullError       no room left on the disk; what is in the outbox is kept
 └── EmbeddedServerError       the embedded server cannot be found, made or started
 """
 
@@ -34,10 +33,6 @@ class MissingTablesError(DatabaseUnreachableError):
 
 class OutboxError(StorageError, OSError):
     """A file of the outbox cannot be opened, read or written. The text says why, and what to do."""
-
-
-class OutboxFullError(OutboxError):
-    """The disk is full. What is in the outbox is kept; make room."""
 
 
 class EmbeddedServerError(StorageError):

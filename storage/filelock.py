@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import os
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 
@@ -15,16 +14,8 @@ class FileLock:
     A program that is handed fileno() holds the lock as well, until it and all its children have ended.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        *,
-        monotonic: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], None] = time.sleep,
-    ) -> None:
+    def __init__(self, path: Path) -> None:
         self.path = path
-        self._monotonic = monotonic
-        self._sleep = sleep
         self._fd: int | None = None
 
     def acquire(self, *, shared: bool = False, timeout_s: float = 0.0) -> bool:
@@ -37,14 +28,14 @@ class FileLock:
         if self._fd is None:
             self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
         wanted = (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB
-        deadline = self._monotonic() + timeout_s
+        deadline = time.monotonic() + timeout_s
         while True:
             try:
                 fcntl.flock(self._fd, wanted)
             except BlockingIOError:
-                if self._monotonic() >= deadline:
+                if time.monotonic() >= deadline:
                     return False
-                self._sleep(0.02)
+                time.sleep(0.02)
             else:
                 return True
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from storage.errors import OutboxError
-from storage.outbox_files import LineFile, Rejected, RejectedFile, Reserve, RoundFile
+from storage.outbox_files import MAX_REJECTED, LineFile, Rejected, RejectedFile, Reserve, RoundFile
 from storage.records import Round
 from storage.rows_json import round_from_json, round_to_json
 
@@ -60,34 +60,21 @@ class Outbox:
     One process at a time; others may count. What is wrong with the disk is logged once, and in *error*.
     """
 
-    def __init__(
-        self,
-        data_dir: Path,
-        *,
-        fsync: bool = True,
-        memory_rounds: int = MEMORY_ROUNDS,
-        disk_timeout_s: float = DISK_TIMEOUT_S,
-    ) -> None:
-        """Keep the files in *data_dir*; *fsync* False is for throw-away data only.
-
-        *disk_timeout_s*: how long append() may take where the disk hangs.
-        """
+    def __init__(self, data_dir: Path, *, fsync: bool = True) -> None:
+        """Keep the files in *data_dir*; *fsync* False is for throw-away data only."""
         self._path = data_dir / FILE_NAME
         reserve = Reserve(data_dir / RESERVE_NAME, RESERVE_BYTES if fsync else 0)
         self._rounds = RoundFile(LineFile(self._path, reserve, fsync=fsync))
         self._rejected = RejectedFile(LineFile(data_dir / REJECTED_NAME, reserve, fsync=fsync))
-        self._memory_rounds = memory_rounds
-        self._disk_timeout_s = disk_timeout_s
         self._disk = threading.RLock()  # held by who is at the files
         self._changed = threading.Condition()  # what follows is changed under it
-        self._memory: deque[Entry] = deque()
-        self._unkept: deque[Rejected] = deque()  # and not on disk yet
+        self._memory: deque[Entry] = deque(maxlen=MEMORY_ROUNDS)
+        self._unkept: deque[Rejected] = deque(maxlen=MAX_REJECTED)  # rejected, and not on disk yet
         self._helper: Callable[[], None] | None = None
         self._is_disk_slow = False
         self.appended = 0
         """How many rounds there were since the start."""
         self._tried = 0  # of these, those that were on their way to the disk at least once
-        self.lost_rounds = 0
         self.error: str | None = None  # why the disk does not take rounds
         self._said: set[str] = set()  # since it did
 
@@ -112,7 +99,7 @@ class Outbox:
             with self._changed:
                 if self._changed.wait_for(lambda: self._tried >= mine, _HELPER_TIMEOUT_S):
                     return
-        self.settle(timeout_s=0.0 if self._is_disk_slow else self._disk_timeout_s)
+        self.settle(timeout_s=0.0 if self._is_disk_slow else DISK_TIMEOUT_S)
 
     def help_with(self, wake: Callable[[], None] | None) -> None:
         """Let another thread do what append() asks of the disk: *wake* is called, and that thread calls settle()."""
@@ -247,11 +234,8 @@ class Outbox:
             return Entry.of(Round(tuple(right))) if right else None
 
     def _remember(self, entry: Entry) -> None:
-        if len(self._memory) >= self._memory_rounds:
-            self._memory.popleft()
-            self.lost_rounds += 1
-            if self.lost_rounds == 1:
-                logger.error("more than %d rounds in memory: the oldest are lost", self._memory_rounds)
+        if len(self._memory) == self._memory.maxlen:
+            self._report(OutboxError(f"more than {MEMORY_ROUNDS} rounds in memory: the oldest are lost"))
         self._memory.append(entry)
 
     def _settle(self) -> None:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import private_file
-from storage.errors import OutboxError, OutboxFullError
+from storage.errors import OutboxError
 from storage.records import Round
 from storage.rows_json import MAX_BYTES, round_from_json, round_to_json
 
@@ -158,7 +158,7 @@ class LineFile:
             yield
         except OSError as err:
             if _is_full(err):
-                raise OutboxFullError(f"the disk is full: make room for {self.path}; what is in it is kept") from err
+                raise OutboxError(f"the disk is full: make room for {self.path}; what is in it is kept") from err
             raise OutboxError(f"{self.path} cannot be used ({err}); this user must be able to write there") from err
 
 

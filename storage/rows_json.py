@@ -21,23 +21,30 @@ _ENCODER = json.JSONEncoder(separators=(",", ":"))
 
 
 @dataclass(frozen=True, slots=True)
-class _Column:
-    """What a column holds: whether a value is of its kind, how it is read and written, and whether it may be None.
+class _Kind:
+    """What a column holds: whether a value is of its kind, how it is read and written.
 
     *read* and *write* are None where JSON has the kind itself.
     """
 
-    kind: str
+    name: str
     is_right: Callable[[Any], bool]
-    is_optional: bool
     read: Callable[[Any], Any] | None = None
     write: Callable[[Any], str] | None = None
 
+
+@dataclass(frozen=True, slots=True)
+class _Column:
+    """The kind of a column, and whether it may be None."""
+
+    kind: _Kind
+    is_optional: bool
+
     def checked(self, name: str, value: object) -> object:
         """Return *value*. Raises: ValueError: it is of another kind, such as a time without a zone."""
-        if (value is None and self.is_optional) or (value is not None and self.is_right(value)):
+        if (value is None and self.is_optional) or (value is not None and self.kind.is_right(value)):
             return value
-        raise ValueError(f"{name}: expected {self.kind}, got {type(value).__name__} {str(value)[:40]!r}")
+        raise ValueError(f"{name}: expected {self.kind.name}, got {type(value).__name__} {str(value)[:40]!r}")
 
 
 def row_to_values(row: Row) -> dict[str, object]:
@@ -45,7 +52,8 @@ def row_to_values(row: Row) -> dict[str, object]:
     values: dict[str, object] = {}
     for name, column in _COLUMNS[type(row)].items():
         value = column.checked(name, getattr(row, name))
-        values[name] = value if value is None or column.write is None else column.write(value)
+        write = column.kind.write
+        values[name] = value if value is None or write is None else write(value)
     return values
 
 
@@ -77,7 +85,7 @@ def _row_from_json(table: str, values: Mapping[str, Any]) -> Row:
     make_row: Callable[..., Row] = _CLASSES[table]
     columns, checked = _COLUMNS[_CLASSES[table]], {}
     for name, value in values.items():
-        read = columns[name].read
+        read = columns[name].kind.read
         checked[name] = columns[name].checked(name, value if value is None or read is None else read(value))
     return make_row(**checked)
 
@@ -108,6 +116,10 @@ def _is_number(value: object) -> bool:
     return _is_whole(value) or (isinstance(value, float) and math.isfinite(value))
 
 
+def _is_decimal(value: object) -> bool:
+    return isinstance(value, Decimal) and value.is_finite()
+
+
 def _text_of(value: object) -> str:
     """Let only a text through: Decimal(1.1) would be another number than Decimal("1.1")."""
     if not isinstance(value, str):
@@ -115,31 +127,23 @@ def _text_of(value: object) -> str:
     return value
 
 
+_KINDS: Mapping[object, _Kind] = {
+    datetime: _Kind("a time with its zone", _is_moment, _moment_of, _utc_text),
+    Decimal: _Kind("a decimal number", _is_decimal, lambda value: Decimal(_text_of(value)), str),
+    bool: _Kind("true or false", lambda value: isinstance(value, bool)),
+    int: _Kind("a whole number", _is_whole),
+    float: _Kind("a number", _is_number),
+    str: _Kind("a text", lambda value: isinstance(value, str)),
+}
+
+
 def _column(annotation: object) -> _Column:
-    """Choose by the type of a field how its values are checked and read; most are what JSON gave."""
+    """Choose by the type of a field how its values are checked and read."""
+    choices = get_args(annotation)
     if get_origin(annotation) is Literal:
-        choices = get_args(annotation)
-        return _Column(" or ".join(choices), lambda value: value in choices, is_optional=False)
-    kinds = get_args(annotation) or (annotation,)
-    is_optional = type(None) in kinds
-    if datetime in kinds:
-        return _Column("a time with its zone", _is_moment, is_optional, _moment_of, _utc_text)
-    if Decimal in kinds:
-        return _Column(
-            "a decimal number",
-            lambda value: isinstance(value, Decimal) and value.is_finite(),
-            is_optional,
-            lambda value: Decimal(_text_of(value)),
-            str,
-        )
-    plain: dict[object, tuple[str, Callable[[Any], bool]]] = {
-        bool: ("true or false", lambda value: isinstance(value, bool)),
-        int: ("a whole number", _is_whole),
-        float: ("a number", _is_number),
-        str: ("a text", lambda value: isinstance(value, str)),
-    }
-    kind, is_right = next(found for each, found in plain.items() if each in kinds)
-    return _Column(kind, is_right, is_optional)
+        return _Column(_Kind(" or ".join(choices), lambda value: value in choices), is_optional=False)
+    kinds = choices or (annotation,)
+    return _Column(next(_KINDS[kind] for kind in kinds if kind in _KINDS), type(None) in kinds)
 
 
 _CLASSES: Mapping[str, type[Row]] = {table: row_class for row_class, table in TABLES.items()}

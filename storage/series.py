@@ -12,12 +12,12 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from storage.energy import Span
+
 if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
 
     from psycopg2.extensions import connection as Connection  # noqa: N812 - a class with a lower-case name
-
-Stretch = tuple[datetime, datetime]
 
 
 class Source(NamedTuple):
@@ -240,7 +240,7 @@ def pressures(connection: Connection, site: int, start: datetime, end: datetime)
     return _fetch(connection, _PRESSURES, site_id=site, start=start, end=end)[0]
 
 
-def half_hours_of_power(connection: Connection, site: int, stretches: Sequence[Stretch]) -> list[HalfHour]:
+def half_hours_of_power(connection: Connection, site: int, stretches: Sequence[Span]) -> list[HalfHour]:
     """Read the power of each half hour that has readings."""
     starts, ends = [start for start, _ in stretches], [end for _, end in stretches]
     rows = _fetch(connection, _HALF_HOURS, site_id=site, starts=starts, ends=ends) if stretches else []
@@ -253,7 +253,7 @@ def usual_power(connection: Connection, site: int, start: datetime, end: datetim
     return [UsualPower(*row) for row in rows]
 
 
-def days_with_power(connection: Connection, site: int, spans: Sequence[Stretch]) -> int:
+def days_with_power(connection: Connection, site: int, spans: Sequence[Span]) -> int:
     """Count the spans in which any power was read."""
     starts, ends = [start for start, _ in spans], [end for _, end in spans]
     return int(_fetch(connection, _DAYS_WITH_POWER, site_id=site, starts=starts, ends=ends)[0][0])

@@ -24,7 +24,7 @@ from zlib import crc32
 
 import pytest
 
-from storage.errors import OutboxError, OutboxFullError
+from storage.errors import OutboxError
 from storage.outbox import Outbox
 from storage.outbox_files import LineFile, Rejected, Reserve
 from storage.records import RadioEventRow, Round
@@ -438,7 +438,7 @@ def test_a_full_disk_is_told_from_other_errors(data_dir: Path, monkeypatch: pyte
 
     monkeypatch.setattr("storage.outbox_files.os.open", no_space)
     file = LineFile(data_dir / "outbox.rounds", Reserve(data_dir / "outbox.reserve", 0))
-    with pytest.raises(OutboxFullError, match="make room"):
+    with pytest.raises(OutboxError, match="make room"):
         file.append(["one line"])
 
 
@@ -484,10 +484,11 @@ def test_a_read_only_disk_is_an_error_and_not_a_broken_file(outbox: Outbox, path
 
 
 def test_memory_is_bounded_the_oldest_goes_first_and_that_is_said(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("storage.outbox.MEMORY_ROUNDS", 5)
     (tmp_path / "data").write_text("")
-    outbox = Outbox(tmp_path / "data", memory_rounds=5)
+    outbox = Outbox(tmp_path / "data")
     append_all(outbox, range(8))
     assert rounds_in(outbox) == [round_of(number) for number in range(3, 8)]
     assert len([said for said in messages(caplog, logging.ERROR) if "the oldest are lost" in said]) == 1

@@ -86,20 +86,11 @@ class Cluster:
     *fsync* False is for throw-away data only: faster, and lost in a power cut (not by kill -9). Who starts it decides.
     """
 
-    def __init__(
-        self,
-        home: Path,
-        *,
-        fsync: bool = True,
-        monotonic: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], None] = time.sleep,
-    ) -> None:
+    def __init__(self, home: Path, *, fsync: bool = True) -> None:
         self.home = home
         self.data = home / "data"
         self._upgraded = home / "data.upgraded"
         self.fsync = fsync
-        self._monotonic = monotonic
-        self._sleep = sleep
         self._serving = FileLock(home / "server.lock")
 
     def major(self) -> int | None:
@@ -145,9 +136,9 @@ class Cluster:
         # A fast shutdown (PostgreSQL documentation, "Shutting Down the Server").
         os.kill(int(recorded[0]), signal.SIGINT)
         while self._is_at_work(postmaster, recorded[0]):
-            if self._monotonic() >= deadline:
+            if time.monotonic() >= deadline:
                 raise EmbeddedServerError("it is still stopping")
-            self._sleep(0.02)
+            time.sleep(0.02)
         with suppress(OSError, IndexError):
             directory = Path(recorded[4])
             if directory != self.home / "run":
@@ -161,9 +152,9 @@ class Cluster:
         """
         try:
             while not self._nobody_serves():
-                if self._monotonic() >= deadline:
+                if time.monotonic() >= deadline:
                     raise EmbeddedServerError(f"a process is still at work in {self.home}", "try again later")
-                self._sleep(0.05)
+                time.sleep(0.05)
         finally:
             self._serving.release()
 
@@ -198,19 +189,19 @@ class Cluster:
 
     def _find_running(self) -> Path | None:
         """Give the socket directory of the server that runs on our data, waiting until it is ready; None: none runs."""
-        deadline = self._monotonic() + START_TIMEOUT_S
+        deadline = time.monotonic() + START_TIMEOUT_S
         while True:
             recorded = self._recorded()
             if len(recorded) > 4 and _answers(Path(recorded[4])):
                 return Path(recorded[4])
             if self._nobody_serves():
                 return None
-            if self._monotonic() >= deadline:
+            if time.monotonic() >= deadline:
                 raise EmbeddedServerError(f"the server on {self.data} does not answer; see {self.home}/server.log")
             if len(recorded) > 7 and recorded[7].strip() == "ready" and _has_lost_socket(Path(recorded[4])):
                 logger.warning("the socket of the embedded PostgreSQL is gone: it is stopped, and started again")
                 self.stop(deadline=deadline)
-            self._sleep(0.05)
+            time.sleep(0.05)
 
     def _nobody_serves(self) -> bool:
         """Take the lock that a server or initdb is started with, if there is neither; also none that we cannot see.

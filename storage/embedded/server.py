@@ -17,7 +17,7 @@ import hashlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -48,17 +48,9 @@ class EmbeddedServer:
     *fsync* False is for throw-away data only: faster, and lost in a power cut (not by kill -9). Who starts it decides.
     """
 
-    def __init__(
-        self,
-        data_dir: Path,
-        *,
-        fsync: bool = True,
-        monotonic: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], None] = time.sleep,
-    ) -> None:
+    def __init__(self, data_dir: Path, *, fsync: bool = True) -> None:
         self._home = Path(data_dir).resolve() / "postgresql"  # as the kernel names it
-        self._monotonic = monotonic
-        self._cluster = Cluster(self._home, fsync=fsync, monotonic=monotonic, sleep=sleep)
+        self._cluster = Cluster(self._home, fsync=fsync)
         self._starting = FileLock(self._home / "start.lock")
         self._using = FileLock(self._home / "users.lock")
         self._turn = threading.RLock()  # the file locks tell processes apart, not the threads of one
@@ -110,7 +102,7 @@ class EmbeddedServer:
                 try:
                     yield self._cluster
                 finally:
-                    self._cluster.stop(deadline=self._monotonic() + STOP_TIMEOUT_S)
+                    self._cluster.stop(deadline=time.monotonic() + STOP_TIMEOUT_S)
             finally:
                 self._using.release()
                 self._starting.release()
@@ -136,7 +128,7 @@ class EmbeddedServer:
         Takes CLOSE_TIMEOUT_S at most. What takes longer, be it a start in another thread or process or the stop itself,
         goes on without us, and its server is the next user's.
         """
-        deadline = self._monotonic() + CLOSE_TIMEOUT_S
+        deadline = time.monotonic() + CLOSE_TIMEOUT_S
         if not self._turn.acquire(timeout=CLOSE_TIMEOUT_S):
             logger.warning("the embedded PostgreSQL is still starting, and is left to its next user")
             return
@@ -148,7 +140,7 @@ class EmbeddedServer:
 
     def _close(self, deadline: float) -> None:
         try:
-            if not self._starting.acquire(timeout_s=deadline - self._monotonic()):
+            if not self._starting.acquire(timeout_s=deadline - time.monotonic()):
                 raise EmbeddedServerError("another process is starting or stopping it")
             if self._using.acquire():  # exclusive: we are the last
                 self._cluster.stop(deadline=deadline)
