@@ -34,17 +34,6 @@ def cache_key(module_mac: bytes, route_b_id: str) -> str:
     return hashlib.sha256(module_mac + route_b_id.encode("ascii")).hexdigest()[:24]
 
 
-class NoPanCache:
-    """Remembers nothing: every start scans."""
-
-    def load(self, key: str) -> PanDescription | None:
-        """Return None."""
-        return None
-
-    def save(self, key: str, pan: PanDescription) -> None:
-        """Do nothing."""
-
-
 class FilePanCache:
     """A small JSON file, replaced as a whole. Whatever is wrong with it costs a scan, never the poller."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from binascii import unhexlify
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from ipaddress import IPv6Address
 from typing import NamedTuple
 
@@ -81,6 +81,8 @@ def _parse_other(line: bytes) -> Line:
     try:
         if (parse := _PARSERS.get(keyword)) is not None:
             return parse(fields)
+        if keyword in _FOREIGN:
+            return ForeignLine(keyword)
         if text.startswith("  "):
             return _parse_pan_field(text)
         return ForeignLine("entry") if _TABLE_ENTRY.fullmatch(text) else UnknownLine(line)
@@ -203,21 +205,19 @@ def _parse_event(fields: list[str]) -> Event:
     _expect(fields, 1, 2, 3, 4)
     number = _hex(fields[0], 2, "EVENT number")
     code = EventCode(number) if number in EventCode._value2member_map_ else number
-    if len(fields) == 1:
-        return Event(code)
-    if len(fields[1]) == 1:  # a side without an address
-        _expect(fields, 2)
-        return Event(code, side=_short_hex(fields[1], "side"))
-    address = _address(fields[1])
-    match fields[2:]:
+    match fields[1:]:
         case []:
-            return Event(code, address)
+            return Event(code)
         case [side] if len(side) == 1:
-            return Event(code, address, side=_short_hex(side, "side"))
-        case [param]:
-            return Event(code, address, param=_hex(param, 2, "parameter"))
-        case [side, param]:
-            return Event(code, address, _short_hex(side, "side"), _short_hex(param, "parameter"))
+            return Event(code, side=_short_hex(side, "side"))
+        case [address]:
+            return Event(code, _address(address))
+        case [address, side] if len(side) == 1:
+            return Event(code, _address(address), side=_short_hex(side, "side"))
+        case [address, param]:
+            return Event(code, _address(address), param=_hex(param, 2, "parameter"))
+        case [address, side, param]:
+            return Event(code, _address(address), _short_hex(side, "side"), _short_hex(param, "parameter"))
         case _:
             raise AssertionError("counted above")
 
@@ -244,18 +244,9 @@ def _parse_module_info(fields: list[str]) -> ModuleInfo:
     return ModuleInfo(_address(address), _mac(mac), _hex(channel, 2, "channel"), _hex(pan_id, 4, "PAN ID"), dialect)
 
 
-def _parse_register(fields: list[str]) -> RegisterValue:
+def _parse_value(kind: Callable[[str], Line], fields: list[str]) -> Line:
     _expect(fields, 1)
-    return RegisterValue(fields[0])
-
-
-def _parse_stack_version(fields: list[str]) -> StackVersion:
-    _expect(fields, 1)
-    return StackVersion(fields[0])
-
-
-def _foreign(keyword: str) -> Callable[[list[str]], ForeignLine]:
-    return lambda _fields: ForeignLine(keyword)
+    return kind(fields[0])
 
 
 _FOREIGN = (
@@ -268,9 +259,8 @@ _PARSERS: dict[str, Callable[[list[str]], Line]] = {
     "FAIL": _parse_fail,
     "EVENT": _parse_event,
     "EINFO": _parse_module_info,
-    "ESREG": _parse_register,
-    "EVER": _parse_stack_version,
-    **{keyword: _foreign(keyword) for keyword in _FOREIGN},
+    "ESREG": partial(_parse_value, RegisterValue),
+    "EVER": partial(_parse_value, StackVersion),
 }
 
 
@@ -310,7 +300,7 @@ _OUR_KEYWORD = r"(SK[A-Z]{3,9}|SKLL64|ROPT|WOPT|RUART|WUART)"
 _ECHO = re.compile(rf"{_OUR_KEYWORD}(?: |\Z)".encode("ascii"))
 # Behind a whole keyword an answer may follow. Behind arguments, which may be a password, or half a keyword: only what
 # comes by itself and looks it.
-_GLUED_ANSWER = re.compile(rf"{_OUR_KEYWORD}(?=(?:{'|'.join(_PARSERS)})(?: |\Z))".encode("ascii"))
+_GLUED_ANSWER = re.compile(rf"{_OUR_KEYWORD}(?=(?:{'|'.join((*_PARSERS, *_FOREIGN))})(?: |\Z))".encode("ascii"))
 _GLUED_EVENT = re.compile(rb"[SRW].*?(?=ERXUDP [0-9A-Fa-f]{1,4}:|EVENT [0-9A-Fa-f]{2}(?: |\Z))", re.DOTALL)
 
 

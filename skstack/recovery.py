@@ -16,7 +16,7 @@ or None. Errors are thrown into it. So it reads as one story, and yet the caller
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import partial
@@ -104,7 +104,7 @@ class Recovery:
         open_stack: StackOpener,
         credentials: Credentials,
         *,
-        cache: PanCache,
+        cache: PanCache | None,
         monotonic: Callable[[], float],
         timings: RecoveryTimings,
         baud_rates: Sequence[int],
@@ -155,7 +155,8 @@ class Recovery:
                 yield from self._until_joined(self._rest(pauses.before(step) if rests else 0.0))
                 rests = True
                 if not self._link.joined:
-                    yield from self._until_joined(self._attempt(step))
+                    _, attempt = _STEPS[step]
+                    yield from self._until_joined(attempt(self))
             except StoppedError:
                 raise
             except SkStackError as error:
@@ -184,15 +185,6 @@ class Recovery:
         while self._monotonic() < until:
             yield until
 
-    def _attempt(self, step: Step) -> Life:
-        attempts = {
-            Step.REJOIN: self._rejoin,
-            Step.RESCAN: self._rescan,
-            Step.RESET: self._reset,
-            Step.REOPEN: self._reopen,
-        }
-        return attempts[step]()
-
     def _rejoin(self) -> Life:
         link = self._link
         link.check_restart()
@@ -219,9 +211,10 @@ class Recovery:
         link = self._link
         link.detach()
         self._attach((yield from self._open_module()))
-        if link.peer is None and (cached := self._cache.load(self._key())) is not None:
-            self._proven = cached
-            link.tune(cached)
+        if link.peer is None and self._cache is not None:
+            self._proven = self._cache.load(self._key())
+            if self._proven is not None:
+                link.tune(self._proven)
         yield from self._join()
 
     def _attach(self, module: Module) -> None:
@@ -304,7 +297,8 @@ class Recovery:
             self._link.detach(error)  # or every wait on it would end at once
         else:
             self._link.give_up(error)
-        self._report_once(logging.WARNING, f"{_NAMES[step]} failed: {error}")
+        name, _ = _STEPS[step]
+        self._report_once(logging.WARNING, f"{name} failed: {error}")
         if self._refusals == _TELLING_REFUSALS and not self._link.sessions:
             self._report_once(
                 logging.ERROR, "the meter was heard but opens no session: check the Route-B ID and the password"
@@ -327,7 +321,8 @@ class Recovery:
             logger.log(level, "joined the meter on channel 0x%02X", peer.channel)
             self._has_said = False
             self._proven = peer
-            self._cache.save(self._key(), peer)
+            if self._cache is not None:
+                self._cache.save(self._key(), peer)
 
     def _stay_up(self, pauses: _Pauses) -> Life:
         """Listen as long as there is a session, or will be by itself. Raises: SkStackError: what ended that."""
@@ -385,13 +380,12 @@ class Recovery:
             logger.debug("%s (%d times)", reason, self._reported[reason])
 
     def _key(self) -> str:
-        module = self._link.module
-        return cache_key(module.mac if module else b"", self._credentials.route_b_id)
+        return cache_key(self._link.attached.mac, self._credentials.route_b_id)
 
 
-_NAMES = {
-    Step.REJOIN: "joining again",
-    Step.RESCAN: "scanning and joining",
-    Step.RESET: "resetting the module and joining",
-    Step.REOPEN: "opening the module and joining",
+_STEPS: Mapping[Step, tuple[str, Callable[[Recovery], Life]]] = {
+    Step.REJOIN: ("joining again", Recovery._rejoin),
+    Step.RESCAN: ("scanning and joining", Recovery._rescan),
+    Step.RESET: ("resetting the module and joining", Recovery._reset),
+    Step.REOPEN: ("opening the module and joining", Recovery._reopen),
 }

@@ -31,7 +31,7 @@ from skstack.errors import (
 from skstack.events import Pana, PanDescription, UdpReceived
 from skstack.link import Link, RadioEvent, Sending
 from skstack.module import BAUD_RATES, Credentials
-from skstack.pan_cache import NoPanCache, PanCache
+from skstack.pan_cache import PanCache
 from skstack.port import PortOpener
 from skstack.recovery import Life, Recovery, RecoveryTimings
 
@@ -84,7 +84,7 @@ class Session:
             self._link,
             lambda baud_rate: SkStack(open_port(baud_rate), monotonic=monotonic, should_stop=self._must_stop),
             credentials,
-            cache=cache or NoPanCache(),
+            cache=cache,
             monotonic=monotonic,
             timings=self.timings.recovery,
             baud_rates=baud_rates,

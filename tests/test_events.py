@@ -156,7 +156,7 @@ def test_line_is_read_as(text: str, expected: Line) -> None:
         ("EVENT", "0 fields"),
         ("EVENT 2", "EVENT number"),
         ("EVENT 2X", "EVENT number"),
-        ("EVENT 25 0 00", "3 fields"),
+        ("EVENT 25 0 00", "address"),
         (f"EVENT 25 {A[:-1]}X", "address"),
         (f"EVENT 25 {A}:0000", "address"),
         (f"EVENT 25 {A[:-5]}", "address"),

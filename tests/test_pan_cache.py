@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from skstack import FilePanCache, PanDescription
-from skstack.pan_cache import NoPanCache, cache_key
+from skstack.pan_cache import cache_key
 
 KEY = cache_key(bytes.fromhex("001D129012345678"), "00112233445566778899AABBCCDDEEFF")
 MAC = bytes.fromhex("001C64000A0B8CF5")
@@ -103,9 +103,3 @@ def test_the_file_is_replaced_as_a_whole(tmp_path: Path) -> None:
 def test_the_key_does_not_tell_the_id() -> None:
     assert "00112233" not in KEY
     assert len(KEY) == 24
-
-
-def test_no_cache_remembers_nothing() -> None:
-    cache = NoPanCache()
-    cache.save(KEY, PAN)
-    assert cache.load(KEY) is None
