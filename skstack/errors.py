@@ -47,7 +47,6 @@ class CommandFailedError(SkStackError):
     def __init__(self, command: str, code: str) -> None:
         """Name the *command* with its secrets masked, and the *code* ("ER10")."""
         super().__init__(f"{command} was answered FAIL {code}")
-        self.command = command
         self.code = code
 
 
@@ -57,7 +56,6 @@ class SkStackTimeoutError(SkStackError, TimeoutError):
     def __init__(self, waiting_for: str, waited_s: float) -> None:
         """Say what was awaited, and for how many seconds."""
         super().__init__(f"no {waiting_for} within {waited_s:.1f} s")
-        self.waiting_for = waiting_for
         self.waited_s = waited_s
 
 

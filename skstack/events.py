@@ -20,9 +20,14 @@ _B_ROUTE_SIDES = (None, 0)  # the HAN side of a dual-stack module is none of our
 
 
 class EventCode(IntEnum):
-    """The EVENT numbers that say something to us; others stay plain ints. Source: BP35A1 command reference 5.11."""
+    """EVENT numbers. Others (40 to 57: the HAN side) stay plain ints. Source: BP35A1 command reference 5.11."""
 
+    NEIGHBOR_SOLICITED = 0x01
+    NEIGHBOR_ADVERTISED = 0x02
+    PINGED = 0x05
     SCAN_ENDED = 0x1E  # named once in the reference; real modules send SCAN_DONE
+    ENERGY_SCAN_DONE = 0x1F
+    BEACON_RECEIVED = 0x20
     UDP_SENT = 0x21  # param 0 sent, 1 failed, 2 looking for the neighbour first
     SCAN_DONE = 0x22
     PANA_FAILED = 0x24
@@ -33,6 +38,7 @@ class EventCode(IntEnum):
     PANA_EXPIRED = 0x29
     SEND_LIMIT_REACHED = 0x32  # ARIB STD-T108: so many seconds an hour
     SEND_LIMIT_LIFTED = 0x33
+    WOKE_UP = 0xC0  # without an address
 
 
 class Dialect(Enum):

@@ -18,7 +18,7 @@ from backoff import Backoff
 from skstack.capability import Asker, Capability
 from skstack.echonet.device import decode_clock
 from skstack.echonet.frame import METER, parse_property_map
-from skstack.echonet.history import ScheduledEnergy, decode_scheduled_energy
+from skstack.echonet.history import decode_scheduled_energy
 from skstack.echonet.identity import MeterIdentity, Recognition, decode_identity
 from skstack.echonet.properties import Epc, MeterReading, decode_reading, decoded, warn
 from skstack.echonet.registers import EnergyScale
@@ -154,8 +154,9 @@ class Meter:
             self._learn_at = float("-inf")  # what was never answered together may be answered now
         if self._telltales:
             self._look_at_telltales(values)
-        if not self._who.is_sure:
-            self._settle_suspicion(until)
+        if not self._who.is_sure:  # asked at once, until two answers agree; without one, beside the next poll again
+            with contextlib.suppress(SkStackError):
+                self._learn_who(until)
         poll = Poll(self._decoded(values), first.sent_at, first.arrived_at)
         if poll.reading == MeterReading(None, None, None, None, None):
             return None
@@ -273,11 +274,6 @@ class Meter:
         if seen.scale and known.scale and seen.scale.unit_kwh != known.scale.unit_kwh:
             self._suspect("another unit")
 
-    def _settle_suspicion(self, until: float) -> None:
-        """Ask at once who the meter is, until two answers agree; without an answer again beside the next poll."""
-        with contextlib.suppress(SkStackError):
-            self._learn_who(until)
-
     def _learn_map(self, until: float) -> bool:
         """Ask for the property map; False: refused. Raises: as Session.get."""
         values = self._asker.read((Epc.GET_MAP,), until)
@@ -364,8 +360,8 @@ class Meter:
     def _half_hour(self, values: Mapping[int, bytes]) -> HalfHour | None:
         """Decode EA and EB; None: missing, broken, of two different times, or without a direction it measures."""
         scale = self._scale()
-        imported = _scheduled(values, Epc.SCHEDULED_IMPORT)
-        exported = _scheduled(values, Epc.SCHEDULED_EXPORT)
+        imported = decoded(values, Epc.SCHEDULED_IMPORT, decode_scheduled_energy, warn)
+        exported = decoded(values, Epc.SCHEDULED_EXPORT, decode_scheduled_energy, warn)
         times = {register.registered_at for register in (imported, exported) if register is not None}
         if scale is None or len(times) != 1 or imported is None or imported.raw is None:
             return None
@@ -379,13 +375,3 @@ class Meter:
 def _believable(get_map: frozenset[int]) -> frozenset[int]:
     """Return *get_map*, or an empty one, which means not known, if it is none that a meter can have."""
     return get_map if get_map & {Epc.POWER, Epc.IMPORT_ENERGY} else frozenset()
-
-
-def _scheduled(values: Mapping[int, bytes], epc: Epc) -> ScheduledEnergy | None:
-    try:
-        return decode_scheduled_energy(values[epc])
-    except KeyError:
-        return None
-    except FrameError as error:
-        logger.warning("a half-hour register is dropped: %s", error)
-        return None

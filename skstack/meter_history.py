@@ -5,16 +5,12 @@ The day is chosen with one request and read with the next ones: nobody else may 
 
 from __future__ import annotations
 
-import logging
 from decimal import Decimal
 
 from skstack.echonet.history import DayHistory, decode_day_history, encode_history_day
-from skstack.echonet.properties import Epc
-from skstack.errors import FrameError
+from skstack.echonet.properties import Epc, decoded, warn
 from skstack.meter import Meter
 from skstack.session import Session
-
-logger = logging.getLogger(__name__)
 
 
 class MeterHistory:
@@ -49,12 +45,7 @@ class MeterHistory:
         # AIF specification 2.4.2: a history takes as long as several properties.
         timeout_s = self._session.timings.longest_wait_s
         values = self._session.get((epc,), until=until, background=True, timeout_s=timeout_s).values
-        try:
-            edt = values.get(epc)
-            return None if edt is None else decode_day_history(edt)
-        except FrameError as error:
-            logger.warning("history %02X is dropped: %s", epc, error)
-            return None
+        return decoded(values, epc, decode_day_history, warn)
 
     def kwh(self, raw: int | None) -> Decimal | None:
         """Return counts of the meter's registers in kWh, exactly."""

@@ -31,15 +31,14 @@ class MeterIdentity:
 
     def agrees(self, other: MeterIdentity) -> bool:
         """Tell whether both can be the same meter with the same scale; what one of them did not tell parts nobody."""
-        pairs: list[tuple[object, object]] = [
-            (self.manufacturer, other.manufacturer),
-            (self.serial_number, other.serial_number),
-        ]
-        if self.scale is not None and other.scale is not None:
-            pairs.append((self.scale.coefficient, other.scale.coefficient))
-            pairs.append((self.scale.unit_kwh, other.scale.unit_kwh))
-            pairs.append((self.scale.digits, other.scale.digits))
+        pairs = zip(self._facts(), other._facts(), strict=True)
         return all(one is None or another is None or one == another for one, another in pairs)
+
+    def _facts(self) -> tuple[object, ...]:
+        """Return what tells one meter from another, None where it did not say."""
+        scale = self.scale
+        counts = (scale.coefficient, scale.unit_kwh, scale.digits) if scale is not None else (None, None, None)
+        return self.manufacturer, self.serial_number, *counts
 
     def completed(self, known: MeterIdentity) -> MeterIdentity:
         """Return this identity with what only *known* has."""
