@@ -17,13 +17,14 @@ LOUD = ("warning", "error", "exception", "critical")
 PRINTED = re.compile(
     r"(Settings|Start|Graph|NoData|Period|Output|Storage|DatabaseUnreachable|EmbeddedServer|Outbox)Error"
 )
-"""Errors that the scripts print. Those of --check and of sensors are not among them: each names its remedy itself."""
+"""Errors that the scripts print. Those of --check are not among them: each names its remedy itself."""
 SEEN_BY_NOBODY = (  # each is caught by ours, or says that ours called things in a wrong order
     "no database is set",
     "the database was not opened",
     "the embedded PostgreSQL was not started",
     "the poller ends",
 )
+SENSOR_ERROR = re.compile(r"Sensor\w*Error|kind|(\w+\.)*(passing|wait_until)")  # wait_until has its text last
 LEAST_WORDS = 3  # a text with fewer only hands on what another says, such as "%s: %s"
 
 
@@ -76,6 +77,25 @@ def loud_texts(tree: ast.Module) -> Iterator[str]:
                         break
 
 
+def sensor_texts(tree: ast.Module) -> Iterator[str]:
+    """Yield what a sensor says is wrong: in an error, or as the first of a pair with its remedy."""
+    for node in ast.walk(tree):
+        said = None
+        if isinstance(node, ast.Call) and node.args and SENSOR_ERROR.fullmatch(ast.unparse(node.func)):
+            said = node.args[-1 if ast.unparse(node.func).endswith("wait_until") else 0]
+        elif isinstance(node, ast.Tuple) and len(node.elts) == 2 and text_of(node.elts[1]) is not None:
+            said = node.elts[0]
+        if said is not None and (text := text_of(said)) is not None:
+            yield text
+
+
+def explained(text: str) -> bool:
+    """Whether the table has a row for *text*, or it only hands on what another says."""
+    known = [message for message in quoted_messages(ENGLISH) if len(re.findall(r"\w+", message)) > 1]
+    return len(re.findall(r"\w+", text)) < LEAST_WORDS or any(pattern(message).search(text) for message in known)
+
+
+@cache
 def quoted_messages(readme: Path) -> list[str]:
     return [message for row in rows(prose(beside(readme, "troubleshooting.md"))) for message in code(row[0])]
 
@@ -95,16 +115,25 @@ def test_every_message_in_the_table_is_said_by_the_program(readme: Path) -> None
 
 @pytest.mark.system
 def test_every_warning_and_error_of_the_program_is_in_the_table() -> None:
-    known = [pattern(message) for message in quoted_messages(ENGLISH) if len(re.findall(r"\w+", message)) > 1]
     unknown = {
         f"{file.relative_to(ROOT)}: {text}"
         for file, tree in sources()
         for text in loud_texts(tree)
-        if len(re.findall(r"\w+", text)) >= LEAST_WORDS
-        and text not in SEEN_BY_NOBODY
-        and not any(message.search(text) for message in known)
+        if text not in SEEN_BY_NOBODY and not explained(text)
     }
     assert sorted(unknown) == []
+
+
+@pytest.mark.system
+def test_every_error_of_a_sensor_is_in_the_table() -> None:
+    said = {
+        f"{file.relative_to(ROOT)}: {text}"
+        for file, tree in sources()
+        if file.parent == ROOT / "sensors"
+        for text in sensor_texts(tree)
+        if not explained(text)
+    }
+    assert sorted(said) == []
 
 
 def test_both_languages_explain_the_same_messages() -> None:
