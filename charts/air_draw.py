@@ -204,7 +204,7 @@ def _draw_quantity(axes: Axes, quantity: Quantity, limit: int | None) -> None:
 def _label_extremes(
     axes: Axes, labels: Labels, panel: _Panel, quantity: Quantity, period: Period, words: Words
 ) -> None:
-    extremes = [(quantity.highest, ABOVE), (quantity.lowest, BELOW)]
+    extremes = [(quantity.highest, (*ABOVE, *BESIDE, *BELOW)), (quantity.lowest, (*BELOW, *BESIDE, *ABOVE))]
     for extreme, places in extremes[: 1 if quantity.highest == quantity.lowest else 2]:
         x = days_since_epoch(extreme.moment)
         axes.plot(x, extreme.value, "o", color=style.BOUGHT, markersize=3.5, clip_on=False, zorder=4, gid="extreme")
@@ -212,9 +212,9 @@ def _label_extremes(
         value, moment = number(extreme.value, panel.places), _moment(extreme, period, words)
         text = words.extreme.format(value=value, when=moment)
         points = [(x, extreme.value)]
-        if panel.limit is not None and (panel.limit >= extreme.value) == (places is ABOVE):
+        if panel.limit is not None and (panel.limit >= extreme.value) == (extreme is quantity.highest):
             points.append((x, panel.limit))  # where its line is in the way, on the line's other side
-        labels.set(text, points, (*places, *BESIDE), gid="extreme label")
+        labels.set(text, points, places, gid="extreme label")
 
 
 def _mark_outliers(axes: Axes, labels: Labels, panel: _Panel, period: Period, words: Words) -> None:

@@ -266,6 +266,6 @@ def difference(value: Decimal | float, places: int = 0) -> str:
 
 
 def percent(share: float) -> str:
-    """Say a share of 0 to 1; with one digit where it would be all or nothing, and is not."""
+    """Say a share of 0 to 1; with one digit where it would be all or nothing, and never so where it is not."""
     text = number(100 * share)
-    return number(100 * share, 1) if text in ("0", "100") and 0 < share < 1 else text
+    return number(min(max(100 * share, 0.1), 99.9), 1) if text in ("0", "100") and 0 < share < 1 else text

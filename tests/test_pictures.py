@@ -388,6 +388,16 @@ def test_the_highest_co2_has_its_number_wherever_the_limit_runs(record: Any, hig
     assert set(texts(figure, "extreme label")) == {f"{highest:,} (12:00)", "500 (0:00)"}
 
 
+def test_the_highest_has_its_number_also_beside_an_outlier_at_the_edge(record: Any) -> None:
+    site, start = new_site(record), midnight(DAY, TOKYO)
+    celsius = [17.0] * 12 + [21.0] * 228  # from 6:00 on
+    celsius[18] = 84.5
+    write_air(record, site, [(start + n * HALF_HOUR, value, 50.0, 1013.0) for n, value in enumerate(celsius)])
+    (figure,) = pictures(record, site, day_of(DAY, TOKYO, 5), "en")
+    assert {"21.0 (22 Nov)", "17.0 (22 Nov)"} <= set(texts(figure, "extreme label"))
+    assert texts(figure, "outlier label") == ["84.5 (22 Nov)"]
+
+
 def test_the_half_day_that_runs_takes_no_digits_from_the_days_before(record: Any) -> None:
     """Neither of what was bought nor of what was sold, of which both have as many."""
     site, start = new_site(record), midnight(date(2025, 11, 1), TOKYO)

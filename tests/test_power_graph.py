@@ -451,6 +451,14 @@ def test_ticks_follow_the_clock_where_it_changes(day: date, hours: int) -> None:
 
 
 @pytest.mark.parametrize(
+    ("share", "said"),
+    [(0.0, "0"), (0.00001, "0.1"), (0.004, "0.4"), (0.876, "88"), (0.998, "99.8"), (0.99999, "99.9"), (1.0, "100")],
+)
+def test_all_or_nothing_is_said_of_nothing_else(share: float, said: str) -> None:
+    assert text.percent(share) == said
+
+
+@pytest.mark.parametrize(
     ("span", "japanese", "english"),
     [
         (timedelta(minutes=25), "25分", "25 min"),
