@@ -11,7 +11,7 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
-from dataclasses import fields, replace
+from dataclasses import astuple, fields, replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from math import isclose
@@ -39,6 +39,7 @@ ENDS_WITHIN_S = 10.0  # of a signal
 DATABASE_PASSWORD = "s3cret-of-the-database"
 _RIGHT_WITHIN = timedelta(seconds=150)  # of the time that a meter tells: two minutes are borne, and it cuts seconds off
 _FOLLOWS_WITHIN_S = 90.0  # a machine's clock that is set
+_TELLS_WITHIN_S = 700.0  # a meter that answers: where three requests were lost it is asked ten minutes later
 _WAITS_S = 890.0  # for somebody to tell the time
 _DELIVERS_BY_CHANCE = 0.15  # the delivery has its own thread: it comes to it now and then
 
@@ -95,6 +96,7 @@ class Whole(Home):
         self._begun_s = self.clock.monotonic()
         self._times = [(self._begun_s, self.machine.ahead)] if self.machine.is_synchronised else []
         self._stopped_at = None
+        self._answered_s = float("inf")  # the meter, all that is polled, for the first time in this run
         super().begin()
 
     def run_all(self, days: float) -> None:
@@ -218,7 +220,8 @@ class Whole(Home):
 
     def _look_at(self, stored: Round) -> None:
         """Compare a round with what there was to measure, by how far the program's clock is from the true time."""
-        ahead = self.time.zero - (self.clock.now() - timedelta(seconds=self.clock.monotonic()))
+        true_zero = self.clock.now() - timedelta(seconds=self.clock.monotonic())
+        ahead = timedelta(seconds=round((self.time.zero - true_zero).total_seconds(), 3))
         if not self._may_be_ahead(ahead):
             self.problems.append(f"the clock was {ahead} ahead at {self.clock.now()}: {stored.rows[:1]}")
         rows = [
@@ -231,6 +234,8 @@ class Whole(Home):
                 at = row.measured_at - ahead
                 if not self.room.measured(row, at.timestamp()):
                     self.problems.append(f"wrong at {at}: {row}")
+            elif isinstance(row, PowerRow) and None not in astuple(row):
+                self._answered_s = min(self._answered_s, self.clock.monotonic())
         self._look_at_sensors(stored)
 
     def _look_at_sensors(self, stored: Round) -> None:
@@ -256,8 +261,9 @@ class Whole(Home):
         ]
         if self.time.follows_server:
             return any(abs(ahead - by) < second for by in followed)
-        gave_up = now_s - self._begun_s >= _WAITS_S or self._stopped_at is not None
-        return abs(ahead) <= _RIGHT_WITHIN or gave_up
+        may_be_told = now_s - self._answered_s >= _TELLS_WITHIN_S
+        has_given_up = now_s - self._begun_s >= _WAITS_S or self._stopped_at is not None
+        return abs(ahead) <= _RIGHT_WITHIN or (has_given_up and not may_be_told)
 
     # --- whether it arrived
 
