@@ -193,12 +193,16 @@ class RoundFile:
     def append(self, bodies: Sequence[str]) -> None:
         """Put rounds behind all others, all or none; they are on the disk when this returns."""
         start, end = self._first(), self._lines.end()
-        if is_anew := start == end and start >= ROOM_BYTES:
-            start = self._start = 0
+        is_anew = start == end and start >= ROOM_BYTES
         is_removed = start > end
-        if is_removed:
+        if is_anew or is_removed:
             start = 0
-        self._lines.append([f"{start} {body}" for body in bodies], anew=is_anew)
+        try:
+            self._lines.append([f"{start} {body}" for body in bodies], anew=is_anew)
+        except OutboxError:
+            if is_anew and self._lines.end() < end:  # it was begun anew, and then the disk took no more
+                self._start = 0
+            raise
         if is_removed:
             logger.error("%s was removed while it was in use, with what was in it", self._lines.path)
         self._start = self._written_start = start

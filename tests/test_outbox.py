@@ -30,6 +30,7 @@ from storage.outbox_files import LineFile, Rejected, Reserve
 from storage.records import RadioEventRow, Round
 from storage.rows_json import round_to_json
 from tests.lab.database import full_round, power_row, round_of
+from tests.lab.disk import FULL, READ_ONLY, Disk, Refusal
 
 pytestmark = pytest.mark.system
 
@@ -164,6 +165,26 @@ def test_the_file_of_years_without_an_outage_stays_small(
     append_all(outbox, range(200, 203))
     with closing(Outbox(data_dir)) as after_kill_9:
         assert rounds_in(after_kill_9)[-3:] == [round_of(number) for number in (200, 201, 202)]
+
+
+@pytest.mark.parametrize("refusal", [READ_ONLY, FULL])
+def test_what_was_delivered_does_not_come_again_where_the_file_cannot_be_begun_anew(
+    outbox: Outbox, path: Path, data_dir: Path, monkeypatch: pytest.MonkeyPatch, refusal: Refusal
+) -> None:
+    monkeypatch.setattr("storage.outbox_files.ROOM_BYTES", 1000)
+    append_all(outbox, range(20))
+    assert len(deliver_all(outbox)) == 20
+    assert path.stat().st_size > 1000
+    disk = Disk(data_dir)
+    with disk.in_use():
+        disk.refusal = refusal
+        append_all(outbox, range(20, 22))
+        assert deliver_all(outbox) == [round_of(20), round_of(21)]
+        append_all(outbox, range(22, 23))
+        disk.refusal = None
+        append_all(outbox, range(23, 24))
+    assert deliver_all(outbox) == [round_of(22), round_of(23)]
+    assert outbox.count() == 0
 
 
 def test_a_week_without_a_database_takes_little_disk(outbox: Outbox, path: Path) -> None:

@@ -29,12 +29,16 @@ FAILING = Refusal(errno.EIO, at_open=True, at_read=True)
 
 
 class Disk:
-    """The disk with the outbox in *directory*: it refuses on demand, and goes away."""
+    """The disk with the outbox in *directory*: it refuses on demand, and goes away.
+
+    *in_write* comes when half of a write is done.
+    """
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._away = directory.with_name(f"{directory.name}.away")
         self.refusal: Refusal | None = None
+        self.in_write: Callable[[], object] = lambda: None
 
     @contextmanager
     def in_use(self) -> Iterator[None]:
@@ -64,12 +68,13 @@ class Disk:
         return real(path, flags, *arguments, **options)
 
     def _write(self, real: Callable[[int, bytes], int], fd: int, content: bytes) -> int:
-        try:
-            self._refuse("at_write", os.readlink(f"/proc/self/fd/{fd}"))
-        except OSError:
-            real(fd, content[: len(content) // 2])
-            raise
-        return real(fd, content)
+        path = Path(os.readlink(f"/proc/self/fd/{fd}"))
+        if self._directory not in path.parents:
+            return real(fd, content)
+        half = real(fd, content[: len(content) // 2])
+        self._refuse("at_write", path)
+        self.in_write()
+        return half + real(fd, content[half:])
 
     def _read(self, real: Callable[..., Any], path: Path, *arguments: Any, **options: Any) -> Any:
         self._refuse("at_read", path)

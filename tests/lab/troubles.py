@@ -59,8 +59,13 @@ def _kill_in_delivery(home: Whole, _trouble: Trouble) -> None:
     home.unreliable.after_commit = home.kill
 
 
+def _kill_in_write(home: Whole, _trouble: Trouble) -> None:
+    """Let the program be killed when half of its next write is on the disk."""
+    home.disk.in_write = home.kill
+
+
 def _live_on(home: Whole, _trouble: Trouble) -> None:
-    home.unreliable.after_commit = lambda: None
+    home.live_on()
 
 
 def _switch_off(home: Whole, trouble: Trouble) -> None:
@@ -148,6 +153,7 @@ def _disk(refusal: disk.Refusal) -> Kind:
 TROUBLES: dict[str, Kind] = {
     "killed": Kind("program", _kill, longest_s=60.0),
     "killed in a delivery": Kind("program", _kill_in_delivery, _live_on, longest_s=HOUR_S),
+    "killed in a write": Kind("program", _kill_in_write, _live_on, longest_s=HOUR_S),
     "stopped": Kind("program", lambda home, _trouble: home.terminate(), longest_s=60.0),
     "off": Kind("program", _switch_off, longest_s=5 * HOUR_S),
     "clock set wrong": Kind("clock", _set_clock, _right_clock, longest_s=HOUR_S),
