@@ -114,9 +114,7 @@ class App:
             idle_tasks=wrap_idle(self.idle_tasks),
             budget=budget,
             should_stop=should_stop,
-            on_alive=notifier.watchdog if notifier else lambda: None,
-            on_status=notifier.status if notifier else lambda _text: None,
-            alive_every_s=((notifier and notifier.watchdog_interval_s) or 120.0) / 2,
+            notifier=notifier or Notifier({}),
         )
 
     def _tasks(self, history_pause_s: float, *, takes_one_round: bool) -> Sequence[Callable[[], Task]]:
@@ -211,12 +209,14 @@ def opened(
     Raises: StartError: another poller uses this data directory, or something needed is not installed.
     """
     require("serial", "poller")
+    if sensors.bme280:
+        require("smbus2", "poller")
     with ExitStack() as stack:
         stack.enter_context(only_poller(settings.storage.data_dir))
         clock = Clock(SystemClock(stop.sleep))
         access = DatabaseAccess(settings)
         stack.callback(access.close)
-        store = Store(access.database(), settings.storage.data_dir, clock, on_round=on_round)
+        store = Store(access.database, settings.storage.data_dir, clock, on_round=on_round)
         stack.callback(store.close)
         sensing = [ThreadSensing(source) for source in sources(settings, sensors)]
         for sensor in sensing:

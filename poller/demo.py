@@ -24,7 +24,7 @@ from charts.period import day_of
 from charts.text import language_of
 from poller.app import App, Store
 from poller.clock import Clock
-from poller.sensing import InlineSensing, Source
+from poller.sensing import InlineSensing, Source, bme280_source, cpu_source, mhz19_source
 from sensors.bme280 import Bme280
 from sensors.mhz19 import Mhz19
 from sensors.simulated_bme280 import SimulatedBme280
@@ -38,7 +38,7 @@ from storage.connection import connect
 from storage.database import Database
 from storage.embedded import EmbeddedServer
 from storage.errors import StorageError
-from storage.records import Bme280Row, Co2Row, CpuTemperatureRow, Round, Row
+from storage.records import Round
 
 logger = logging.getLogger(__name__)
 
@@ -119,36 +119,22 @@ class _Progress:
 
 def _sensors(clock: VirtualClock) -> list[Source]:
     """Return the room's sensors, simulated at the register and at the byte, read by the real drivers."""
-    chip = SimulatedBme280(clock.monotonic)
+    chip, air = SimulatedBme280(clock.monotonic), SimulatedMhz19(powered_at=-3600.0)
     bme280 = Bme280(lambda: chip, sleep=clock.sleep)
-    air = SimulatedMhz19(powered_at=-3600.0)
     mhz19 = Mhz19(
         lambda: Mhz19Port(air, monotonic=clock.monotonic, sleep=clock.sleep),
         monotonic=clock.monotonic,
         sleep=clock.sleep,
     )
 
-    def read_cpu(tick: datetime) -> Row:
-        return CpuTemperatureRow(tick, room_climate(clock.time_s).cpu_temperature_c)
-
-    def read_bme280(tick: datetime) -> Row:
+    def read_cpu_c() -> float:
+        """Let the air of the room change, too: this is the first sensor that is read."""
         climate = room_climate(clock.time_s)
-        chip.temperature_c = climate.temperature_c
-        chip.humidity_pct = climate.humidity_pct
-        chip.pressure_hpa = climate.pressure_hpa
-        reading = bme280.read()
-        return Bme280Row(tick, reading.temperature_c, reading.humidity_pct, reading.pressure_hpa)
+        chip.temperature_c, chip.humidity_pct = climate.temperature_c, climate.humidity_pct
+        chip.pressure_hpa, air.co2_ppm = climate.pressure_hpa, climate.co2_ppm
+        return climate.cpu_temperature_c
 
-    def read_mhz19(tick: datetime) -> Row:
-        air.co2_ppm = room_climate(clock.time_s).co2_ppm
-        reading = mhz19.read()
-        return Co2Row(tick, reading.co2_ppm, reading.temperature_c, reading.warming_up)
-
-    return [
-        Source("CPU temperature", read_cpu),
-        Source("BME280", read_bme280, bme280.close),
-        Source("MH-Z19", read_mhz19, mhz19.close),
-    ]
+    return [cpu_source(read_cpu_c), bme280_source(bme280), mhz19_source(mhz19)]
 
 
 def _draw(name: str, picture: command.Picture[Any], server: EmbeddedServer, midnight: datetime) -> Path:

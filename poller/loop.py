@@ -15,6 +15,7 @@ from typing import Protocol, TypeVar
 from poller.clock import Clock, next_tick
 from poller.dating import LATE, Dating
 from poller.idle_tasks.time_budget import TimeBudget
+from poller.notify import Notifier
 from poller.sensing import Sensing
 from skstack import Meter, MeterSilentError, Poll, RadioEvent, Session, SessionLostError, SkStackError, StoppedError
 from skstack.echonet import MeterReading
@@ -79,9 +80,8 @@ def power_row(measured_at: datetime, reading: MeterReading) -> PowerRow:
 class Poller:
     """One household's poller.
 
-    *budget* knows whether a request fits before the next tick. *on_alive* is called at least every *alive_every_s*
-    seconds between two rounds, and *on_status* is told in a line how things stand after each: both for whoever
-    supervises the process.
+    *budget* knows whether a request fits before the next tick. *notifier* hears between two rounds that the poller is
+    alive, and after each how things stand.
     """
 
     def __init__(
@@ -95,10 +95,8 @@ class Poller:
         interval_s: int,
         idle_tasks: Idle,
         budget: TimeBudget,
-        should_stop: Callable[[], bool] = lambda: False,
-        on_alive: Callable[[], None] = lambda: None,
-        on_status: Callable[[str], None] = lambda _text: None,
-        alive_every_s: float = 60.0,
+        should_stop: Callable[[], bool],
+        notifier: Notifier,
     ) -> None:
         self._session = session
         self._meter = meter
@@ -109,9 +107,8 @@ class Poller:
         self._idle_tasks = idle_tasks
         self._budget = budget
         self._should_stop = should_stop
-        self._on_alive = on_alive
-        self._on_status = on_status
-        self._alive_every_s = alive_every_s
+        self._notifier = notifier
+        self._alive_every_s = (notifier.watchdog_interval_s or 120.0) / 2
         self._catches_up = min(LATE, timedelta(seconds=interval_s / 2))  # so late a tick is still taken
         self._failed_polls = 0  # since the meter did well
         self._well_since_s: float | None = None  # monotonic, while there were some
@@ -161,7 +158,7 @@ class Poller:
         self._look_at_clock()
         if power is not None:
             self.last_power = power
-        self._on_status(self._status(power))
+        self._notifier.status(self._status(power))
         self._rounds_to_learn = self._rounds_to_learn + 1 if self._meter.has_to_learn else 0
         if timeout_s is not None or self._rounds_to_learn > _LEARNS_WITHIN:
             while self._learn(started + timeout_s if timeout_s else self._answered_by()):
@@ -209,7 +206,7 @@ class Poller:
         zero = self._clock.zero
         self._idle_tasks.look()  # also where the last round has left no time before this tick
         while not self._should_stop():
-            self._on_alive()
+            self._notifier.watchdog()
             self._look_at_clock()
             remaining_s = (tick - self._clock.now()).total_seconds()
             if remaining_s <= 0 or self._has_moved(zero):

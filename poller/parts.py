@@ -10,20 +10,18 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from poller.sensing import Source
+from poller.sensing import Source, bme280_source, cpu_source, mhz19_source
 from poller.stop import StopSignal
 from script import missing
 from settings import Settings
 from skstack import PortOpener, SerialPort
-from storage.connection import Connection, connect, masked_url, runnable_url
+from storage.connection import Connection, masked_url
 from storage.database import Database
 from storage.errors import DatabaseUnreachableError, EmbeddedServerError
 from storage.filelock import FileLock
-from storage.records import Bme280Row, Co2Row, CpuTemperatureRow, Row
 
 if TYPE_CHECKING:
     from storage.embedded import EmbeddedServer
@@ -90,37 +88,29 @@ def only_poller(data_dir: Path) -> Iterator[None]:
 class DatabaseAccess:
     """The way to the database: the household's PostgreSQL, or the embedded one.
 
+    *database* opens its connection when first needed; *place* is where it is, for people. close() leaves the embedded
+    server, which stops if nobody else uses it.
     Raises: StartError: no url is set, and the embedded server is not installed.
     """
 
     def __init__(self, settings: Settings) -> None:
-        self._url = settings.database.url
-        self._site = settings.storage.site
-        self._data_dir = settings.storage.data_dir
-        self._server = None if self._url else _embedded(self._data_dir)
+        url, site, data_dir = settings.database.url, settings.storage.site, settings.storage.data_dir
+        self._server = None if url else _embedded(data_dir)
         self._is_started = False
-
-    @property
-    def place(self) -> str:
-        """Where it is, for people."""
-        return f"at {masked_url(self._url)}" if self._url else f"embedded, in {self._data_dir / 'postgresql'}"
-
-    def database(self) -> Database:
-        """Return the Database; its connection is opened when first needed."""
-        if self._url is None:
-            return Database(self.connect, site=self._site, shown_url="the embedded PostgreSQL")
-        shown, runnable = masked_url(self._url), runnable_url(self._url)
-        return Database(self.connect, site=self._site, shown_url=shown, psql_url=runnable)
+        if url:
+            self.database = Database.from_url(url, site=site)
+            self.place = f"at {masked_url(url)}"
+        else:
+            self.database = Database(self._connect, site=site, shown_url="the embedded PostgreSQL")
+            self.place = f"embedded, in {data_dir / 'postgresql'}"
 
     def close(self) -> None:
-        """Leave the embedded server, and stop it if nobody else uses it."""
+        """Leave the embedded server."""
         if self._server:
             self._server.close()
 
-    def connect(self) -> Connection:
-        """Open a connection of one's own. Raises: DatabaseUnreachableError."""
-        if self._url:
-            return connect(self._url)
+    def _connect(self) -> Connection:
+        """Connect to the embedded server, which is started for the first connection."""
         if self._server is None:
             raise DatabaseUnreachableError("no database is set")
         try:
@@ -152,42 +142,17 @@ def sources(settings: Settings, sensors: Sensors) -> Sequence[Source]:
     """Return the sensors asked for; their libraries are imported here, and nowhere else."""
     wanted = []
     if sensors.temperature:
-        wanted.append(_cpu(settings))
+        from sensors.cpu import read_cpu_temperature_c
+
+        wanted.append(cpu_source(lambda: read_cpu_temperature_c(settings.cpu.zone)))
     if sensors.co2:
-        wanted.append(_mhz19(settings))
+        from sensors.mhz19 import Mhz19, open_serial_port
+
+        co2 = settings.co2
+        wanted.append(mhz19_source(Mhz19(lambda: open_serial_port(co2.device), warm_up_s=co2.warm_up_s)))
     if sensors.bme280:
-        wanted.append(_bme280(settings))
+        from sensors.bme280 import Bme280
+        from sensors.i2c import open_i2c_bus
+
+        wanted.append(bme280_source(Bme280(lambda: open_i2c_bus(settings.bme280.bus), settings.bme280.address)))
     return wanted
-
-
-def _cpu(settings: Settings) -> Source:
-    from sensors.cpu import read_cpu_temperature_c
-
-    zone = settings.cpu.zone
-    return Source("CPU temperature", lambda tick: CpuTemperatureRow(tick, read_cpu_temperature_c(zone)))
-
-
-def _mhz19(settings: Settings) -> Source:
-    from sensors.mhz19 import Mhz19, open_serial_port
-
-    sensor = Mhz19(lambda: open_serial_port(settings.co2.device), warm_up_s=settings.co2.warm_up_s)
-
-    def read(tick: datetime) -> Row:
-        reading = sensor.read()
-        return Co2Row(tick, reading.co2_ppm, reading.temperature_c, reading.warming_up)
-
-    return Source("MH-Z19", read, sensor.close)
-
-
-def _bme280(settings: Settings) -> Source:
-    from sensors.bme280 import Bme280
-    from sensors.i2c import open_i2c_bus
-
-    require("smbus2", "poller")
-    sensor = Bme280(lambda: open_i2c_bus(settings.bme280.bus), settings.bme280.address)
-
-    def read(tick: datetime) -> Row:
-        reading = sensor.read()
-        return Bme280Row(tick, reading.temperature_c, reading.humidity_pct, reading.pressure_hpa)
-
-    return Source("BME280", read, sensor.close)

@@ -8,10 +8,14 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from sensors.errors import SensorError, SensorNotReadyError
-from storage.records import Row
+from storage.records import Bme280Row, Co2Row, CpuTemperatureRow, Row
+
+if TYPE_CHECKING:  # a driver is imported where its sensor is asked for
+    from sensors.bme280 import Bme280
+    from sensors.mhz19 import Mhz19
 
 logger = logging.getLogger(__name__)
 
@@ -25,80 +29,102 @@ class Source:
     close: Callable[[], None] = lambda: None
 
 
-class Sensing(Protocol):
-    """One sensor's part in a round: started at the tick, collected at its end."""
-
-    def start(self, measured_at: datetime) -> None:
-        """Begin to read."""
-
-    def collect(self, timeout_s: float) -> Row | None:
-        """Return the row, waiting up to *timeout_s*; None if there is none this time."""
-
-    def close(self) -> None:
-        """Let the sensor go."""
+def cpu_source(read_c: Callable[[], float]) -> Source:
+    """Return what *read_c* reads, in degrees Celsius, as a sensor."""
+    return Source("CPU temperature", lambda measured_at: CpuTemperatureRow(measured_at, read_c()))
 
 
-class _Outcomes:
-    """Says once of each kind how a sensor fails, counts, and says when it is back."""
+def mhz19_source(sensor: Mhz19) -> Source:
+    """Return an MH-Z19 with its rows."""
 
-    def __init__(self, name: str) -> None:
-        self._name = name
-        self._failures = 0
-        self._said: set[type[SensorError]] = set()
+    def read(measured_at: datetime) -> Row:
+        reading = sensor.read()
+        return Co2Row(measured_at, reading.co2_ppm, reading.temperature_c, reading.warming_up)
 
-    def failed(self, error: SensorError) -> None:
-        self._failures += 1
-        if type(error) in self._said:
-            logger.debug("%s (%d times in a row)", error, self._failures)
-            return
-        self._said.add(type(error))
-        level = logging.INFO if isinstance(error, SensorNotReadyError) else logging.WARNING
-        logger.log(level, "%s; no %s is stored until it answers again", error, self._name)
-
-    def succeeded(self) -> None:
-        if self._failures:
-            logger.info("%s is back after %d failed readings", self._name, self._failures)
-            self._failures = 0
-            self._said.clear()
+    return Source("MH-Z19", read, sensor.close)
 
 
-class InlineSensing:
-    """Reads in the caller's thread: for a virtual clock."""
+def bme280_source(sensor: Bme280) -> Source:
+    """Return a BME280 with its rows."""
+
+    def read(measured_at: datetime) -> Row:
+        reading = sensor.read()
+        return Bme280Row(measured_at, reading.temperature_c, reading.humidity_pct, reading.pressure_hpa)
+
+    return Source("BME280", read, sensor.close)
+
+
+class Sensing:
+    """One sensor's part in a round: started at the tick, collected at its end.
+
+    How it fails is said once of each kind, and that it is back.
+    """
 
     def __init__(self, source: Source) -> None:
         self._source = source
-        self._outcomes = _Outcomes(source.name)
-        self._row: Row | None = None
+        self._failures = 0
+        self._said: set[type[SensorError]] = set()
+
+    def start(self, measured_at: datetime) -> None:
+        """Begin to read."""
+        raise NotImplementedError
+
+    def collect(self, timeout_s: float) -> Row | None:
+        """Return the row, waiting up to *timeout_s*; None if there is none this time."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Let the sensor go."""
+        raise NotImplementedError
+
+    def _read(self, measured_at: datetime) -> Row | SensorError:
+        try:
+            return self._source.read(measured_at)
+        except SensorError as error:
+            return error
+
+    def _judged(self, result: Row | SensorError) -> Row | None:
+        """Return the row; None and a line in the log for an error."""
+        if not isinstance(result, SensorError):
+            if self._failures:
+                logger.info("%s is back after %d failed readings", self._source.name, self._failures)
+                self._failures = 0
+                self._said.clear()
+            return result
+        self._failures += 1
+        if type(result) in self._said:
+            logger.debug("%s (%d times in a row)", result, self._failures)
+            return None
+        self._said.add(type(result))
+        level = logging.INFO if isinstance(result, SensorNotReadyError) else logging.WARNING
+        logger.log(level, "%s; no %s is stored until it answers again", result, self._source.name)
+        return None
+
+
+class InlineSensing(Sensing):
+    """Reads in the caller's thread: for a virtual clock."""
 
     def start(self, measured_at: datetime) -> None:
         """Read at once."""
-        try:
-            self._row = self._source.read(measured_at)
-        except SensorError as error:
-            self._row = None
-            self._outcomes.failed(error)
-        else:
-            self._outcomes.succeeded()
+        self._result = self._read(measured_at)
 
     def collect(self, timeout_s: float) -> Row | None:
         """Return what start read."""
-        row, self._row = self._row, None
-        return row
+        return self._judged(self._result)
 
     def close(self) -> None:
         """Let the sensor go."""
         self._source.close()
 
 
-class ThreadSensing:
+class ThreadSensing(Sensing):
     """Reads in a worker of its own, so that a hung bus or a silent sensor never delays the meter.
 
     A reading that is not there when the round ends is given up; while the worker is busy with it, no other starts.
     """
 
     def __init__(self, source: Source) -> None:
-        self._source = source
-        self._outcomes = _Outcomes(source.name)
+        super().__init__(source)
         self._orders: queue.SimpleQueue[datetime | None] = queue.SimpleQueue()
         self._results: queue.SimpleQueue[Row | SensorError] = queue.SimpleQueue()
         self._busy = False  # an order is under way
@@ -107,7 +133,9 @@ class ThreadSensing:
 
     def start(self, measured_at: datetime) -> None:
         """Order a reading, unless the last one is still under way."""
-        self._drain()
+        while not self._results.empty():  # a reading that came after its round
+            self._results.get()
+            self._busy = False
         if not self._busy:
             self._busy = self._awaited = True
             self._orders.put(measured_at)
@@ -115,37 +143,23 @@ class ThreadSensing:
     def collect(self, timeout_s: float) -> Row | None:
         """Return the row that was ordered, if it comes in time."""
         if not self._awaited:
-            self._outcomes.failed(SensorError(f"{self._source.name} is still busy with an earlier reading"))
-            return None
+            return self._judged(SensorError(f"{self._source.name} is still busy with an earlier reading"))
         self._awaited = False
         try:
             result = self._results.get(timeout=max(0.0, timeout_s))
         except queue.Empty:
-            self._outcomes.failed(SensorError(f"{self._source.name} did not answer in time"))
-            return None
+            return self._judged(SensorError(f"{self._source.name} did not answer in time"))
         self._busy = False
-        if isinstance(result, SensorError):
-            self._outcomes.failed(result)
-            return None
-        self._outcomes.succeeded()
-        return result
+        return self._judged(result)
 
     def close(self) -> None:
         """Let the worker end and close the sensor when it is through with its last order."""
         self._orders.put(None)
 
-    def _drain(self) -> None:
-        """Throw away a reading that came after its round."""
-        while not self._results.empty():
-            self._results.get()
-            self._busy = False
-
     def _work(self) -> None:
         while (measured_at := self._orders.get()) is not None:
             try:
-                result: Row | SensorError = self._source.read(measured_at)
-            except SensorError as error:
-                result = error
+                result = self._read(measured_at)
             except Exception:  # the edge of this worker: a bug in one sensor must not end the others
                 logger.exception("%s: a fault of the program", self._source.name)
                 result = SensorError(f"{self._source.name}: a fault of the program")

@@ -296,7 +296,7 @@ def test_until_it_is_upgraded_readings_wait_and_the_log_says_what_to_do(
     file.chmod(0o600)
     shipped, clock = installed_programs(), LabClock()
     with closing(DatabaseAccess(load(file))) as access, closing(Outbox(data_dir)) as outbox:
-        delivery = Delivery(access.database(), outbox, monotonic=clock.monotonic)
+        delivery = Delivery(access.database, outbox, monotonic=clock.monotonic)
         at = datetime(2026, 11, 25, tzinfo=UTC)
         outbox.append(Round((PowerRow(at, 343, None, None, Decimal("1400.0"), None),)))
         wheel({18: shipped[18]})
@@ -308,9 +308,12 @@ def test_until_it_is_upgraded_readings_wait_and_the_log_says_what_to_do(
         clock.sleep(3600.0)
         delivery.turn()
         assert outbox.count() == 0
-        with closing(access.connect()) as connection, connection.cursor() as cursor:
+
+        def stored(cursor: Any, _site_id: int) -> list[Any]:
             cursor.execute("select power_w from power where measured_at = %s", (at,))
-            assert cursor.fetchall() == [(343,)]
+            return list(cursor.fetchall())
+
+        assert access.database.query(stored) == [(343,)]
         delivery.close()
 
 

@@ -94,7 +94,7 @@ class DatabaseCheck:
     def _server(self) -> str:
         access = DatabaseAccess(self._settings)
         self._stack.callback(access.close)
-        self._database = self._stack.enter_context(closing(access.database()))
+        self._database = self._stack.enter_context(closing(access.database))
         version = int(self._ask(_VERSION)[0][0])
         found = f"PostgreSQL {version // 10_000}.{version % 10_000} {access.place}"
         if version < OLDEST_SERVER * 10_000:

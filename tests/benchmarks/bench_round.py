@@ -24,7 +24,7 @@ import psycopg2
 
 from poller.app import App
 from poller.clock import Clock
-from poller.sensing import Source, ThreadSensing
+from poller.sensing import Source, ThreadSensing, bme280_source, cpu_source, mhz19_source
 from sensors.bme280 import Bme280
 from sensors.cpu import read_cpu_temperature_c
 from sensors.mhz19 import READ_COMMAND, Mhz19
@@ -35,7 +35,7 @@ from skstack.simulator import VirtualClock
 from storage.database import Database
 from storage.delivery import Delivery
 from storage.outbox import Outbox
-from storage.records import Bme280Row, Co2Row, CpuTemperatureRow, RadioEventRow, Round, Row
+from storage.records import RadioEventRow, Round
 from tests.benchmarks import bench_get, household, servers
 from tests.benchmarks.figure import Figure
 from tests.benchmarks.measuring import Deed, counted, cpu_s_in_turns
@@ -144,25 +144,10 @@ def sensors(directory: Path) -> list[Source]:
     zone.mkdir(parents=True)
     (zone / "type").write_text("cpu-thermal\n", "ascii")
     (zone / "temp").write_text("48312\n", "ascii")
-    bme280 = Bme280(RememberingBus, sleep=no_sleep)
-
-    def read_cpu(tick: datetime) -> Row:
-        return CpuTemperatureRow(tick, read_cpu_temperature_c(thermal_root=zones))
-
-    def read_bme280(tick: datetime) -> Row:
-        reading = bme280.read()
-        return Bme280Row(tick, reading.temperature_c, reading.humidity_pct, reading.pressure_hpa)
-
-    mhz19 = Mhz19(AnsweringPort, warm_up_s=0.0, sleep=no_sleep)
-
-    def read_mhz19(tick: datetime) -> Row:
-        reading = mhz19.read()
-        return Co2Row(tick, reading.co2_ppm, reading.temperature_c, reading.warming_up)
-
     return [
-        Source("CPU temperature", read_cpu),
-        Source("BME280", read_bme280),
-        Source("MH-Z19", read_mhz19),
+        cpu_source(lambda: read_cpu_temperature_c(thermal_root=zones)),
+        bme280_source(Bme280(RememberingBus, sleep=no_sleep)),
+        mhz19_source(Mhz19(AnsweringPort, warm_up_s=0.0, sleep=no_sleep)),
     ]
 
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Callable, Sequence
-from datetime import datetime
 from pathlib import Path
 
-from poller.sensing import Source
+from poller.sensing import Source, bme280_source, cpu_source, mhz19_source
 from sensors.bme280 import Bme280
 from sensors.cpu import read_cpu_temperature_c
 from sensors.i2c import I2cBus
@@ -15,7 +14,6 @@ from sensors.mhz19 import Mhz19
 from sensors.simulated_bme280 import SimulatedBme280
 from sensors.simulated_mhz19 import SimulatedMhz19
 from sensors.simulated_mhz19 import SimulatedPort as Mhz19Port
-from storage.records import Bme280Row, Co2Row, CpuTemperatureRow
 from tests.lab.clock import LabClock
 from tests.lab.rig import MachineClock
 
@@ -119,18 +117,10 @@ class Room:
             sleep=clock.sleep,
         )
 
-        def read_cpu(tick: datetime) -> CpuTemperatureRow:
-            return CpuTemperatureRow(tick, read_cpu_temperature_c(thermal_root=self._thermal_root, run=_no_command))
+        def read_cpu_c() -> float:
+            return read_cpu_temperature_c(thermal_root=self._thermal_root, run=_no_command)
 
-        def read_bme280(tick: datetime) -> Bme280Row:
-            reading = bme280.read()
-            return Bme280Row(tick, reading.temperature_c, reading.humidity_pct, reading.pressure_hpa)
-
-        def read_mhz19(tick: datetime) -> Co2Row:
-            reading = mhz19.read()
-            return Co2Row(tick, reading.co2_ppm, reading.temperature_c, reading.warming_up)
-
-        return [Source("CPU temperature", read_cpu), Source("BME280", read_bme280), Source("MH-Z19", read_mhz19)]
+        return [cpu_source(read_cpu_c), bme280_source(bme280), mhz19_source(mhz19)]
 
 
 def _no_command(*_arguments: object, **_options: object) -> subprocess.CompletedProcess[bytes]:
