@@ -10,17 +10,17 @@ import logging
 import os
 import re
 import stat
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, ParamSpec, TypeVar
+from typing import IO, TYPE_CHECKING
 
 if TYPE_CHECKING:
     from decimal import Decimal
 
 logger = logging.getLogger(__name__)
 
-T = TypeVar("T")
-P = ParamSpec("P")
 Texts = dict[str, dict[str, str]]  # by section and key
 
 _CONTROL = re.compile(r"[\x00-\x1F\x7F]")
@@ -51,22 +51,28 @@ class SettingsError(ValueError):
         self.remedy = remedy
 
 
+@dataclass(frozen=True, slots=True)
 class Section:
     """The texts of one section, handed out by key and checked on the way."""
 
-    def __init__(self, path: Path, name: str, texts: Mapping[str, str], problems: list[str]) -> None:
-        self.path = path
-        self.name = name
-        self._texts = texts
-        self._problems = problems
+    path: Path
+    name: str
+    texts: Mapping[str, str]
+    problems: list[str]
+    environ: Mapping[str, str]
 
-    def attempt(self, otherwise: T, read: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        """Return what *read* returns; where it raises SettingsError, note that for IniFile.conclude, and go on."""
+    @property
+    def is_empty(self) -> bool:
+        """Whether no key has a value."""
+        return not any(self.texts.values())
+
+    @contextmanager
+    def noting(self) -> Iterator[None]:
+        """Note a SettingsError for IniFile.conclude, and go on."""
         try:
-            return read(*args, **kwargs)
+            yield
         except SettingsError as error:
-            self._problems.append(str(error))
-            return otherwise
+            self.problems.append(str(error))
 
     def error(self, key: str, expected: str, got: str) -> SettingsError:
         """Say what is wrong with *key*; *got* is quoted by the caller, or describes a secret without showing it."""
@@ -74,7 +80,7 @@ class Section:
 
     def text(self, key: str) -> str:
         """Return the value, "" where it is not given."""
-        text = self._texts.get(key, "")
+        text = self.texts.get(key, "")
         if "\n" in text:
             raise self.error(key, "one line", "more: is the line below it indented?")
         if _CONTROL.search(text):
@@ -131,7 +137,7 @@ class Section:
         except RuntimeError:
             raise self.error(key, "a directory", f"{shown(text)}, whose home directory is unknown") from None
 
-    def secret(self, key: str, environ: Mapping[str, str]) -> str:
+    def secret(self, key: str) -> str:
         """Return a secret from *key* or from the file that <key>_file names."""
         text, file_name = self.text(key), self.text(f"{key}_file")
         if text and file_name:
@@ -143,7 +149,7 @@ class Section:
         shown_name = file_name if _is_path(file_name) else "of that name"
         expected = f"one line of printable ASCII in the file {shown_name}"
         try:
-            content = self._read_secret(file_name, environ)
+            content = self._read_secret(file_name)
         except OSError as err:
             raise self.error(f"{key}_file", expected, f"{err.strerror}") from None
         try:
@@ -154,10 +160,10 @@ class Section:
             raise self.error(f"{key}_file", expected, "a control character")
         return secret
 
-    def _read_secret(self, file_name: str, environ: Mapping[str, str]) -> bytes:
+    def _read_secret(self, file_name: str) -> bytes:
         path = self.path.parent / file_name
         # Source: systemd.exec(5), LoadCredential= and $CREDENTIALS_DIRECTORY.
-        credentials = environ.get("CREDENTIALS_DIRECTORY")
+        credentials = self.environ.get("CREDENTIALS_DIRECTORY")
         if credentials and (credential := Path(credentials, file_name)).exists():
             path = credential
         with path.open("rb") as file:
@@ -169,6 +175,7 @@ class IniFile:
     """The whole file, with nothing in it that *keys*, by section, does not name.
 
     *holds_secret* is asked with the texts by section and key: then others must not be able to read the file.
+    *environ* may name a directory of secrets.
     """
 
     def __init__(
@@ -178,8 +185,10 @@ class IniFile:
         *,
         required: bool = True,
         holds_secret: Callable[[Texts], bool],
+        environ: Mapping[str, str] = os.environ,
     ) -> None:
         self._path = path
+        self._environ = environ
         self._problems: list[str] = []
         try:
             with path.open("rb") as file:
@@ -197,7 +206,7 @@ class IniFile:
 
     def section(self, name: str) -> Section:
         """Return a section; one that is not there is empty."""
-        return Section(self._path, name, self._texts.get(name, {}), self._problems)
+        return Section(self._path, name, self._texts.get(name, {}), self._problems, self._environ)
 
     def conclude(self) -> None:
         """Raise SettingsError with all that was found wrong, a line each."""

@@ -441,9 +441,9 @@ billing_day = 31
         "[graph] timezone",
         "[tariff] base_yen",
         "[tariff] billing_day",
-        "[routeB] interval",
         "[routeB] id",
         "[routeB] password",
+        "[routeB] interval",
         "[bme280] bus",
         "[bme280] address",
     ]
