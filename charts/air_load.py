@@ -7,7 +7,7 @@ Readings of a CO2 sensor that was warming up are kept apart: they are no measure
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -74,7 +74,7 @@ class AirData:
     @property
     def is_empty(self) -> bool:
         """Whether there is nothing to draw."""
-        return all(part is None for part in (self.room_c, self.co2_ppm, self.co2_warming_up, self.cpu_c))
+        return not any(isinstance(getattr(self, field.name), Quantity | Course) for field in fields(self))
 
 
 def load(connection: Connection, site: int, period: Period, *, now: datetime) -> AirData:

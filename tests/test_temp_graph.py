@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import fields, replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -94,6 +95,19 @@ def test_all_sensors_have_a_panel_each_with_its_unit(record: Any) -> None:
             words.co2_panel,
             words.cpu_panel,
         ]
+
+
+def test_one_course_of_any_sensor_is_enough_for_a_picture(record: Any) -> None:
+    site = new_site(record)
+    nothing = load(record, site)
+    write_cpu(record, site, [(0, 48.5), (1, 49.5)])
+    write_co2(record, site, [(0, 400, True), (1, 500, False)])
+    write_room(record, site, [(0, 20.0)])
+    data = load(record, site)
+    drawable = {field.name for field in fields(data) if field.type in ("Quantity | None", "Course | None")}
+    assert drawable
+    assert nothing.is_empty
+    assert not any(replace(nothing, **{name: getattr(data, name)}).is_empty for name in drawable)
 
 
 def test_there_are_panels_only_for_what_was_measured(record: Any) -> None:
