@@ -118,6 +118,7 @@ class Recovery:
         self._proven: PanDescription | None = None  # the last PAN that worked
         self._scans = 0  # that heard nothing, since a PAN worked
         self._refusals = 0
+        self._check_limit_at = 0.0
         self._reported: dict[str, int] = {}
         self._has_said = False  # since the meter was joined last
 
@@ -259,7 +260,8 @@ class Recovery:
     def _authenticate(self, peer: PanDescription, *, again: bool = False) -> Life:
         """Join or rejoin *peer*. Raises: SessionLostError: refused, or nothing in time. Else as Link.execute."""
         link = self._link
-        yield from self._wait_for_limit()
+        while (until := self._limit_holds_until()) is not None:
+            yield until
         yield from self._catch_up()  # an EVENT 25 from before is not an answer to what follows
         try:
             try:
@@ -284,12 +286,18 @@ class Recovery:
         for _ in range(self._link.collect()):  # no more than that: a device may babble without end
             yield self._monotonic()
 
-    def _wait_for_limit(self) -> Life:
-        """Stay silent while the module is over its hourly limit; ask it now and then, should EVENT 33 be lost."""
-        while self._link.limited_since is not None:
-            yield self._monotonic() + self._timings.limit_check_s
-            if self._link.limited_since is not None:
-                self._link.check_limit()
+    def _limit_holds_until(self) -> float | None:
+        """While the module is over its hourly limit, ask it now and then, should EVENT 33 be lost.
+
+        Return when to look again; None: nothing limits it.
+        """
+        if (since := self._link.limited_since) is None:
+            return None
+        self._check_limit_at = max(self._check_limit_at, since + self._timings.limit_check_s)
+        if self._monotonic() >= self._check_limit_at:
+            self._check_limit_at = self._monotonic() + self._timings.limit_check_s
+            self._link.check_limit()
+        return self._check_limit_at if self._link.limited_since is not None else None
 
     def _after_failure(self, step: Step, error: SkStackError) -> Step:
         """Say which step an *error* in *step* leads to."""
@@ -327,16 +335,9 @@ class Recovery:
     def _stay_up(self, pauses: _Pauses) -> Life:
         """Listen as long as there is a session, or will be by itself. Raises: SkStackError: what ended that."""
         link = self._link
-        check_limit_at = 0.0
         while True:
             now = self._monotonic()
-            until = now + _LISTEN_S
-            if link.limited_since is not None:
-                check_limit_at = max(check_limit_at, link.limited_since + self._timings.limit_check_s)
-                if now >= check_limit_at:
-                    check_limit_at = now + self._timings.limit_check_s
-                    link.check_limit()
-                until = check_limit_at
+            until = self._limit_holds_until() or now + _LISTEN_S
             if link.pana is Pana.EXPIRED:  # EVENT 29: the module renews the session by itself
                 until = min(until, link.state_since + self._timings.renewal_timeout_s)
                 if now >= until:
