@@ -14,10 +14,11 @@ from skstack.simulator.air import Air
 from skstack.simulator.audit import Sent
 from skstack.simulator.habits import Reply, apply
 from skstack.simulator.lines import ALL_NODES, CRLF, Beacon, Datagram
-from skstack.simulator.scan import WITH_PAIRING_ID, Scanner
 from skstack.simulator.session import PanaClient, Session
-from skstack.simulator.settings import OVER_LIMIT, PAIRING_ID
+from skstack.simulator.settings import CHANNELS, OVER_LIMIT, PAIRING_ID
 from skstack.simulator.uart import Life
+
+_WITH_PAIRING_ID = 2  # the mode of a scan; 3: without
 
 
 class Radio:
@@ -29,20 +30,58 @@ class Radio:
         self.pana = PanaClient(air, connected=self._begin_session)
         self._neighbours = neighbours
         self._thinking = Life()  # of the meter about a request that another one displaces
-        self._scanner = Scanner(air)
+        self._scanning: Life | None = None
 
     def restart(self) -> None:
         """Forget everything: registers, credentials, session, scan, and every answer on its way."""
         self.pana.forget()
         self.air.restart()
 
+    # --- scans
+
     def scan(self, mode: int, mask: int, duration: int, at: float) -> None:
-        """Begin a scan. In mode 2 only coordinators answer that have the pairing ID asked for."""
+        """Begin a scan, unless one is under way: channel after channel, each beacon in the time of its channel.
+
+        The second one is answered OK all the same, and the EVENT 22 that comes is the first one's: seen on a BP35A1. In
+        mode 2 only coordinators answer that have the pairing ID asked for.
+        Source: BP35A1 command reference 4.12. The times within a channel are those of a log of a BP35A1, whose scan of
+        duration 6 printed EVENT 20 early and EPANDESC at the end of the channel, 0.65 s later, and EVENT 22 after the
+        last channel.
+        """
+        air = self.air
+        if self._scanning is air.boot:
+            return
+        self._scanning = air.boot
+        channel_s = air.timing.scan_channel_s(duration)
+        listened = [channel for channel in CHANNELS if mask >> (channel - CHANNELS[0]) & 1]
+        heard = air.faults.hearing(self._answering(mode, at), len(listened))
+        for number, channel in enumerate(listened):
+            for beacon in heard:
+                if beacon.channel == channel:
+                    self._plan_beacon(beacon, mode, at + number * channel_s, channel_s)
+        end_at = at + len(listened) * channel_s
+        air.agenda.plan(end_at, self._end_scan, air.boot)
+        if heard and air.faults.describes_late():
+            self._plan_beacon(heard[0], mode, end_at, air.timing.scan_gap_s)
+
+    def _answering(self, mode: int, at: float) -> list[Beacon]:
+        """Return the beacons in the air."""
         options, wanted = self.air.meter.options, self.air.settings.registers[PAIRING_ID]
         own = Beacon(options.channel, options.pan_id, options.mac, options.lqi, self.air.credentials.pairing_id)
         in_the_air = [own, *self._neighbours] if at >= self.air.faults.silent_until else self._neighbours
-        heard = [beacon for beacon in in_the_air if mode != WITH_PAIRING_ID or beacon.pairing_id == wanted]
-        self._scanner.scan(mode, mask, duration, heard, at)
+        return [beacon for beacon in in_the_air if mode != _WITH_PAIRING_ID or beacon.pairing_id == wanted]
+
+    def _plan_beacon(self, beacon: Beacon, mode: int, start: float, channel_s: float) -> None:
+        air = self.air
+        air.plan_line(start + 0.1 * channel_s, air.printer.event(0x20, air.printer.own_address))
+        description = air.printer.description(beacon, with_pairing_id=mode == _WITH_PAIRING_ID)
+        air.plan_line(start + channel_s, description)
+
+    def _end_scan(self, at: float) -> None:
+        self._scanning = None
+        self.air.say(self.air.printer.event(0x22, self.air.printer.own_address), at)
+
+    # --- the limit on sending
 
     def limit(self, over: bool, at: float) -> None:
         """Say that the hour's sending time is used up (EVENT 32), or that there is some again (EVENT 33)."""
