@@ -10,7 +10,6 @@ from binascii import unhexlify
 from collections.abc import Callable
 from functools import lru_cache, partial
 from ipaddress import IPv6Address
-from typing import NamedTuple
 
 from skstack.errors import MalformedLineError
 from skstack.events import (
@@ -94,7 +93,8 @@ def _parse_other(line: bytes) -> Line:
 # --- fields: each raises ValueError with a reason that does not repeat the value
 
 
-def _hex(token: str, digits: int, name: str) -> int:
+def hex_field(token: str, digits: int, name: str) -> int:
+    """Return a number of just so many hex digits: a field that lost one is no smaller number. Raises: ValueError."""
     if len(token) != digits or not _HEX.fullmatch(token):
         raise ValueError(f"{name} is not {digits} hex digits")
     return int(token, 16)
@@ -138,17 +138,6 @@ _ADDRESS_CHARACTERS = re.compile(r"[0-9A-Fa-f:]{2,39}")
 _UDP = re.compile(rb"ERXUDP ((?:[!-~]+ ){6,8}?)([0-9A-Fa-f]{4}) (.*)", re.DOTALL)
 
 
-class _UdpHeader(NamedTuple):
-    sender: IPv6Address
-    destination: IPv6Address
-    remote_port: int
-    local_port: int
-    sender_mac: bytes
-    lqi: int | None
-    secured: bool
-    side: int | None
-
-
 def _parse_udp(line: bytes) -> UdpReceived:
     """ERXUDP <sender> <destination> <rport> <lport> <mac> [lqi] <secured> [side] <length> <payload>."""
     match = _UDP.fullmatch(line)
@@ -156,16 +145,17 @@ def _parse_udp(line: bytes) -> UdpReceived:
         raise MalformedLineError("no ERXUDP header", line)
     fields, length_field, printed = match.groups()
     try:
-        header = _parse_udp_header(fields)
-        payload = _payload(printed, int(length_field, 16))
+        return _parse_udp_header(fields)(_payload(printed, int(length_field, 16)))
     except ValueError as error:
         raise MalformedLineError(str(error), line) from None
-    return UdpReceived(*header, payload)
 
 
 @lru_cache(maxsize=64)
-def _parse_udp_header(fields: bytes) -> _UdpHeader:
-    """Remembered: a session sees the same few headers for weeks, and they hold addresses only."""
+def _parse_udp_header(fields: bytes) -> Callable[[bytes], UdpReceived]:
+    """Return what makes a datagram of its payload.
+
+    Remembered: a session sees the same few headers for weeks, and they hold addresses only.
+    """
     sender, destination, remote_port, local_port, mac, *rest = fields.decode("ascii").rstrip(" ").split(" ")
     lqi = rest.pop(0) if len(rest) == 3 else None
     side = rest.pop() if len(rest) == 2 else None
@@ -173,13 +163,14 @@ def _parse_udp_header(fields: bytes) -> _UdpHeader:
     is_secured = _short_hex(secured, "SECURED")
     if is_secured > 1:
         raise ValueError("SECURED is neither 0 nor 1")
-    return _UdpHeader(
+    return partial(
+        UdpReceived,
         _address(sender),
         _address(destination),
-        _hex(remote_port, 4, "remote port"),
-        _hex(local_port, 4, "local port"),
+        hex_field(remote_port, 4, "remote port"),
+        hex_field(local_port, 4, "local port"),
         _mac(mac),
-        None if lqi is None else _hex(lqi, 2, "LQI"),
+        None if lqi is None else hex_field(lqi, 2, "LQI"),
         is_secured == 1,
         None if side is None else _short_hex(side, "side"),
     )
@@ -203,7 +194,7 @@ def _payload(printed: bytes, length: int) -> bytes:
 
 def _parse_event(fields: list[str]) -> Event:
     _expect(fields, 1, 2, 3, 4)
-    number = _hex(fields[0], 2, "EVENT number")
+    number = hex_field(fields[0], 2, "EVENT number")
     code = EventCode(number) if number in EventCode._value2member_map_ else number
     match fields[1:]:
         case []:
@@ -215,7 +206,7 @@ def _parse_event(fields: list[str]) -> Event:
         case [address, side] if len(side) == 1:
             return Event(code, _address(address), side=_short_hex(side, "side"))
         case [address, param]:
-            return Event(code, _address(address), param=_hex(param, 2, "parameter"))
+            return Event(code, _address(address), param=hex_field(param, 2, "parameter"))
         case [address, side, param]:
             return Event(code, _address(address), _short_hex(side, "side"), _short_hex(param, "parameter"))
         case _:
@@ -241,7 +232,9 @@ def _parse_module_info(fields: list[str]) -> ModuleInfo:
     dialect = Dialect.SINGLE if len(last) == 4 else {"0": Dialect.DUAL, "1": Dialect.DUAL}.get(last)
     if not _HEX.fullmatch(last):
         raise ValueError("last field is not hex")
-    return ModuleInfo(_address(address), _mac(mac), _hex(channel, 2, "channel"), _hex(pan_id, 4, "PAN ID"), dialect)
+    return ModuleInfo(
+        _address(address), _mac(mac), hex_field(channel, 2, "channel"), hex_field(pan_id, 4, "PAN ID"), dialect
+    )
 
 
 def _parse_value(kind: Callable[[str], Line], fields: list[str]) -> Line:

@@ -9,6 +9,7 @@ from skstack import commands
 from skstack.driver import Module
 from skstack.errors import MeterNotFoundError
 from skstack.events import Event, EventCode, Line, PanDescription, PanField
+from skstack.parser import hex_field
 
 logger = logging.getLogger(__name__)
 
@@ -119,20 +120,10 @@ class PanCollector:
 def _described(fields: dict[str, str]) -> PanDescription:
     """Build the description. Raises: KeyError, ValueError: a field that joining needs is missing, or one is broken."""
     return PanDescription(
-        channel=_number(fields["Channel"], 2),
-        pan_id=_number(fields["Pan ID"], 4),
-        mac=_number(fields["Addr"], 16).to_bytes(8),
-        lqi=_number(fields["LQI"], 2) if "LQI" in fields else None,
-        side=_number(fields["Side"], 1) if "Side" in fields else None,
+        channel=hex_field(fields["Channel"], 2, "channel"),
+        pan_id=hex_field(fields["Pan ID"], 4, "PAN ID"),
+        mac=hex_field(fields["Addr"], 16, "MAC address").to_bytes(8),
+        lqi=hex_field(fields["LQI"], 2, "LQI") if "LQI" in fields else None,
+        side=hex_field(fields["Side"], 1, "side") if "Side" in fields else None,
         pair_id=fields.get("PairID"),
     )
-
-
-def _number(text: str, digits: int) -> int:
-    # The exact width: a line that lost a digit is no smaller number. int() alone would also take "+1" and "1_0".
-    if len(text) != digits or not set(text) <= _HEX_DIGITS:
-        raise ValueError(f"not {digits} hex digits")
-    return int(text, 16)
-
-
-_HEX_DIGITS = frozenset("0123456789ABCDEFabcdef")

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.system
 @pytest.mark.parametrize(
     ("model", "binary", "watts", "options", "expected"),
     [
-        ("BP35A1", False, -1962, {"coefficient": None}, {"power_w": -1962, "import_kwh": Decimal("12345.0")}),
+        ("BP35A1", False, -1962, {"lacks": frozenset({0xD3})}, {"power_w": -1962, "import_kwh": Decimal("12345.0")}),
         ("BP35A1", True, 0, {"unit_code": 0x02, "digits": 8}, {"power_w": 0, "import_kwh": Decimal("12345.00")}),
         ("BP35C2", True, -500, {"coefficient": 3}, {"power_w": -500, "import_kwh": Decimal("12345.0")}),
         (

@@ -13,7 +13,7 @@ import pytest
 from skstack.echonet import encode_property_map
 from skstack.simulator import Habit
 from storage.records import PowerRow
-from tests.lab.habits import late, refuse
+from tests.lab.habits import late, refuse, rewrite
 from tests.lab.home import Home
 
 
@@ -54,8 +54,11 @@ def test_what_was_refused_twice_is_not_asked_again_in_this_session(caplog: pytes
     ],
 )
 def test_a_map_that_no_meter_can_have_counts_as_unknown(printed_map: bytes) -> None:
-    home = home_of(coefficient=None, measures_export=False, property_map=printed_map)
-    home.simulated.habits.append(Habit(refuse(0xD3, 0xE3, 0xEB, whole=True)))
+    home = home_of(lacks=frozenset({0xD3}), measures_export=False)
+    home.simulated.habits += [
+        Habit(refuse(0xD3, 0xE3, 0xEB, whole=True)),
+        Habit(rewrite(0x9F, lambda _: printed_map)),
+    ]
     assert poll_each_minute(home, 3) == [Decimal("12345.0")] * 3
 
 

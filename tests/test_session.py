@@ -38,7 +38,7 @@ def test_a_request_is_answered() -> None:
 
 
 def test_a_property_that_the_meter_has_not_is_left_out() -> None:
-    lab = Lab(coefficient=None).join()
+    lab = Lab(lacks=frozenset({0xD3})).join()
     response = lab.session.get([0xD3, 0xE1], until=lab.now + 59)
     assert set(response.values) == {0xE1}
     assert set(response.refused) == {0xD3}

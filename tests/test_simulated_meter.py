@@ -187,7 +187,7 @@ def test_the_maps_of_a_first_generation_meter_are_those_of_a_real_one() -> None:
 
 def test_what_is_not_in_the_map_is_not_answered() -> None:
     request = Frame.get(7, [0xD3, 0xE1, 0xE0])
-    answered = answer(make_meter(600, coefficient=None), request)
+    answered = answer(make_meter(600, lacks=frozenset({0xD3})), request)
     assert answered.to_bytes() == bytes.fromhex("1081 0007 028801 05FF01 52 03 D300 E10101 E004 000005E8")
 
 
@@ -362,7 +362,7 @@ def test_an_exchanged_meter_begins_at_zero_with_another_number() -> None:
 
 def test_an_exchanged_meter_may_count_in_another_unit_from_anything_with_any_mac() -> None:
     meter = make_meter(600)
-    meter.exchange(NOON, serial_number=None, mac="001C640003337777", unit_code=0x02, digits=8, start_import_kwh=7)
+    meter.exchange(NOON, lacks=frozenset({0x8D}), mac="001C640003337777", unit_code=0x02, digits=8, start_import_kwh=7)
     assert meter.options.mac == "001C640003337777"
     assert read(meter, 0xE1, NOON) == b"\x02"
     assert count(read(meter, 0xE0, NOON + 3600)) == 760  # 7 + 0.6 kWh
@@ -396,12 +396,6 @@ def test_what_a_meter_lacks_is_neither_listed_nor_read() -> None:
     answered = answer(meter, Frame.get(1, [0xE1, 0xE0, 0xD7]))
     assert answered.esv is Esv.GET_SNA
     assert [each.edt for each in answered.properties] == [b"", (1512).to_bytes(4, "big"), b""]
-
-
-def test_a_property_map_may_say_anything() -> None:
-    meter = make_meter(600, property_map=bytes(17))
-    assert read(meter, 0x9F) == bytes(17)
-    assert count(read(meter, 0xE0)) == 1512
 
 
 def test_another_instance_of_the_meter_is_not_there() -> None:

@@ -104,7 +104,7 @@ def test_a_dss_stick_prints_empty_lines_after_its_join() -> None:
 
 
 def test_a_get_as_a_bp35a1_answers_it() -> None:
-    at = power_up("BP35A1", meter={"coefficient": None})
+    at = power_up("BP35A1", meter={"lacks": frozenset({0xD3})})
     at.join()
     printed = shapes(at.send(Frame.get(1, [0xD3])))
     log = [shape(line).replace("0000:" * 7 + "0000", "<ip>") for line in shapes_of_log("06")]

@@ -107,7 +107,7 @@ def test_the_command_line_chooses_module_and_meter() -> None:
     module.receive(b"ROPT\r", NOON)
     assert module.take_output(NOON).endswith(b"OK 00\r")
     options = module.meter.options
-    assert (options.coefficient, options.measures_export, options.two_wire) == (None, False, True)
+    assert (options.lacks, options.measures_export, options.two_wire) == (frozenset({0xD3}), False, True)
     assert (options.confirmed_notifications, options.second_generation, options.unit_code) == (True, True, 0x0A)
     assert args.start == datetime(2026, 6, 1, 12, 0)  # noqa: DTZ001 - Japan time is meant where none is given
 

@@ -58,7 +58,7 @@ def build_module(args: argparse.Namespace, start: float) -> SimulatedModule:
     household = Household.typical(seed=args.seed, solar=args.solar, since=start - _REMEMBERED_DAYS * DAY_S)
     options = MeterOptions(
         unit_code=args.unit,
-        coefficient=None if args.no_d3 else 1,
+        lacks=frozenset({0xD3} if args.no_d3 else ()),
         measures_export=not args.no_export,
         second_generation=args.second_generation,
         two_wire=args.two_wire,

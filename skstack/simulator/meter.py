@@ -45,18 +45,17 @@ class MeterOptions:
     """What kind of meter it is. The default is a first-generation one as most homes have."""
 
     unit_code: int = 0x01  # E1: 0.1 kWh a count; a code that is not defined counts as that, too
-    coefficient: int | None = 1  # D3; None: the meter has no such property, which means 1, as does 0
+    coefficient: int = 1  # D3; 0 counts as 1
     digits: int = 6  # D7
     measures_export: bool = True  # False: no E3, E4 and EB
     second_generation: bool = False  # C0, D0, EE and EF
     two_wire: bool = False  # the T phase is not measured
     confirmed_notifications: bool = False  # half-hour values as INFC, which want an answer
     notification_delay_s: float | None = None  # after :00 and :30; None: another one each time
-    lacks: frozenset[int] = frozenset()  # properties it does not have and does not list, such as E1
-    property_map: bytes | None = None  # what it says of itself in 9F; None: the truth
+    lacks: frozenset[int] = frozenset()  # properties it does not have and does not list, such as D3
     most_properties: int = MAX_GET_PROPERTIES  # in one Get; those past them come back without data
     zeros_before_installation: bool = False  # its history says 0 for the time before it was there, not "no data"
-    serial_number: str | None = "SIM0000001"  # 8D; None: the meter has no such property
+    serial_number: str = "SIM0000001"  # 8D
     maker: int = 0x000016  # as in the captures
     session_lifetime_s: int = 86_400
     mac: str = "001C64000A0B8CF5"
@@ -213,8 +212,10 @@ class SimulatedMeter:
             0x82: lambda _: b"\x00\x00R\x01" if options.second_generation else b"\x00\x00F\x00",
             0x88: lambda _: b"\x42",
             0x8A: lambda _: maker,
+            0x8D: lambda _: options.serial_number.encode("ascii").ljust(12, b"\x00"),
             0x97: lambda at: encode_time(at)[4:6],
             0x98: lambda at: encode_time(at)[:4],
+            0xD3: lambda _: options.coefficient.to_bytes(4, "big"),
             0xD7: lambda _: bytes((options.digits,)),
             0xE0: lambda at: registers.value(at, now=at),
             0xE1: lambda _: bytes((options.unit_code,)),
@@ -226,12 +227,6 @@ class SimulatedMeter:
             0xEC: lambda at: registers.back_from(self._times[0xED], HALF_HOUR_S, at),
             0xED: lambda _: self._times[0xED],
         }
-        if options.serial_number is not None:
-            serial = options.serial_number.encode("ascii").ljust(12, b"\x00")
-            readers[0x8D] = lambda _: serial
-        if options.coefficient is not None:
-            coefficient = options.coefficient
-            readers[0xD3] = lambda _: coefficient.to_bytes(4, "big")
         if options.measures_export:
             readers[0xE3] = lambda at: registers.value(at, now=at, export=True)
             readers[0xE4] = lambda at: registers.day(self._day, at, export=True)
@@ -247,7 +242,7 @@ class SimulatedMeter:
         # same, so that a driver which tries is noticed.
         readers[0x9D] = lambda _: encode_property_map({0x80, 0x81, 0x88})
         readers[0x9E] = lambda _: encode_property_map({0x81, 0xE5, *self._times})
-        readers[0x9F] = lambda _: options.property_map or encode_property_map(readable)
+        readers[0x9F] = lambda _: encode_property_map(readable)
         return readers
 
     def _currents(self, at: float) -> bytes:
