@@ -17,7 +17,7 @@ from charts.panel import Labels, Place, hatch_gaps, label_gaps, labels_beside, s
 from charts.period import Period, step_of
 from charts.power_load import PowerData
 from charts.text import MINUS, Words, difference, kwh, month_name, number, short_date, when
-from storage.energy import HALF_HOUR, SpanEnergy
+from storage.energy import HALF_HOUR, Lack, SpanEnergy
 
 _MOST_LABELLED = 31
 _A_YEAR_AT_LEAST = 27  # bars of months: from here on each year has its total
@@ -176,8 +176,8 @@ def _draw_bars(axes: Axes, labels: Labels, bars: Sequence[Bar], data: PowerData,
     if labelled:
         _label_bars(labels, bars, centers, data)
         axes.set_yticks([])
-    elif by_year:
-        _label_years(labels, bars, used, data.period)
+    elif by_year and data.energy:
+        _label_years(labels, bars, data.energy.lacks, data.period)
 
 
 def _label_bars(labels: Labels, bars: Sequence[Bar], centers: NDArray[np.float64], data: PowerData) -> None:
@@ -224,20 +224,22 @@ def _pixels(axes: Axes, x: Sequence[float]) -> NDArray[np.float64]:
     return np.asarray(axes.transData.transform(points)[:, 0])
 
 
-def _label_years(labels: Labels, bars: Sequence[Bar], used: NDArray[np.float64], period: Period) -> None:
-    """Set the total of each year above its highest bar."""
-    years: dict[int, list[int]] = {}
-    for place, bar in enumerate(bars):
+def _label_years(labels: Labels, bars: Sequence[Bar], lacks: Sequence[Lack], period: Period) -> None:
+    """Set the total of each year above its highest bar: all steps inside of the year, also those across its months."""
+    years: dict[int, list[Bar]] = {}
+    for bar in bars:
         middle = bar.started_at + (bar.ended_at - bar.started_at) / 2
-        years.setdefault(middle.astimezone(period.zone).year, []).append(place)
-    for places in years.values():
-        known = [bars[place].used_kwh for place in places]
-        total = sum((value for value in known if value is not None), Decimal(0))
-        start, end = (days_since_epoch(moment) for moment in (bars[places[0]].started_at, bars[places[-1]].ended_at))
-        top = float(used[places].max())
+        years.setdefault(middle.astimezone(period.zone).year, []).append(bar)
+    for months in years.values():
+        start, end = months[0].started_at, months[-1].ended_at
+        of_months = [month.used_kwh for month in months if month.used_kwh is not None]
+        if not of_months:
+            continue
+        across = [lack.kwh for lack in lacks if lack.kwh and start <= lack.started_at and lack.ended_at <= end]
+        total = sum(of_months + across, Decimal(0))
         labels.set(
             f"{kwh(total)} kWh" if period.days < 5 * 366 else kwh(total),
-            [((start + end) / 2, top)],
+            [((days_since_epoch(start) + days_since_epoch(end)) / 2, float(max(of_months)))],
             [Place(0, 4, "center", "bottom")],
             gid="year label",
             color=style.INK,

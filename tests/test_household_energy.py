@@ -419,6 +419,13 @@ def test_ten_years_are_right_to_the_step(database_url: str) -> None:
                 months[day.year, day.month] = months.get((day.year, day.month), Decimal(0)) + kwh
             yen = sum((tiered(kwh) for kwh in months.values()), Decimal(0)) + 2 * (used.kwh(begin, end) or 0)
             assert round(cost_of(connection, site, period, TIERED).bought_yen, 6) == round(yen, 6)
+        power = power_load.load(connection, site, of(date(2016, 1, 1), date(2025, 12, 31)), now=LATER, tariff=None)
+        with style.applied("en"):
+            figure = power_draw.draw(power, language="en")
+        years = [(date(year, 1, 1), date(year + 1, 1, 1)) for year in range(2016, 2026)]
+        assert texts(figure, "year label") == [
+            f"{used.kwh(*((day - ledger.first).days * A_DAY for day in year)):,.1f}" for year in years
+        ]
         assert data is not None  # it is 2021's, and 2020 was longer by a day
         assert data.difference is not None
         inside = used.inside(begin, end)
