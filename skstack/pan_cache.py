@@ -50,9 +50,6 @@ class FilePanCache:
                 channel=_within(entry["channel"], 0x21, 0x3C),
                 pan_id=_within(entry["pan_id"], 0, 0xFFFF),
                 mac=_eight_bytes(entry["mac"]),
-                lqi=None,
-                side=None,
-                pair_id=None,
             )
         except (KeyError, TypeError, ValueError):
             logger.warning("%s is damaged: the next start will scan for the meter", self._path)

@@ -127,13 +127,6 @@ def test_a_refusal_may_last_for_seconds_or_for_answers() -> None:
     assert at.module.faults.habits == []
 
 
-def test_a_habit_may_begin_later() -> None:
-    at = joined()
-    at.module.faults.habits.append(Habit(refuse(), since=at.at + 10))
-    assert ask(at, POWER, 20) == [packed(ONLY_POWER)]
-    assert ask(at, POWER) == [packed("1081 0002 028801 05FF01 52 01 E700")]
-
-
 def test_a_register_may_slip_once() -> None:
     """Source: nordicopen/easee_hass 440, nekorevend/esphome-emporia-vue-utility 18."""
     at = joined()

@@ -38,20 +38,19 @@ def answers(reply: Reply) -> bool:
 
 @dataclass(slots=True)
 class Habit:
-    """One *effect* on the frames that meet *when*, from *since* until *until* (Unix seconds), at most *times* times.
+    """One *effect* on the frames that meet *when* until *until* (Unix seconds), at most *times* times.
 
     A frame that the effect leaves as it is uses up none of the times.
     """
 
     effect: Effect
     when: Condition = answers
-    since: float = -math.inf
     until: float = math.inf
     times: float = math.inf
 
     def __call__(self, reply: Reply) -> tuple[Reply, ...]:
         """Return what becomes of *reply*."""
-        if self.times < 1 or not self.since <= reply.at < self.until or not self.when(reply):
+        if self.times < 1 or reply.at >= self.until or not self.when(reply):
             return (reply,)
         changed = self.effect(reply)
         if changed != (reply,):

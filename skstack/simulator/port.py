@@ -83,31 +83,24 @@ class VirtualClock:
 
 
 class SimulatedPort:
-    """The driver's port protocol over a simulated device. A wait jumps the clock to what comes first.
+    """The driver's port protocol over a simulated device. A wait jumps the clock to what comes first."""
 
-    *wire* sees every chunk on its way to the host and may spoil it.
-    """
-
-    def __init__(self, device: Device, clock: VirtualClock, *, wire: Callable[[bytes], bytes] | None = None) -> None:
+    def __init__(self, device: Device, clock: VirtualClock) -> None:
         """Plug *device* in."""
         self._device = device
         self._clock = clock
-        self._wire = wire
         self._unread_bytes = 0
         self._closed = False
-        self._unplugged = False
 
     def read(self, timeout_s: float) -> bytes:
         """Return what has come, waiting up to *timeout_s* for the first of it; b"" if nothing has, or a signal came.
 
-        Raises: PortLostError: closed or unplugged.
+        Raises: PortLostError: closed.
         """
         self._check()
         deadline = self._clock.monotonic() + max(timeout_s, 0.0)
         while True:
             chunk = self._device.take_output(self._clock.time_s)
-            if chunk and self._wire is not None:
-                chunk = self._wire(chunk)
             if chunk:
                 return chunk
             next_at = self._device.next_output_at()
@@ -122,7 +115,7 @@ class SimulatedPort:
     def write(self, data: bytes) -> None:
         """Hand *data* to the device.
 
-        Raises: PortLostError: closed or unplugged, or the device takes no more.
+        Raises: PortLostError: closed, or the device takes no more.
         """
         self._check()
         if self._device.reads:
@@ -137,10 +130,6 @@ class SimulatedPort:
         """Close the port; another may be opened on the same device."""
         self._closed = True
 
-    def unplug(self) -> None:
-        """Pull the stick out: from now on this port is lost."""
-        self._unplugged = True
-
     def _check(self) -> None:
-        if self._closed or self._unplugged:
-            raise PortLostError("the simulated port is " + ("unplugged" if self._unplugged else "closed"))
+        if self._closed:
+            raise PortLostError("the simulated port is closed")
