@@ -62,24 +62,32 @@ class Command(Generic[AnswerT]):
         return f"<Command {self}>"
 
 
-def reset() -> Command[StatusOk]:
-    """SKRESET: all registers, credentials and the session go back to nothing. Source: BP35A1 command reference 4."""
-    return Command("SKRESET", StatusOk)
+RESET = Command("SKRESET", StatusOk)
+"""SKRESET: all registers, credentials and the session go back to nothing. Source: BP35A1 command reference 4."""
 
+ECHO_OFF = Command("SKSREG", StatusOk, ("SFE", "0"))
+"""Stop the module from repeating what we send, secrets included. This command itself is still echoed."""
 
-def echo_off() -> Command[StatusOk]:
-    """Stop the module from repeating what we send, secrets included. This command itself is still echoed."""
-    return write_register("SFE", "0")
+STACK_VERSION = Command("SKVER", StackVersion)
+"""SKVER: answered with EVER. A module with J11 (binary) firmware stays silent."""
 
+MODULE_INFO = Command("SKINFO", ModuleInfo)
+"""SKINFO: answered with EINFO, which tells the dialect. Source: BP35A1 command reference 4.2."""
 
-def stack_version() -> Command[StackVersion]:
-    """SKVER: answered with EVER. A module with J11 (binary) firmware stays silent."""
-    return Command("SKVER", StackVersion)
+REJOIN = Command("SKREJOIN", StatusOk)
+"""SKREJOIN: renew the session; FAIL ER10 where there is none. Source: BP35A1 command reference 4.5."""
 
+TERMINATE = Command("SKTERM", StatusOk)
+"""SKTERM: end the session; OK, then EVENT 27 or 28; FAIL ER10 where there is none.
 
-def module_info() -> Command[ModuleInfo]:
-    """SKINFO: answered with EINFO, which tells the dialect. Source: BP35A1 command reference 4.2."""
-    return Command("SKINFO", ModuleInfo)
+Source: BP35A1 command reference 4.6.
+"""
+
+PAYLOAD_MODE = Command("ROPT", StatusOk, terminator=b"\r")
+"""ROPT: OK 00 where ERXUDP payloads are binary, OK 01 where they are hex text; Tessera modules say FAIL ER04.
+
+The command and its answers end with CR alone. Source: BP35A1 command reference 4.35.
+"""
 
 
 def set_password(password: str) -> Command[StatusOk]:
@@ -144,27 +152,6 @@ def read_register(name: str) -> Command[RegisterValue]:
 def join(address: IPv6Address) -> Command[StatusOk]:
     """SKJOIN: OK at once, then the PANA handshake, and EVENT 25 or 24. Source: BP35A1 command reference 4.4."""
     return Command("SKJOIN", StatusOk, (_expanded(address),))
-
-
-def rejoin() -> Command[StatusOk]:
-    """SKREJOIN: renew the session; FAIL ER10 where there is none. Source: BP35A1 command reference 4.5."""
-    return Command("SKREJOIN", StatusOk)
-
-
-def terminate() -> Command[StatusOk]:
-    """SKTERM: end the session; OK, then EVENT 27 or 28; FAIL ER10 where there is none.
-
-    Source: BP35A1 command reference 4.6.
-    """
-    return Command("SKTERM", StatusOk)
-
-
-def payload_mode() -> Command[StatusOk]:
-    """ROPT: OK 00 where ERXUDP payloads are binary, OK 01 where they are hex text; Tessera modules say FAIL ER04.
-
-    The command and its answers end with CR alone. Source: BP35A1 command reference 4.35.
-    """
-    return Command("ROPT", StatusOk, terminator=b"\r")
 
 
 def send_udp(dialect: Dialect, address: IPv6Address, payload: bytes) -> Command[StatusOk]:

@@ -222,7 +222,7 @@ class Link:
         """
         if again:
             self._move(Trigger.REJOIN, None)
-            self.execute(commands.rejoin())
+            self.execute(commands.REJOIN)
             return
         self.execute(commands.write_register("S2", f"{peer.channel:02X}"))
         self.execute(commands.write_register("S3", f"{peer.pan_id:04X}"))
@@ -249,7 +249,7 @@ class Link:
         Raises: as SkStack.execute.
         """
         if self.module is not None and self.pana is not Pana.CLOSED:
-            self.execute(commands.terminate(), timeout_s=timeout_s)
+            self.execute(commands.TERMINATE, timeout_s=timeout_s)
 
     def send(self, payload: bytes) -> Sending:
         """Hand a datagram for the meter to the module.

@@ -125,10 +125,10 @@ def set_up(stack: SkStack, credentials: Credentials, *, baud_rate: int = FACTORY
             logger.debug("not offered by this module: %s", error)
             return None
 
-    stack.execute(commands.reset(), timeout_s=RESET_TIMEOUT_S)
-    attempt(commands.echo_off())
-    version = attempt(commands.stack_version())
-    info = stack.execute(commands.module_info())
+    stack.execute(commands.RESET, timeout_s=RESET_TIMEOUT_S)
+    attempt(commands.ECHO_OFF)
+    version = attempt(commands.STACK_VERSION)
+    info = stack.execute(commands.MODULE_INFO)
     if info.dialect is None:
         logger.warning("the module does not tell its dialect (EINFO): taken for a dual-stack one")
     stack.execute(commands.set_password(credentials.password))
@@ -143,7 +143,7 @@ def prints_binary(module: Module) -> bool | None:
     Raises: SkStackError.
     """
     try:
-        return module.stack.execute(commands.payload_mode()).value == "00"
+        return module.stack.execute(commands.PAYLOAD_MODE).value == "00"
     except CommandFailedError as error:
         if error.code == "ER04":
             return None
@@ -154,7 +154,7 @@ def _answers(stack: SkStack, timeout_s: float) -> bool:
     """Ask for the version, twice: the first SKVER after power-up was seen to fail (transcripts, start-up)."""
     for _ in range(2):
         try:
-            stack.execute(commands.stack_version(), timeout_s=timeout_s)
+            stack.execute(commands.STACK_VERSION, timeout_s=timeout_s)
         except CommandFailedError:
             pass
         except SkStackTimeoutError:

@@ -28,10 +28,10 @@ BREAKS = ["\r", "\n", "\r\n", "\x00", "\x7f", "é", "\u2028", "０"]  # a full-w
 SINGLE, DUAL = Dialect.SINGLE, Dialect.DUAL
 
 EVERY_COMMAND: list[tuple[Command[Any], bytes]] = [
-    (commands.reset(), b"SKRESET\r\n"),
-    (commands.echo_off(), b"SKSREG SFE 0\r\n"),
-    (commands.stack_version(), b"SKVER\r\n"),
-    (commands.module_info(), b"SKINFO\r\n"),
+    (commands.RESET, b"SKRESET\r\n"),
+    (commands.ECHO_OFF, b"SKSREG SFE 0\r\n"),
+    (commands.STACK_VERSION, b"SKVER\r\n"),
+    (commands.MODULE_INFO, b"SKINFO\r\n"),
     (commands.set_password(PASSWORD), b"SKSETPWD C 0123456789AB\r\n"),
     (commands.set_password("!" * 32), b"SKSETPWD 20 " + b"!" * 32 + b"\r\n"),
     (commands.set_route_b_id(ROUTE_B_ID.lower()), b"SKSETRBID 00112233445566778899AABBCCDDEEFF\r\n"),
@@ -41,9 +41,9 @@ EVERY_COMMAND: list[tuple[Command[Any], bytes]] = [
     (commands.write_register("S2", "3B"), b"SKSREG S2 3B\r\n"),
     (commands.read_register("SFD"), b"SKSREG SFD\r\n"),
     (commands.join(METER), b"SKJOIN " + A + b"\r\n"),
-    (commands.rejoin(), b"SKREJOIN\r\n"),
-    (commands.terminate(), b"SKTERM\r\n"),
-    (commands.payload_mode(), b"ROPT\r"),
+    (commands.REJOIN, b"SKREJOIN\r\n"),
+    (commands.TERMINATE, b"SKTERM\r\n"),
+    (commands.PAYLOAD_MODE, b"ROPT\r"),
     (commands.send_udp(SINGLE, METER, GET_E7), b"SKSENDTO 1 " + A + b" 0E1A 1 000E " + GET_E7),
     (commands.send_udp(DUAL, METER, GET_E7), b"SKSENDTO 1 " + A + b" 0E1A 1 0 000E " + GET_E7),
     (commands.send_udp(DUAL, METER, bytes(1232)), b"SKSENDTO 1 " + A + b" 0E1A 1 0 04D0 " + bytes(1232)),
@@ -152,7 +152,7 @@ def test_secrets_and_payload_are_not_shown(command: Command[Any], shown: str) ->
 
 def test_a_command_cannot_be_changed() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
-        commands.reset().name = "SKERASE"  # type: ignore[misc]  # the very thing that must not work
+        commands.RESET.name = "SKERASE"  # type: ignore[misc]  # the very thing that must not work
 
 
 # --- numbers

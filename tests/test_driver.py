@@ -30,13 +30,13 @@ def driver(*script: Step) -> tuple[SkStack, FakePort, LabClock]:
 
 def test_the_answer_is_the_line_that_the_command_declares() -> None:
     stack, port, _ = driver(SKVER, Reply(b"EVER 1.2.10\r\nOK\r\n"))
-    assert stack.execute(commands.stack_version()) == StackVersion("1.2.10")
+    assert stack.execute(commands.STACK_VERSION) == StackVersion("1.2.10")
     port.assert_done()
 
 
 def test_an_ok_with_a_value_is_part_of_the_answer() -> None:
     stack, port, _ = driver(Expect(b"ROPT\r"), Reply(b"OK 01\r"))  # product commands end with CR alone
-    assert stack.execute(commands.payload_mode()) == StatusOk("01")
+    assert stack.execute(commands.PAYLOAD_MODE) == StatusOk("01")
     port.assert_done()
 
 
@@ -44,7 +44,7 @@ def test_a_reply_in_pieces_with_a_long_gap_is_one_reply() -> None:
     stack, port, clock = driver(
         SKVER, Reply(b"EVER 1.2"), Silence(1.3), Reply(b".10\r\nO"), Silence(0.4), Reply(b"K\r\n")
     )
-    assert stack.execute(commands.stack_version()) == StackVersion("1.2.10")
+    assert stack.execute(commands.STACK_VERSION) == StackVersion("1.2.10")
     assert clock.monotonic() == pytest.approx(1.7)
     port.assert_done()
 
@@ -52,7 +52,7 @@ def test_a_reply_in_pieces_with_a_long_gap_is_one_reply() -> None:
 def test_a_refusal_names_the_command_and_the_code() -> None:
     stack, _, _ = driver(Expect(b"SKTERM\r\n"), Reply(b"FAIL ER10\r\n"))
     with pytest.raises(CommandFailedError, match="SKTERM was answered FAIL ER10") as caught:
-        stack.execute(commands.terminate())
+        stack.execute(commands.TERMINATE)
     assert caught.value.code == "ER10"
 
 
@@ -60,7 +60,7 @@ def test_a_refusal_names_the_command_and_the_code() -> None:
 def test_every_code_of_a_refusal_is_reported(code: str) -> None:
     stack, _, _ = driver(SKVER, Reply(f"FAIL {code}\r\n".encode()))
     with pytest.raises(CommandFailedError) as caught:
-        stack.execute(commands.stack_version())
+        stack.execute(commands.STACK_VERSION)
     assert caught.value.code == code
 
 
@@ -69,7 +69,7 @@ def test_a_command_that_came_in_garbled_is_repeated_at_once() -> None:
         SKVER, Reply(b"FAIL ER09\r\n"), Silence(0.05), SKVER, Reply(b"FAIL ER09\r\n"), Silence(0.1), SKVER,
         Reply(b"EVER 1.2.10\r\nOK\r\n"),
     )  # fmt: skip
-    assert stack.execute(commands.stack_version()) == StackVersion("1.2.10")
+    assert stack.execute(commands.STACK_VERSION) == StackVersion("1.2.10")
     assert clock.monotonic() < 0.5
     port.assert_done()
 
@@ -78,7 +78,7 @@ def test_a_line_that_garbles_every_command_ends_with_the_timeout() -> None:
     clock = LabClock()
     stack = SkStack(BabblingPort(clock, b"FAIL ER09\r\n"), monotonic=clock.monotonic)
     with pytest.raises(CommandFailedError, match="ER09"):
-        stack.execute(commands.stack_version(), timeout_s=3.0)
+        stack.execute(commands.STACK_VERSION, timeout_s=3.0)
     assert clock.monotonic() < 4.0
 
 
@@ -88,7 +88,7 @@ def test_the_late_ok_of_another_command_does_not_answer_one_that_asks_for_a_valu
         Expect(b"SKTERM\r\n"), Silence(3.0), Expect(b"SKSREG S3\r\n"), Reply(b"OK\r\n"), Reply(b"ESREG 8CF5\r\nOK\r\n")
     )
     with pytest.raises(SkStackTimeoutError):
-        stack.execute(commands.terminate())
+        stack.execute(commands.TERMINATE)
     assert stack.execute(commands.read_register("S3")) == RegisterValue("8CF5")
     port.assert_done()
 
@@ -96,7 +96,7 @@ def test_the_late_ok_of_another_command_does_not_answer_one_that_asks_for_a_valu
 def test_a_value_that_another_command_asked_for_is_no_answer() -> None:
     stack, _, _ = driver(SKVER, Reply(b"ESREG 8CF5\r\nOK\r\n"))
     with pytest.raises(SkStackTimeoutError):
-        stack.execute(commands.stack_version())
+        stack.execute(commands.STACK_VERSION)
 
 
 def test_a_refusal_does_not_show_the_password() -> None:
@@ -114,7 +114,7 @@ def test_what_comes_between_a_command_and_its_ok_is_kept_in_order() -> None:
         SKVER,
         Reply(f"EVENT 21 {METER} 00\r\nEVER 1.2.10\r\nEVENT 29 {METER}\r\nOK\r\nEVENT 25 {METER}\r\n".encode()),
     )
-    assert stack.execute(commands.stack_version()) == StackVersion("1.2.10")
+    assert stack.execute(commands.STACK_VERSION) == StackVersion("1.2.10")
     seen = [stack.receive(0.0) for _ in range(3)]
     assert [line.code for line in seen if isinstance(line, Event)] == [
         EventCode.UDP_SENT,
@@ -127,7 +127,7 @@ def test_what_comes_between_a_command_and_its_ok_is_kept_in_order() -> None:
 
 def test_what_came_before_a_command_never_answers_it() -> None:
     stack, port, _ = driver(Reply(b"OK\r\nEVER 9.9.9\r\nOK\r\n"), SKVER, Reply(b"EVER 1.2.10\r\nOK\r\n"))
-    assert stack.execute(commands.stack_version()) == StackVersion("1.2.10")
+    assert stack.execute(commands.STACK_VERSION) == StackVersion("1.2.10")
     port.assert_done()
 
 
@@ -135,7 +135,7 @@ def test_lines_from_before_a_command_come_before_those_from_during_it() -> None:
     stack, _, _ = driver(
         Reply(f"EVENT 29 {METER}\r\n".encode()), SKVER, Reply(f"EVENT 25 {METER}\r\nEVER 1.2.10\r\nOK\r\n".encode())
     )
-    stack.execute(commands.stack_version())
+    stack.execute(commands.STACK_VERSION)
     codes = [line.code for line in iter(lambda: stack.receive(0.0), None) if isinstance(line, Event)]
     assert codes == [EventCode.PANA_EXPIRED, EventCode.PANA_CONNECTED]
 
@@ -156,7 +156,7 @@ def test_a_datagram_within_an_answer_is_left_for_receive() -> None:
 def test_silence_ends_with_the_timeout() -> None:
     stack, _, clock = driver(SKVER)
     with pytest.raises(SkStackTimeoutError, match=r"no answer to SKVER within 3\.0 s"):
-        stack.execute(commands.stack_version(), timeout_s=3.0)
+        stack.execute(commands.STACK_VERSION, timeout_s=3.0)
     assert clock.monotonic() == 3.0
 
 
@@ -183,7 +183,7 @@ def test_chatter_does_not_extend_the_deadline(chunk: bytes) -> None:
     clock = LabClock()
     stack = SkStack(BabblingPort(clock, chunk), monotonic=clock.monotonic)
     with pytest.raises(SkStackTimeoutError):
-        stack.execute(commands.stack_version(), timeout_s=3.0)
+        stack.execute(commands.STACK_VERSION, timeout_s=3.0)
     assert clock.monotonic() < 4.0  # and what was collected before the command took its part
 
 
@@ -201,7 +201,7 @@ def test_a_babbling_device_cannot_hold_any_wait(chunk: bytes) -> None:
 
 def test_a_wait_that_a_signal_ends_is_no_timeout() -> None:
     stack, port, clock = driver(SKVER, Silence(0.5), Wake(), Wake(), Silence(0.5), Reply(b"EVER 1.2.10\r\nOK\r\n"))
-    assert stack.execute(commands.stack_version()) == StackVersion("1.2.10")
+    assert stack.execute(commands.STACK_VERSION) == StackVersion("1.2.10")
     assert clock.monotonic() == 1.0
     port.assert_done()
 
@@ -221,7 +221,7 @@ def test_receive_returns_at_once_when_woken() -> None:
 def test_an_answer_swallowed_by_a_payload_that_declared_too_much_is_found_in_the_end() -> None:
     header = f"ERXUDP {METER} {METER} 0E1A 0E1A 001C64000A0B8CF5 1 0 0400 \x10\x81".encode("latin-1")
     stack, _, clock = driver(SKVER, Reply(header + b"\r\nEVER 1.2"), Silence(0.1), Reply(b".10\rOK\r"))
-    assert stack.execute(commands.stack_version(), timeout_s=3.0) == StackVersion("1.2.10")
+    assert stack.execute(commands.STACK_VERSION, timeout_s=3.0) == StackVersion("1.2.10")
     assert clock.monotonic() <= 3.0
 
 
@@ -230,7 +230,7 @@ def test_an_answer_swallowed_by_a_payload_that_declared_too_much_is_found_in_the
 
 def test_the_echo_of_a_command_is_no_answer_and_is_counted() -> None:
     stack, _, _ = driver(SKVER, Reply(b"SKVER\r\nEVER 1.2.10\r\nOK\r\n"))
-    assert stack.execute(commands.stack_version()) == StackVersion("1.2.10")
+    assert stack.execute(commands.STACK_VERSION) == StackVersion("1.2.10")
     assert stack.echoes == 1
 
 
@@ -258,7 +258,7 @@ def test_the_log_has_each_line_as_it_came_but_for_what_may_be_secret(caplog: pyt
         "ESREG 0053454352",
     ]
     stack, _, _ = driver(SKVER, Reply("".join(f"{line}\r\n" for line in [*masked, *shown, "OK"]).encode()))
-    stack.execute(commands.stack_version())
+    stack.execute(commands.STACK_VERSION)
     said = [record.getMessage() for record in caplog.records]
     assert [line for line in said if line.removeprefix("< ") in shown] == [f"< {line}" for line in shown]
     assert "< OK" in said
@@ -269,14 +269,14 @@ def test_a_binary_payload_is_logged_in_hex(caplog: pytest.LogCaptureFixture) -> 
     caplog.set_level(logging.DEBUG)
     header = f"ERXUDP {METER} {METER} 0E1A 0E1A 001C64000A0B8CF5 1 0004 "
     stack, _, _ = driver(SKVER, Reply(header.encode() + b"\x10\x81\r\n\r\nEVER 1.2.10\r\nOK\r\n"))
-    stack.execute(commands.stack_version())
+    stack.execute(commands.STACK_VERSION)
     assert f"< {header}10810D0A" in [record.getMessage() for record in caplog.records]
 
 
 def test_of_broken_lines_the_first_one_is_a_warning(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     stack, _, _ = driver(SKVER, Reply(b"EVENT XX\r\nEVENT \xff\xff\r\nEVER 1.2.10\r\nOK\r\n"))
-    stack.execute(commands.stack_version())
+    stack.execute(commands.STACK_VERSION)
     assert [record.levelname for record in caplog.records if "broken line" in record.message] == ["WARNING", "DEBUG"]
 
 
@@ -294,7 +294,7 @@ def test_synchronise_ends_half_a_command_and_drops_what_is_said() -> None:
     )
     stack.synchronise()
     assert clock.monotonic() == pytest.approx(0.3)  # 0.2 s of silence after the last of it
-    assert stack.execute(commands.stack_version()) == StackVersion("1.2.10")
+    assert stack.execute(commands.STACK_VERSION) == StackVersion("1.2.10")
     port.assert_done()
 
 
@@ -318,9 +318,9 @@ def test_every_wait_ends_at_once_when_a_stop_is_asked_for(chunk: bytes, number: 
     clock = LabClock()
     stack = SkStack(BabblingPort(clock, chunk), monotonic=clock.monotonic, should_stop=lambda: clock.monotonic() >= 0.5)
     call = (
-        lambda: stack.execute(commands.stack_version(), timeout_s=60.0),
-        lambda: stack.drain(60.0, limit_s=60.0) if chunk else stack.execute(commands.reset()),
-        lambda: stack.exchange_raw(b"?", timeout_s=60.0) if chunk else stack.execute(commands.reset()),
+        lambda: stack.execute(commands.STACK_VERSION, timeout_s=60.0),
+        lambda: stack.drain(60.0, limit_s=60.0) if chunk else stack.execute(commands.RESET),
+        lambda: stack.exchange_raw(b"?", timeout_s=60.0) if chunk else stack.execute(commands.RESET),
         lambda: [stack.receive(0.01) for _ in range(10_000)],
     )[number]
     with pytest.raises(StoppedError):
@@ -341,7 +341,7 @@ def test_a_stop_that_was_asked_for_before_begins_no_wait() -> None:
 
 
 _CALLS: list[Callable[[SkStack], object]] = [
-    lambda stack: stack.execute(commands.stack_version()),
+    lambda stack: stack.execute(commands.STACK_VERSION),
     lambda stack: stack.receive(1.0),
     lambda stack: stack.collect(),
     lambda stack: stack.synchronise(),
@@ -368,6 +368,6 @@ def test_the_answer_does_not_depend_on_how_it_was_cut(cuts: tuple[int, int]) -> 
     whole = b"EINFO FE80:0000:0000:0000:021D:1290:1234:5678 001D129012345678 21 8888 FFFE\r\nOK\r\n"
     pieces = [whole[a:b] for a, b in itertools.pairwise((0, *cuts, len(whole)))]
     stack, _, _ = driver(Expect(b"SKINFO\r\n"), *(Reply(piece) for piece in pieces))
-    info = stack.execute(commands.module_info())
+    info = stack.execute(commands.MODULE_INFO)
     assert isinstance(info, ModuleInfo)
     assert (info.channel, info.pan_id, info.dialect) == (0x21, 0x8888, Dialect.SINGLE)

@@ -60,7 +60,7 @@ def test_a_command_and_its_answer_pass_through_pyserial(terminal: Terminal) -> N
     module = threading.Thread(target=answer)
     module.start()
     try:
-        assert SkStack(port).execute(commands.stack_version()) == StackVersion("1.2.10")
+        assert SkStack(port).execute(commands.STACK_VERSION) == StackVersion("1.2.10")
     finally:
         module.join()
         port.close()
