@@ -102,7 +102,7 @@ class LineFile:
                 checksum, _, text = content.rstrip(b"\n").partition(b" ")
                 is_right = checksum == _checksum_of(text)
                 if is_right or content.strip(b"\0\n"):
-                    shown = text if is_right else content
+                    shown = text if is_right else content.strip(b"\0")
                     yield Line(begin + len(content), shown.decode("ascii", "replace"), is_right)
                 begin += len(raw)
 
@@ -193,7 +193,7 @@ class RoundFile:
     def append(self, bodies: Sequence[str]) -> None:
         """Put rounds behind all others, all or none; they are on the disk when this returns."""
         start, end = self._first(), self._lines.end()
-        is_anew = start == end and start >= ROOM_BYTES
+        is_anew = start == end and not 0 < end < ROOM_BYTES
         is_removed = start > end
         if is_anew or is_removed:
             start = 0
