@@ -218,13 +218,11 @@ def _draw_time_of_day(axes: Axes, data: PowerData, columns: TimeOfDay, words: Wo
 
 def _stripe(axes: Axes, edges: NDArray[np.float64], rows: NDArray[np.float64], is_sold: NDArray[np.bool_]) -> None:
     """Draw a hairline through what was sold: in print without colours its shades are those of what was bought."""
-    x = np.repeat(edges, 2)[1:-1]
-    for row, sold in zip(rows, is_sold, strict=True):
-        if sold.any():
-            y = np.where(np.repeat(sold, 2), row, np.nan)
-            axes.plot(
-                x, y, color="white", alpha=0.75, linewidth=0.72, snap=True, zorder=1.1, rasterized=True, gid="sold"
-            )
+    around = np.pad(is_sold, ((0, 0), (1, 1)))
+    row, place = np.nonzero(around[:, 1:] != around[:, :-1])  # begin and end of each stretch, in turns
+    x = np.stack([edges[place[::2]], edges[place[1::2]], np.full(len(place) // 2, np.nan)], axis=1)
+    look: dict[str, Any] = {"color": "white", "alpha": 0.75, "linewidth": 0.72, "snap": True, "rasterized": True}
+    axes.plot(x.ravel(), np.repeat(rows[row[::2]], 3), zorder=1.1, gid="sold", **look)
 
 
 def _outside(data: PowerData, columns: TimeOfDay) -> NDArray[np.uint8]:

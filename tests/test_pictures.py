@@ -477,13 +477,13 @@ def test_what_was_sold_is_told_from_what_was_bought_without_colours(record: Any)
     power = power_load.load(record, site, day_of(DAY - timedelta(days=days - 1), TOKYO, days), now=LATER, tariff=None)
     with style.applied("en"):
         figure = power_draw.draw(power, language="en")
-    first = start.timestamp() / 86_400
-    drawn = []
-    for line in (line for line in figure.axes[0].lines if line.get_gid() == "sold"):
-        x, y = np.asarray(line.get_xdata()), np.asarray(line.get_ydata())
-        drawn.append((y[~np.isnan(y)][0], sorted({int(day) for day in np.floor(x[~np.isnan(y)] - first + 0.5)})))
-    edges = [edge for day in range(0, days, 3) for edge in (day, day + 1)]  # of each column that has a line
-    assert drawn == [(10.25, edges), (10.75, edges)]
+    (line,) = [line for line in figure.axes[0].lines if line.get_gid() == "sold"]
+    x, y = np.asarray(line.get_xdata()).reshape(-1, 3), np.asarray(line.get_ydata()).reshape(-1, 3)
+    begins, ends = (np.round(x[:, place] - start.timestamp() / 86_400, 6).tolist() for place in (0, 1))
+    sunny = [float(day) for day in range(0, days, 3)]
+    assert y[:, 0].tolist() == [10.25] * len(sunny) + [10.75] * len(sunny)
+    assert begins == sunny * 2
+    assert ends == [day + 1 for day in sunny] * 2
 
 
 @pytest.mark.parametrize("suffix", command.SUFFIXES)
