@@ -255,6 +255,7 @@ def _mark_exchanges(axes: Axes, labels: Labels, energy: EnergyData, period: Peri
         bottom, top = axes.get_ylim()
         text = words.exchanged_at.format(time=when(moment, period, words.language))
         places = (Place(5, -3, "left", "top"), Place(-5, -3, "right", "top"))
-        points = [(x, top - share * (top - bottom)) for share in (0.0, 0.2, 0.4, 0.6)]
-        labels.set(text, points, places, gid="exchange label", ground="white")
+        above_bars, *over_bars = [(x, top - share * (top - bottom)) for share in (0.0, 0.2, 0.4, 0.6)]
+        if not labels.set(text, [above_bars], places, gid="exchange label"):
+            labels.set(text, over_bars, places, gid="exchange label", ground="white")
         labels.keep_clear(x=x)
