@@ -85,7 +85,8 @@ class Meter:
         self._learn_at = float("-inf")
         self._backoff = Backoff(_FIRST_PAUSE_S, _LONGEST_PAUSE_S)
         self._telltales: tuple[Epc, ...] = ()
-        self._export_is_silent = False
+        self.export_is_silent = False
+        """Whether the register of what the household sells holds "no data"."""
         self._broken: set[int] = set()  # properties whose data mean nothing
         self._introduced: MeterIdentity | None = None  # the one that the log has named
         self._has_missed_scale = False
@@ -115,8 +116,9 @@ class Meter:
 
     @property
     def measures_export(self) -> bool:
-        """Whether the meter counts what the household sells: it has the register, and not only "no data" in it."""
-        return self.offers(Epc.SCHEDULED_EXPORT) and not self._export_is_silent
+        """Whether the meter counts what the household sells: it gives the register, and not only "no data" in it."""
+        is_given = self.offers(Epc.SCHEDULED_EXPORT) and not self._capability.is_refused(Epc.EXPORT_ENERGY)
+        return is_given and not self.export_is_silent
 
     @property
     def has_clock(self) -> bool:
@@ -160,10 +162,8 @@ class Meter:
         poll = Poll(self._decoded(values), first.sent_at, first.arrived_at)
         if poll.reading == MeterReading(None, None, None, None, None):
             return None
-        if self._scale() is not None and (
-            Epc.EXPORT_ENERGY in values or self._capability.is_refused(Epc.EXPORT_ENERGY)
-        ):
-            self._export_is_silent = poll.reading.export_kwh is None
+        if self._scale() is not None and Epc.EXPORT_ENERGY in values:
+            self.export_is_silent = poll.reading.export_kwh is None
         self.last_poll = poll
         return poll
 
@@ -310,7 +310,7 @@ class Meter:
         seen = decode_identity(values, refused, report=self._report)
         if self._who.note(seen, self._monotonic()):
             self._session.notifications.clear()  # of the meter that was installed before
-            self._export_is_silent = False
+            self.export_is_silent = False
 
     def _take_late(self, late: Response) -> None:
         """Use what came too late for who asked for it, but tells who the meter is or what it offers."""

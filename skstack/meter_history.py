@@ -28,7 +28,12 @@ class MeterHistory:
     @property
     def offers_export_days(self) -> bool:
         """Whether the days of what the household sells can be asked for, too."""
-        return self._meter.lists(Epc.EXPORT_DAY_HISTORY) and self._meter.measures_export
+        return self._meter.lists(Epc.EXPORT_DAY_HISTORY) and not self._meter.export_is_silent
+
+    @property
+    def needs_export_days(self) -> bool:
+        """Whether a half hour without what was sold lacks something: not where the meter refuses its register now."""
+        return self._meter.measures_export
 
     def choose_day(self, day_back: int, *, until: float) -> bool:
         """Choose the day to be read next, 0 (today) to 99 back by the meter's clock; False: the meter refuses.

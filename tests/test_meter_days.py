@@ -12,9 +12,10 @@ from datetime import datetime, timedelta
 import pytest
 
 from skstack.echonet import JST, Frame
-from skstack.simulator import INSTANT, REALISTIC
+from skstack.simulator import INSTANT, REALISTIC, Habit
 from storage.records import EnergyRow, PowerRow
 from tests.lab.clock import DAY, HALF_HOUR, MINUTE, NOON
+from tests.lab.habits import refuse
 from tests.lab.home import Home
 
 HISTORY_EPCS = (0xE2, 0xE4, 0xE5)
@@ -221,6 +222,26 @@ def test_a_meter_with_no_export_data_ever_fills_the_import(database_url: str) ->
     found = home.half_hours()
     assert sorted(found) == slots(MIDNIGHT - 5 * DAY, NOON)
     assert {sold for _, sold in found.values()} == {None}
+
+
+def test_what_was_sold_is_read_from_the_days_also_while_the_meter_refuses_the_register_of_now(
+    database_url: str,
+) -> None:
+    home = solar_home(database_url, days_before=2)
+    home.module.faults.habits.append(Habit(refuse(0xE3)))
+    home.run_until(NOON + timedelta(minutes=20))
+    assert_filled(home, slots(MIDNIGHT - 2 * DAY, NOON))
+
+
+def test_a_meter_that_refuses_all_of_what_is_sold_fills_the_import(database_url: str) -> None:
+    home = solar_home(database_url, days_before=2)
+    home.module.faults.habits += [Habit(refuse(epc)) for epc in (0xE3, 0xE4, 0xEB)]
+    home.run_until(NOON + timedelta(minutes=20))
+    found = home.half_hours()
+    assert {at: bought for at, (bought, _) in found.items()} == {
+        at: home.registers(at)[0] for at in slots(MIDNIGHT - 2 * DAY, NOON)
+    }
+    assert {sold for at, (_, sold) in found.items() if at < NOON} == {None}  # what is announced holds it all the same
 
 
 def test_a_half_hour_without_one_direction_is_not_written(database_url: str) -> None:

@@ -180,11 +180,13 @@ class MeterDays:
         is_chosen = yield from self._put("choose", day, days_back, partial(self._history.choose_day, days_back))
         if not is_chosen:
             return None
-        read = []
+        read: list[DayHistory] = []
         epcs = (Epc.IMPORT_DAY_HISTORY, Epc.EXPORT_DAY_HISTORY)
         for epc in epcs if self._history.offers_export_days else epcs[:1]:
             told = yield from self._put(epc.name, day, days_back, partial(self._history.read_day, epc))
             if told is None:
+                if read and not self._history.needs_export_days:
+                    break
                 return None
             if told.day_back != days_back:
                 return ()
@@ -212,10 +214,11 @@ class MeterDays:
     ) -> Rows:
         """Return a row for each gap that the meter remembers, in every direction that it measures."""
         rows: Rows = {}
+        needs_export = exported is not None and self._history.needs_export_days
         for slot, at in enumerate(half_hours(day)):
             import_kwh = self._history.kwh(imported.slots[slot])
             export_kwh = self._history.kwh(exported.slots[slot]) if exported is not None else None
-            if at in wanted and import_kwh is not None and (exported is None or export_kwh is not None):
+            if at in wanted and import_kwh is not None and not (needs_export and export_kwh is None):
                 rows[at] = EnergyRow(at, import_kwh, export_kwh, "history")
         return rows
 
