@@ -114,19 +114,15 @@ class Database:
         site: str,
         shown_url: str = "URL",
         psql_url: str | None = None,
-        wake_fd: int | None = None,
-        on_wake: Callable[[], None] | None = None,
     ) -> None:
-        """Write as *site*, over what *connect* returns; *shown_url* and *psql_url* stand in messages.
-
-        While an answer is awaited, *on_wake* is called when *wake_fd* is readable; what that raises goes through.
-        """
+        """Write as *site*, over what *connect* returns; *shown_url* and *psql_url* stand in messages."""
         self._connect = connect
         self.site = site
         self._shown_url = shown_url
         self._psql_url = psql_url or shown_url
-        self.wake_fd = wake_fd
-        self.on_wake = on_wake
+        # While an answer is awaited, on_wake is called when wake_fd is readable; what it raises goes through.
+        self.wake_fd: int | None = None
+        self.on_wake: Callable[[], None] | None = None
         self._connection: Connection | None = None
         self._site_id: int | None = None
         self._is_spread = False  # over several servers, by an extension that takes no statement for several tables

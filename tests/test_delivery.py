@@ -463,14 +463,6 @@ def connections(connection: Any) -> int:
         return int(cursor.fetchone()[0])
 
 
-def test_everything_goes_over_one_connection(database_url: str, tmp_path: Path, connection: Any) -> None:
-    with delivering(database_url, tmp_path) as (outbox, delivery):
-        append_all(outbox, range(50))
-        answers = [delivery.query(lambda cursor, _site_id: cursor.connection.info.backend_pid) for _ in range(5)]
-        assert len({answer.result(20.0) for answer in answers}) == 1
-        assert connections(connection) == 1
-
-
 def test_two_sites_of_one_database_do_not_disturb_each_other(
     database_url: str, tmp_path: Path, connection: Any
 ) -> None:

@@ -113,12 +113,9 @@ class EmbeddedServer:
             yield
         except EmbeddedServerError:
             raise
-        except PermissionError as err:
-            raise EmbeddedServerError(
-                f"the embedded PostgreSQL cannot use {self._home}: {err}", "run this as the user whose files these are"
-            ) from err
         except OSError as err:
-            raise EmbeddedServerError(f"the embedded PostgreSQL cannot use {self._home}: {err}") from err
+            remedy = "run this as the user whose files these are" if isinstance(err, PermissionError) else ""
+            raise EmbeddedServerError(f"the embedded PostgreSQL cannot use {self._home}: {err}", remedy) from err
         except (psycopg2.Error, StorageError) as err:
             raise EmbeddedServerError(f"the embedded PostgreSQL in {self._home} refused: {err}") from err
 
