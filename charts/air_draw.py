@@ -74,8 +74,6 @@ def draw(data: AirData, *, language: Language) -> Figure:
     footnote = style.in_lines(missing_notes(missing, data.period, words), words.between_notes)
     heights = [content.height_in for content in contents]
     figure, panels = style.sheet(title, _key_figures(data, words), heights, footnote)
-    for axes in panels:
-        style.quiet(axes)
     set_time_axis(panels, data.period, language)
     mark_weekends(panels, data.period)
     named: list[Gap] = []
@@ -153,9 +151,7 @@ def _draw_panel(axes: Axes, panel: _Panel, data: AirData, words: Words, unnamed:
     set_limits(axes, *_range(panel), below_px=_LABEL_PX, above_px=_LABEL_PX)
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.10g}".replace("-", "\N{MINUS SIGN}"))
     axes.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
-    labels = labels_beside(axes, panel.gaps)
-    if data.now is not None:
-        labels.keep_clear(x=days_since_epoch(data.now))
+    labels = labels_beside(axes, panel.gaps, data.now)
     hatch_gaps(axes, panel.gaps)
     key = _key(axes, panel, words)
     if panel.limit is not None:

@@ -139,9 +139,12 @@ def hatch_gaps(axes: Axes, gaps: Iterable[Gap]) -> None:
         style.hatch(axes, days_since_epoch(gap.start), days_since_epoch(gap.end), zorder=2.4)
 
 
-def labels_beside(axes: Axes, gaps: Iterable[Gap]) -> Labels:
-    """Return the labels of a panel, which leave the gaps to their own."""
-    return Labels(axes, [(days_since_epoch(gap.start), days_since_epoch(gap.end)) for gap in gaps])
+def labels_beside(axes: Axes, gaps: Iterable[Gap], now: datetime | None = None) -> Labels:
+    """Return the labels of a panel, which leave the gaps to their own, and keep off the line of *now*."""
+    labels = Labels(axes, [(days_since_epoch(gap.start), days_since_epoch(gap.end)) for gap in gaps])
+    if now is not None:
+        labels.keep_clear(x=days_since_epoch(now))
+    return labels
 
 
 def set_limits(axes: Axes, low: float, high: float, *, below_px: float = 0.0, above_px: float = 0.0) -> None:

@@ -55,8 +55,6 @@ def draw(
     heights += [_CURRENT_IN] if has_current else []
     title = title_of(data.period, words.power_title, words, now=data.now)
     figure, panels = style.sheet(title, _key_figures(data, words), heights, _footnote(data, words))
-    for axes in panels:
-        style.quiet(axes)
     set_time_axis(panels, data.period, language)
     mark_weekends(panels[1:] if data.time_of_day else panels, data.period)
     if data.time_of_day is not None:
@@ -95,9 +93,7 @@ def _key_figures(data: PowerData, words: Words) -> list[style.KeyFigure]:
 def _draw_power(axes: Axes, data: PowerData, words: Words) -> None:
     style.name_panel(axes, words.power_panel)
     hatch_gaps(axes, data.power_gaps)
-    labels = labels_beside(axes, data.power_gaps)
-    if data.now is not None:
-        labels.keep_clear(x=days_since_epoch(data.now))
+    labels = labels_beside(axes, data.power_gaps, data.now)
     if not data.has_power:
         axes.set_ylim(0, 100)
         axes.set_yticks([])
@@ -208,9 +204,7 @@ def _draw_time_of_day(axes: Axes, data: PowerData, columns: TimeOfDay, words: Wo
     axes.set_yticks(range(0, 25, 6), [f"{hour}:00" for hour in range(0, 25, 6)])
     axes.get_yticklabels()[-1].set_verticalalignment("top")  # the name of the panel stands right above
     axes.grid(visible=False)
-    labels = labels_beside(axes, columns.gaps)
-    if data.now is not None:
-        labels.keep_clear(x=days_since_epoch(data.now))
+    labels = labels_beside(axes, columns.gaps, data.now)
     _mark_peak(axes, labels, data, words)
     label_gaps(labels, columns.gaps, words)
     _draw_scale(axes, bought_w, sold_w if bool(np.nanmin(columns.mean_w) < 0) else None, words)

@@ -156,9 +156,9 @@ def sheet(
     for panel_in in panels_in:
         box = (_LEFT_IN, top_in - panel_in, WIDTH_IN - _LEFT_IN - _RIGHT_IN, panel_in)
         left, bottom, width, height = box
-        panels.append(
-            figure.add_axes((left / WIDTH_IN, bottom / height_in, width / WIDTH_IN, height / height_in))
-        )  # fmt: skip
+        axes = figure.add_axes((left / WIDTH_IN, bottom / height_in, width / WIDTH_IN, height / height_in))
+        _quiet(axes)
+        panels.append(axes)
         top_in -= panel_in + _BETWEEN_IN
     return figure, panels
 
@@ -244,7 +244,7 @@ def _entry(entry: KeyEntry) -> Artist:
     return HPacker(children=[sample, words], pad=0, sep=4, align="baseline")
 
 
-def quiet(axes: Axes) -> None:
+def _quiet(axes: Axes) -> None:
     """Leave horizontal grid lines and numbers; nothing else has a meaning."""
     for side in ("top", "left", "right"):
         axes.spines[side].set_visible(False)
