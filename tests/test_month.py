@@ -154,7 +154,9 @@ def test_at_any_interval_the_link_comes_back(interval_s: int, hours: float) -> N
     assert len(home.checker.readings) > 0.9 * hours * 3600 / max(interval_s, 2)  # an answer takes over a second
 
 
-@pytest.mark.parametrize("options", [{"lacks": frozenset({0xE1})}, {"unit_code": 0x05}, {"coefficient": 0}])
+@pytest.mark.parametrize(
+    "options", [{"lacks": frozenset({0xE1})}, {"unit_code": 0x05}, {"coefficient": 0, "lacks": frozenset()}]
+)
 def test_without_a_unit_the_power_is_read_and_the_registers_are_null(options: dict[str, Any]) -> None:
     home = run(1, [Fault(1800.0, "lost replies", 100.0, 2)], days=0.1, **options)
     assert home.checker.problems == []

@@ -27,7 +27,7 @@ def of_seed(seed: int) -> dict[str, Any]:
         "hex_payload": not is_binary,
         "timing": REALISTIC,
         "notification_delay_s": None,
-        "coefficient": rng.choice((None, 1)),
+        "lacks": rng.choice((frozenset((0xD3,)), frozenset())),
         "confirmed_notifications": rng.random() < 0.5,
         "start_import_kwh": rng.randrange(99_000),
     }
