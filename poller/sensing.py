@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from sensors.errors import SensorError, SensorNotReadyError
-from storage.records import Bme280Row, Co2Row, CpuTemperatureRow, Row
+from storage.records import Bme280Row, Co2Row, CpuTemperatureRow, Reading
 
 if TYPE_CHECKING:  # a driver is imported where its sensor is asked for
     from sensors.bme280 import Bme280
@@ -25,7 +25,7 @@ class Source:
     """A sensor by name. *read* gets the time that its row is to carry, and raises SensorError; *close* ends it."""
 
     name: str
-    read: Callable[[datetime], Row]
+    read: Callable[[datetime], Reading]
     close: Callable[[], None] = lambda: None
 
 
@@ -37,7 +37,7 @@ def cpu_source(read_c: Callable[[], float]) -> Source:
 def mhz19_source(sensor: Mhz19) -> Source:
     """Return an MH-Z19 with its rows."""
 
-    def read(measured_at: datetime) -> Row:
+    def read(measured_at: datetime) -> Reading:
         reading = sensor.read()
         return Co2Row(measured_at, reading.co2_ppm, reading.temperature_c, reading.warming_up)
 
@@ -47,7 +47,7 @@ def mhz19_source(sensor: Mhz19) -> Source:
 def bme280_source(sensor: Bme280) -> Source:
     """Return a BME280 with its rows."""
 
-    def read(measured_at: datetime) -> Row:
+    def read(measured_at: datetime) -> Reading:
         reading = sensor.read()
         return Bme280Row(measured_at, reading.temperature_c, reading.humidity_pct, reading.pressure_hpa)
 
@@ -69,7 +69,7 @@ class Sensing:
         """Begin to read."""
         raise NotImplementedError
 
-    def collect(self, timeout_s: float) -> Row | None:
+    def collect(self, timeout_s: float) -> Reading | None:
         """Return the row, waiting up to *timeout_s*; None if there is none this time."""
         raise NotImplementedError
 
@@ -77,13 +77,13 @@ class Sensing:
         """Let the sensor go."""
         raise NotImplementedError
 
-    def _read(self, measured_at: datetime) -> Row | SensorError:
+    def _read(self, measured_at: datetime) -> Reading | SensorError:
         try:
             return self._source.read(measured_at)
         except SensorError as error:
             return error
 
-    def _judged(self, result: Row | SensorError) -> Row | None:
+    def _judged(self, result: Reading | SensorError) -> Reading | None:
         """Return the row; None and a line in the log for an error."""
         if not isinstance(result, SensorError):
             if self._failures:
@@ -108,7 +108,7 @@ class InlineSensing(Sensing):
         """Read at once."""
         self._result = self._read(measured_at)
 
-    def collect(self, timeout_s: float) -> Row | None:
+    def collect(self, timeout_s: float) -> Reading | None:
         """Return what start read."""
         return self._judged(self._result)
 
@@ -126,7 +126,7 @@ class ThreadSensing(Sensing):
     def __init__(self, source: Source) -> None:
         super().__init__(source)
         self._orders: queue.SimpleQueue[datetime | None] = queue.SimpleQueue()
-        self._results: queue.SimpleQueue[Row | SensorError] = queue.SimpleQueue()
+        self._results: queue.SimpleQueue[Reading | SensorError] = queue.SimpleQueue()
         self._busy = False  # an order is under way
         self._awaited = False  # and it is this round's
         threading.Thread(target=self._work, name=f"sensor {source.name}", daemon=True).start()
@@ -140,7 +140,7 @@ class ThreadSensing(Sensing):
             self._busy = self._awaited = True
             self._orders.put(measured_at)
 
-    def collect(self, timeout_s: float) -> Row | None:
+    def collect(self, timeout_s: float) -> Reading | None:
         """Return the row that was ordered, if it comes in time."""
         if not self._awaited:
             return self._judged(SensorError(f"{self._source.name} is still busy with an earlier reading"))

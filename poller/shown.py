@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from storage.records import Bme280Row, Co2Row, CpuTemperatureRow, EnergyRow, PowerRow, Row
+from storage.records import Co2Row, CpuTemperatureRow, PowerRow, Reading
 
 
-def shown(row: Row) -> str:
+def shown(row: Reading) -> str:
     """Say what a row holds, in its units; nothing of what was not measured."""
     match row:
         case PowerRow():
@@ -15,17 +15,12 @@ def shown(row: Row) -> str:
             phases = (f"{current_a} A ({phase})" for current_a, phase in currents if current_a is not None)
             power = "power not measured" if row.power_w is None else f"{row.power_w} W"
             return ", ".join((power, *phases, *_registers(row.import_kwh, row.export_kwh)))
-        case EnergyRow():
-            at = f"{row.registered_at.astimezone():%H:%M}"
-            return ", ".join((f"half hour of {at}", *_registers(row.import_kwh, row.export_kwh)))
         case CpuTemperatureRow():
             return f"{row.temperature_c:.1f} C"
         case Co2Row():
             inside = "" if row.temperature_c is None else f", {row.temperature_c} C inside of it"
             return f"{row.co2_ppm} ppm{inside}{' (still warming up)' if row.warming_up else ''}"
-        case Bme280Row():
-            return f"{row.temperature_c:.1f} C, {row.humidity_pct:.0f} %, {row.pressure_hpa:.1f} hPa"
-    return "read"
+    return f"{row.temperature_c:.1f} C, {row.humidity_pct:.0f} %, {row.pressure_hpa:.1f} hPa"
 
 
 def _registers(import_kwh: Decimal | None, export_kwh: Decimal | None) -> list[str]:

@@ -40,13 +40,10 @@ class _Timex(ctypes.Structure):
 def kernel_max_error_us() -> int | None:
     """Return how far off the kernel's clock may be, as the daemon that steers it says, in microseconds.
 
-    None: the call is refused (a seccomp filter such as systemd's ProtectClock=), or this system has none.
+    None: the call is refused (a seccomp filter such as systemd's ProtectClock=).
     """
     timex = _Timex()
-    try:
-        state = _LIBC.adjtimex(ctypes.byref(timex))
-    except AttributeError:
-        return None
+    state = _LIBC.adjtimex(ctypes.byref(timex))
     return None if state < 0 else int(timex.maxerror)
 
 

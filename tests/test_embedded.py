@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import pwd
@@ -461,6 +462,29 @@ def test_closing_does_not_wait_long_for_a_process_that_is_starting_the_server(
         server.close()
     assert "left to its next user: another process is starting or stopping it" in caplog.text
     assert server_processes(data_dir) != []
+
+
+def test_a_start_that_others_hold_up_for_long_says_so(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("storage.embedded.server.LOCK_TIMEOUT_S", 0.1)
+    lock = FileLock(data_dir / "postgresql" / "start.lock")
+    assert lock.acquire()
+    with closing_lock(lock), pytest.raises(EmbeddedServerError, match="another program has been using") as caught:
+        EmbeddedServer(data_dir, fsync=False).start()
+    assert caught.value.remedy == "try again"
+
+
+def test_a_directory_of_another_user_says_whose_user_to_be(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As root, whom permissions do not stop, the refusal has to be made up."""
+    refused = PermissionError(errno.EACCES, "Permission denied", "start.lock")
+    monkeypatch.setattr(FileLock, "acquire", MagicMock(side_effect=refused))
+    with pytest.raises(EmbeddedServerError, match="Permission denied") as caught:
+        EmbeddedServer(data_dir, fsync=False).start()
+    assert caught.value.remedy == "run this as the user whose files these are"
+
+
+def test_a_lock_that_is_not_held_cannot_be_handed_on(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="is not locked"):
+        FileLock(tmp_path / "lock").fileno()
 
 
 @pytest.mark.parametrize("failure", [OSError(8, "Exec format error"), subprocess.TimeoutExpired("postgres", 10.0)])

@@ -9,6 +9,7 @@ from contextlib import closing
 from dataclasses import fields
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from importlib.metadata import PackageNotFoundError, PackagePath
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,9 @@ import psycopg2
 import psycopg2.extras
 import pytest
 
+from storage import schema
 from storage.embedded.programs import installed_programs
+from storage.errors import StorageError
 from storage.records import TABLES
 from storage.schema import init_sql_path
 
@@ -530,3 +533,31 @@ def test_one_day_of_ten_years_is_read_in_a_blink(cursor: Any) -> None:
 
 def test_the_file_is_found_beside_the_rooms() -> None:
     assert init_sql_path() == Path(__file__).resolve().parent.parent / "init.sql"
+
+
+# --- where it is
+
+
+def test_an_installed_wheel_finds_it_among_its_data_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing stands beside the rooms there. Source: Python packaging, data-files go below the environment's root."""
+    monkeypatch.setattr(schema, "__file__", str(tmp_path / "lib" / "storage" / "schema.py"))
+    shared = tmp_path / "share" / "power-consumption" / "init.sql"
+    listed = PackagePath("../../../share/power-consumption/init.sql")
+    monkeypatch.setattr(listed, "locate", lambda: shared, raising=False)
+    monkeypatch.setattr("importlib.metadata.files", lambda _name: [PackagePath("version.py"), listed])
+    assert init_sql_path() == shared
+
+
+@pytest.mark.parametrize("is_installed", [True, False])
+def test_an_installation_without_it_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_installed: bool
+) -> None:
+    def files(name: str) -> list[PackagePath]:
+        if not is_installed:
+            raise PackageNotFoundError(name)
+        return [PackagePath("version.py")]
+
+    monkeypatch.setattr(schema, "__file__", str(tmp_path / "lib" / "storage" / "schema.py"))
+    monkeypatch.setattr("importlib.metadata.files", files)
+    with pytest.raises(StorageError, match="install power-consumption again"):
+        init_sql_path()

@@ -14,7 +14,7 @@ import pytest
 from poller.sensing import Source
 from skstack.echonet import Frame
 from skstack.simulator import Habit
-from storage.records import CpuTemperatureRow, PowerRow, RadioEventRow, Row
+from storage.records import CpuTemperatureRow, PowerRow, RadioEventRow, Reading
 from tests.lab.clock import NOON
 from tests.lab.habits import delay, late, lost, rewrite
 from tests.lab.home import Home
@@ -33,11 +33,11 @@ def no_data(epc: int, _edt: bytes) -> bytes:
     return NO_DATA[epc]
 
 
-def read_cpu(tick: datetime) -> Row:
+def read_cpu(tick: datetime) -> Reading:
     return CpuTemperatureRow(tick, 48.3)
 
 
-def home_of(read: Callable[[datetime], Row] | None = None, **options: Any) -> Home:
+def home_of(read: Callable[[datetime], Reading] | None = None, **options: Any) -> Home:
     """Return a home in which nothing but the polls goes on, with a sensor that *read* reads."""
     sources = [Source("CPU temperature", read)] if read else []
     return Home(idle_tasks=False, sensors=lambda _clock: sources, **options)
@@ -172,7 +172,7 @@ def test_a_clock_that_is_set_forward_between_two_ticks_costs_no_wrong_time() -> 
 def test_a_fault_of_the_program_is_logged_and_the_next_round_is_taken(caplog: pytest.LogCaptureFixture) -> None:
     faults = iter([ZeroDivisionError()])
 
-    def read(tick: datetime) -> Row:
+    def read(tick: datetime) -> Reading:
         for fault in faults:
             raise fault
         return CpuTemperatureRow(tick, 48.3)

@@ -11,17 +11,17 @@ import pytest
 
 from poller.sensing import InlineSensing, Sensing, Source, ThreadSensing
 from sensors.errors import SensorError, SensorNotReadyError
-from storage.records import CpuTemperatureRow, Row
+from storage.records import CpuTemperatureRow, Reading
 
 TICK = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 LONG_S = 30.0
 
 
-def row(tick: datetime) -> Row:
+def row(tick: datetime) -> Reading:
     return CpuTemperatureRow(tick, 48.3)
 
 
-def failing(_tick: datetime) -> Row:
+def failing(_tick: datetime) -> Reading:
     raise SensorError("CPU: no sensor")
 
 
@@ -58,7 +58,7 @@ def test_a_sensor_that_does_not_become_ready_is_said_to_be_faulty_once(
 ) -> None:
     errors = [SensorNotReadyError("booting")] * 3 + [SensorError("no value")] * 3 + [SensorNotReadyError("booting")]
 
-    def read(tick: datetime) -> Row:
+    def read(tick: datetime) -> Reading:
         if errors:
             raise errors.pop(0)
         return row(tick)
@@ -80,7 +80,7 @@ def test_a_hung_sensor_is_left_behind_and_comes_back_with_its_next_reading(caplo
     begun, hang = threading.Event(), threading.Event()
     asked: list[datetime] = []
 
-    def read(tick: datetime) -> Row:
+    def read(tick: datetime) -> Reading:
         asked.append(tick)
         if len(asked) == 1:
             begun.set()
@@ -106,7 +106,7 @@ def test_a_late_reading_is_not_taken_for_the_next_round() -> None:
     go_on = threading.Event()
     done = threading.Event()
 
-    def read(tick: datetime) -> Row:
+    def read(tick: datetime) -> Reading:
         go_on.wait(LONG_S)
         done.set()
         return row(tick)
@@ -126,7 +126,7 @@ def test_a_late_reading_is_not_taken_for_the_next_round() -> None:
 
 
 def test_a_fault_of_the_program_ends_neither_the_worker_nor_the_poller(caplog: pytest.LogCaptureFixture) -> None:
-    def faulty(_tick: datetime) -> Row:
+    def faulty(_tick: datetime) -> Reading:
         raise ZeroDivisionError
 
     sensing = ThreadSensing(Source("BME280", faulty))

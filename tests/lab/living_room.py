@@ -10,7 +10,7 @@ from pathlib import Path
 
 from poller.sensing import Source
 from sensors.simulated_mhz19 import WARM_UP_PPM, SimulatedMhz19
-from storage.records import Bme280Row, Co2Row, CpuTemperatureRow, Row
+from storage.records import Bme280Row, Co2Row, CpuTemperatureRow, Reading
 from tests.lab.rig import MachineClock
 from tests.lab.sensors import Room
 
@@ -63,8 +63,8 @@ class LivingRoom(Room):
         sources = super().sources(clock)
         self.chip.unplugged = unplugged
 
-        def read(source: Source) -> Callable[[datetime], Row]:
-            def read_now(tick: datetime) -> Row:
+        def read(source: Source) -> Callable[[datetime], Reading]:
+            def read_now(tick: datetime) -> Reading:
                 self._change(air_at(self._now()))
                 return source.read(tick)
 
@@ -79,7 +79,7 @@ class LivingRoom(Room):
         self.chip.pressure_hpa = air.pressure_hpa
         self.air.co2_ppm, self.air.temperature_c = air.co2_ppm, air.box_c
 
-    def measured(self, row: Row, at: float) -> bool:
+    def measured(self, row: Reading, at: float) -> bool:
         """Tell whether *row*, which bears the true time *at* (Unix seconds), is what its sensor measured then."""
         return any(_agrees(row, air_at(at + after_s)) for after_s in _TAKES_S)
 
@@ -91,7 +91,7 @@ def replace_sensor(sensor: SimulatedMhz19, *, powered_at: float) -> SimulatedMhz
     return anew
 
 
-def _agrees(row: Row, air: Air) -> bool:
+def _agrees(row: Reading, air: Air) -> bool:
     match row:
         case CpuTemperatureRow():
             return row.temperature_c == air.cpu_millidegrees / 1000
