@@ -21,6 +21,7 @@ from skstack import (
 from skstack.echonet import METER, NODE_PROFILE, Esv
 from skstack.simulator import INSTANT, MODELS, TEST_PASSWORD, TEST_ROUTE_B_ID, Habit
 from tests.lab.habits import announcements, double, late, lost, mistake_tid, repeat
+from tests.lab.radio import FaultyPort
 from tests.lab.rig import POWER
 from tests.lab.scans import deaf_for
 from tests.lab.session import WATTS, Lab, MemoryCache
@@ -381,6 +382,37 @@ def test_a_notification_is_kept_and_an_infc_answered(confirmed: bool) -> None:
     assert notification.source == METER
     assert set(notification.values) == {0xEA, 0xEB}
     assert len(lab.simulated.confirmed_tids) == confirmed
+
+
+def test_a_module_that_refuses_the_response_to_an_infc_costs_that_alone() -> None:
+    lab = Lab(confirmed_notifications=True).join()
+    lab.session.notifications.clear()
+    lab.module.faults.refuse_next("ER06", "SKSENDTO")
+    lab.module.announce(lab.radio.time_s)
+    lab.run(2.0)
+    assert len(lab.session.notifications) == 1
+    assert lab.simulated.confirmed_tids == []
+    assert lab.session.up
+    assert lab.ask() == WATTS
+
+
+def test_a_port_that_goes_when_an_infc_is_responded_to_is_opened_again() -> None:
+    lab = Lab(confirmed_notifications=True, timing=INSTANT).join()
+    lab.session.notifications.clear()
+    write = FaultyPort.write
+
+    def unplugged(self: FaultyPort, data: bytes) -> None:
+        if data.startswith(b"SKSENDTO"):
+            lab.radio.unplug(lab.now + 5.0)
+        write(self, data)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(FaultyPort, "write", unplugged)
+        lab.module.announce(lab.radio.time_s)
+        lab.run(2.0)
+    assert lab.kinds == ["port_lost"]
+    lab.run_until_up(60.0)
+    assert lab.ask() == WATTS
 
 
 @pytest.mark.parametrize("confirmed", [False, True])
