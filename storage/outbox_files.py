@@ -26,7 +26,7 @@ from storage.rows_json import MAX_BYTES, round_from_json, round_to_json
 
 logger = logging.getLogger(__name__)
 
-ROOM_BYTES = 100_000  # two hours of rounds. Written over again and again: a file that grows wears a card out sooner
+ROOM_BYTES = 32_768  # some 40 rounds. Written over again and again: a file that grows wears a card out sooner
 MAX_REJECTED = 10_000  # rows: then the oldest are dropped
 RESERVE_AGAIN_S = 3600.0  # to keep room aside, after there was none
 _LONGEST_LINE = 4 * MAX_BYTES
