@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from math import sqrt
@@ -34,6 +34,7 @@ _LATE = frozenset(
 _SLIPS = frozenset({"a register too high once", "a register too low once"})
 _SLIP_COUNTS = 9
 _LATE_TICK = timedelta(seconds=5)
+_EXACT = timedelta(0)
 _COUNT_KWH = {0x01: Decimal("0.1"), 0x02: Decimal("0.01")}
 
 
@@ -94,11 +95,12 @@ class Checker:
 
     # --- each row
 
-    def write(self, rounds: Round, /) -> None:
+    def write(self, rounds: Round, /, ahead: timedelta = _EXACT) -> None:
+        """Look at what a program stores whose clock is *ahead* of the true time."""
         self._follow_exchanges()
         for row in rounds.rows:
             if isinstance(row, PowerRow):
-                self._check_power(row)
+                self._check_power(row, ahead)
             elif isinstance(row, EnergyRow):
                 self._check_energy(row)
         del self._home.module.sends[:-1]  # a month of them would fill the memory that is watched
@@ -111,7 +113,8 @@ class Checker:
             count_kwh = _COUNT_KWH.get(options.unit_code) if told else None
             self._eras.append(Era(meter.installed_at, meter.registers, count_kwh))
 
-    def _check_power(self, row: PowerRow) -> None:
+    def _check_power(self, told: PowerRow, ahead: timedelta) -> None:
+        row = replace(told, measured_at=told.measured_at - ahead)
         last = self._last_power.measured_at if self._last_power is not None else None
         # A tick may be taken some seconds late, after what came in those.
         if last is not None and (row.measured_at == last or row.measured_at < last - _LATE_TICK):
@@ -122,27 +125,30 @@ class Checker:
         may_lack = self._touched(KINDS, stamped - self._start)
         # A value is measured after the request, so at the tick or later, and before it is stored: now. One that comes
         # late bears the time of its arrival, or of the tick at which it was asked for again.
-        on_time = stamped % self._interval_s == 0
+        on_time = told.measured_at.timestamp() % self._interval_s == 0
         comes_late = may_lack and not on_time
         if comes_late or self._touched(_LATE, stamped - self._start):
             begin = stamped - _LATEST_S
         else:
             begin = stamped if on_time else stamped // 60 * 60
         minutes = [max(begin, minute) for minute in range(int(begin) // 60 * 60, int(now) + 1, 60)]
-        if not any(self._agrees(row, at, min(at // 60 * 60 + 60, now), may_lack) for at in minutes):
+        # What is asked for alone, one after the other, may be of two minutes.
+        moments = [minutes] if comes_late else [[minute] for minute in minutes]
+        if not any(self._agrees(row, each, min(each[-1] // 60 * 60 + 60, now), may_lack) for each in moments):
             self.problems.append(f"wrong at {row.measured_at}: {row}")
 
-    def _agrees(self, row: PowerRow, begin: float, end: float, may_lack: bool) -> bool:
-        """Tell whether *row* is what the meter measures at some time from *begin* to *end*, within one minute."""
+    def _agrees(self, row: PowerRow, minutes: Sequence[float], end: float, may_lack: bool) -> bool:
+        """Tell whether *row* is what the meter measures: power and currents in *minutes*, registers up to *end*."""
         household = self._home.module.meter.household
-        r_phase, t_phase = household.currents_da(begin)
-        measured = [
-            (row.power_w, household.power_w(begin)),
-            (row.current_r_a, Decimal(r_phase) / 10),
-            (row.current_t_a, Decimal(t_phase) / 10),
+        currents = [household.currents_da(at) for at in minutes]
+        measured: list[tuple[object, Collection[object]]] = [
+            (row.power_w, {household.power_w(at) for at in minutes}),
+            (row.current_r_a, {Decimal(r_phase) / 10 for r_phase, _ in currents}),
+            (row.current_t_a, {Decimal(t_phase) / 10 for _, t_phase in currents}),
         ]
-        if not all(told == true or (told is None and may_lack) for told, true in measured):
+        if not all(told in true or (told is None and may_lack) for told, true in measured):
             return False
+        begin = minutes[0]
         eras = [era for era, ended in self._served() if era.since <= end and begin < ended]
         return any(self._registers_agree(row, era, begin, end, may_lack) for era in eras)
 

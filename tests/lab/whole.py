@@ -11,7 +11,7 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
-from dataclasses import astuple, fields, replace
+from dataclasses import astuple, fields
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from math import isclose
@@ -232,11 +232,7 @@ class Whole(Home):
         ahead = timedelta(seconds=round((self.time.zero - true_zero).total_seconds(), 3))
         if not self._may_be_ahead(ahead):
             self.problems.append(f"the clock was {ahead} ahead at {self.clock.now()}: {stored.rows[:1]}")
-        rows = [
-            replace(row, measured_at=row.measured_at - ahead) if isinstance(row, PowerRow) else row
-            for row in stored.rows
-        ]
-        self.checker.write(Round(tuple(rows)))
+        self.checker.write(stored, ahead)
         for row in stored.rows:
             if isinstance(row, CpuTemperatureRow | Bme280Row | Co2Row):
                 at = row.measured_at - ahead
