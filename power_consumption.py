@@ -78,7 +78,7 @@ def _demo() -> int:
 def _upgrade(config: str | None) -> int:
     from pathlib import Path
 
-    from poller.parts import StartError, only_poller
+    from poller.app import StartError, only_poller
     from settings import SettingsError, load_for_graphs
     from storage.embedded import EmbeddedServer
     from storage.embedded.upgrade import upgrade
@@ -107,9 +107,8 @@ def _run(arguments: argparse.Namespace) -> int:
     stop = StopSignal()
     stop.install()  # before the heavy imports: a signal during the start ends it as well
 
-    from poller.app import run_loop
+    from poller.app import Sensors, StartError, run_loop
     from poller.once import run_once
-    from poller.parts import Sensors, StartError
     from settings import DEFAULT_FILE, SettingsError, load
 
     sensors = Sensors(temperature=arguments.temp, co2=arguments.co2, bme280=arguments.bme280)

@@ -1,13 +1,18 @@
-"""Puts the poller together, in one place for the loop, --once, --check, the demo and the tests."""
+"""Puts the poller together, in one place for the loop, --once, --check, the demo and the tests.
+
+What a flag does not ask for is not imported: a poller without -b never sees smbus2.
+"""
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 import secrets
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from poller.clock import Clock, SystemClock
 from poller.dating import LATE, Dating
@@ -19,82 +24,91 @@ from poller.idle_tasks.scheduler import AskDatabase, IdleTasks, Task
 from poller.idle_tasks.time_budget import TimeBudget
 from poller.loop import Idle, Poller
 from poller.notify import Notifier
-from poller.parts import DatabaseAccess, Sensors, only_poller, port_opener, require, sources
-from poller.sensing import Sensing, ThreadSensing
+from poller.sensing import Sensing, Source, ThreadSensing, bme280_source, cpu_source, mhz19_source
 from poller.stop import StopSignal
+from script import missing
 from settings import Settings
-from skstack import (
-    BAUD_RATES,
-    Credentials,
-    FilePanCache,
-    Meter,
-    MeterHistory,
-    PanCache,
-    PortOpener,
-    Session,
-    SessionTimings,
-)
+from skstack import Credentials, FilePanCache, Meter, MeterHistory, PanCache, SerialPort, Session, SessionTimings
+from storage.connection import Connection, masked_url
 from storage.database import Database
 from storage.delivery import Delivery
+from storage.errors import DatabaseUnreachableError, EmbeddedServerError
+from storage.filelock import FileLock
 from storage.outbox import Outbox
 from storage.records import PowerRow, Round
 from storage.takeover import read_boot_id, take_over
 
+if TYPE_CHECKING:
+    from storage.embedded import EmbeddedServer
+
 logger = logging.getLogger(__name__)
 
 LONGEST_WAIT_TIMEOUTS = 3  # AIF specification 2.4.2: 20 s for one property, 60 s for several
+PAN_CACHE_NAME = "pan.json"  # in the data directory
 DELIVERY_CLOSE_S = 0.5  # of the 10 s in which a signal ends the poller: session 5, embedded server 3
+
+
+class StartError(Exception):
+    """The poller cannot begin: *what* is wrong, and the *remedy*.
+
+    *exit_code*: 2 where settings or extras are missing.
+    """
+
+    def __init__(self, what: str, remedy: str = "", *, exit_code: int = 1) -> None:
+        super().__init__(f"{what}: {remedy}" if remedy else what)
+        self.what = what
+        self.remedy = remedy
+        self.exit_code = exit_code
+
+
+@dataclass(frozen=True, slots=True)
+class Sensors:
+    """Which sensors were asked for on the command line."""
+
+    temperature: bool = False
+    co2: bool = False
+    bme280: bool = False
+
+
+def require(library: str, extra: str) -> None:
+    """Raise StartError if *library* is not there; it is imported where it is used."""
+    if importlib.util.find_spec(library) is None:
+        raise StartError(missing(library, extra), exit_code=2)
 
 
 class App:
     """The poller's parts, put together; what differs between a real poller, the demo and a test is a parameter.
 
-    *open_port* opens the module's port, *keep* returns when a round is safe, *query* asks the database. *first_tid*: of
-    the requests, 0 to 65535. *takes_one_round*: between polls nothing is asked but the meter's clock. *wrap_idle* may
-    stand something before the idle tasks. close() it.
+    *keep* returns when a round is safe, *query* asks the database. *takes_one_round*: between polls nothing is asked
+    but the meter's clock. *wrap_idle* may stand something before the idle tasks. close() it.
     """
 
     def __init__(
         self,
-        *,
-        open_port: PortOpener,
-        credentials: Credentials,
+        session: Session,
         clock: Clock,
+        *,
         keep: Callable[[Round], None],
         query: AskDatabase,
         sensors: Sequence[Sensing] = (),
         interval_s: int = 60,
         history_pause_s: float = 0.0,
-        timings: SessionTimings | None = None,
-        cache: PanCache | None = None,
-        baud_rates: Sequence[int] = BAUD_RATES,
-        first_tid: int = 0,
         takes_one_round: bool = False,
         should_stop: Callable[[], bool] = lambda: False,
         notifier: Notifier | None = None,
         wrap_idle: Callable[[Idle], Idle] = lambda idle: idle,
     ) -> None:
+        self.session = session
         self.clock = clock
-        self.session = Session(
-            open_port,
-            credentials,
-            cache=cache,
-            monotonic=clock.monotonic,
-            sleep=clock.sleep,
-            should_stop=should_stop,
-            timings=timings,
-            baud_rates=baud_rates,
-            first_tid=first_tid,
-        )
-        self.meter = Meter(self.session, monotonic=clock.monotonic)
+        self.meter = Meter(session, monotonic=clock.monotonic)
         self.dating = Dating(clock, keep, interval_s=interval_s)
-        late_s = min(self.session.timings.longest_wait_s, interval_s) - LATE.total_seconds()
+        late_s = min(session.timings.longest_wait_s, interval_s) - LATE.total_seconds()
         budget = TimeBudget(
             clock.monotonic,
-            usual_s=self.session.timings.answer_timeout_s,
-            margin_s=2 * self.session.timings.request_pause_s,  # before the request, and between it and the poll
+            usual_s=session.timings.answer_timeout_s,
+            margin_s=2 * session.timings.request_pause_s,  # before the request, and between it and the poll
             held_s=0.0 if takes_one_round else late_s,
-            free_at=lambda: self.session.free_at,
+            free_at=lambda: session.free_at,
         )
         self.idle_tasks = IdleTasks(
             self._tasks(history_pause_s, takes_one_round=takes_one_round),
@@ -102,10 +116,10 @@ class App:
             keep=self.dating.write,
             budget=budget,
             monotonic=clock.monotonic,
-            is_up=lambda: self.session.up,
+            is_up=lambda: session.up,
         )
         self.poller = Poller(
-            self.session,
+            session,
             self.meter,
             sensors,
             self.dating,
@@ -137,23 +151,21 @@ class App:
             self.session.close()
 
 
-def app_of(settings: Settings, *, stop: StopSignal, **options: Any) -> App:
-    """Return the App of *settings*, whose waits end when *stop* is set; *options*: the other parameters of App."""
+def session_of(settings: Settings, clock: Clock, stop: StopSignal, cache: PanCache, **options: Any) -> Session:
+    """Return the session of *settings*, whose waits end when *stop* is set; *options*: more parameters of Session."""
     route_b = settings.route_b
-    return App(
-        **{
-            "open_port": port_opener(settings, stop),
-            "credentials": Credentials(route_b.id, route_b.password),
-            "cache": FilePanCache(settings.storage.data_dir / "pan.json"),
-            "timings": SessionTimings(
-                answer_timeout_s=route_b.timeout_s, longest_wait_s=LONGEST_WAIT_TIMEOUTS * route_b.timeout_s
-            ),
-            "interval_s": route_b.interval_s,
-            "history_pause_s": route_b.history_pause_s,
-            "first_tid": secrets.randbelow(0x10000),  # a response to the process before us is not taken for one to us
-            "should_stop": stop.requested,
-            **options,
-        }
+    return Session(
+        lambda baud_rate: SerialPort(route_b.device, baud_rate, wake_fd=stop.fileno()),
+        Credentials(route_b.id, route_b.password),
+        cache=cache,
+        monotonic=clock.monotonic,
+        sleep=clock.sleep,
+        should_stop=stop.requested,
+        timings=SessionTimings(
+            answer_timeout_s=route_b.timeout_s, longest_wait_s=LONGEST_WAIT_TIMEOUTS * route_b.timeout_s
+        ),
+        first_tid=secrets.randbelow(0x10000),  # a response to the process before us is not taken for one to us
+        **options,
     )
 
 
@@ -195,6 +207,102 @@ class Store:
 
 
 @contextmanager
+def only_poller(data_dir: Path) -> Iterator[None]:
+    """Hold the right to poll with *data_dir*. Raises: StartError: another process holds it."""
+    lock = FileLock(data_dir / "poller.lock")
+    try:
+        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        taken = lock.acquire()
+    except OSError as error:  # a read-only disk: rather poll without the lock than not at all
+        logger.warning(
+            "%s cannot be written (%s): while PostgreSQL is unreachable, readings wait in memory",
+            data_dir,
+            error.strerror,
+        )
+        yield
+        return
+    if not taken:
+        raise StartError(f"another poller is running with the data directory {data_dir}", "stop it first")
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+class DatabaseAccess:
+    """The way to the database: the household's PostgreSQL, or the embedded one.
+
+    *database* opens its connection when first needed; *place* is where it is, for people. close() leaves the embedded
+    server, which stops if nobody else uses it.
+    Raises: StartError: no url is set, and the embedded server is not installed.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        url, site, data_dir = settings.database.url, settings.storage.site, settings.storage.data_dir
+        self._server = None if url else _embedded(data_dir)
+        self._is_started = False
+        if url:
+            self.database = Database.from_url(url, site=site)
+            self.place = f"at {masked_url(url)}"
+        else:
+            self.database = Database(self._connect, site=site, shown_url="the embedded PostgreSQL")
+            self.place = f"embedded, in {data_dir / 'postgresql'}"
+
+    def close(self) -> None:
+        """Leave the embedded server."""
+        if self._server:
+            self._server.close()
+
+    def _connect(self) -> Connection:
+        """Connect to the embedded server, which is started for the first connection."""
+        if self._server is None:
+            raise DatabaseUnreachableError("no database is set")
+        try:
+            if not self._is_started:
+                self._server.start()
+                self._is_started = True
+        except EmbeddedServerError as error:
+            raise DatabaseUnreachableError(error.what, error.remedy) from error
+        return self._server.connect()
+
+
+def _embedded(data_dir: Path) -> EmbeddedServer:
+    """Make the embedded server; what it takes, 2 MB of modules, is imported where there is no other database only.
+
+    Raises: StartError: it is not installed.
+    """
+    from storage.embedded import EmbeddedServer
+    from storage.embedded.programs import installed_programs
+
+    try:
+        installed_programs()
+    except EmbeddedServerError as error:
+        what = f"no database: [database] url is empty, and {error.what}"
+        raise StartError(what, error.remedy, exit_code=2) from error
+    return EmbeddedServer(data_dir)
+
+
+def sources(settings: Settings, sensors: Sensors) -> Sequence[Source]:
+    """Return the sensors asked for; their libraries are imported here, and nowhere else."""
+    wanted = []
+    if sensors.temperature:
+        from sensors.cpu import read_cpu_temperature_c
+
+        wanted.append(cpu_source(lambda: read_cpu_temperature_c(settings.cpu.zone)))
+    if sensors.co2:
+        from sensors.mhz19 import Mhz19, open_serial_port
+
+        co2 = settings.co2
+        wanted.append(mhz19_source(Mhz19(lambda: open_serial_port(co2.device), warm_up_s=co2.warm_up_s)))
+    if sensors.bme280:
+        from sensors.bme280 import Bme280
+        from sensors.i2c import open_i2c_bus
+
+        wanted.append(bme280_source(Bme280(lambda: open_i2c_bus(settings.bme280.bus), settings.bme280.address)))
+    return wanted
+
+
+@contextmanager
 def opened(
     settings: Settings,
     sensors: Sensors,
@@ -221,13 +329,15 @@ def opened(
         sensing = [ThreadSensing(source) for source in sources(settings, sensors)]
         for sensor in sensing:
             stack.callback(sensor.close)
-        app = app_of(
-            settings,
-            stop=stop,
-            clock=clock,
+        app = App(
+            session_of(settings, clock, stop, FilePanCache(settings.storage.data_dir / PAN_CACHE_NAME)),
+            clock,
             keep=store.write,
             query=store.delivery.query,
             sensors=sensing,
+            interval_s=settings.route_b.interval_s,
+            history_pause_s=settings.route_b.history_pause_s,
+            should_stop=stop.requested,
             **options,
         )
         stack.callback(app.close)

@@ -31,7 +31,7 @@ from sensors.simulated_bme280 import SimulatedBme280
 from sensors.simulated_mhz19 import SimulatedMhz19
 from sensors.simulated_mhz19 import SimulatedPort as Mhz19Port
 from sensors.simulated_room import room_climate
-from skstack import Credentials
+from skstack import Credentials, Session
 from skstack.simulator import Credentials as AcceptedCredentials
 from skstack.simulator import Household, MeterOptions, SimulatedMeter, SimulatedModule, SimulatedPort, VirtualClock
 from storage.connection import connect
@@ -81,12 +81,21 @@ def _simulate(midnight: datetime, server: EmbeddedServer, data_dir: Path) -> Non
     minutes = int((end - clock.now()).total_seconds() // INTERVAL_S)
     with ExitStack() as stack:
         bar = stack.enter_context(tqdm(total=minutes, desc="one simulated day", unit="min", file=sys.stdout))
-        progress = _Progress(bar.update, clock.now)
-        store = stack.enter_context(closing(Store(database, data_dir, trusted, fsync=False, on_round=progress.follow)))
+        begun = clock.now()
+
+        def show_progress(_stored: Round) -> None:
+            bar.update((clock.now() - begun) // timedelta(seconds=INTERVAL_S) - bar.n)
+
+        store = stack.enter_context(closing(Store(database, data_dir, trusted, fsync=False, on_round=show_progress)))
+        session = Session(
+            lambda _baud_rate: SimulatedPort(module, clock),
+            Credentials(accepted.route_b_id, accepted.password),
+            monotonic=clock.monotonic,
+            sleep=clock.sleep,
+        )
         app = App(
-            open_port=lambda _baud_rate: SimulatedPort(module, clock),
-            credentials=Credentials(accepted.route_b_id, accepted.password),
-            clock=trusted,
+            session,
+            trusted,
             keep=store.write,
             query=store.delivery.query,
             sensors=[InlineSensing(source) for source in _sensors(clock)],
@@ -99,22 +108,6 @@ def _simulate(midnight: datetime, server: EmbeddedServer, data_dir: Path) -> Non
         if not store.delivery.wait_until_drained(_DELIVERY_S):
             why = store.delivery.unreachable_reason or f"it has not taken everything within {_DELIVERY_S:.0f} s"
             raise StorageError(f"the embedded PostgreSQL: {why}")
-
-
-class _Progress:
-    """A progress bar that follows the virtual time."""
-
-    def __init__(self, advance: Callable[[float], object], now: Callable[[], datetime]) -> None:
-        self._advance = advance
-        self._now = now
-        self._shown_at = now()
-
-    def follow(self, _stored: Round) -> None:
-        """Move the bar by the whole minutes that have passed."""
-        passed = (self._now() - self._shown_at) // timedelta(seconds=INTERVAL_S)
-        if passed:
-            self._advance(passed)
-            self._shown_at += passed * timedelta(seconds=INTERVAL_S)
 
 
 def _sensors(clock: VirtualClock) -> list[Source]:

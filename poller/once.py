@@ -6,8 +6,7 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 
-from poller.app import App, Store, opened
-from poller.parts import Sensors
+from poller.app import App, Sensors, Store, opened
 from poller.shown import shown
 from poller.stop import StopSignal
 from settings import Settings

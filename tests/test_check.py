@@ -26,10 +26,10 @@ import serial
 import sensors.cpu
 import sensors.i2c
 import sensors.mhz19
+from poller.app import only_poller
 from poller.check import run_check
 from poller.check.radio import signal_word
 from poller.check.report import CheckFailedError, Part, Report
-from poller.parts import only_poller
 from poller.stop import StopSignal
 from poller.time_server import TimeServer
 from sensors.errors import SensorError, SensorNotFoundError
@@ -247,10 +247,13 @@ def test_one_refusal_is_not_held_against_the_password(tmp_path: Path, database_u
         assert check(at_home(tmp_path, database_url)).code == 0
 
 
-def test_an_error_that_names_the_meters_address_is_printed_without_it(tmp_path: Path, database_url: str) -> None:
+def test_an_error_that_names_the_meters_address_is_printed_without_it(
+    tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("poller.check.radio.JOIN_TIMEOUT_S", 1.0)
     with module_on(tmp_path / "tty") as module:
         module.faults.refuse_next("ER10", "SKJOIN")
-        checked = check(at_home(tmp_path, database_url), join_timeout_s=1.0)
+        checked = check(at_home(tmp_path, database_url))
     assert "SKJOIN **** was answered FAIL ER10" in checked.line("join")
 
 

@@ -145,7 +145,7 @@ def test_only_the_sensor_that_was_asked_for_is_imported(flags: str, expected: se
     program = f"""
 import sys
 from pathlib import Path
-from poller.parts import Sensors, sources
+from poller.app import Sensors, sources
 from settings import load
 sources(load(Path({str(config)!r})), Sensors({flags}))
 print(*(name for name in sys.modules if name in ("sensors.cpu", "sensors.mhz19", "sensors.bme280", "smbus2")))

@@ -250,14 +250,18 @@ def poll_while_it_is_killed(link: Path, seconds: float) -> list[PowerRow]:
         request_pause_s=0.02,
         recovery=RecoveryTimings(first_pause_s=0.2, longest_reopen_pause_s=0.5),
     )
+    session = Session(
+        lambda baud_rate: SerialPort(str(link), baud_rate),
+        Credentials(TEST_ROUTE_B_ID, TEST_PASSWORD),
+        timings=timings,
+        should_stop=lambda: not killer.is_alive(),
+    )
     app = App(
-        open_port=lambda baud_rate: SerialPort(str(link), baud_rate),
-        credentials=Credentials(TEST_ROUTE_B_ID, TEST_PASSWORD),
-        clock=clock,
+        session,
+        clock,
         keep=readings.write,
         query=lambda _read: Future(),
         interval_s=1,
-        timings=timings,
         should_stop=lambda: not killer.is_alive(),
         wrap_idle=lambda _idle: NoTasks(),
     )

@@ -11,8 +11,8 @@ from pathlib import Path
 import psycopg2
 import pytest
 
+from poller.app import Sensors
 from poller.once import run_once
-from poller.parts import Sensors
 from poller.stop import StopSignal
 from poller.time_server import TimeServer
 from skstack.echonet import Esv, Frame, Property

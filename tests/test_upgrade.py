@@ -24,7 +24,7 @@ import psycopg2
 import pytest
 
 import power_consumption
-from poller.parts import DatabaseAccess
+from poller.app import DatabaseAccess
 from settings import load
 from skstack.simulator import TEST_PASSWORD, TEST_ROUTE_B_ID
 from storage.delivery import Delivery

@@ -14,16 +14,16 @@ from functools import partial
 from pathlib import Path
 from typing import TextIO
 
+from poller.app import Sensors, StartError, only_poller, sources
 from poller.check.database import DatabaseCheck, check_data_dir, secrets_of
-from poller.check.radio import JOIN_TIMEOUT_S, RadioCheck
+from poller.check.radio import RadioCheck
 from poller.check.report import CheckFailedError, Part, Report
 from poller.clock import Clock, SystemClock
-from poller.parts import Sensors, StartError, only_poller, sources
 from poller.sensing import Source
 from poller.shown import shown
 from poller.stop import StopSignal
 from settings import Settings
-from skstack import BAUD_RATES, StoppedError
+from skstack import StoppedError
 from version import VERSION
 
 _FREE = "running poller"
@@ -36,8 +36,6 @@ def run_check(
     file: Path,
     stop: StopSignal,
     out: TextIO = sys.stdout,
-    baud_rates: Sequence[int] = BAUD_RATES,
-    join_timeout_s: float = JOIN_TIMEOUT_S,
 ) -> int:
     """Try every part and report to *out*; return 1 if a part failed, 0 too where a signal ended it.
 
@@ -57,11 +55,7 @@ def run_check(
                 Part(_FREE, partial(_lock, settings, stack), "stop it first", stands_for="the running poller uses it")
             )
             report.take(Part("data directory", lambda: check_data_dir(settings, report), "let this user write there"))
-            with closing(
-                RadioCheck(
-                    settings, report, clock=clock, stop=stop, baud_rates=baud_rates, join_timeout_s=join_timeout_s
-                )
-            ) as radio:
+            with closing(RadioCheck(settings, report, clock, stop)) as radio:
                 report.take(*radio.parts(needs=(_FREE,)))
             _try_sensors(sources(settings, sensors), report, clock)
             with closing(DatabaseCheck(settings, clock)) as database:

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 import psycopg2
 from psycopg2.extensions import parse_dsn
 
+from poller.app import DatabaseAccess
 from poller.check.report import CheckFailedError, Part, Report
 from poller.clock import TimeSource
-from poller.parts import DatabaseAccess
 from settings import Settings
 from storage.outbox import FILE_NAME, Outbox
 from storage.records import WRITTEN_TABLES

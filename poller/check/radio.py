@@ -3,30 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
 from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 
-from poller.app import app_of
+from poller.app import PAN_CACHE_NAME, session_of
 from poller.check.report import CheckFailedError, Part, Report
 from poller.clock import TOLERANCE, Clock
 from poller.idle_tasks.meter_clock import MINUTE, beyond_minute
 from poller.loop import power_row
-from poller.parts import port_opener
 from poller.shown import shown
 from poller.stop import StopSignal
 from settings import Settings
 from skstack import (
+    BAUD_RATES,
     FACTORY_BAUD_RATE,
     AuthenticationFailedError,
     Dialect,
     FilePanCache,
+    Meter,
     MeterNotFoundError,
     ModuleNotAnsweringError,
     PanDescription,
     PortLostError,
     RadioEvent,
+    SerialPort,
     StoppedError,
     prints_binary,
 )
@@ -52,39 +53,20 @@ _WEAK_ADVICE = "bring the stick nearer to the meter, or put it on a USB extensio
 class RadioCheck:
     """Tries the parts between us and the meter, over a session that close() ends."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        report: Report,
-        *,
-        clock: Clock,
-        stop: StopSignal,
-        baud_rates: Sequence[int],
-        join_timeout_s: float,
-    ) -> None:
+    def __init__(self, settings: Settings, report: Report, clock: Clock, stop: StopSignal) -> None:
         self._route_b = settings.route_b
         self._report = report
         self._clock = clock
         self._stop = stop
-        self._baud_rates = baud_rates
-        self._join_timeout_s = join_timeout_s
-        self._open_port = port_opener(settings, stop)
-        app = app_of(
-            settings,
-            stop=stop,
-            clock=clock,
-            cache=_WriteOnlyCache(settings.storage.data_dir / "pan.json"),
-            baud_rates=baud_rates,
-            keep=lambda _round: None,
-            query=lambda _read: Future(),
-        )
-        self._session, self._meter = app.session, app.meter
+        cache = _WriteOnlyCache(settings.storage.data_dir / PAN_CACHE_NAME)
+        self._session = session_of(settings, clock, stop, cache, baud_rates=BAUD_RATES)
+        self._meter = Meter(self._session, monotonic=clock.monotonic)
         self._events: list[RadioEvent] = []
 
     def parts(self, *, needs: Sequence[str]) -> Sequence[Part]:
         """Return every part, in the order in which they depend on one another; the first *needs* others."""
         unplug = "unplug the stick, plug it in again and try again"
-        takes = f"up to {5 * len(self._baud_rates)} s"
+        takes = f"up to {5 * len(BAUD_RATES)} s"
         again = f"try again; if it stays so, {_WEAK_ADVICE}"
         return (
             Part("serial port", self._port, unplug, needs),
@@ -103,7 +85,7 @@ class RadioCheck:
     def _port(self) -> str:
         device = Path(self._route_b.device)
         try:
-            with closing(self._open_port(FACTORY_BAUD_RATE)):
+            with closing(SerialPort(self._route_b.device, FACTORY_BAUD_RATE, wake_fd=self._stop.fileno())):
                 return f"{device} opens{_product(device)}"
         except PortLostError as error:
             if device.exists():
@@ -158,7 +140,7 @@ class RadioCheck:
             raise StoppedError
 
     def _join(self) -> str:
-        until = self._clock.monotonic() + self._join_timeout_s
+        until = self._clock.monotonic() + JOIN_TIMEOUT_S
         is_rejected = False
         while not self._session.run_until_up(self._clock.monotonic() + _SLICE_S):
             self._note_slice()

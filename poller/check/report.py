@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TextIO
 
-from poller.parts import StartError
+from poller.app import StartError
 from sensors.errors import SensorError
 from skstack import SkStackError, StoppedError
 from storage.errors import StorageError

@@ -20,6 +20,7 @@ import psycopg2
 from poller.app import App
 from poller.clock import Clock
 from poller.sensing import InlineSensing
+from skstack import Session
 from skstack.simulator import INSTANT, Household, SimulatedMeter, SimulatedModule, SimulatedPort, VirtualClock
 from storage.database import Database
 from storage.delivery import Delivery
@@ -113,10 +114,16 @@ def _app(
     clock: VirtualClock, module: SimulatedModule, store: Watched, directory: Path, *, until: Callable[[], bool]
 ) -> App:
     """Put a poller with all its idle tasks and sensors before the simulated household."""
+    session = Session(
+        lambda _baud_rate: SimulatedPort(module, clock),
+        household.CREDENTIALS,
+        monotonic=clock.monotonic,
+        sleep=clock.sleep,
+        should_stop=until,
+    )
     return App(
-        open_port=lambda _baud_rate: SimulatedPort(module, clock),
-        credentials=household.CREDENTIALS,
-        clock=Clock(clock, is_synchronised=lambda: True),
+        session,
+        Clock(clock, is_synchronised=lambda: True),
         keep=store.write,
         query=store.delivery.query,
         sensors=[InlineSensing(source) for source in sensors(directory)],

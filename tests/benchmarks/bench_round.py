@@ -30,7 +30,6 @@ from sensors.cpu import read_cpu_temperature_c
 from sensors.mhz19 import READ_COMMAND, Mhz19
 from sensors.simulated_bme280 import SimulatedBme280
 from sensors.simulated_mhz19 import SimulatedMhz19
-from skstack import SerialPort
 from skstack.simulator import VirtualClock
 from storage.database import Database
 from storage.delivery import Delivery
@@ -103,7 +102,7 @@ def rounds(url: str) -> Iterator[Deed]:
         delivery = Delivery(Database.from_url(url, site="round"), outbox)
         stack.callback(delivery.close)
         delivery.start()
-        device = str(stack.enter_context(household.simulated_module()))
+        device = stack.enter_context(household.simulated_module())
         sensing = [ThreadSensing(source) for source in sensors(directory)]
         for sensor in sensing:
             stack.callback(sensor.close)
@@ -114,13 +113,11 @@ def rounds(url: str) -> Iterator[Deed]:
             outbox.append(Round((*stored.rows, RadioEventRow(trusted.now(), "renewed"))))
 
         app = App(
-            open_port=lambda baud_rate: SerialPort(device, baud_rate),
-            credentials=household.CREDENTIALS,
-            clock=trusted,
+            household.new_session(device),
+            trusted,
             keep=keep,
             query=delivery.query,
             sensors=sensing,
-            timings=household.TIMINGS,
             wrap_idle=lambda _idle: NoIdleTasks(),
         )
         stack.callback(app.close)

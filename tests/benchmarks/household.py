@@ -17,7 +17,6 @@ from tests.benchmarks.measuring import ROOT, other_processors
 
 UP_WITHIN_S = 30.0
 CREDENTIALS = Credentials(TEST_ROUTE_B_ID, TEST_PASSWORD)
-TIMINGS = SessionTimings(request_pause_s=0.0)  # the poller's, without the pause between two requests: it costs no CPU
 
 
 @contextmanager
@@ -49,12 +48,12 @@ def new_session(
     cache: PanCache | None = None,
     open_port: PortOpener | None = None,
 ) -> Session:
-    """Make a session as the poller does."""
+    """Make a session as the poller does, but without the pause between two requests, which costs no CPU."""
     return Session(
         open_port or (lambda baud_rate: SerialPort(str(device), baud_rate)),
         CREDENTIALS,
         cache=cache,
-        timings=TIMINGS,
+        timings=SessionTimings(request_pause_s=0.0),
     )
 
 

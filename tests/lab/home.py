@@ -19,7 +19,7 @@ from poller.app import App
 from poller.clock import Clock
 from poller.idle_tasks.scheduler import AskDatabase
 from poller.sensing import InlineSensing, Source
-from skstack import Credentials
+from skstack import Credentials, Session
 from skstack.simulator import TEST_PASSWORD, TEST_ROUTE_B_ID
 from storage.database import Database
 from storage.delivery import Writer
@@ -84,10 +84,16 @@ class Home(Rig):
     def begin(self) -> None:
         """Put the poller together, as a process does that starts."""
         self.time = clock = Clock(self.machine, is_synchronised=lambda: self.machine.is_synchronised)
+        self.session = Session(
+            self.radio.open_port,
+            Credentials(TEST_ROUTE_B_ID, TEST_PASSWORD),
+            monotonic=clock.monotonic,
+            sleep=clock.sleep,
+            should_stop=self._should_stop,
+        )
         self.app = App(
-            open_port=self.radio.open_port,
-            credentials=Credentials(TEST_ROUTE_B_ID, TEST_PASSWORD),
-            clock=clock,
+            self.session,
+            clock,
             keep=self.write,
             query=self._query,
             sensors=[InlineSensing(source) for source in self._sensors(self.machine)],
@@ -97,7 +103,7 @@ class Home(Rig):
             should_stop=self._should_stop,
             wrap_idle=lambda _idle: self,
         )
-        self.session, self.meter, self.poller = self.app.session, self.app.meter, self.app.poller
+        self.meter, self.poller = self.app.meter, self.app.poller
         self.store: Storage | None = None
         if self._data_dir is not None:
             self.store = Storage(self.writer, self._data_dir, monotonic=clock.monotonic, now=clock.now)
