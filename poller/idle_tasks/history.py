@@ -39,10 +39,6 @@ GIVE_UP_AFTER_DAYS = 3  # in a row without any response
 _DAY = timedelta(days=1)
 
 
-class _MidnightPassedError(Exception):
-    """What was chosen is another day now."""
-
-
 @dataclass(frozen=True, slots=True)
 class _Reading:
     """What came of reading a day, and why that is not all; *is_answered*: the meter has said all it knows."""
@@ -152,17 +148,18 @@ class MeterDays:
         failures = 0
         while failures < ATTEMPTS:
             yield from self._wait_past_midnight()
-            if not 0 <= self._days_back(day) <= MAX_DAY_BACK:
+            days_back = self._days_back(day)
+            if not 0 <= days_back <= MAX_DAY_BACK:
                 return _Reading({}, "out of the meter's reach")
             try:
-                histories = yield from self._read_chosen(day)
-            except _MidnightPassedError:
-                continue
+                histories = yield from self._read_chosen(days_back)
             except SessionLostError:
                 raise
             except SkStackError:
                 failures += 1
                 continue
+            if self._days_back(day) != days_back:
+                continue  # midnight has passed meanwhile: what was chosen is another day now
             if histories is None:
                 return _Reading({}, "refused by the meter")
             if histories:
@@ -170,44 +167,37 @@ class MeterDays:
             failures += 1
         return _Reading({}, "not answered", is_answered=False)
 
-    def _read_chosen(self, day: date) -> Part[tuple[DayHistory, ...] | None]:
-        """Choose *day* and read it in each direction that the meter measures; None: it refuses.
+    def _read_chosen(self, days_back: int) -> Part[tuple[DayHistory, ...] | None]:
+        """Choose a day and read it in each direction that the meter measures; None: it refuses.
 
         Empty: what came is not of that day, since somebody else has chosen another.
-        Raises: _MidnightPassedError; SkStackError: no response.
+        Raises: SkStackError: no response.
         """
-        days_back = self._days_back(day)
-        is_chosen = yield from self._put("choose", day, days_back, partial(self._history.choose_day, days_back))
-        if not is_chosen:
+        if not (yield from self._put("choose", partial(self._history.choose_day, days_back))):
             return None
         read: list[DayHistory] = []
         epcs = (Epc.IMPORT_DAY_HISTORY, Epc.EXPORT_DAY_HISTORY)
         for epc in epcs if self._history.offers_export_days else epcs[:1]:
-            told = yield from self._put(epc.name, day, days_back, partial(self._history.read_day, epc))
-            if told is None:
+            history = yield from self._put(epc.name, partial(self._history.read_day, epc))
+            if history is None:
                 if read and not self._history.needs_export_days:
                     break
                 return None
-            if told.day_back != days_back:
+            if history.day_back != days_back:
                 return ()
-            read.append(told)
+            read.append(history)
         return tuple(read)
 
-    def _put(self, kind: str, day: date, days_back: int, send: Callable[..., T]) -> Part[T]:
-        """Put one request of a *day* that was *days_back* when it was begun. Raises: as _read_chosen."""
+    def _put(self, kind: str, send: Callable[..., T]) -> Part[T]:
+        """Put one request after the pause, and not around midnight. Raises: as _read_chosen."""
         yield Pause(until=self._not_before)
         yield from self._wait_past_midnight()
-        if self._days_back(day) != days_back:
-            raise _MidnightPassedError
 
         def send_now(until: float) -> T:
             self._not_before = self._clock.monotonic() + self._pause_s
             return send(until=until)
 
-        response = yield from request(kind, send_now, timeout_s=self._session.timings.longest_wait_s)
-        if self._days_back(day) != days_back:
-            raise _MidnightPassedError
-        return response
+        return (yield from request(kind, send_now, timeout_s=self._session.timings.longest_wait_s))
 
     def _rows(
         self, day: date, wanted: frozenset[datetime], imported: DayHistory, exported: DayHistory | None = None
