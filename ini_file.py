@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
+from script import ScriptError
+
 if TYPE_CHECKING:
     from decimal import Decimal
 
@@ -38,17 +40,12 @@ _MAY_BE_SECRET = re.compile(
 )
 
 
-class SettingsError(ValueError):
-    """The settings cannot be used. Each line is one error for the person who edits the file, without any secret.
-
-    *what* is wrong; *remedy*: what to do about it, empty where *what* says that.
-    """
+class SettingsError(ScriptError):
+    """The settings cannot be used. Each line is one error for the person who edits the file, without any secret."""
 
     def __init__(self, what: str, remedy: str = "") -> None:
         """Show both, as "what: remedy"."""
-        super().__init__(f"{what}: {remedy}" if remedy else what)
-        self.what = what
-        self.remedy = remedy
+        super().__init__(what, remedy, exit_code=2)
 
 
 @dataclass(frozen=True, slots=True)

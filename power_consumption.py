@@ -78,24 +78,20 @@ def _demo() -> int:
 def _upgrade(config: str | None) -> int:
     from pathlib import Path
 
-    from poller.app import StartError, only_poller
+    from poller.app import only_poller
     from settings import SettingsError, load_for_graphs
     from storage.embedded import EmbeddedServer
     from storage.embedded.upgrade import upgrade
     from storage.errors import EmbeddedServerError
 
-    try:
-        settings = load_for_graphs(Path(config) if config is not None else None)
-        if settings.database.url is not None:
-            raise SettingsError("[database] url names a server of your own: upgrade that as its own manual says")
-        with only_poller(settings.storage.data_dir):
+    settings = load_for_graphs(Path(config) if config is not None else None)
+    if settings.database.url is not None:
+        raise SettingsError("[database] url names a server of your own: upgrade that as its own manual says")
+    with only_poller(settings.storage.data_dir):
+        try:
             upgrade(EmbeddedServer(settings.storage.data_dir), say=print)
-    except SettingsError as error:
-        print(f"power_consumption.py: {error}", file=sys.stderr)
-        return 2
-    except (StartError, EmbeddedServerError) as error:
-        print(f"power_consumption.py: {error}", file=sys.stderr)
-        return 1
+        except EmbeddedServerError as error:
+            raise script.ScriptError(error.what, error.remedy) from error
     return 0
 
 
@@ -107,26 +103,19 @@ def _run(arguments: argparse.Namespace) -> int:
     stop = StopSignal()
     stop.install()  # before the heavy imports: a signal during the start ends it as well
 
-    from poller.app import Sensors, StartError, run_loop
+    from poller.app import Sensors, run_loop
     from poller.once import run_once
-    from settings import DEFAULT_FILE, SettingsError, load
+    from settings import DEFAULT_FILE, load
 
     sensors = Sensors(temperature=arguments.temp, co2=arguments.co2, bme280=arguments.bme280)
     file = Path(arguments.config) if arguments.config is not None else DEFAULT_FILE
-    try:
-        settings = load(file)
-        if arguments.check:
-            from poller.check import run_check
+    settings = load(file)
+    if arguments.check:
+        from poller.check import run_check
 
-            return run_check(settings, sensors, file=file, stop=stop)
-        run = run_once if arguments.once else run_loop
-        return run(settings, sensors, stop=stop)
-    except SettingsError as error:
-        print(f"power_consumption.py: {error}", file=sys.stderr)
-        return 2
-    except StartError as error:
-        print(f"power_consumption.py: {error}", file=sys.stderr)
-        return error.exit_code
+        return run_check(settings, sensors, file=file, stop=stop)
+    run = run_once if arguments.once else run_loop
+    return run(settings, sensors, stop=stop)
 
 
 if __name__ == "__main__":

@@ -55,11 +55,7 @@ def _main(argv: Sequence[str] | None, now: datetime | None) -> int:
 
     from charts import command  # after the arguments: -h does not wait for it
 
-    try:
-        print(command.run(options, "power", picture, now=now))
-    except command.GraphError as err:
-        print(f"{parser.prog}: {err}", file=sys.stderr)
-        return err.exit_code
+    print(command.run(options, "power", picture, now=now))
     return 0
 
 

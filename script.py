@@ -21,11 +21,26 @@ _OLDEST = 0x030B0000  # as sys.hexversion: Python 3.11
 _ROOMS = ("charts", "ini_file", "poller", "sensors", "settings", "skstack", "storage")
 
 
+class ScriptError(Exception):
+    """Ends a script. *what* is wrong, and the *remedy*, empty where *what* says it: a line or two for people.
+
+    *exit_code*: 2 for wrong usage or settings, 1 for everything else.
+    """
+
+    def __init__(self, what: str, remedy: str = "", *, exit_code: int = 1) -> None:
+        """Show both, as "what: remedy"."""
+        super().__init__(f"{what}: {remedy}" if remedy else what)
+        self.what = what
+        self.remedy = remedy
+        self.exit_code = exit_code
+
+
 def run(prog: str, act: Callable[[], int], *, extras: str) -> int:
     """Run *act*, the whole of a script, and return its exit code; 0 too where SIGINT or SIGTERM ends it.
 
-    Says in one line that Python is too old, or that a library of the package's *extras* is missing. Nothing that is
-    printed meanwhile fails: neither where its reader has gone, nor on a full disk, nor in a poor encoding.
+    Says what a ScriptError says, that Python is too old, or that a library of the package's *extras* is missing.
+    Nothing that is printed meanwhile fails: neither where its reader has gone, nor on a full disk, nor in a poor
+    encoding.
     """
     with _unfailing("stdout"), _unfailing("stderr"), _interruptible():
         try:
@@ -34,6 +49,9 @@ def run(prog: str, act: Callable[[], int], *, extras: str) -> int:
                 sys.stderr.write(f"{prog}: Python 3.11 or newer is needed, this is {found}\n")
                 return 1
             return act()
+        except ScriptError as error:
+            sys.stderr.write(f"{prog}: {error}\n")
+            return error.exit_code
         except ImportError as error:
             if error.name is None or error.name.split(".")[0] in _ROOMS:
                 raise  # no library of others, but a part of ours

@@ -18,6 +18,7 @@ import psycopg2
 import settings
 from charts.period import Period, PeriodError, resolve
 from charts.text import Language, language_of
+from script import ScriptError
 from storage import series
 from storage.connection import Connection, ReadingCursor, connect, masked_url, one_line, runnable_url
 from storage.errors import DatabaseUnreachableError, StorageError
@@ -35,13 +36,8 @@ SUFFIXES = (".png", ".svg", ".pdf")
 _NO_DATE: Mapping[str, dict[str, None]] = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
 
 
-class GraphError(Exception):
-    """There is no picture. The text is one line for a person; exit_code is what the script ends with."""
-
-    def __init__(self, message: str, *, exit_code: int = 1) -> None:
-        """Take 2 as *exit_code* for wrong usage or settings, 1 for everything else."""
-        super().__init__(message)
-        self.exit_code = exit_code
+class GraphError(ScriptError):
+    """There is no picture."""
 
 
 class NoDataError(GraphError):
@@ -84,7 +80,7 @@ def run(
         config = settings.load_for_graphs(Path(arguments.config) if arguments.config is not None else None)
         request = _request(arguments, config, now or datetime.now(UTC))
         path = path_of(arguments.output, config.graph.output_dir, f"{name}_{request.period.name}")
-    except (settings.SettingsError, PeriodError, OutputError) as err:
+    except (PeriodError, OutputError) as err:
         raise GraphError(str(err), exit_code=2) from err
     try:
         return write(imported(picture), _connected(config), config.storage.site, request, path)

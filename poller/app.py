@@ -26,7 +26,7 @@ from poller.loop import Idle, Poller
 from poller.notify import Notifier
 from poller.sensing import Sensing, Source, ThreadSensing, bme280_source, cpu_source, mhz19_source
 from poller.stop import StopSignal
-from script import missing
+from script import ScriptError, missing
 from settings import Settings
 from skstack import Credentials, FilePanCache, Meter, MeterHistory, PanCache, SerialPort, Session, SessionTimings
 from storage.connection import Connection, masked_url
@@ -48,17 +48,8 @@ PAN_CACHE_NAME = "pan.json"  # in the data directory
 DELIVERY_CLOSE_S = 0.5  # of the 10 s in which a signal ends the poller: session 5, embedded server 3
 
 
-class StartError(Exception):
-    """The poller cannot begin: *what* is wrong, and the *remedy*.
-
-    *exit_code*: 2 where settings or extras are missing.
-    """
-
-    def __init__(self, what: str, remedy: str = "", *, exit_code: int = 1) -> None:
-        super().__init__(f"{what}: {remedy}" if remedy else what)
-        self.what = what
-        self.remedy = remedy
-        self.exit_code = exit_code
+class StartError(ScriptError):
+    """The poller cannot begin. The exit code is 2 where settings or extras are missing."""
 
 
 @dataclass(frozen=True, slots=True)

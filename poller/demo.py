@@ -22,7 +22,7 @@ from tqdm import tqdm
 from charts import command
 from charts.period import day_of
 from charts.text import language_of
-from poller.app import App, Store
+from poller.app import App, StartError, Store
 from poller.clock import Clock
 from poller.sensing import InlineSensing, Source, bme280_source, cpu_source, mhz19_source
 from sensors.bme280 import Bme280
@@ -62,9 +62,8 @@ def run_demo(pictures: Mapping[str, Callable[[], command.Picture[Any]]], *, now:
             _simulate(midnight, server, data_dir)
             for name, picture in pictures.items():
                 print(_draw(name, command.imported(picture), server, midnight))
-    except (StorageError, command.GraphError) as error:
-        print(f"power_consumption.py --demo: {error}", file=sys.stderr)
-        return 1
+    except StorageError as error:
+        raise StartError(error.what, error.remedy) from error
     return 0
 
 
