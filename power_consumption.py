@@ -59,9 +59,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _main(argv: Sequence[str] | None) -> int:
     help_ja.install()
     arguments = make_parser().parse_args(argv)
-    from poller import logs  # here and below: after the arguments, so that -h does not wait for it
+    from poller.process import configure_log  # here and below: after the arguments, so that -h does not wait for it
 
-    logs.configure(verbose=arguments.verbose)
+    configure_log(verbose=arguments.verbose)
     if arguments.demo:
         return _demo()
     return _upgrade(arguments.config) if arguments.upgrade_database else _run(arguments)
@@ -98,7 +98,7 @@ def _upgrade(config: str | None) -> int:
 def _run(arguments: argparse.Namespace) -> int:
     from pathlib import Path
 
-    from poller.stop import StopSignal
+    from poller.process import StopSignal
 
     stop = StopSignal()
     stop.install()  # before the heavy imports: a signal during the start ends it as well

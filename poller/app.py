@@ -23,9 +23,8 @@ from poller.idle_tasks.meter_identity import InstalledMeter
 from poller.idle_tasks.scheduler import AskDatabase, IdleTasks, Task
 from poller.idle_tasks.time_budget import TimeBudget
 from poller.loop import Idle, Poller
-from poller.notify import Notifier
+from poller.process import Notifier, StopSignal
 from poller.sensing import Sensing, Source, ThreadSensing, bme280_source, cpu_source, mhz19_source
-from poller.stop import StopSignal
 from script import ScriptError, missing
 from settings import Settings
 from skstack import Credentials, FilePanCache, Meter, MeterHistory, PanCache, SerialPort, Session, SessionTimings

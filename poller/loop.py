@@ -15,7 +15,7 @@ from typing import Protocol, TypeVar
 from poller.clock import Clock, next_tick
 from poller.dating import LATE, Dating
 from poller.idle_tasks.time_budget import TimeBudget
-from poller.notify import Notifier
+from poller.process import Notifier
 from poller.sensing import Sensing
 from skstack import Meter, MeterSilentError, Poll, RadioEvent, Session, SessionLostError, SkStackError, StoppedError
 from skstack.echonet import MeterReading

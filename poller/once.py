@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from decimal import Decimal
 from functools import partial
 
 from poller.app import App, Sensors, Store, opened
-from poller.shown import shown
-from poller.stop import StopSignal
+from poller.process import StopSignal
 from settings import Settings
-from storage.records import EnergyRow, MeterRow, RadioEventRow, Round
+from storage.records import Co2Row, CpuTemperatureRow, EnergyRow, MeterRow, PowerRow, RadioEventRow, Reading, Round
 
 ONCE_DELIVERY_S = 20.0  # for PostgreSQL to take the round, also where it is just starting
 FINISH_S = 5.0  # for it to say which meter it knows
@@ -61,3 +61,24 @@ def _undelivered(store: Store, settings: Settings, *, is_stopped: bool) -> str:
 
 def _reason(app: App) -> str:
     return (app.poller.last_failure or "it gave no answer") if app.session.up else app.session.down_reason
+
+
+def shown(row: Reading) -> str:
+    """Say what a row holds, in its units; nothing of what was not measured."""
+    match row:
+        case PowerRow():
+            currents = ((row.current_r_a, "R"), (row.current_t_a, "T"))
+            phases = (f"{current_a} A ({phase})" for current_a, phase in currents if current_a is not None)
+            power = "power not measured" if row.power_w is None else f"{row.power_w} W"
+            return ", ".join((power, *phases, *_registers(row.import_kwh, row.export_kwh)))
+        case CpuTemperatureRow():
+            return f"{row.temperature_c:.1f} C"
+        case Co2Row():
+            inside = "" if row.temperature_c is None else f", {row.temperature_c} C inside of it"
+            return f"{row.co2_ppm} ppm{inside}{' (still warming up)' if row.warming_up else ''}"
+    return f"{row.temperature_c:.1f} C, {row.humidity_pct:.0f} %, {row.pressure_hpa:.1f} hPa"
+
+
+def _registers(import_kwh: Decimal | None, export_kwh: Decimal | None) -> list[str]:
+    named = (("used", import_kwh), ("sold", export_kwh))
+    return [f"{kwh} kWh {name}" for name, kwh in named if kwh is not None]

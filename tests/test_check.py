@@ -30,7 +30,7 @@ from poller.app import only_poller
 from poller.check import run_check
 from poller.check.radio import signal_word
 from poller.check.report import CheckFailedError, Part, Report
-from poller.stop import StopSignal
+from poller.process import StopSignal
 from poller.time_server import TimeServer
 from sensors.errors import SensorError, SensorNotFoundError
 from sensors.simulated_bme280 import SimulatedBme280

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from poller.logs import configure
+from poller.process import configure_log
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def root() -> Iterator[logging.Logger]:
 
 def test_a_person_is_told_time_level_and_message(root: logging.Logger) -> None:
     stream = io.StringIO()
-    configure(verbose=False, stream=stream, environ={})
+    configure_log(verbose=False, stream=stream, environ={})
     root.warning("the link is lost")
     root.debug("not shown")
     assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} WARNING the link is lost\n", stream.getvalue())
@@ -31,7 +31,7 @@ def test_a_person_is_told_time_level_and_message(root: logging.Logger) -> None:
 
 def test_the_journal_is_told_the_priority_of_each_line(root: logging.Logger) -> None:
     stream = io.StringIO()
-    configure(verbose=True, stream=stream, environ={"JOURNAL_STREAM": "8:12345"})
+    configure_log(verbose=True, stream=stream, environ={"JOURNAL_STREAM": "8:12345"})
     root.debug("a")
     root.info("b")
     root.warning("c")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from poller.notify import Notifier
+from poller.process import Notifier
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from poller.stop import StopSignal
+from poller.process import StopSignal
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def test_a_flood_of_signals_does_not_block_or_raise(installed: StopSignal) -> No
 def test_a_second_ctrl_c_ends_the_process_at_once() -> None:
     program = """
 import os, signal
-from poller.stop import StopSignal
+from poller.process import StopSignal
 stop = StopSignal()
 stop.install()
 os.kill(os.getpid(), signal.SIGINT)

@@ -13,7 +13,7 @@ import pytest
 
 from poller.app import Sensors
 from poller.once import run_once
-from poller.stop import StopSignal
+from poller.process import StopSignal
 from poller.time_server import TimeServer
 from skstack.echonet import Esv, Frame, Property
 from storage.records import MeterRow, PowerRow

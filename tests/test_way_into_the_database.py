@@ -20,7 +20,7 @@ from psycopg2.extensions import parse_dsn
 import settings
 from poller.app import Sensors
 from poller.once import run_once
-from poller.stop import StopSignal
+from poller.process import StopSignal
 from storage.outbox import Outbox
 from tests.lab.process import command, module_on, polling, power, settings_file
 

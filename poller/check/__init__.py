@@ -19,9 +19,9 @@ from poller.check.database import DatabaseCheck, check_data_dir, secrets_of
 from poller.check.radio import RadioCheck
 from poller.check.report import CheckFailedError, Part, Report
 from poller.clock import Clock, SystemClock
+from poller.once import shown
+from poller.process import StopSignal
 from poller.sensing import Source
-from poller.shown import shown
-from poller.stop import StopSignal
 from settings import Settings
 from skstack import StoppedError
 from version import VERSION

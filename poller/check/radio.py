@@ -12,8 +12,8 @@ from poller.check.report import CheckFailedError, Part, Report
 from poller.clock import TOLERANCE, Clock
 from poller.idle_tasks.meter_clock import MINUTE, beyond_minute
 from poller.loop import power_row
-from poller.shown import shown
-from poller.stop import StopSignal
+from poller.once import shown
+from poller.process import StopSignal
 from settings import Settings
 from skstack import (
     BAUD_RATES,

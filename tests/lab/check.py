@@ -15,7 +15,7 @@ import pytest
 
 from poller.app import Sensors
 from poller.check import run_check
-from poller.stop import StopSignal
+from poller.process import StopSignal
 from settings import Settings, load
 from skstack import FACTORY_BAUD_RATE
 from tests.lab.module import METER_MAC, PASSWORD, ROUTE_B_ID
