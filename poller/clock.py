@@ -72,7 +72,7 @@ class Clock:
 
     - A machine that follows a time server is right, whatever the meter shows: its offset is followed. It stays right
       for the rest of this run when the server is lost, and when its clock is then set by hand.
-    - One that does not is held against the meter's clock, as told to compare(). Where the two differ by more than
+    - One that does not is held against the meter's clock, as compare() hears of it. Where the two differ by more than
       TOLERANCE, ahead or behind, the meter is right.
     - Until either is known, is_settled is False. After WAIT_S, beside a meter that has no clock, or after settle(), the
       machine's clock is followed as it is, until something better is known.
@@ -86,7 +86,7 @@ class Clock:
         self._is_synchronised = is_synchronised or TimeServer().is_followed
         self._basis = _Basis.NOTHING
         self._wait_until_s = machine.monotonic() + WAIT_S
-        self._told: datetime | None = None  # the meter's zero, until update() has looked at it
+        self._meter_zero: datetime | None = None  # until update() has looked at it
         self.zero = self._machine_zero()
         """The date at which monotonic() was 0. What was dated before the clock was settled, moves along with it."""
         self.update()
@@ -125,7 +125,7 @@ class Clock:
         if shown is None:
             self._wait_until_s = float("-inf")
         else:
-            self._told = shown + _HALF_MINUTE - timedelta(seconds=read_at)
+            self._meter_zero = shown + _HALF_MINUTE - timedelta(seconds=read_at)
 
     def settle(self) -> None:
         """Wait for nobody any longer: what was read is now to be dated as well as can be."""
@@ -133,16 +133,16 @@ class Clock:
         self.update()
 
     def update(self) -> None:
-        """Look at the machine and at what the meter told. What moves the time is logged."""
+        """Look at the machine and at what the meter has shown. What moves the time is logged."""
         machine = self._machine_zero()
-        told, self._told = self._told, None
+        meter, self._meter_zero = self._meter_zero, None
         if self._is_synchronised():
             self._take(machine, _Basis.SERVER)
         elif self.follows_server:
             return
-        elif told is not None:
-            agreeing = (zero for zero in (self.zero, machine) if abs(zero - told) <= TOLERANCE)
-            self._take(next(agreeing, told), _Basis.METER)
+        elif meter is not None:
+            agreeing = (zero for zero in (self.zero, machine) if abs(zero - meter) <= TOLERANCE)
+            self._take(next(agreeing, meter), _Basis.METER)
         elif self._basis is not _Basis.METER and self._machine.monotonic() >= self._wait_until_s:
             self._take(machine, _Basis.MACHINE)
 

@@ -19,7 +19,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 class Dating:
     """Hands rounds on to *keep* while the clock is settled. Until then they wait in memory and move with the clock.
 
-    Half-hour rows carry the meter's own time, and since when a meter is installed is only told by a
+    Half-hour rows carry the meter's own time, and since when a meter is installed is only said by a
     settled clock: these are never moved.
     """
 

@@ -50,10 +50,10 @@ def kernel_max_error_us() -> int | None:
 def timedated_says_so() -> bool:
     """Ask systemd-timedated over D-Bus; False also where there is none."""
     try:
-        told = subprocess.run(TIMEDATED, capture_output=True, text=True, timeout=_TIMEDATED_S, check=False)
+        answer = subprocess.run(TIMEDATED, capture_output=True, text=True, timeout=_TIMEDATED_S, check=False)
     except (OSError, subprocess.SubprocessError):
         return False
-    return told.stdout.strip() == "yes"
+    return answer.stdout.strip() == "yes"
 
 
 class TimeServer:
@@ -75,7 +75,7 @@ class TimeServer:
         self._timedated = timedated
         self._monotonic = monotonic
         self._ask_at = float("-inf")
-        self._told = False
+        self._is_followed = False
 
     def is_followed(self) -> bool:
         """Whether the clock follows a time server; where the kernel does not say, systemd is asked, now and then."""
@@ -84,5 +84,5 @@ class TimeServer:
             return error_us < UNSYNCHRONISED_US
         if self._monotonic() >= self._ask_at:
             self._ask_at = self._monotonic() + _ASK_AGAIN_S
-            self._told = os.path.exists(self._mark) or self._timedated()  # unlike Path.exists, never raises
-        return self._told
+            self._is_followed = os.path.exists(self._mark) or self._timedated()  # unlike Path.exists, never raises
+        return self._is_followed

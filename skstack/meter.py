@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 
 _POLLED = (Epc.POWER, Epc.CURRENTS, Epc.IMPORT_ENERGY, Epc.EXPORT_ENERGY)
 _SCALE = (Epc.COEFFICIENT, Epc.ENERGY_UNIT)  # asked beside the first poll of a meter that nobody knows
-_WHO = (*_SCALE, Epc.DIGITS, Epc.MAKER_CODE, Epc.SERIAL_NUMBER, Epc.STANDARD_VERSION)
+_IDENTITY = (*_SCALE, Epc.DIGITS, Epc.MAKER_CODE, Epc.SERIAL_NUMBER, Epc.STANDARD_VERSION)
 _TELLTALES = (Epc.SERIAL_NUMBER, Epc.ENERGY_UNIT)  # and beside the first poll of a session with a known one
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 60.0, 3600.0  # between two attempts to learn what did not come
 _MOST_ANSWERS = 3  # to who the meter is, at once: one may be wrong
@@ -76,7 +76,7 @@ class Meter:
             longest_wait_s=session.timings.longest_wait_s,
             monotonic=monotonic,
         )
-        self._who = Recognition()
+        self._identity = Recognition()
         self._get_map: frozenset[int] = frozenset()  # EPCs; empty: not known
         self._session_number = 0
         self._renewals = 0
@@ -99,12 +99,12 @@ class Meter:
     @property
     def identity(self) -> MeterIdentity | None:
         """Who the meter is, as far as it is known."""
-        return self._who.known
+        return self._identity.known
 
     @property
     def identified_at(self) -> float:
         """When that meter was first seen (monotonic)."""
-        return self._who.since
+        return self._identity.since
 
     def offers(self, epc: int) -> bool:
         """Whether the meter can be asked for *epc*; True while its property map is not known."""
@@ -128,8 +128,8 @@ class Meter:
     @property
     def is_known(self) -> bool:
         """Whether the meter was asked in this session who it is, and nothing is suspect."""
-        is_asked = self._session_number == self._session.number and self._learn_who not in self._to_learn
-        return is_asked and self._who.is_confirmed
+        is_asked = self._session_number == self._session.number and self._learn_identity not in self._to_learn
+        return is_asked and self._identity.is_confirmed
 
     @property
     def is_clock_asked(self) -> bool:
@@ -156,9 +156,11 @@ class Meter:
             self._learn_at = float("-inf")  # what was never answered together may be answered now
         if self._telltales:
             self._look_at_telltales(values)
-        if not self._who.is_sure:  # asked at once, until two answers agree; without one, beside the next poll again
+        if (
+            not self._identity.is_sure
+        ):  # asked at once, until two answers agree; without one, beside the next poll again
             with contextlib.suppress(SkStackError):
-                self._learn_who(until)
+                self._learn_identity(until)
         poll = Poll(self._decoded(values), first.sent_at, first.arrived_at)
         if poll.reading == MeterReading(None, None, None, None, None):
             return None
@@ -228,14 +230,14 @@ class Meter:
         while not self.is_known:
             try:
                 self._learn_map(until)
-                self._learn_who(until)
+                self._learn_identity(until)
                 self._to_learn = [self._look_at_clock]
             except (StoppedError, SessionLostError):
                 raise
             except SkStackError:
                 if self._monotonic() >= until:
                     raise
-        return self._who.known or MeterIdentity(None, None, None, None)
+        return self._identity.known or MeterIdentity(None, None, None, None)
 
     def _notice_session(self) -> None:
         if self._renewals != self._session.renewals:
@@ -246,25 +248,25 @@ class Meter:
             return
         self._session_number = self._session.number
         self._asker.begin_session()
-        self._to_learn = [self._learn_map, self._look_at_clock, self._learn_who]  # rows may wait for the time
+        self._to_learn = [self._learn_map, self._look_at_clock, self._learn_identity]  # rows may wait for the time
         self._learn_at = float("-inf")
         self._backoff.succeeded()
         self.shown_clock = None
         self._telltales = _TELLTALES if self._scale() is not None else _SCALE
-        if self._who.known is not None and peer.mac != self._mac:
+        if self._identity.known is not None and peer.mac != self._mac:
             self._suspect("another MAC address")
         self._mac = peer.mac
 
     def _suspect(self, reason: str) -> None:
         """Trust no register before the meter has said again who it is."""
-        if self._who.is_sure:
+        if self._identity.is_sure:
             logger.info("the meter is asked again who it is: %s", reason)
-        self._who.suspect(self._monotonic())
+        self._identity.suspect(self._monotonic())
 
     def _look_at_telltales(self, values: Mapping[int, bytes]) -> None:
         """Compare what came beside the first poll of a session with what is known; or learn how registers count."""
         asked, self._telltales = self._telltales, ()
-        known = self._who.known
+        known = self._identity.known
         if known is None or asked == _SCALE:
             self._recognise(asked, values)
             return
@@ -283,21 +285,25 @@ class Meter:
     def _learn_map_of(self, values: Mapping[int, bytes]) -> None:
         self._get_map = _believable(decoded(values, Epc.GET_MAP, parse_property_map, self._report) or frozenset())
 
-    def _learn_who(self, until: float) -> bool:
+    def _learn_identity(self, until: float) -> bool:
         """Ask who the meter is; False: all is refused. Raises: as Session.get."""
-        asked = [epc for epc in _WHO if self.offers(epc) or epc is Epc.COEFFICIENT]
+        asked = [epc for epc in _IDENTITY if self.offers(epc) or epc is Epc.COEFFICIENT]
         for _ in range(_MOST_ANSWERS):  # two are to agree before anybody is believed
             values = self._asker.read(asked, until)
             if not values:
                 return False
             self._recognise(asked, values)
-            if self._who.is_confirmed:
+            if self._identity.is_confirmed:
                 break
-        known = self._who.known
-        if known is not None and self._who.is_confirmed and not (self._introduced and known.agrees(self._introduced)):
+        known = self._identity.known
+        if (
+            known is not None
+            and self._identity.is_confirmed
+            and not (self._introduced and known.agrees(self._introduced))
+        ):
             self._introduced = known
             logger.info("the meter: maker %s, release %s", known.manufacturer, known.release)
-        if self._who.is_sure and self._scale() is None and not self._has_missed_scale:
+        if self._identity.is_sure and self._scale() is None and not self._has_missed_scale:
             self._has_missed_scale = True
             logger.warning(
                 "the meter does not tell how its registers count (E1, D3): power and currents are stored, no energy"
@@ -308,7 +314,7 @@ class Meter:
         has_none = Epc.COEFFICIENT in asked and not self.offers(Epc.COEFFICIENT)
         refused = self._capability.refused(asked) | ({Epc.COEFFICIENT} if has_none else frozenset())
         seen = decode_identity(values, refused, report=self._report)
-        if self._who.note(seen, self._monotonic()):
+        if self._identity.note(seen, self._monotonic()):
             self._session.notifications.clear()  # of the meter that was installed before
             self.export_is_silent = False
 
@@ -326,7 +332,7 @@ class Meter:
         return True
 
     def _scale(self) -> EnergyScale | None:
-        return self._who.known.scale if self._who.known is not None and self._who.is_sure else None
+        return self._identity.known.scale if self._identity.known is not None and self._identity.is_sure else None
 
     # --- the clock, and what it tells every half hour
 

@@ -1,4 +1,4 @@
-"""The meter's clock (97, 98), looked at once a session: our clock is told, and a difference is recorded."""
+"""The meter's clock (97, 98), looked at once a session: our clock hears of it, and a difference is recorded."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class MeterClock:
         self._meter = meter
         self._clock = clock
         self._looked_at = 0  # the session in which that was begun
-        self._session_number = 0  # the one in which the clock was told, or given up
+        self._session_number = 0  # the one in which the clock was shown, or given up
         self._minute_zero: datetime | None = None  # when monotonic() was 0, had the meter been at :00 of its minute
         self._is_said = False
 
@@ -49,17 +49,17 @@ class MeterClock:
 
     @property
     def is_settled(self) -> bool:
-        """Whether the meter has told its time in this session, has no clock, or was asked often enough."""
+        """Whether the meter has shown its time in this session, has no clock, or was asked often enough."""
         return self._session_number == self._session.number > 0
 
     def follow(self) -> Task:
-        """Take what the meter told as a session began; where it did not, ask it."""
+        """Take what the meter showed as a session began; where it did not, ask it."""
         while True:
             yield Pause(is_over=self._has_to_look)
             self._looked_at = self._session.number
-            told = self._meter.shown_clock
-            if told is not None:
-                yield from self._settle(told.shown, told.read_at)
+            clock = self._meter.shown_clock
+            if clock is not None:
+                yield from self._settle(clock.shown, clock.read_at)
             elif not self._meter.has_clock:
                 yield from self._settle(None, self._clock.monotonic())
             else:
