@@ -9,7 +9,7 @@ import importlib.util
 import logging
 import secrets
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,7 +28,7 @@ from poller.sensing import Sensing, Source, ThreadSensing, bme280_source, cpu_so
 from script import ScriptError, missing
 from settings import Settings
 from skstack import Credentials, FilePanCache, Meter, MeterHistory, PanCache, SerialPort, Session, SessionTimings
-from storage.connection import Connection, masked_url
+from storage.connection import Connection
 from storage.database import Database
 from storage.delivery import Delivery
 from storage.errors import DatabaseUnreachableError, EmbeddedServerError
@@ -219,41 +219,31 @@ def only_poller(data_dir: Path) -> Iterator[None]:
         lock.release()
 
 
-class DatabaseAccess:
-    """The way to the database: the household's PostgreSQL, or the embedded one.
+@contextmanager
+def database_of(settings: Settings) -> Iterator[Database]:
+    """Give the household's PostgreSQL, or the embedded one: started for the first connection, left at the end.
 
-    *database* opens its connection when first needed; *place* is where it is, for people. close() leaves the embedded
-    server, which stops if nobody else uses it.
-    Raises: StartError: no url is set, and the embedded server is not installed.
+    Whoever uses the Database closes it. Raises: StartError: no url is set, and the embedded server is not installed.
     """
+    url, site = settings.database.url, settings.storage.site
+    if url:
+        yield Database.from_url(url, site=site)
+        return
+    server = _embedded(settings.storage.data_dir)
+    is_started = False
 
-    def __init__(self, settings: Settings) -> None:
-        url, site, data_dir = settings.database.url, settings.storage.site, settings.storage.data_dir
-        self._server = None if url else _embedded(data_dir)
-        self._is_started = False
-        if url:
-            self.database = Database.from_url(url, site=site)
-            self.place = f"at {masked_url(url)}"
-        else:
-            self.database = Database(self._connect, site=site, shown_url="the embedded PostgreSQL")
-            self.place = f"embedded, in {data_dir / 'postgresql'}"
-
-    def close(self) -> None:
-        """Leave the embedded server."""
-        if self._server:
-            self._server.close()
-
-    def _connect(self) -> Connection:
-        """Connect to the embedded server, which is started for the first connection."""
-        if self._server is None:
-            raise DatabaseUnreachableError("no database is set")
+    def connect() -> Connection:
+        nonlocal is_started
         try:
-            if not self._is_started:
-                self._server.start()
-                self._is_started = True
+            if not is_started:
+                server.start()
+                is_started = True
         except EmbeddedServerError as error:
             raise DatabaseUnreachableError(error.what, error.remedy) from error
-        return self._server.connect()
+        return server.connect()
+
+    with closing(server):
+        yield Database(connect, site=site, shown_url="the embedded PostgreSQL")
 
 
 def _embedded(data_dir: Path) -> EmbeddedServer:
@@ -312,9 +302,7 @@ def opened(
     with ExitStack() as stack:
         stack.enter_context(only_poller(settings.storage.data_dir))
         clock = Clock(SystemClock(stop.sleep))
-        access = DatabaseAccess(settings)
-        stack.callback(access.close)
-        store = Store(access.database, settings.storage.data_dir, clock, on_round=on_round)
+        store = Store(stack.enter_context(database_of(settings)), settings.storage.data_dir, clock, on_round=on_round)
         stack.callback(store.close)
         sensing = [ThreadSensing(source) for source in sources(settings, sensors)]
         for sensor in sensing:

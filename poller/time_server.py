@@ -50,10 +50,10 @@ def kernel_max_error_us() -> int | None:
 def timedated_says_so() -> bool:
     """Ask systemd-timedated over D-Bus; False also where there is none."""
     try:
-        answer = subprocess.run(TIMEDATED, capture_output=True, text=True, timeout=_TIMEDATED_S, check=False)
+        done = subprocess.run(TIMEDATED, capture_output=True, text=True, timeout=_TIMEDATED_S, check=False)
     except (OSError, subprocess.SubprocessError):
         return False
-    return answer.stdout.strip() == "yes"
+    return done.stdout.strip() == "yes"
 
 
 class TimeServer:

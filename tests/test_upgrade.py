@@ -24,7 +24,7 @@ import psycopg2
 import pytest
 
 import power_consumption
-from poller.app import DatabaseAccess
+from poller.app import database_of
 from settings import load
 from skstack.simulator import TEST_PASSWORD, TEST_ROUTE_B_ID
 from storage.delivery import Delivery
@@ -295,8 +295,8 @@ def test_until_it_is_upgraded_readings_wait_and_the_log_says_what_to_do(
     file.write_text(f"[routeB]\nid = {TEST_ROUTE_B_ID}\npassword = {TEST_PASSWORD}\n[storage]\ndata_dir = {data_dir}\n")
     file.chmod(0o600)
     shipped, clock = installed_programs(), LabClock()
-    with closing(DatabaseAccess(load(file))) as access, closing(Outbox(data_dir)) as outbox:
-        delivery = Delivery(access.database, outbox, monotonic=clock.monotonic)
+    with database_of(load(file)) as database, closing(Outbox(data_dir)) as outbox:
+        delivery = Delivery(database, outbox, monotonic=clock.monotonic)
         at = datetime(2026, 11, 25, tzinfo=UTC)
         outbox.append(Round((PowerRow(at, 343, None, None, Decimal("1400.0"), None),)))
         wheel({18: shipped[18]})
@@ -313,7 +313,7 @@ def test_until_it_is_upgraded_readings_wait_and_the_log_says_what_to_do(
             cursor.execute("select power_w from power where measured_at = %s", (at,))
             return list(cursor.fetchall())
 
-        assert access.database.query(stored) == [(343,)]
+        assert database.query(stored) == [(343,)]
         delivery.close()
 
 

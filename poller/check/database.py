@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 import psycopg2
 from psycopg2.extensions import parse_dsn
 
-from poller.app import DatabaseAccess
+from poller.app import database_of
 from poller.check.report import CheckFailedError, Part, Report
 from poller.clock import TimeSource
 from settings import Settings
+from storage.connection import masked_url
 from storage.outbox import FILE_NAME, Outbox
 from storage.records import WRITTEN_TABLES
 from storage.remedies import LAST_ADVICE
@@ -92,11 +93,12 @@ class DatabaseCheck:
         self._stack.close()
 
     def _server(self) -> str:
-        access = DatabaseAccess(self._settings)
-        self._stack.callback(access.close)
-        self._database = self._stack.enter_context(closing(access.database))
+        self._database = self._stack.enter_context(database_of(self._settings))
+        self._stack.callback(self._database.close)
+        url, data_dir = self._settings.database.url, self._settings.storage.data_dir
+        place = f"at {masked_url(url)}" if url else f"embedded, in {data_dir / 'postgresql'}"
         version = int(self._ask(_VERSION)[0][0])
-        found = f"PostgreSQL {version // 10_000}.{version % 10_000} {access.place}"
+        found = f"PostgreSQL {version // 10_000}.{version % 10_000} {place}"
         if version < OLDEST_SERVER * 10_000:
             raise CheckFailedError(found, f"upgrade the server: PostgreSQL {OLDEST_SERVER} or newer is needed")
         return found
