@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TextIO
 
-from poller.app import StartError
+from script import ScriptError
 from sensors.errors import SensorError
 from skstack import SkStackError, StoppedError
 from storage.errors import StorageError
@@ -25,13 +25,8 @@ _MASK = "****"
 _ADDRESS = re.compile(r"\bFE80:[0-9A-F:]+|\b[0-9A-F]{16}\b", re.IGNORECASE)
 
 
-class CheckFailedError(Exception):
-    """A part does not work: *what* was found, and the *remedy*. Each is one line for people."""
-
-    def __init__(self, what: str, remedy: str) -> None:
-        super().__init__(what)
-        self.what = what
-        self.remedy = remedy
+class CheckFailedError(ScriptError):
+    """A part does not work: what was found, and the remedy. Each is one line for people."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +91,7 @@ class Report:
             found = part.attempt()
         except ImportError as error:
             found, remedy = f"the library {error.name} is not installed", "run: pip install '.[poller]'"
-        except (CheckFailedError, SkStackError, StorageError, SensorError, StartError) as error:
+        except (ScriptError, SkStackError, StorageError, SensorError) as error:
             found, remedy = error.what, error.remedy or part.advice
         except Exception as error:  # a fault of the program in one part must not hide what the others find
             logger.exception("--check: %s", part.name)
