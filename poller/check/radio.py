@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
+from typing import TypeVar
 
 from poller.app import PAN_CACHE_NAME, session_of
 from poller.check.report import CheckFailedError, Part, Report
@@ -31,6 +32,8 @@ from skstack import (
     StoppedError,
     prints_binary,
 )
+
+T = TypeVar("T")
 
 EXCELLENT_DBM, GOOD_DBM, FAIR_DBM = -60.0, -75.0, -85.0  # modules hear down to about -100 dBm
 
@@ -94,14 +97,11 @@ class RadioCheck:
 
     def _module(self) -> str:
         try:
-            self._let_link_go_on(lambda: self._session.module is not None)
+            module = self._reach(lambda: self._session.module)
         except ModuleNotAnsweringError as error:
             raise CheckFailedError(
                 f"nothing answers on {self._route_b.device} at any baud rate", error.remedy
             ) from error
-        module = self._session.module
-        if module is None:
-            raise self._session.failure
         model = _MODELS.get((module.mac.hex()[:6], module.dialect), "of an unknown make")
         payload = {None: "always in hex", False: "in hex", True: "in binary"}[prints_binary(module)]
         return (
@@ -111,28 +111,26 @@ class RadioCheck:
 
     def _scan(self) -> str:
         try:
-            self._let_link_go_on(lambda: self._session.peer is not None)
+            found = self._reach(lambda: self._session.peer)
         except MeterNotFoundError as error:
             # A module answers for meters with our pairing ID only, so that silence says nothing of the radio itself.
             meters = "one other meter" if error.others == 1 else f"{error.others} other meters"
             others = f"; {meters} heard, so that the radio works" if error.others else ""
             raise CheckFailedError(f"this household's meter did not answer{others}", error.remedy) from error
-        found = self._session.peer
-        if found is None:
-            raise self._session.failure
         if found.signal_dbm is not None and signal_word(found.signal_dbm) == "weak":
             self._report.remark(f"readings will be lost now and then: {_WEAK_ADVICE}")
         heard = next((event.detail for event in self._events if event.kind == "scan"), None)
         return f"{_pan(found)}; {heard or 'no other meter heard'}"
 
-    def _let_link_go_on(self, has_come: Callable[[], bool]) -> None:
-        """Let the session do what it does for the poller until *has_come*. Raises: SkStackError: what failed first."""
+    def _reach(self, get: Callable[[], T | None]) -> T:
+        """Let the session do its work until *get* has what it is to reach. Raises: SkStackError: what failed first."""
         before = self._session.failure
-        while not has_come():
+        while (found := get()) is None:
             if self._session.failure is not before:
                 raise self._session.failure
             self._session.run(self._clock.monotonic() + _SLICE_S)
             self._note_slice()
+        return found
 
     def _note_slice(self) -> None:
         self._events += self._session.take_events()

@@ -102,21 +102,20 @@ class InstalledMeter:
         """Look at all that the meter says: who it is, and whether its registers go on."""
         while True:
             yield Pause(is_over=lambda: self._said() not in (None, self._looked_at))
-            self._looked_at = self._said()
-            self._look()
+            if said := self._said():
+                self._looked_at = said
+                self._look(*said)
 
-    def _said(self) -> object:
-        """Return what there is to be looked at, to be compared; None: nothing yet."""
+    def _said(self) -> tuple[MeterIdentity, EnergyScale, Poll, HalfHour | None] | None:
+        """Return what there is to be looked at; None: nothing yet."""
         identity, poll = self._meter.identity, self._meter.last_poll
-        if not (self._meter.is_identified and self._clock.is_settled) or poll is None:
-            return None
-        return identity, poll, self._meter.last_half_hour
-
-    def _look(self) -> None:
-        identity, poll, half_hour = self._meter.identity, self._meter.last_poll, self._meter.last_half_hour
         if identity is None or identity.scale is None or poll is None:
-            return
-        row = _meter_row(identity, identity.scale, self._clock.at(self._meter.identified_at))
+            return None
+        is_known = self._meter.is_identified and self._clock.is_settled
+        return (identity, identity.scale, poll, self._meter.last_half_hour) if is_known else None
+
+    def _look(self, identity: MeterIdentity, scale: EnergyScale, poll: Poll, half_hour: HalfHour | None) -> None:
+        row = _meter_row(identity, scale, self._clock.at(self._meter.identified_at))
         if self._current is None:
             self._see(row, "")
         elif reason := _difference(self._current, row):
