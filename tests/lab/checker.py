@@ -165,7 +165,7 @@ class Checker:
     def _registers_agree(self, row: PowerRow, era: Era, begin: float, end: float, may_lack: bool) -> bool:
         if era.count_kwh is None:
             return (row.import_kwh, row.export_kwh) == (None, None)
-        slip_kwh = _SLIP_COUNTS * era.count_kwh * len(self._touching(_SLIPS, begin - self._start))
+        slip_kwh = _SLIP_COUNTS * era.count_kwh * len(self._touching(_SLIPS, end - self._start))
         told = zip((row.import_kwh, row.export_kwh), era.kwh(max(begin, era.since)), era.kwh(end), strict=True)
         return all(may_lack if kwh is None else low - slip_kwh <= kwh <= high + slip_kwh for kwh, low, high in told)
 
