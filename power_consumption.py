@@ -20,15 +20,16 @@ if TYPE_CHECKING:
 
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
+    from poller.sources import SENSORS
+
     parser = argparse.ArgumentParser(
         prog="power_consumption.py",
         description=_("Read a smart meter over its B-route every minute and store the readings in PostgreSQL."),
         epilog=_("exit codes: 0 done, 1 something failed and the message says what, 2 wrong usage or settings"),
     )
     parser.add_argument("--config", metavar="FILE", help=_("settings file (default: ./power_consumption.ini)"))
-    parser.add_argument("-t", "--temp", action="store_true", help=_("also log the CPU temperature"))
-    parser.add_argument("-c", "--co2", action="store_true", help=_("also log an MH-Z19 CO2 sensor"))
-    parser.add_argument("-b", "--bme280", action="store_true", help=_("also log a BME280"))
+    for sensor in SENSORS:
+        parser.add_argument(sensor.short, sensor.flag, dest=sensor.flag, action="store_true", help=_(sensor.says))
     mode = parser.add_mutually_exclusive_group()
     mode.add_argument(
         "--once", action="store_true", help=_("take one round of readings, store and print it, then exit (for cron)")
@@ -103,11 +104,12 @@ def _run(arguments: argparse.Namespace) -> int:
     stop = StopSignal()
     stop.install()  # before the heavy imports: a signal during the start ends it as well
 
-    from poller.app import Sensors, run_loop
+    from poller.app import run_loop
     from poller.once import run_once
+    from poller.sources import SENSORS
     from settings import DEFAULT_FILE, load
 
-    sensors = Sensors(temperature=arguments.temp, co2=arguments.co2, bme280=arguments.bme280)
+    sensors = [sensor for sensor in SENSORS if getattr(arguments, sensor.flag)]
     file = Path(arguments.config) if arguments.config is not None else DEFAULT_FILE
     settings = load(file)
     if arguments.check:

@@ -1,7 +1,4 @@
-"""Puts the poller together, in one place for the loop, --once, --check, the demo and the tests.
-
-What a flag does not ask for is not imported: a poller without -b never sees smbus2.
-"""
+"""Puts the poller together, in one place for the loop, --once, --check, the demo and the tests."""
 
 from __future__ import annotations
 
@@ -10,7 +7,6 @@ import logging
 import secrets
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +20,8 @@ from poller.idle_tasks.scheduler import AskDatabase, IdleTasks, Task
 from poller.idle_tasks.time_budget import TimeBudget
 from poller.loop import Idle, Poller
 from poller.process import Notifier, StopSignal
-from poller.sensing import Sensing, Source, ThreadSensing, bme280_source, cpu_source, mhz19_source
+from poller.sensing import Sensing, ThreadSensing
+from poller.sources import Sensor
 from script import ScriptError, missing
 from settings import Settings
 from skstack import Credentials, FilePanCache, Meter, MeterHistory, PanCache, SerialPort, Session, SessionTimings
@@ -49,15 +46,6 @@ DELIVERY_CLOSE_S = 0.5  # of the 10 s in which a signal ends the poller: session
 
 class StartError(ScriptError):
     """The poller cannot begin. The exit code is 2 where settings or extras are missing."""
-
-
-@dataclass(frozen=True, slots=True)
-class Sensors:
-    """Which sensors were asked for on the command line."""
-
-    temperature: bool = False
-    co2: bool = False
-    bme280: bool = False
 
 
 def require(library: str, extra: str) -> None:
@@ -262,30 +250,10 @@ def _embedded(data_dir: Path) -> EmbeddedServer:
     return EmbeddedServer(data_dir)
 
 
-def sources(settings: Settings, sensors: Sensors) -> Sequence[Source]:
-    """Return the sensors asked for; their libraries are imported here, and nowhere else."""
-    wanted = []
-    if sensors.temperature:
-        from sensors.cpu import read_cpu_temperature_c
-
-        wanted.append(cpu_source(lambda: read_cpu_temperature_c(settings.cpu.zone)))
-    if sensors.co2:
-        from sensors.mhz19 import Mhz19, open_serial_port
-
-        co2 = settings.co2
-        wanted.append(mhz19_source(Mhz19(lambda: open_serial_port(co2.device), warm_up_s=co2.warm_up_s)))
-    if sensors.bme280:
-        from sensors.bme280 import Bme280
-        from sensors.i2c import open_i2c_bus
-
-        wanted.append(bme280_source(Bme280(lambda: open_i2c_bus(settings.bme280.bus), settings.bme280.address)))
-    return wanted
-
-
 @contextmanager
 def opened(
     settings: Settings,
-    sensors: Sensors,
+    sensors: Sequence[Sensor],
     *,
     stop: StopSignal,
     on_round: Callable[[Round], None] = lambda _round: None,
@@ -297,16 +265,14 @@ def opened(
     Raises: StartError: another poller uses this data directory, or something needed is not installed.
     """
     require("serial", "poller")
-    if sensors.bme280:
-        require("smbus2", "poller")
     with ExitStack() as stack:
         stack.enter_context(only_poller(settings.storage.data_dir))
         clock = Clock(SystemClock(stop.sleep))
         store = Store(stack.enter_context(database_of(settings)), settings.storage.data_dir, clock, on_round=on_round)
         stack.callback(store.close)
-        sensing = [ThreadSensing(source) for source in sources(settings, sensors)]
-        for sensor in sensing:
-            stack.callback(sensor.close)
+        sensing = [ThreadSensing(sensor.source(settings)) for sensor in sensors]
+        for each in sensing:
+            stack.callback(each.close)
         app = App(
             session_of(settings, clock, stop, FilePanCache(settings.storage.data_dir / PAN_CACHE_NAME)),
             clock,
@@ -322,7 +288,7 @@ def opened(
         yield app, store
 
 
-def run_loop(settings: Settings, sensors: Sensors, *, stop: StopSignal) -> int:
+def run_loop(settings: Settings, sensors: Sequence[Sensor], *, stop: StopSignal) -> int:
     """Poll until *stop*; return 0. Raises: StartError: it cannot begin."""
     notifier = Notifier()
     with opened(settings, sensors, stop=stop, notifier=notifier, on_round=_FirstReading()) as (app, _store):

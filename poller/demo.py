@@ -97,7 +97,7 @@ def _simulate(midnight: datetime, server: EmbeddedServer, data_dir: Path) -> Non
             trusted,
             keep=store.write,
             query=store.delivery.query,
-            sensors=[InlineSensing(source) for source in _sensors(clock)],
+            sensors=[InlineSensing(source) for source in simulated_sensors(clock)],
             interval_s=INTERVAL_S,
             should_stop=lambda: clock.now() >= end,
         )
@@ -109,7 +109,7 @@ def _simulate(midnight: datetime, server: EmbeddedServer, data_dir: Path) -> Non
             raise StorageError(f"the embedded PostgreSQL: {why}")
 
 
-def _sensors(clock: VirtualClock) -> list[Source]:
+def simulated_sensors(clock: VirtualClock) -> list[Source]:
     """Return the room's sensors, simulated at the register and at the byte, read by the real drivers."""
     chip, air = SimulatedBme280(clock.monotonic), SimulatedMhz19(powered_at=-3600.0)
     bme280 = Bme280(lambda: chip, sleep=clock.sleep)

@@ -6,18 +6,32 @@ import sys
 from collections.abc import Sequence
 from decimal import Decimal
 from functools import partial
+from typing import assert_never
 
-from poller.app import App, Sensors, Store, opened
+from poller.app import App, Store, opened
 from poller.process import StopSignal
+from poller.sources import Sensor
 from settings import Settings
-from storage.records import Co2Row, CpuTemperatureRow, EnergyRow, MeterRow, PowerRow, RadioEventRow, Reading, Round
+from storage.records import (
+    Bme280Row,
+    Co2Row,
+    CpuTemperatureRow,
+    EnergyRow,
+    MeterRow,
+    PowerRow,
+    RadioEventRow,
+    Reading,
+    Round,
+)
 
 ONCE_DELIVERY_S = 20.0  # for PostgreSQL to take the round, also where it is just starting
 FINISH_S = 5.0  # for it to say which meter it knows
 ONCE_TIMEOUT_S = 240.0  # a scan over every duration takes 140 s, a join up to 60 s
 
 
-def run_once(settings: Settings, sensors: Sensors, *, stop: StopSignal, timeout_s: float = ONCE_TIMEOUT_S) -> int:
+def run_once(
+    settings: Settings, sensors: Sequence[Sensor], *, stop: StopSignal, timeout_s: float = ONCE_TIMEOUT_S
+) -> int:
     """Take one round, print it and end the session; return 0 if the meter was read and PostgreSQL has it all, else 1.
 
     The reason for a 1 is printed; the round is on disk then, and delivered by the next run. Also 0: asked to stop.
@@ -76,7 +90,10 @@ def shown(row: Reading) -> str:
         case Co2Row():
             inside = "" if row.temperature_c is None else f", {row.temperature_c} C inside of it"
             return f"{row.co2_ppm} ppm{inside}{' (still warming up)' if row.warming_up else ''}"
-    return f"{row.temperature_c:.1f} C, {row.humidity_pct:.0f} %, {row.pressure_hpa:.1f} hPa"
+        case Bme280Row():
+            return f"{row.temperature_c:.1f} C, {row.humidity_pct:.0f} %, {row.pressure_hpa:.1f} hPa"
+        case _:
+            assert_never(row)
 
 
 def _registers(import_kwh: Decimal | None, export_kwh: Decimal | None) -> list[str]:

@@ -22,16 +22,20 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A sensor by name. *read* gets the time that its row is to carry, and raises SensorError; *close* ends it."""
+    """A sensor by name. *read* gets the time that its row is to carry, and raises SensorError; *close* ends it.
+
+    *is_shared*: another program may read it at the same time.
+    """
 
     name: str
     read: Callable[[datetime], Reading]
     close: Callable[[], None] = lambda: None
+    is_shared: bool = False
 
 
 def cpu_source(read_c: Callable[[], float]) -> Source:
     """Return what *read_c* reads, in degrees Celsius, as a sensor."""
-    return Source("CPU temperature", lambda measured_at: CpuTemperatureRow(measured_at, read_c()))
+    return Source("CPU temperature", lambda measured_at: CpuTemperatureRow(measured_at, read_c()), is_shared=True)
 
 
 def mhz19_source(sensor: Mhz19) -> Source:

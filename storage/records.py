@@ -94,7 +94,8 @@ class RadioEventRow:
     detail: str | None = None  # one short sentence, no secret
 
 
-Reading = PowerRow | CpuTemperatureRow | Co2Row | Bme280Row  # what a round reads
+SensorRow = CpuTemperatureRow | Co2Row | Bme280Row
+Reading = PowerRow | SensorRow  # what a round reads
 Row = Reading | EnergyRow | MeterRow | RadioEventRow
 
 TABLES: Mapping[type[Row], str] = {

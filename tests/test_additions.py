@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from poller.sources import SENSORS
 from storage.records import TABLES, VIEWS, WRITTEN_TABLES
 from tests.lab.documents import ROOT, beside, both_languages, code, rows, section
 
@@ -16,6 +17,10 @@ SCALING = ROOT / "docs" / "scaling.md"
 GRANTING = [
     INIT_SQL,
     *(folder / name for folder in (ROOT / "docs", ROOT / "docs" / "ja") for name in ("schema.md", "operations.md")),
+]
+NAMING_SENSORS = [
+    ROOT / "docs" / "systemd" / "power-consumption.service",
+    *(folder / "operations.md" for folder in (ROOT / "docs", ROOT / "docs" / "ja")),
 ]
 READINGS = {table for row, table in TABLES.items() if any(field.name == "measured_at" for field in fields(row))}
 
@@ -49,3 +54,9 @@ def test_the_scaling_page_spreads_every_table() -> None:
     spread = re.findall(r"create_(?:reference|distributed)_table\('(\w+)'", text)
     assert sorted(spread) == sorted(WRITTEN_TABLES)
     assert set(re.findall(r"create_hypertable\('(\w+)'", text)) == READINGS
+
+
+@pytest.mark.parametrize("file", NAMING_SENSORS, ids=lambda file: str(file.relative_to(ROOT)))
+def test_the_service_is_shown_with_every_sensor(file: Path) -> None:
+    (flags,) = re.findall(r"SENSORS=(--[^`\n]*)", file.read_text("utf-8"))
+    assert flags.split() == [sensor.flag for sensor in SENSORS]

@@ -31,6 +31,7 @@ from poller.check import run_check
 from poller.check.radio import signal_word
 from poller.check.report import CheckFailedError, Part, Report
 from poller.process import StopSignal
+from poller.sources import SENSORS
 from poller.time_server import TimeServer
 from sensors.errors import SensorError, SensorNotFoundError
 from sensors.simulated_bme280 import SimulatedBme280
@@ -46,11 +47,9 @@ from storage.outbox import Outbox
 from storage.outbox_files import Rejected
 from storage.records import Round
 from tests.lab.check import (
-    ALL_SENSORS,
     DATABASE_PASSWORD,
     FILE,
     FOREVER,
-    NO_SENSORS,
     RADIO_PARTS,
     REPOSITORY,
     at_home,
@@ -86,7 +85,7 @@ def sensors_there(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("sensors_there")
 def test_a_household_in_order_gets_a_tick_for_each_part(tmp_path: Path, database_url: str) -> None:
     with module_on(tmp_path / "tty") as module:
-        checked = check(at_home(tmp_path, database_url), ALL_SENSORS, file=tmp_path / "power_consumption.ini")
+        checked = check(at_home(tmp_path, database_url), SENSORS, file=tmp_path / "power_consumption.ini")
         assert not module.has_session
         assert module.violations == []
         assert module.flash_writes == 0
@@ -330,7 +329,7 @@ def test_a_running_poller_keeps_its_radio_and_its_sensors(
 ) -> None:
     settings = at_home(tmp_path, database_url)
     with bare_terminal(tmp_path / "tty") as master_fd, only_poller(settings.storage.data_dir):
-        checked = check(settings, ALL_SENSORS)
+        checked = check(settings, SENSORS)
         os.set_blocking(master_fd, False)
         with pytest.raises(BlockingIOError):
             os.read(master_fd, 1)
@@ -420,7 +419,7 @@ def test_missing_sensors_each_say_what_to_do(
     file = written(tmp_path, tmp_path / "unplugged", database_url)
     with file.open("a") as settings:
         settings.write(f"[co2]\ndevice = {tmp_path / 'serial0'}\n")
-    checked = check(load(file), ALL_SENSORS)
+    checked = check(load(file), SENSORS)
     assert checked.code == 1
     assert "no temperature sensor: no thermal zone" in checked.line("CPU temperature")
     assert checked.advice("CPU temperature") == "-> run without --temp"
@@ -518,7 +517,7 @@ def test_no_database_at_all_says_how_to_get_one(tmp_path: Path, monkeypatch: pyt
 def test_a_terminal_without_the_signs_gets_words(tmp_path: Path, database_url: str) -> None:
     raw = io.BytesIO()
     out = io.TextIOWrapper(raw, encoding="ascii")
-    assert run_check(without_radio(tmp_path, database_url), NO_SENSORS, file=FILE, out=out, stop=StopSignal()) == 1
+    assert run_check(without_radio(tmp_path, database_url), (), file=FILE, out=out, stop=StopSignal()) == 1
     text = raw.getvalue().decode("ascii")
     assert "\nok   database" in text
     assert "\nFAIL serial port" in text

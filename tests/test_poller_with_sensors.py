@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,7 +9,9 @@ from typing import Any
 
 import pytest
 
+from poller.demo import simulated_sensors
 from sensors.simulated_mhz19 import CONSOLE_TEXT, LOOK_ALIKE_FRAME
+from skstack.simulator import VirtualClock
 from tests.lab.clock import NOON
 from tests.lab.home import Home
 from tests.lab.sensors import Room
@@ -62,6 +62,12 @@ def test_every_sensor_has_its_row_at_every_tick(room: RoomAtHome, connection: An
         assert float(row[7]) == pytest.approx(50.0, abs=0.1)
         assert float(row[8]) == pytest.approx(1008.0, abs=0.1)
     assert [row[5] for row in rows] == [True, False, False]  # warming up for 60 s after the port was opened
+
+
+def test_the_room_has_every_sensor(room: RoomAtHome) -> None:
+    everything = simulated_sensors(VirtualClock(NOON))
+    in_room = room.sources(room.home.machine)
+    assert sorted(source.name for source in in_room) == sorted(source.name for source in everything)
 
 
 def unplug_bme280(room: RoomAtHome) -> Callable[[], None]:
@@ -125,35 +131,6 @@ def test_a_brown_out_of_the_bme280_costs_no_row(room: RoomAtHome, connection: An
     room.chip.brown_out()
     room.home.run_minutes(2)
     assert count(connection, "bme280", browned_at) == 2
-
-
-@pytest.mark.parametrize(
-    ("flags", "expected"),
-    [
-        ("temperature=False, co2=False, bme280=False", set()),
-        ("temperature=True, co2=False, bme280=False", {"sensors.cpu"}),
-        ("temperature=False, co2=True, bme280=False", {"sensors.mhz19"}),
-        ("temperature=False, co2=False, bme280=True", {"sensors.bme280"}),
-    ],
-)
-def test_only_the_sensor_that_was_asked_for_is_imported(flags: str, expected: set[str], tmp_path: Path) -> None:
-    config = tmp_path / "power_consumption.ini"
-    config.write_text(
-        f"[routeB]\ndevice = /dev/null\nid = {'0123456789abcdef' * 2}\npassword = 0123456789AB\n", encoding="ascii"
-    )
-    config.chmod(0o600)
-    program = f"""
-import sys
-from pathlib import Path
-from poller.app import Sensors, sources
-from settings import load
-sources(load(Path({str(config)!r})), Sensors({flags}))
-print(*(name for name in sys.modules if name in ("sensors.cpu", "sensors.mhz19", "sensors.bme280", "smbus2")))
-"""
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=Path(__file__).parent.parent
-    )
-    assert set(done.stdout.split()) == expected
 
 
 def test_rows_are_stamped_in_utc(room: RoomAtHome, connection: Any) -> None:

@@ -11,7 +11,6 @@ from pathlib import Path
 import psycopg2
 import pytest
 
-from poller.app import Sensors
 from poller.once import run_once
 from poller.process import StopSignal
 from poller.time_server import TimeServer
@@ -278,7 +277,7 @@ def test_a_single_round_beside_a_meter_three_hours_ahead(
     monkeypatch.setattr(TimeServer, "is_followed", lambda _self: is_synchronised)
     settings = at_home(tmp_path, database_url)
     with module_on(tmp_path / "tty", ahead_s=3 * 3600.0):
-        assert run_once(settings, Sensors(), stop=StopSignal()) == 0
+        assert run_once(settings, (), stop=StopSignal()) == 0
     with closing(psycopg2.connect(database_url)) as connection, connection.cursor() as cursor:
         cursor.execute("select measured_at - now() from power")
         ((ahead,),) = cursor.fetchall()

@@ -18,13 +18,10 @@ import pytest
 from psycopg2.extensions import parse_dsn
 
 import settings
-from poller.app import Sensors
 from poller.once import run_once
 from poller.process import StopSignal
 from storage.outbox import Outbox
 from tests.lab.process import command, module_on, polling, power, settings_file
-
-NO_SENSORS = Sensors()
 
 
 def threads_of(pid: int) -> int:
@@ -134,7 +131,7 @@ def test_once_ends_in_its_time_where_the_insert_is_swallowed_and_the_next_run_de
     with module_on(link, 300), swallowing_inserts(database_url) as url:
         hanging = settings.load(settings_file(tmp_path, device=link, url=url))
         began = time.monotonic()
-        assert run_once(hanging, NO_SENSORS, stop=StopSignal()) == 1
+        assert run_once(hanging, (), stop=StopSignal()) == 1
         assert time.monotonic() - began < 15.0
         printed = capsys.readouterr()
         assert "300 W" in printed.out
@@ -142,7 +139,7 @@ def test_once_ends_in_its_time_where_the_insert_is_swallowed_and_the_next_run_de
         with closing(Outbox(tmp_path / "data")) as outbox:
             assert outbox.count() >= 1
         whole = settings.load(settings_file(tmp_path, device=link, url=database_url))
-        assert run_once(whole, NO_SENSORS, stop=StopSignal()) == 0
+        assert run_once(whole, (), stop=StopSignal()) == 0
     assert [row["power_w"] for row in power(connection, 2)] == [300, 300]
 
 

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import TextIO
 
-from poller.app import Sensors, StartError, only_poller, sources
+from poller.app import StartError, only_poller
 from poller.check.database import DatabaseCheck, check_data_dir, secrets_of
 from poller.check.radio import RadioCheck
 from poller.check.report import CheckFailedError, Part, Report
@@ -22,6 +22,7 @@ from poller.clock import Clock, SystemClock
 from poller.once import shown
 from poller.process import StopSignal
 from poller.sensing import Source
+from poller.sources import SENSORS, Sensor
 from settings import Settings
 from skstack import StoppedError
 from version import VERSION
@@ -29,7 +30,9 @@ from version import VERSION
 _FREE = "running poller"
 
 
-def run_check(settings: Settings, sensors: Sensors, *, file: Path, stop: StopSignal, out: TextIO | None = None) -> int:
+def run_check(
+    settings: Settings, sensors: Sequence[Sensor], *, file: Path, stop: StopSignal, out: TextIO | None = None
+) -> int:
     """Try every part and report to *out* (default: stdout); return 1 if a part failed, 0 too where a signal ended it.
 
     *file*: where the settings come from, to be named. Nothing secret is printed.
@@ -50,7 +53,7 @@ def run_check(settings: Settings, sensors: Sensors, *, file: Path, stop: StopSig
             report.take(Part("data directory", lambda: check_data_dir(settings, report), "let this user write there"))
             with closing(RadioCheck(settings, report, clock, stop)) as radio:
                 report.take(*radio.parts(needs=(_FREE,)))
-            _try_sensors(sources(settings, sensors), report, clock)
+            _try_sensors([sensor.source(settings) for sensor in sensors], report, clock)
             with closing(DatabaseCheck(settings, clock)) as database:
                 report.take(*database.parts())
     except StoppedError:
@@ -76,13 +79,11 @@ def _lock(settings: Settings, stack: ExitStack) -> str:
 
 def _try_sensors(wanted: Sequence[Source], report: Report, clock: Clock) -> None:
     if not wanted:
-        report.skip("sensors", "none asked for: -t, -c and -b add them")
+        report.skip("sensors", f"none asked for ({', '.join(sensor.short for sensor in SENSORS)})")
     for source in wanted:
-        is_shared = source.name == "CPU temperature"
+        needs = () if source.is_shared else (_FREE,)
         with closing(source):
-            report.take(
-                Part(source.name, partial(_read, source, clock), "check its wiring", () if is_shared else (_FREE,))
-            )
+            report.take(Part(source.name, partial(_read, source, clock), "check its wiring", needs))
 
 
 def _read(source: Source, clock: Clock) -> str:

@@ -6,22 +6,20 @@ import io
 import os
 import pty
 import tty
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from poller.app import Sensors
 from poller.check import run_check
 from poller.process import StopSignal
+from poller.sources import Sensor
 from settings import Settings, load
 from skstack import FACTORY_BAUD_RATE
 from tests.lab.module import METER_MAC, PASSWORD, ROUTE_B_ID
 
-NO_SENSORS = Sensors()
-ALL_SENSORS = Sensors(temperature=True, co2=True, bme280=True)
 FILE = Path("power_consumption.ini")
 DATABASE_PASSWORD = "pg-secret-5739"
 SECRETS = (ROUTE_B_ID, ROUTE_B_ID[-8:], PASSWORD, DATABASE_PASSWORD, METER_MAC, "021C:6400")
@@ -65,7 +63,7 @@ class Checked:
 RADIO_PARTS = ["serial port", "module", "scan", "join", "meter", "reading", "meter clock"]
 
 
-def check(settings: Settings, wanted: Sensors = NO_SENSORS, **options: Any) -> Checked:
+def check(settings: Settings, wanted: Sequence[Sensor] = (), **options: Any) -> Checked:
     out = io.StringIO()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("poller.check.radio.BAUD_RATES", (FACTORY_BAUD_RATE,))  # a silent module takes no time

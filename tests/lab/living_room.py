@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from math import isclose
 from pathlib import Path
+from typing import assert_never
 
 from poller.sensing import Source
 from sensors.simulated_mhz19 import WARM_UP_PPM, SimulatedMhz19
-from storage.records import Bme280Row, Co2Row, CpuTemperatureRow, Reading
+from storage.records import Bme280Row, Co2Row, CpuTemperatureRow, Reading, SensorRow
 from tests.lab.rig import MachineClock
 from tests.lab.sensors import Room
 
@@ -79,7 +80,7 @@ class LivingRoom(Room):
         self.chip.pressure_hpa = air.pressure_hpa
         self.air.co2_ppm, self.air.temperature_c = air.co2_ppm, air.box_c
 
-    def measured(self, row: Reading, at: float) -> bool:
+    def measured(self, row: SensorRow, at: float) -> bool:
         """Tell whether *row*, which bears the true time *at* (Unix seconds), is what its sensor measured then."""
         return any(_agrees(row, air_at(at + after_s)) for after_s in _TAKES_S)
 
@@ -91,7 +92,7 @@ def replace_sensor(sensor: SimulatedMhz19, *, powered_at: float) -> SimulatedMhz
     return anew
 
 
-def _agrees(row: Reading, air: Air) -> bool:
+def _agrees(row: SensorRow, air: Air) -> bool:
     match row:
         case CpuTemperatureRow():
             return row.temperature_c == air.cpu_millidegrees / 1000
@@ -103,4 +104,4 @@ def _agrees(row: Reading, air: Air) -> bool:
             warm_up = (WARM_UP_PPM,) if row.warming_up else ()
             return row.co2_ppm in (air.co2_ppm, *warm_up) and row.temperature_c == air.box_c
         case _:
-            return True
+            assert_never(row)

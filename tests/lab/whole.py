@@ -21,7 +21,7 @@ from typing import Any
 from skstack.simulator import TEST_PASSWORD, TEST_ROUTE_B_ID
 from storage.embedded import EmbeddedServer
 from storage.outbox import REJECTED_NAME
-from storage.records import TABLES, Bme280Row, Co2Row, CpuTemperatureRow, EnergyRow, PowerRow, Round, Row
+from storage.records import TABLES, Bme280Row, Co2Row, CpuTemperatureRow, EnergyRow, PowerRow, Round, Row, SensorRow
 from storage.rows_json import round_from_json
 from tests.lab.checker import Checker
 from tests.lab.clock import DAY, DAY_S, HALF_HOUR
@@ -234,7 +234,7 @@ class Whole(Home):
             self.problems.append(f"the clock was {ahead} ahead at {self.clock.now()}: {stored.rows[:1]}")
         self.checker.write(stored, ahead)
         for row in stored.rows:
-            if isinstance(row, CpuTemperatureRow | Bme280Row | Co2Row):
+            if isinstance(row, SensorRow):
                 at = row.measured_at - ahead
                 if not self.room.measured(row, at.timestamp()):
                     self.problems.append(f"wrong at {at}: {row}")
