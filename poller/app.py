@@ -301,7 +301,7 @@ def run_loop(settings: Settings, sensors: Sequence[Sensor], *, stop: StopSignal)
 
 
 class _FirstReading:
-    """Hears of each round that is on disk, and says of the first with a reading that all is well."""
+    """Hears of each round, and says of the first with a reading that the meter is read: it may not be stored yet."""
 
     def __init__(self) -> None:
         self._is_said = False
@@ -310,4 +310,4 @@ class _FirstReading:
         power = next((row for row in stored.rows if isinstance(row, PowerRow) and row.power_w is not None), None)
         if power is not None and not self._is_said:
             self._is_said = True
-            logger.info("first reading: %d W, stored", power.power_w)
+            logger.info("first reading: %d W", power.power_w)

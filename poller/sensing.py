@@ -101,7 +101,7 @@ class Sensing:
             return None
         self._said.add(type(result))
         level = logging.INFO if isinstance(result, SensorNotReadyError) else logging.WARNING
-        logger.log(level, "%s; no %s is stored until it answers again", result, self._source.name)
+        logger.log(level, "%s; no reading of the %s is stored until it answers again", result, self._source.name)
         return None
 
 
