@@ -558,3 +558,37 @@ def test_an_unreachable_server_says_where_it_was_looked_for() -> None:
         database.check()
     assert str(caught.value).startswith("cannot connect to postgresql://me@127.0.0.1:1/home: ")
     assert "refused" in str(caught.value)
+
+
+# --- databases that are spread over servers, and those that keep rows out
+
+
+def test_tables_that_take_no_statement_for_several_of_them_are_written_one_by_one(
+    database: Database, connection: Any
+) -> None:
+    """As Citus answers where tables are spread over servers: 0A000, feature_not_supported."""
+    with connection.cursor() as cursor:
+        cursor.execute("""
+            create function refuse_with() returns trigger language plpgsql as $$
+            begin
+                if current_query() like '%with % as (insert%' then
+                    raise exception 'not supported over several servers' using errcode = '0A000';
+                end if;
+                return new;
+            end $$;
+            create trigger refuse_with before insert on power for each row execute function refuse_with()
+        """)
+    assert database.write([full_round(1)]) == ()
+    assert database.write([full_round(2)]) == ()
+    for table in ("power", "cpu_temperature", "co2", "bme280", "radio_event", "energy", "meter"):
+        assert select(connection, f"select count(*) from {table}") == [(2,)]
+
+
+def test_a_site_that_something_keeps_out_is_said(database: Database, connection: Any) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("""
+            create function keep_out() returns trigger language plpgsql as $$ begin return null; end $$;
+            create trigger keep_out before insert on site for each row execute function keep_out()
+        """)
+    with pytest.raises(DatabaseUnreachableError, match="site 'home' cannot be read after it was added"):
+        database.write([round_of(1)])

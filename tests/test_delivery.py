@@ -367,6 +367,25 @@ def test_a_query_that_cannot_be_answered_says_so_at_once_and_one_that_fails_harm
     assert delivery.is_drained()
 
 
+def test_an_outage_that_a_query_has_met_ends_when_the_database_answers_and_not_before(
+    delivery: Delivery, database: FakeDatabase, clock: LabClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    work(delivery)
+    database.is_away = True
+    asked = delivery.query(lambda _cursor, site_id: site_id)
+    work(delivery)
+    assert isinstance(asked.exception(timeout=0), DatabaseUnreachableError)
+    clock.sleep(2.0)
+    work(delivery)  # nothing waits to be delivered, which is no sign that it is back
+    assert delivery.unreachable_reason == "connection refused"
+    database.is_away = False
+    clock.sleep(4.0)
+    work(delivery)
+    assert delivery.is_drained()
+    assert messages(caplog, logging.INFO) == ["PostgreSQL is back after 6 s: 0 rounds delivered"]
+
+
 def test_queries_are_refused_while_the_next_attempt_waits(
     delivery: Delivery, outbox: Outbox, database: FakeDatabase
 ) -> None:
