@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from storage.errors import OutboxError
-from storage.outbox_files import MAX_REJECTED, LineFile, Rejected, RejectedFile, Reserve, RoundFile
+from storage.outbox_files import MAX_REJECTED, LineFile, Place, Rejected, RejectedFile, Reserve, RoundFile
 from storage.records import Round
 from storage.rows_json import round_from_json, round_to_json
 
@@ -51,7 +51,7 @@ class Batch:
     """Rounds, and where they *end* in the file; None: they are in memory."""
 
     rounds: Sequence[Round] = ()
-    end: int | None = None
+    end: Place | None = None
 
 
 class Outbox:

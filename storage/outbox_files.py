@@ -7,6 +7,7 @@ other. Nothing is open between two calls. Every function may raise OutboxError; 
 from __future__ import annotations
 
 import errno
+import io
 import json
 import logging
 import os
@@ -17,7 +18,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import private_file
 from storage.errors import OutboxError
@@ -31,6 +32,7 @@ MAX_REJECTED = 10_000  # rows: then the oldest are dropped
 RESERVE_AGAIN_S = 3600.0  # to keep room aside, after there was none
 _LONGEST_LINE = 4 * MAX_BYTES
 _KEPT_OF_UNREADABLE = 10_000  # characters
+_BLOCK_BYTES = 4096  # a page of the kernel: where a part of it cannot be read, nothing of it can
 
 
 class Reserve:
@@ -47,17 +49,20 @@ class Reserve:
         if not self._size_bytes or self._monotonic() < self._not_before_s:
             return
         self._not_before_s = self._monotonic() + RESERVE_AGAIN_S
-        if self._path.exists():
-            return
         try:
             fd = private_file.create(self._path)
+        except OSError as err:
+            logger.debug("no room is taken: %s", err)
+            return
+        try:
             try:
                 os.posix_fallocate(fd, 0, self._size_bytes)
             finally:
                 os.close(fd)
         except OSError as err:
             logger.debug("no room can be kept aside: %s", err)
-            self._path.unlink(missing_ok=True)
+            with suppress(OSError):
+                self._path.unlink()
 
     def release(self) -> bool:
         """Give the room up, for an hour at least; False: there is none to give up."""
@@ -89,15 +94,18 @@ class LineFile:
     def end(self) -> int:
         """Return where the last line ends; 0 where there is no file."""
         with self._explaining(), suppress(FileNotFoundError, NotADirectoryError), self.path.open("rb") as file:
-            return _end_of(file.fileno())
+            return _end_of(file.fileno())[0]
         return 0
 
-    def lines(self, start: int = 0) -> Iterator[Line]:
-        """Read the lines from offset *start* on; none where there is no file."""
+    def lines(self, start: int = 0, *, passes_over: bool = True) -> Iterator[Line]:
+        """Read the lines from offset *start* on; none where there is no file.
+
+        *passes_over*: what a bad block held is a line that is not right; else it is an error.
+        """
         with self._explaining(), suppress(FileNotFoundError, NotADirectoryError), self.path.open("rb") as file:
-            file.seek(start)
             begin = start
-            while raw := file.readline(_LONGEST_LINE):
+            blocks = io.BufferedReader(_Blocks(file.fileno(), start, passes_over=passes_over))
+            while raw := blocks.readline(_LONGEST_LINE):
                 content = raw.rstrip(b"\0")
                 checksum, _, text = content.rstrip(b"\n").partition(b" ")
                 is_right = checksum == _checksum_of(text)
@@ -106,39 +114,43 @@ class LineFile:
                     yield Line(begin + len(content), shown.decode("ascii", "replace"), is_right)
                 begin += len(raw)
 
-    def append(self, texts: Sequence[str], *, anew: bool = False) -> None:
+    def append(self, texts: Sequence[str], *, anew: bool = False) -> int:
         """Put lines behind all others, or *anew* in their place, all or none; they are on disk when this returns.
+
+        Return where they end.
 
         Behind lines that are written anew there is room for others: what is written there changes nothing but itself.
         """
         content = b"".join(map(_line_of, texts))
         with self._explaining():
             try:
-                self._append(content, anew=anew)
+                end = self._append(content, anew=anew)
             except OSError as err:
                 if not (_is_full(err) and self._reserve.release()):
                     raise
-                self._append(content, anew=anew)
-            self._reserve.keep()
+                end = self._append(content, anew=anew)
+        self._reserve.keep()
+        return end
 
     def replace(self, texts: Sequence[str]) -> None:
         """Put these lines in the place of all others: the old ones or the new are there whatever happens."""
         with self._explaining():
             private_file.replace(self.path, b"".join(map(_line_of, texts)))
 
-    def _append(self, content: bytes, *, anew: bool) -> None:
+    def _append(self, content: bytes, *, anew: bool) -> int:
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with suppress(FileExistsError):
             os.close(private_file.create(self.path))
             private_file.sync_directory(self.path.parent)
         fd = os.open(self.path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
-            end = 0 if anew else _end_of(fd)
+            end, is_torn = (0, False) if anew else _end_of(fd)
+            if is_torn:  # by a power cut, in what was written last
+                content = b"\n" + content
+            new_end = end + len(content)
             if anew:
                 os.ftruncate(fd, ROOM_BYTES)
                 content = content.ljust(ROOM_BYTES, b"\0")
-            elif end and os.pread(fd, 1, end - 1) != b"\n":  # a power cut has torn what was written last
-                content = b"\n" + content
             try:
                 os.lseek(fd, end, os.SEEK_SET)
                 while content:
@@ -151,6 +163,7 @@ class LineFile:
                 raise
         finally:
             os.close(fd)
+        return new_end
 
     @contextmanager
     def _explaining(self) -> Iterator[None]:
@@ -182,68 +195,105 @@ class Rejected:
         return cls(text[:_KEPT_OF_UNREADABLE], f"unreadable: {why}", is_final=True)
 
 
+class Place(NamedTuple):
+    """A place in the file of rounds, which is of a new *generation* whenever it is begun anew."""
+
+    generation: int
+    offset: int  # bytes
+
+
 class RoundFile:
-    """The rounds that wait, in order. Each line tells where the first one began that waited when it was written."""
+    """The rounds that wait, in order. Each line tells where the first one began that waited when it was written.
+
+    Nothing of a generation waits when the next one begins: what is left of it on the disk is passed over.
+    """
 
     def __init__(self, lines: LineFile) -> None:
         self._lines = lines
-        self._start: int | None = None  # of the first that waits; None: the file tells
-        self._written_start = 0
+        self._start: Place | None = None  # of the first that waits; None: the file tells
+        self._written_start = Place(0, 0)
+        self._end = 0  # of what is known to be in the file
 
     def append(self, bodies: Sequence[str]) -> None:
         """Put rounds behind all others, all or none; they are on the disk when this returns."""
         start, end = self._first(), self._lines.end()
-        is_anew = start == end and not 0 < end < ROOM_BYTES
-        is_removed = start > end
-        if is_anew or is_removed:
-            start = 0
+        is_removed = end < self._end
+        start = start._replace(offset=min(start.offset, end))
+        is_anew = start.offset == end and not 0 < end < ROOM_BYTES
+        if is_anew:
+            start = Place(start.generation + 1, 0)
         try:
-            self._lines.append([f"{start} {body}" for body in bodies], anew=is_anew)
+            new_end = self._lines.append([f"{start.generation} {start.offset} {body}" for body in bodies], anew=is_anew)
         except OutboxError:
-            if is_anew and self._lines.end() < end:  # it was begun anew, and then the disk took no more
-                self._start = 0
+            if is_anew and end:  # there may be lines of both generations now, of which none waits
+                self._start, self._end = Place(start.generation, end), 0
             raise
         if is_removed:
             logger.error("%s was removed while it was in use, with what was in it", self._lines.path)
         self._start = self._written_start = start
+        self._end = new_end
 
-    def oldest(self, limit: int) -> tuple[list[Round], list[Rejected], int]:
+    def oldest(self, limit: int) -> tuple[list[Round], list[Rejected], Place]:
         """Give the oldest *limit* rounds, what stands between them and is none, and where all that ends.
 
         Fewer: there are no more.
         """
-        rounds: list[Round] = []
-        unreadable: list[Rejected] = []
-        end = self._first()
-        for line in self._lines.lines(end):
-            end = line.end
-            try:
-                rounds += _rounds_of(line)
-            except ValueError as err:
-                unreadable.append(Rejected.unreadable(line.text, err))
-            if len(rounds) == limit:
-                break
-        return rounds, unreadable, end
+        try:
+            return self._oldest(limit, passes_over=False)
+        except OutboxError:
+            self.append([""])  # a disk that takes this does not fail as a whole: it has a bad block
+            return self._oldest(limit, passes_over=True)
 
-    def remove_up_to(self, end: int) -> None:
+    def remove_up_to(self, end: Place) -> None:
         """Take out what stands before *end*. After a power cut or kill -9 the latest may come again."""
-        self._start = end
+        if self._start is not None and end.generation == self._start.generation:  # else the file was removed meanwhile
+            self._start = end
 
     def count(self) -> int:
         """Count the rounds that wait."""
-        return sum(line.is_right and not line.text.endswith(" ") for line in self._lines.lines(self._first()))
+        return sum(bool(body) for _, body in self._waiting(passes_over=True))
 
     def close(self) -> None:
         """Write down what was taken out since the last round came."""
         if self._start is not None and self._start != self._written_start:
             self.append([""])
 
-    def _first(self) -> int:
-        if self._start is None and self._lines.end():
-            told = (line.text.partition(" ")[0] for line in self._lines.lines() if line.is_right)
-            # The largest: damage may change the order.
-            self._start = self._written_start = max((int(start) for start in told if start.isdigit()), default=0)
-        return self._start or 0
+    def _oldest(self, limit: int, *, passes_over: bool) -> tuple[list[Round], list[Rejected], Place]:
+        rounds: list[Round] = []
+        unreadable: list[Rejected] = []
+        end = self._first()
+        for line, body in self._waiting(passes_over=passes_over):
+            end = end._replace(offset=line.end)
+            if body is None:
+                unreadable.append(Rejected.unreadable(line.text, "its checksum does not fit"))
+            elif body:
+                try:
+                    rounds.append(round_from_json(body))
+                except ValueError as err:  # as it was written: a later release may be able to read it
+                    unreadable.append(Rejected(body[:MAX_BYTES], f"unreadable: {err}", is_final=False))
+            if len(rounds) == limit:
+                break
+        return rounds, unreadable, end
+
+    def _waiting(self, *, passes_over: bool) -> Iterator[tuple[Line, str | None]]:
+        """Give the lines behind the first that waits, each with its round; None: it is not what was written."""
+        start = self._first()
+        for line in self._lines.lines(start.offset, passes_over=passes_over):
+            told, body = _told_by(line)
+            if told is None or told.generation >= start.generation:
+                yield line, body
+
+    def _first(self) -> Place:
+        if self._start is None and (end := self._lines.end()):
+            latest = self._told(max(0, end - ROOM_BYTES), passes_over=True) or self._told(0, passes_over=False)
+            self._start = self._written_start = latest or Place(0, 0)
+            self._end = end
+        return self._start or Place(0, 0)
+
+    def _told(self, begin: int, *, passes_over: bool) -> Place | None:
+        """Give what the lines from *begin* on tell: the largest, as damage may change their order."""
+        found = ((_told_by(line)[0], line.end) for line in self._lines.lines(begin, passes_over=passes_over))
+        return max((told for told, end in found if told is not None and told.offset < end), default=None)
 
 
 class RejectedFile:
@@ -286,12 +336,13 @@ def _checksum_of(text: bytes) -> bytes:
     return b"%08x" % zlib.crc32(text)
 
 
-def _rounds_of(line: Line) -> Sequence[Round]:
-    """Read the round of a line; a line may have none. Raises: ValueError: it is not what was written."""
-    if not line.is_right:
-        raise ValueError("its checksum does not fit")
-    body = line.text.partition(" ")[2]
-    return [round_from_json(body)] if body else []
+def _told_by(line: Line) -> tuple[Place | None, str | None]:
+    """Return what a line tells, and its round, which may be empty; None and None: it is not what was written."""
+    if line.is_right:
+        with suppress(ValueError):
+            generation, offset, body = line.text.split(" ", 2)
+            return Place(int(generation), int(offset)), body
+    return None, None
 
 
 def _rejected_of(line: Line) -> Rejected:
@@ -301,10 +352,36 @@ def _rejected_of(line: Line) -> Rejected:
     return Rejected.unreadable(line.text, "its checksum does not fit")
 
 
-def _end_of(fd: int) -> int:
-    """Return where the content of a file ends, less the room behind it."""
+class _Blocks(io.RawIOBase):
+    """The file of *fd* from *at* on. *passes_over*: question marks stand for blocks that the disk cannot read."""
+
+    def __init__(self, fd: int, at: int, *, passes_over: bool) -> None:
+        self._fd = fd
+        self._at = at
+        self._passes_over = passes_over
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any, /) -> int:
+        try:
+            content = os.pread(self._fd, len(buffer), self._at)
+        except OSError as err:
+            if err.errno != errno.EIO or not self._passes_over:
+                raise
+            left = os.fstat(self._fd).st_size - self._at
+            content = b"?" * max(0, min(len(buffer), _BLOCK_BYTES - self._at % _BLOCK_BYTES, left))
+        buffer[: len(content)] = content
+        self._at += len(content)
+        return len(content)
+
+
+def _end_of(fd: int) -> tuple[int, bool]:
+    """Return where the content of a file ends, less the room behind it, and whether that is within a line."""
     begin = max(0, os.fstat(fd).st_size - ROOM_BYTES)
-    return begin + len(os.pread(fd, ROOM_BYTES, begin).rstrip(b"\0"))
+    content = io.BufferedReader(_Blocks(fd, begin, passes_over=True)).read(ROOM_BYTES).rstrip(b"\0")
+    end = begin + len(content)
+    return end, end > 0 and not content.endswith(b"\n")
 
 
 def _is_full(err: OSError) -> bool:

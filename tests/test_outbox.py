@@ -131,7 +131,7 @@ def test_the_files_are_for_their_owner_only(outbox: Outbox, data_dir: Path) -> N
 def test_a_round_can_be_read_by_another_process_before_append_returns(outbox: Outbox, path: Path) -> None:
     outbox.append(full_round(1))
     body = round_to_json(full_round(1))
-    assert path.read_text("ascii").rstrip("\0") == f"{crc32(f'0 {body}'.encode()):08x} 0 {body}\n"
+    assert path.read_text("ascii").rstrip("\0") == f"{crc32(f'1 0 {body}'.encode()):08x} 1 0 {body}\n"
 
 
 def test_half_a_surrogate_pair_which_no_encoding_takes_is_kept_all_the_same(outbox: Outbox) -> None:
@@ -240,10 +240,25 @@ def test_a_round_that_is_not_what_was_written_is_rejected_and_blocks_nothing(
 def test_a_round_that_is_deep_or_huge_is_rejected(outbox: Outbox, path: Path, body: str) -> None:
     append_all(outbox, range(2))
     with path.open("ab") as file:
-        file.write(f"{crc32(f'0 {body}'.encode()):08x} 0 {body}\n".encode())
+        file.write(f"{crc32(f'1 0 {body}'.encode()):08x} 1 0 {body}\n".encode())
     outbox.append(round_of(3))
     assert rounds_in(outbox) == [round_of(0), round_of(1), round_of(3)]
     assert len(rejected_in(path.parent)) == 1
+
+
+def test_a_round_of_a_later_release_is_delivered_when_that_is_installed_again(
+    outbox: Outbox, data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def has_no_such_column(_text: str) -> Round:
+        raise ValueError("not a round: KeyError 'reactive_kvarh'")
+
+    append_all(outbox, range(1))
+    with monkeypatch.context() as earlier_release:
+        earlier_release.setattr("storage.outbox_files.round_from_json", has_no_such_column)
+        assert rounds_in(outbox) == []
+        assert outbox.count_rejected() == 1
+    with closing(Outbox(data_dir)) as next_run:
+        assert refused_in(next_run) == [round_of(0)]
 
 
 def test_unreadable_rounds_do_not_hide_those_behind_them(outbox: Outbox, path: Path) -> None:
@@ -346,6 +361,73 @@ def test_a_file_that_is_removed_under_us_is_made_anew(
     assert "was removed while it was in use" in caplog.text
     with closing(Outbox(data_dir)) as other:
         assert rounds_in(other) == [round_of(2), round_of(3)]
+
+
+def test_a_file_that_is_removed_before_anything_was_delivered_is_told_too(
+    outbox: Outbox, path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    append_all(outbox, range(2))
+    path.unlink()
+    append_all(outbox, range(2, 4))
+    assert len([said for said in messages(caplog, logging.ERROR) if "was removed while it was in use" in said]) == 1
+    assert rounds_in(outbox) == [round_of(2), round_of(3)]
+
+
+def test_a_delivery_under_way_takes_nothing_out_of_the_file_that_follows_a_removed_one(
+    outbox: Outbox, path: Path
+) -> None:
+    append_all(outbox, range(1))
+    batch = outbox.oldest(1)
+    path.unlink()
+    append_all(outbox, range(1, 2))  # as long as the one under way
+    outbox.remove(batch)
+    assert rounds_in(outbox) == [round_of(1)]
+
+
+def test_a_block_that_comes_back_from_before_the_file_was_begun_anew_hides_no_round(
+    outbox: Outbox, path: Path, data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As from a card that has lost a write: its lines tell that all before them was delivered."""
+    monkeypatch.setattr("storage.outbox_files.ROOM_BYTES", 3000)
+    for number in range(20):
+        append_all(outbox, range(number, number + 1))
+        deliver_all(outbox)
+    before = path.read_bytes()
+    append_all(outbox, range(20, 23))
+    now = path.read_bytes()
+    assert now.index(b"\0") < 1024
+    path.write_bytes(now[:1024] + before[1024:])
+    with closing(Outbox(data_dir)) as next_run:
+        append_all(next_run, range(23, 24))
+        assert rounds_in(next_run) == [round_of(number) for number in range(20, 24)]
+
+
+def test_a_block_that_cannot_be_read_costs_the_rounds_in_it_and_no_other(
+    outbox: Outbox, path: Path, data_dir: Path
+) -> None:
+    append_all(outbox, range(60))
+    disk = Disk(data_dir)
+    disk.bad_at = 4096
+    content = path.read_bytes()
+    first, last = content[:4096].count(b"\n"), content[: 2 * 4096].count(b"\n")
+    with disk.in_use(), closing(Outbox(data_dir)) as next_run:
+        append_all(next_run, range(60, 61))
+        assert next_run.rounds_in_memory == 0
+        found = deliver_all(next_run)
+        assert found == [round_of(number) for number in range(61) if not first <= number <= last]
+        assert next_run.error is None
+    assert "????" in rejected_in(data_dir)[0][1]
+
+
+def test_a_block_that_cannot_be_read_is_left_for_later_where_the_disk_does_not_write_either(
+    outbox: Outbox, data_dir: Path
+) -> None:
+    append_all(outbox, range(60))
+    disk = Disk(data_dir)
+    disk.bad_at, disk.refusal = 4096, READ_ONLY
+    with disk.in_use():
+        assert rounds_in(outbox) == []
+    assert rounds_in(outbox) == [round_of(number) for number in range(60)]
 
 
 def test_a_link_at_its_place_is_not_followed(outbox: Outbox, path: Path, tmp_path: Path) -> None:
@@ -524,9 +606,9 @@ def test_a_disk_that_hangs_costs_two_seconds_once_and_nothing_is_lost(
     answers, append = threading.Event(), LineFile.append
     woken = threading.Semaphore(0)
 
-    def hanging(file: LineFile, *arguments: Any, **options: Any) -> None:
+    def hanging(file: LineFile, *arguments: Any, **options: Any) -> int:
         assert answers.wait(30.0)
-        append(file, *arguments, **options)
+        return append(file, *arguments, **options)
 
     def help_out() -> None:
         while woken.acquire(timeout=30.0) and not answers.is_set():

@@ -23,6 +23,7 @@ class Refusal:
     at_read: bool = False
 
 
+BLOCK_BYTES = 4096
 FULL = Refusal(errno.ENOSPC, at_write=True)
 READ_ONLY = Refusal(errno.EROFS, at_open=True)
 FAILING = Refusal(errno.EIO, at_open=True, at_read=True)
@@ -31,7 +32,7 @@ FAILING = Refusal(errno.EIO, at_open=True, at_read=True)
 class Disk:
     """The disk with the outbox in *directory*: it refuses on demand, and goes away.
 
-    *in_write* comes when half of a write is done.
+    *in_write* comes when half of a write is done. *bad_at*: where a block begins that cannot be read, in any file.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -39,6 +40,7 @@ class Disk:
         self._away = directory.with_name(f"{directory.name}.away")
         self.refusal: Refusal | None = None
         self.in_write: Callable[[], object] = lambda: None
+        self.bad_at: int | None = None
 
     @contextmanager
     def in_use(self) -> Iterator[None]:
@@ -46,6 +48,7 @@ class Disk:
         with (
             patch.object(os, "open", partial(self._open, os.open)),
             patch.object(os, "write", partial(self._write, os.write)),
+            patch.object(os, "pread", partial(self._pread, os.pread)),
             patch.object(Path, "open", _method(self._read, Path.open)),
         ):
             yield
@@ -75,6 +78,14 @@ class Disk:
         self._refuse("at_write", path)
         self.in_write()
         return half + real(fd, content[half:])
+
+    def _pread(self, real: Callable[[int, int, int], bytes], fd: int, size: int, at: int) -> bytes:
+        """Read up to the bad block, as the kernel does; where that begins there is nothing but the error."""
+        if self.bad_at is None or at + size <= self.bad_at or at >= self.bad_at + BLOCK_BYTES:
+            return real(fd, size, at)
+        if at >= self.bad_at:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return real(fd, self.bad_at - at, at)
 
     def _read(self, real: Callable[..., Any], path: Path, *arguments: Any, **options: Any) -> Any:
         self._refuse("at_read", path)
