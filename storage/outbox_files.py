@@ -30,6 +30,7 @@ logger = logging.getLogger(__name__)
 ROOM_BYTES = 32_768  # some 40 rounds. Written over again and again: a file that grows wears a card out sooner
 MAX_REJECTED = 10_000  # rows: then the oldest are dropped
 RESERVE_AGAIN_S = 3600.0  # to keep room aside, after there was none
+BAD_AFTER_S = 3600.0  # of failing reads, on a disk that writes: what is there is given up
 _LONGEST_LINE = 4 * MAX_BYTES
 _KEPT_OF_UNREADABLE = 10_000  # characters
 _BLOCK_BYTES = 4096  # a page of the kernel: where a part of it cannot be read, nothing of it can
@@ -213,6 +214,7 @@ class RoundFile:
         self._start: Place | None = None  # of the first that waits; None: the file tells
         self._written_start = Place(0, 0)
         self._end = 0  # of what is known to be in the file
+        self._failing_since_s: float | None = None  # to be read
 
     def append(self, bodies: Sequence[str]) -> None:
         """Put rounds behind all others, all or none; they are on the disk when this returns."""
@@ -238,11 +240,17 @@ class RoundFile:
 
         Fewer: there are no more.
         """
+        now_s = time.monotonic()
         try:
-            return self._oldest(limit, passes_over=False)
+            found = self._oldest(limit, passes_over=False)
         except OutboxError:
+            self._failing_since_s = self._failing_since_s or now_s
+            if now_s - self._failing_since_s < BAD_AFTER_S:
+                raise
             self.append([""])  # a disk that takes this does not fail as a whole: it has a bad block
             return self._oldest(limit, passes_over=True)
+        self._failing_since_s = None
+        return found
 
     def remove_up_to(self, end: Place) -> None:
         """Take out what stands before *end*. After a power cut or kill -9 the latest may come again."""
