@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -293,3 +294,66 @@ def test_sold_energy_without_a_price_is_said_to_be_left_out(record: Any) -> None
     picture = power_load.load(record, site, day_of(DAY, TOKYO), now=LATER, tariff=FLAT)
     with style.applied("en"):
         assert "bought only, an estimate" in texts(power_draw.draw(picture, language="en"), "note")
+
+
+# --- the running billing month, by hand: 0.5 kWh bought and 0.1 kWh sold each half hour, 10 and a half of 30 days
+
+MONTH, NOON_OF_11 = midnight(date(2025, 11, 1)), midnight(date(2025, 11, 11)) + timedelta(hours=12)
+EACH_STEP = Tariff(
+    Decimal(1000),
+    (Tier(Decimal(120), Decimal(20)), Tier(Decimal(300), Decimal(25)), Tier(None, Decimal(30))),
+    (),
+    Decimal("8.5"),
+    Decimal("1.5"),
+    Decimal("3.5"),
+    1,
+)
+BY_THE_CLOCK = replace(EACH_STEP, tiers=(), time_of_use=(*[Decimal(20)] * 24, *[Decimal(40)] * 24))
+
+
+def buying_and_selling(start: datetime, end: datetime) -> dict[datetime, str | tuple[str | None, str | None]]:
+    return {
+        start + n * HALF: (str(1000 + n * Decimal("0.5")), str(n * Decimal("0.1")))
+        for n in range((end - start) // HALF + 1)
+    }
+
+
+@pytest.mark.parametrize(
+    ("prices", "bought_yen"),
+    [
+        # 252 kWh come to 720: 120 x 20 + 180 x 25 + 420 x 30, 720 x 5 beside them, and 1000.
+        (EACH_STEP, "24100"),
+        # 10 days of 12 x 20 + 12 x 40 and a morning of 12 x 20 are 7440 for 252 kWh, 21257.14 for 720; 3600; 1000.
+        (BY_THE_CLOCK, "25857.14"),
+    ],
+)
+def test_the_running_billing_month_is_priced_as_if_it_went_on_alike(
+    record: Any, prices: Tariff, bought_yen: str
+) -> None:
+    site = site_with(record, buying_and_selling(MONTH, NOON_OF_11))
+    found = load(record, site, day_of(date(2025, 11, 11), TOKYO), now=NOON_OF_11, tariff=prices).billing_month
+    assert found is not None
+    assert found.so_far.sold_yen == Decimal("428.4")  # 50.4 x 8.5
+    assert found.at_end.sold_yen is not None
+    assert (round(found.at_end.bought_yen, 2), round(found.at_end.sold_yen, 2)) == (Decimal(bought_yen), Decimal(1224))
+    picture = power_load.load(
+        record, site, day_of(date(2025, 11, 11), TOKYO), now=NOON_OF_11 + timedelta(minutes=20), tariff=prices
+    )
+    with style.applied("en"):
+        shown = texts(power_draw.draw(picture, language="en"))
+    assert f"¥{Decimal(bought_yen) - 1224:,.0f}" in shown
+
+
+@pytest.mark.parametrize(
+    ("first", "now"),
+    [
+        (MONTH, MONTH + timedelta(days=2, hours=23, minutes=30)),  # of fewer than three days nothing is said
+        (MONTH + timedelta(days=1, minutes=30), NOON_OF_11),  # more than a day is not known
+    ],
+)
+def test_a_billing_month_of_which_too_little_is_known_is_not_priced(
+    record: Any, first: datetime, now: datetime
+) -> None:
+    site = site_with(record, buying_and_selling(first, now))
+    period = day_of(now.astimezone(TOKYO).date(), TOKYO)
+    assert load(record, site, period, now=now, tariff=BY_THE_CLOCK).billing_month is None
