@@ -7,6 +7,7 @@ Nothing here writes the module's flash: WOPT, WUART and SKSAVE are never sent.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
@@ -18,7 +19,6 @@ from skstack.errors import (
     CommandFailedError,
     ModuleNotAnsweringError,
     ModuleUnsupportedError,
-    SkStackError,
     SkStackTimeoutError,
 )
 from skstack.events import Dialect
@@ -59,19 +59,18 @@ def open_at(baud_rate: int, open_stack: StackOpener, credentials: Credentials) -
     Raises: PortLostError: no such device, refused or busy. ModuleUnsupportedError: J11 firmware. SkStackError: it
         answers, but not as a module should. StoppedError.
     """
-    stack = open_stack(baud_rate)
-    try:
+    with contextlib.ExitStack() as unless_it_answers:  # whatever goes wrong: a port left open is busy for the next try
+        stack = open_stack(baud_rate)
+        unless_it_answers.callback(stack.close)
         if wake(stack):
-            return set_up(stack, credentials, baud_rate=baud_rate)
+            module = set_up(stack, credentials, baud_rate=baud_rate)
+            unless_it_answers.pop_all()
+            return module
         if baud_rate == FACTORY_BAUD_RATE and _speaks_j11(stack):
             raise ModuleUnsupportedError(
                 "the module speaks the binary J11 protocol (BP35C1-J11, RS-WSUHA-J11 ...), which is not supported",
                 "use a module with SK firmware (BP35A1, BP35C2, RL7023, RS-WSUHA-P)",
             )
-    except SkStackError:
-        stack.close()
-        raise
-    stack.close()
     return None
 
 

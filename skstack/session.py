@@ -325,8 +325,8 @@ class Session:
     def _resume(self, step: Callable[[_SentT], float], sent: _SentT) -> None:
         try:
             self._wake_at = step(sent)
-        except StoppedError:
-            self._life = None  # it ended with that; the next one takes the link as it is
+        except BaseException:  # also a fault of our own: a generator that raised is exhausted for good
+            self._life = None  # the next one takes the link as it is
             raise
 
     def _lose(self, error: SkStackError) -> NoReturn:

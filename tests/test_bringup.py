@@ -142,6 +142,18 @@ def test_a_silent_module_is_given_up_after_four_and_a_half_seconds() -> None:
     port.assert_done()
 
 
+# --- a fault of our own
+
+
+def test_a_fault_leaves_the_port_closed_for_the_next_attempt() -> None:
+    to_info = set_up_script(EINFO_SINGLE)[:-4]
+    opener = Opener([*AWAKE, *to_info])
+    with pytest.raises(ValueError, match="the password must be"):
+        open_at(FACTORY_BAUD_RATE, opener.stack, Credentials(CREDENTIALS.route_b_id, "no spaces"))
+    assert opener.ports[0].is_closed
+    opener.ports[0].assert_done()
+
+
 # --- what does not answer as it should
 
 SILENT: list[Step] = [

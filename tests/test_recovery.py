@@ -8,7 +8,16 @@ from dataclasses import replace
 
 import pytest
 
-from skstack import BAUD_RATES, Credentials, MeterSilentError, Port, PortLostError, Session, SessionLostError
+from skstack import (
+    BAUD_RATES,
+    Credentials,
+    MeterSilentError,
+    PanDescription,
+    Port,
+    PortLostError,
+    Session,
+    SessionLostError,
+)
 from skstack.simulator import REALISTIC, TEST_PASSWORD, TEST_ROUTE_B_ID, Beacon
 from tests.lab.clock import LabClock
 from tests.lab.module import METER_ADDRESS, METER_MAC
@@ -594,6 +603,47 @@ def test_a_join_without_an_answer_is_given_up_after_a_minute() -> None:
     assert lab.kinds[:2] == ["lost", "join_failed"]
     assert lab.events[1].detail == "the meter did not answer within 60 s"
     lab.run_until_up(60.0)
+
+
+# --- a fault of our own
+
+
+class FaultyOnce(MemoryCache):
+    """Fails the first time a PAN is to be kept."""
+
+    is_faulty = True
+
+    def save(self, key: str, pan: PanDescription) -> None:
+        if self.is_faulty:
+            self.is_faulty = False
+            raise RuntimeError("a fault, once")
+        super().save(key, pan)
+
+
+def test_a_fault_while_the_module_is_opened_costs_that_attempt() -> None:
+    lab = Lab()
+
+    def faulty(_: int) -> Port:
+        raise RuntimeError("a fault, once")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lab.radio, "open_port", faulty)
+        with pytest.raises(RuntimeError):
+            lab.session.run_until_up(lab.now + 60.0)
+    lab.run_until_up(60.0)
+    assert lab.ask() == WATTS
+
+
+def test_a_fault_after_a_join_costs_nothing_of_the_session_and_the_next_loss_is_recovered() -> None:
+    lab = Lab(cache=FaultyOnce())
+    with pytest.raises(RuntimeError):
+        lab.session.run_until_up(lab.now + 60.0)
+    lab.run(60.0)
+    assert lab.ask() == WATTS
+    assert len(lab.typed_at("SKJOIN")) == 1
+    lose(lab)
+    lab.run_until_up(60.0)
+    assert lab.ask() == WATTS
 
 
 # --- what is told
