@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from operator import attrgetter
 from typing import Protocol, TypeVar
 
+from backoff import Backoff
 from poller.clock import Clock, next_tick
 from poller.dating import LATE, Dating
 from poller.idle_tasks.time_budget import TimeBudget
@@ -28,7 +29,7 @@ OtherT = TypeVar("OtherT")
 
 _BEFORE_TICK = timedelta(seconds=1)  # the wait for a tick may end a little early
 _LAST_MOMENT_S = 1.0  # kept free before the next tick
-_FAULT_PAUSE_S = 1.0
+_FIRST_FAULT_PAUSE_S, _LAST_FAULT_PAUSE_S = 1.0, 10.0  # the link is not looked after meanwhile
 _LINK_TIMEOUT_S = 55.0  # a round may wait for the link, but the sensors' rows not for hours
 _SHORTEST_NAP_S = 0.01
 _SENSOR_GRACE_S = 3.5  # the slowest sensor needs 3 s to find out that it has no answer
@@ -113,6 +114,8 @@ class Poller:
         self._failed_polls = 0  # since the meter did well
         self._well_since_s: float | None = None  # monotonic, while there were some
         self._rounds_to_learn = 0  # in a row after which the meter was not known yet
+        self._faults: set[type[Exception]] = set()  # that were logged
+        self._backoff = Backoff(_FIRST_FAULT_PAUSE_S, _LAST_FAULT_PAUSE_S)
         self.missed_ticks = 0
         self._missed_said_until = float("-inf")
         self.last_failure: str | None = None
@@ -192,13 +195,18 @@ class Poller:
         return f"{watts} at {power.measured_at:%H:%M:%S} UTC"
 
     def _survived(self, act: Callable[[datetime], ResultT], tick: datetime, *, otherwise: OtherT) -> ResultT | OtherT:
-        """Do *act* for *tick*; a fault of ours is logged and must not end the polling."""
+        """Do *act* for *tick*; a fault of ours is logged, once of each kind, and must not end the polling."""
         try:
-            return act(tick)
-        except Exception:  # the edge of the loop
-            logger.exception("a fault of the program; polling goes on")
-            self._clock.sleep(_FAULT_PAUSE_S)
+            result = act(tick)
+        except Exception as error:  # the edge of the loop
+            if type(error) not in self._faults:
+                self._faults.add(type(error))
+                logger.exception("a fault of the program; polling goes on")
+            to_tick_s = (tick - self._clock.now()).total_seconds()
+            self._clock.sleep(max(0.0, min(self._backoff.failed(), to_tick_s)))
             return otherwise
+        self._backoff.succeeded()
+        return result
 
     def _wait_for(self, tick: datetime) -> datetime | None:
         """Listen and work until *tick* has come, or the time moved; return which one to take. None: stop."""

@@ -200,6 +200,26 @@ def test_faults_between_two_ticks_cost_no_round_and_bring_no_other(faults: int) 
     assert len(home.module.sends) - before == 3
 
 
+def test_a_fault_that_stays_is_logged_once_of_each_kind_and_met_ever_more_rarely(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    home = home_of()
+    home.run_minutes(2)
+    met: list[float] = []
+
+    def fail() -> None:
+        met.append(home.clock.monotonic())
+        raise ZeroDivisionError if len(met) % 2 else KeyError
+
+    home.between_ticks = fail
+    home.run_minutes(3)
+    said = [record for record in caplog.records if record.getMessage() == "a fault of the program; polling goes on"]
+    assert [record.exc_info[0] for record in said if record.exc_info] == [ZeroDivisionError, KeyError]
+    # 1, 2, 4, 8 and then 10 s apart: two before the first tick, nine in each of the three minutes that follow.
+    assert len(met) <= 2 + 3 * 9
+    assert len(home.of(PowerRow)) == 5
+
+
 def test_sensors_that_are_read_late_are_not_stamped_with_the_tick() -> None:
     home = home_of(read_cpu, interval_s=3600)
     set_clock(home, timedelta(minutes=47))  # NTP sets the clock within an hour, past the tick
