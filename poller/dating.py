@@ -52,13 +52,18 @@ class Dating:
     def release(self) -> None:
         """Keep what waits, oldest first, if the clock is settled."""
         while self._waiting and self._clock.is_settled:
-            zero, stored = self._waiting.popleft()
+            zero, stored = self._waiting[0]
             if by := self._clock.zero - zero:
                 stored = Round(tuple(_moved(row, by) for row in stored.rows))
             for row in stored.rows:
                 if not isinstance(row, EnergyRow | MeterRow | RadioEventRow):
                     self._take(row.measured_at)
-            self._keep(stored)
+            try:
+                self._keep(stored)
+            except ValueError:  # refused for what is in it: it holds up no other
+                self._waiting.popleft()
+                raise
+            self._waiting.popleft()  # not before: after any other fault it is tried again
 
     def close(self) -> None:
         """Keep what waits, dated by the machine's clock where the time is not known yet."""

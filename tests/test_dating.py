@@ -57,6 +57,23 @@ def test_rows_of_a_settled_clock_are_kept_at_once() -> None:
     assert keeping.rows == [power(NOON, 100)]
 
 
+def test_a_fault_while_a_round_is_kept_costs_no_round() -> None:
+    keeping = Keeping(synchronised=True)
+    faults = [MemoryError()]
+    kept: list[Round] = []
+
+    def keep(stored: Round) -> None:
+        if faults:
+            raise faults.pop()
+        kept.append(stored)
+
+    dating = Dating(keeping.clock, keep, interval_s=60)
+    with pytest.raises(MemoryError):
+        dating.write(Round((power(NOON, 100),)))
+    dating.write(Round((power(NOON + MINUTE, 200),)))
+    assert [stored.rows for stored in kept] == [(power(NOON, 100),), (power(NOON + MINUTE, 200),)]
+
+
 @pytest.mark.parametrize("ahead", [9 * HOUR, timedelta(days=-400, microseconds=250_000), timedelta(0)])
 def test_rows_wait_until_the_time_is_known_and_get_the_one_at_which_they_were_taken(ahead: timedelta) -> None:
     keeping = Keeping(ahead=ahead)

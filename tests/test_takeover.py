@@ -15,11 +15,19 @@ from zlib import crc32
 
 import pytest
 
+import poller.app
+from poller.app import Store
+from poller.clock import Clock
+from poller.dating import Dating
 from skstack.pan_cache import FilePanCache
+from storage.connection import Connection
+from storage.database import Database
+from storage.errors import DatabaseUnreachableError
 from storage.outbox import Outbox
 from storage.records import CpuTemperatureRow, EnergyRow, PowerRow, RadioEventRow, Round, Row
 from storage.rows_json import round_to_json
 from storage.takeover import take_over
+from tests.lab.clock import LabClock
 
 # Made by running version 1.0 beside its simulator: three polls refused by a constraint, four while the table was gone,
 # then, by its clock guard, rounds held in two boots, one every 60 s, the machine's clock then being in 2020.
@@ -209,3 +217,26 @@ def test_the_pan_that_version_1_0_remembered_is_known(data_dir: Path) -> None:
     pan = FilePanCache(data_dir / "pan.json").load(known)
     assert pan is not None
     assert (pan.channel, pan.pan_id, pan.mac) == (57, 36085, bytes.fromhex("001c64000a0b8cf5"))
+
+
+def test_a_fault_of_ours_in_what_was_left_costs_no_round_and_is_met_once(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    met: list[Path] = []
+
+    def fail(left: Path, *_: object, **__: object) -> None:
+        met.append(left)
+        raise ZeroDivisionError
+
+    def connect() -> Connection:
+        raise DatabaseUnreachableError("out")
+
+    monkeypatch.setattr(poller.app, "take_over", fail)
+    clock = Clock(LabClock(), is_synchronised=lambda: True)
+    with closing(Store(Database(connect, site="home"), data_dir, clock)) as store:
+        dating = Dating(clock, store.write, interval_s=60)
+        with pytest.raises(ZeroDivisionError):
+            dating.write(Round((polled(58),)))
+        dating.write(Round((polled(59),)))
+        assert rows_in(store.outbox) == [polled(58), polled(59)]
+    assert met == [data_dir]
