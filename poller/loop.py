@@ -154,7 +154,7 @@ class Poller:
         rows: list[Row] = [*sorted(polls, key=attrgetter("measured_at"))]
         sensors_until = started + min(_SENSOR_GRACE_S, _SENSOR_SHARE * self._interval_s)
         for sensor in self._sensors:
-            row = sensor.collect(sensors_until - self._clock.monotonic())
+            row = sensor.collect(sensors_until - self._clock.monotonic(), should_stop=self._should_stop)
             if row is not None:
                 rows.append(row)
         self._write(rows)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import queue
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,6 +19,8 @@ if TYPE_CHECKING:  # a driver is imported where its sensor is asked for
     from sensors.mhz19 import Mhz19
 
 logger = logging.getLogger(__name__)
+
+_LOOK_S = 0.2  # while a reading is awaited: whether the poller is to stop
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +76,8 @@ class Sensing:
         """Begin to read."""
         raise NotImplementedError
 
-    def collect(self, timeout_s: float) -> Reading | None:
-        """Return the row, waiting up to *timeout_s*; None if there is none this time."""
+    def collect(self, timeout_s: float, *, should_stop: Callable[[], bool] = lambda: False) -> Reading | None:
+        """Return the row, waiting up to *timeout_s* and not while *should_stop*; None if there is none this time."""
         raise NotImplementedError
 
     def close(self) -> None:
@@ -112,7 +115,7 @@ class InlineSensing(Sensing):
         """Read at once."""
         self._result = self._read(measured_at)
 
-    def collect(self, timeout_s: float) -> Reading | None:
+    def collect(self, timeout_s: float, *, should_stop: Callable[[], bool] = lambda: False) -> Reading | None:
         """Return what start read."""
         return self._judged(self._result)
 
@@ -144,17 +147,24 @@ class ThreadSensing(Sensing):
             self._busy = self._awaited = True
             self._orders.put(measured_at)
 
-    def collect(self, timeout_s: float) -> Reading | None:
-        """Return the row that was ordered, if it comes in time."""
+    def collect(self, timeout_s: float, *, should_stop: Callable[[], bool] = lambda: False) -> Reading | None:
+        """Return the row that was ordered, if it comes in time; what a stop cuts short is no failure of the sensor."""
         if not self._awaited:
             return self._judged(SensorError(f"{self._source.name} is still busy with an earlier reading"))
         self._awaited = False
-        try:
-            result = self._results.get(timeout=max(0.0, timeout_s))
-        except queue.Empty:
-            return self._judged(SensorError(f"{self._source.name} did not answer in time"))
-        self._busy = False
-        return self._judged(result)
+        until = time.monotonic() + timeout_s
+        while True:
+            wait_s = 0.0 if should_stop() else min(until - time.monotonic(), _LOOK_S)
+            try:
+                result = self._results.get(timeout=max(0.0, wait_s))
+            except queue.Empty:
+                if should_stop():
+                    return None
+                if time.monotonic() >= until:
+                    return self._judged(SensorError(f"{self._source.name} did not answer in time"))
+            else:
+                self._busy = False
+                return self._judged(result)
 
     def close(self) -> None:
         """Let the worker end and close the sensor when it is through with its last order."""

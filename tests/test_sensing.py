@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 
@@ -123,6 +124,31 @@ def test_a_late_reading_is_not_taken_for_the_next_round() -> None:
         collected = sensing.collect(1.0)
     assert collected == CpuTemperatureRow(next_tick, 48.3)
     sensing.close()
+
+
+@pytest.mark.parametrize("looks", [0, 2], ids=["stopped before", "stopped meanwhile"])
+def test_a_hung_sensor_does_not_hold_up_the_end_and_that_is_no_failure_of_it(
+    looks: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    hang = threading.Event()
+    sensing = ThreadSensing(Source("BME280", lambda tick: row(tick) if hang.wait(LONG_S) else failing(tick)))
+    sensing.start(TICK)
+    goes_on = iter([False] * looks)
+    began = time.monotonic()
+    assert sensing.collect(LONG_S, should_stop=lambda: next(goes_on, True)) is None
+    assert time.monotonic() - began < LONG_S / 3
+    assert caplog.text == ""
+    hang.set()
+    sensing.close()
+
+
+def test_what_is_there_when_the_poller_is_to_stop_is_taken() -> None:
+    closed = threading.Event()
+    sensing = ThreadSensing(Source("BME280", row, closed.set))
+    sensing.start(TICK)
+    sensing.close()
+    assert closed.wait(LONG_S)  # so its reading is there
+    assert sensing.collect(LONG_S, should_stop=lambda: True) == row(TICK)
 
 
 def test_a_fault_of_the_program_ends_neither_the_worker_nor_the_poller(caplog: pytest.LogCaptureFixture) -> None:
