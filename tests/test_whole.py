@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import psycopg2
 import pytest
@@ -176,8 +177,8 @@ def test_a_reading_of_the_minute_before_is_caught(place: Place, monkeypatch: pyt
     collect = InlineSensing.collect
     last: dict[int, Row | None] = {}
 
-    def stale(self: InlineSensing, timeout_s: float) -> Row | None:
-        row = collect(self, timeout_s)
+    def stale(self: InlineSensing, timeout_s: float, **options: Any) -> Row | None:
+        row = collect(self, timeout_s, **options)
         before, last[id(self)] = last.get(id(self)), row
         return (
             replace(before, measured_at=row.measured_at)
