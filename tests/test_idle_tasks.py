@@ -22,13 +22,14 @@ from poller.idle_tasks.meter_clock import MeterClock
 from poller.idle_tasks.scheduler import IdleTasks, Keep, Pause, Task, query, request
 from poller.idle_tasks.time_budget import TimeBudget
 from skstack import SessionLostError, SkStackTimeoutError
-from skstack.echonet import Frame, Property
+from skstack.echonet import JST, Frame, Property
+from skstack.simulator import Habit
 from storage.database import Database
 from storage.errors import DatabaseUnreachableError
 from storage.records import EnergyRow, MeterRow, PowerRow, Round
 from tests.lab.clock import HALF_HOUR, MINUTE, NOON
 from tests.lab.database import answered_at_once
-from tests.lab.habits import late
+from tests.lab.habits import announcements, late, rewrite
 from tests.lab.home import Home
 
 AT_NOON_KWH = Decimal("151.2")
@@ -70,6 +71,22 @@ def test_a_register_that_was_not_notified_is_asked_for_from_minute_five(database
     home.run_until(NOON + timedelta(minutes=20))
     assert energy(home) == [EnergyRow(NOON, AT_NOON_KWH, Decimal("0.0"), "read")]
     assert [at for at, _ in home.asked(0xEA)] == [pytest.approx(NOON + 5 * MINUTE, abs=timedelta(seconds=2))]
+
+
+@pytest.mark.parametrize("ahead", [HALF_HOUR, timedelta(hours=10)])
+def test_a_register_of_a_time_to_come_is_not_stored_and_mutes_no_half_hour(database_url: str, ahead: timedelta) -> None:
+    """One odd time stamp of the meter changes nothing: the half hours after it are asked for and kept as ever."""
+    later = (NOON + ahead).astimezone(JST)
+    stamp = bytes((later.year >> 8, later.year & 0xFF, later.month, later.day, later.hour, later.minute, 0))
+    home = home_at(database_url)
+    for epc in (0xEA, 0xEB):
+        odd = rewrite(epc, lambda edt: stamp + edt[7:])
+        home.module.faults.habits.append(Habit(odd, announcements, times=1))
+    home.run_until(NOON + HALF_HOUR + MINUTE)
+    assert energy(home) == [
+        EnergyRow(NOON, AT_NOON_KWH, Decimal("0.0"), "read"),
+        EnergyRow(NOON + HALF_HOUR, AT_NOON_KWH + Decimal("0.3"), Decimal("0.0"), "notified"),
+    ]
 
 
 def test_what_is_notified_after_it_was_read_changes_nothing(database_url: str) -> None:

@@ -22,7 +22,9 @@ ANNOUNCED_WITHIN = timedelta(minutes=5)
 ATTEMPTS = 4
 RETRY_S = 120.0
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_OUT_OF_STEP = timedelta(days=1)  # a time stamp further than this from the meter's own clock is none
+# A time stamp that lies further from the meter's own clock is wrong. A later one would store a value before its time, and
+# hide the half hours up to it.
+_LATEST_AHEAD, _OLDEST = timedelta(minutes=5), timedelta(days=1)
 
 
 def half_hour_before(at: datetime) -> datetime:
@@ -103,7 +105,7 @@ class HalfHours:
 
     def _keep(self, half_hour: HalfHour, source: EnergySource) -> Part[None]:
         at = half_hour.registered_at
-        if abs(at - self._meter_clock.now()) > _OUT_OF_STEP:
+        if not -_OLDEST <= at - self._meter_clock.now() <= _LATEST_AHEAD:
             logger.warning("a register is dropped: its time %s is not that of the meter's clock", at)
         elif at == self._latest or (source == "read" and at < self._latest):
             return  # announced twice, or asked for too early: still the half hour before
