@@ -22,8 +22,8 @@ ANNOUNCED_WITHIN = timedelta(minutes=5)
 ATTEMPTS = 4
 RETRY_S = 120.0
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-# A time stamp that lies further from the meter's own clock is wrong. A later one would store a value before its time, and
-# hide the half hours up to it.
+# A time stamp further than this from the meter's own clock is wrong. One ahead of it would store a value too early
+# and hide the half hours up to it.
 _LATEST_AHEAD, _OLDEST = timedelta(minutes=5), timedelta(days=1)
 
 
