@@ -215,6 +215,11 @@ class Link:
         """Take *peer* for the meter to join."""
         self.peer = peer
 
+    def set_pan(self, peer: PanDescription) -> None:
+        """Tell the module where *peer* is (registers S2, S3), before a first handshake. Raises: as SkStack.execute."""
+        self.execute(commands.write_register("S2", f"{peer.channel:02X}"))
+        self.execute(commands.write_register("S3", f"{peer.pan_id:04X}"))
+
     def authenticate(self, peer: PanDescription, *, again: bool) -> None:
         """Begin a handshake with *peer*: SKREJOIN where *again*, else SKJOIN. EVENT 25 or 24 ends it.
 
@@ -224,8 +229,6 @@ class Link:
             self._move(Trigger.REJOIN, None)
             self.execute(commands.REJOIN)
             return
-        self.execute(commands.write_register("S2", f"{peer.channel:02X}"))
-        self.execute(commands.write_register("S3", f"{peer.pan_id:04X}"))
         self._move(Trigger.GIVE_UP, None)
         self._move(Trigger.JOIN, None)
         self.execute(commands.join(peer.address))

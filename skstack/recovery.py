@@ -264,11 +264,13 @@ class Recovery:
             yield until
         yield from self._catch_up()  # an EVENT 25 from before is not an answer to what follows
         try:
+            if not again:
+                link.set_pan(peer)
             try:
                 link.authenticate(peer, again=again)
             except SkStackTimeoutError:
                 yield from self._catch_up()
-                if link.pana in HANDSHAKES:  # else EVENT 24 or 25 has come, and only the OK was lost
+                if link.pana in HANDSHAKES:  # else EVENT 24 or 25 has come: SKJOIN or SKREJOIN lost its OK alone
                     raise
             deadline = link.state_since + self._timings.join_timeout_s
             while link.pana in HANDSHAKES:

@@ -605,6 +605,30 @@ def test_a_join_without_an_answer_is_given_up_after_a_minute() -> None:
     lab.run_until_up(60.0)
 
 
+def test_a_module_that_is_late_to_take_the_pan_is_no_meter_that_refuses(caplog: pytest.LogCaptureFixture) -> None:
+    lab = Lab()
+    for _ in range(30):
+        lab.module.faults.slow_next(4.0, "SKSREG")
+    lab.run(300.0)
+    assert lab.typed_at("SKJOIN") == []
+    assert [record.message for record in caplog.records if record.levelno == logging.ERROR] == []
+    failed = [record.message for record in caplog.records if "joining failed" in record.message]
+    assert failed
+    assert all("no answer to SKSREG within 3.0 s" in message for message in failed)
+
+
+def test_a_module_that_is_late_to_take_the_pan_has_not_lost_its_port_again() -> None:
+    lab = Lab().join()
+    lab.radio.unplug(lab.now + 20.0)
+    lab.run(21.0)
+    lab.forget()
+    for _ in range(2):  # the echo, and the channel
+        lab.module.faults.slow_next(4.0, "SKSREG")
+    lab.run(120.0)
+    assert lab.session.up
+    assert "port_lost" not in lab.kinds
+
+
 # --- a fault of our own
 
 
