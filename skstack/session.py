@@ -101,7 +101,7 @@ class Session:
         self._silent_attempts = 0
         self._not_before = 0.0  # when the next request may be sent
         self._has_warned = False
-        self._is_asking = False
+        self._awaited: Request | None = None  # the one whose response the caller waits for
 
     # --- how it stands
 
@@ -211,9 +211,8 @@ class Session:
         if not self.up:
             raise SessionLostError(self.down_reason)
         started = self._monotonic()
-        self._is_asking = True
         try:
-            request = self._take_turn(frame, until)
+            request = self._awaited = self._take_turn(frame, until)
             while not request.is_answered():
                 self._listen(min(until, max(request.repeat_at, self._not_before)), request.is_answered)
                 if request.is_answered() or self._monotonic() >= until:
@@ -222,7 +221,7 @@ class Session:
                 if not request.is_answered() and not background:
                     self._note_silence()
         finally:
-            self._is_asking = False
+            self._awaited = None
         if request.response is None:
             doubt = self._sending.doubt if self._sending is not None else None
             raise doubt or SkStackTimeoutError("response from the meter", self._monotonic() - started)
@@ -380,7 +379,7 @@ class Session:
         if request is None or not request.take(frame, values, now, fresh_s=fresh_s):
             logger.debug("dropped a response that answers no request of ours, or too late")
             return
-        if request.response is not None and not self._is_asking:
+        if request.response is not None and request is not self._awaited:
             self.late_responses.append(request.response)
         self._silent_attempts = 0
         self._not_before = now + self.timings.request_pause_s

@@ -177,6 +177,29 @@ def test_a_different_request_goes_as_soon_as_the_last_one_is_answered() -> None:
     assert lab.module.violations == []
 
 
+@pytest.mark.parametrize("is_other_asked", [False, True])
+def test_a_late_response_is_kept_whether_or_not_a_different_request_waits_its_turn(is_other_asked: bool) -> None:
+    lab = Lab().join()
+    lab.module.faults.habits.append(late(30.0))
+    with pytest.raises(SkStackTimeoutError):
+        lab.ask(20.0)
+    if is_other_asked:
+        assert set(lab.session.get([0xE1], until=lab.now + 59).values) == {0xE1}
+    else:
+        lab.run(59.0)
+    (response,) = lab.session.late_responses
+    assert int.from_bytes(response.values[POWER], "big") == WATTS
+
+
+def test_a_response_that_somebody_waits_for_is_no_late_one() -> None:
+    lab = Lab().join()
+    lab.module.faults.habits.append(late(8.0))
+    with pytest.raises(SkStackTimeoutError):
+        lab.ask(5.0)
+    assert lab.ask() == WATTS  # by what was sent before
+    assert not lab.session.late_responses
+
+
 def test_a_different_request_waits_until_no_response_can_come_any_more() -> None:
     """AIF specification 2.4.2: 60 s for several properties. A meter that is slow answers late, not never."""
     lab = Lab().join()
