@@ -127,14 +127,19 @@ def _median_beside(runs: Sequence[Run], spacings_s: Sequence[float | None], plac
 
 def of_energy(lacks: Iterable[Lack], start: datetime, until: datetime) -> list[Gap]:
     """Return where no bar holds what was used, between *start* and *until*."""
-    gaps: list[Gap] = []
-    for lack in lacks:
-        begin, end = max(lack.started_at, start), min(lack.ended_at, until)
-        if gaps and gaps[-1].end >= begin:
-            begin = gaps.pop().start
-        if begin < end:
-            gaps.append(Gap(begin, end))
-    return gaps
+    inside = [Gap(max(lack.started_at, start), min(lack.ended_at, until)) for lack in lacks]
+    return merged(gap for gap in inside if gap.start < gap.end)
+
+
+def merged(gaps: Iterable[Gap]) -> list[Gap]:
+    """Return the gaps in the order of time; those that touch are one."""
+    found: list[Gap] = []
+    for gap in sorted(gaps, key=lambda gap: gap.start):
+        if found and found[-1].end >= gap.start:
+            before = found.pop()
+            gap = Gap(before.start, max(before.end, gap.end))
+        found.append(gap)
+    return found
 
 
 def without(gaps: Sequence[Gap], known: Sequence[Gap]) -> list[Gap]:

@@ -113,6 +113,11 @@ class EnergyData:
         """Whether any register tells of this period."""
         return self.used.kwh is not None or any(lack.reason != "unread" for lack in self.lacks)
 
+    @property
+    def sells(self) -> bool:
+        """Whether anything was sold, or may have been."""
+        return bool(self.sold.kwh or self.sold_lacks)
+
 
 def load(
     connection: Connection, site: int, period: Period, *, now: datetime, tariff: Tariff | None
@@ -149,11 +154,12 @@ def _due(lacks: Sequence[Lack], due: datetime) -> list[Lack]:
 
 
 def _beyond(used: Energy, sold: Energy, due: datetime) -> list[Lack]:
-    """Give what only the export register lacks; a household that never sold lacks nothing."""
+    """Give what only the export register lacks; where it is the same before and after, nothing was sold."""
     if sold.total.kwh is None:
         return []
     named = {(lack.started_at, lack.ended_at) for lack in used.lacks if lack.reason != "across"}
-    return [lack for lack in _due(sold.lacks, due) if (lack.started_at, lack.ended_at) not in named]
+    lacks = [lack for lack in _due(sold.lacks, due) if lack.kwh != 0]
+    return [lack for lack in lacks if (lack.started_at, lack.ended_at) not in named]
 
 
 def _difference(connection: Connection, site: int, period: Period, total: SpanEnergy) -> Difference | None:

@@ -10,6 +10,8 @@ The energy is in charts.energy_load. The other figures are defined so:
 * time of day: of a long range, the mean power of each half hour of the day over the days of a point; from the
   registers, and from readings where they do not tell it.
 * a day without any reading of power shows the mean of each half hour that the registers tell.
+
+Where something is sold, the registers tell a half hour only with the export: without it the mean is not known.
 """
 
 from __future__ import annotations
@@ -93,7 +95,7 @@ class PowerData:
         """Whether anything was sold."""
         courses = [] if self.power_w is None else [self.power_w.lowest]
         courses += [] if self.time_of_day is None else [self.time_of_day.mean_w.ravel()]
-        return any(bool(np.nanmin(values) < 0) for values in courses) or bool(self.energy and self.energy.sold.kwh)
+        return any(bool(np.nanmin(values) < 0) for values in courses) or bool(self.energy and self.energy.sells)
 
     @property
     def is_empty(self) -> bool:
@@ -106,11 +108,13 @@ def load(connection: Connection, site: int, period: Period, *, now: datetime, ta
     running = now if period.start < now < period.end else None
     until = running or period.end
     edges, is_days = points_of(period, until)
+    energy_data = energy_load.load(connection, site, period, now=now, tariff=tariff)
     power_w = current_r_a = current_t_a = time_of_day = None
     base_load: tuple[float, bool] | None = None
     half_hours: list[tuple[Gap, float]] = []
     if is_days:
-        time_of_day = _time_of_day(connection, site, period, edges, now=now)
+        sells = energy_data is not None and energy_data.sells
+        time_of_day = _time_of_day(connection, site, period, edges, now=now, sells=sells)
         gaps = time_of_day.gaps if time_of_day else []
     else:
         found = series.read(connection, site, series.POWER, edges, by_reading=True)
@@ -132,7 +136,7 @@ def load(connection: Connection, site: int, period: Period, *, now: datetime, ta
         time_of_day=time_of_day,
         power_gaps=gaps,
         usual=_usual(connection, site, period) if period.seconds <= _A_DAY_AND_A_BIT_S else None,
-        energy=energy_load.load(connection, site, period, now=now, tariff=tariff),
+        energy=energy_data,
         peak=peak if peak and peak[1] > 0 else None,
         base_load_w=base_load[0] if base_load else None,
         base_load_at_night=base_load is not None and base_load[1],
@@ -140,30 +144,50 @@ def load(connection: Connection, site: int, period: Period, *, now: datetime, ta
 
 
 def _time_of_day(
-    connection: Connection, site: int, period: Period, edges: Sequence[datetime], *, now: datetime
+    connection: Connection,
+    site: int,
+    period: Period,
+    edges: Sequence[datetime],
+    *,
+    now: datetime,
+    sells: bool,
 ) -> TimeOfDay | None:
     """Read the steps of one half hour, and the readings of what they leave; None where nothing is known."""
     start, end = next_half_hour(edges[0]), half_hour_before(edges[-1])
     if start >= end:
         return None
     cut = [start, *(min(max(edge, start), end) for edge in edges[1:-1]), end]
+    starts = np.array([edge.timestamp() for edge in cut])
+
+    def cell_of(moment: datetime) -> tuple[int, int]:
+        local = moment.astimezone(period.zone)
+        number = int(np.searchsorted(starts, moment.timestamp(), "right")) - 1
+        return local.hour * 2 + local.minute // 30, max(number, 0)
+
     sums_w, counts = np.zeros((48, len(cut) - 1)), np.zeros((48, len(cut) - 1))
+    is_unsold = np.zeros(counts.shape, dtype=np.bool_)  # nothing is told of what was sold
     for column in energy.columns(connection, site, cut, period.zone):
         used_steps, sold_steps = np.array(column.used_steps), np.array(column.sold_steps)
         # Where the export is told for fewer of the steps, it is taken to be the same in the others.
         sold_kwh = np.array(column.sold_kwh) * used_steps / np.maximum(sold_steps, 1)
         sums_w[column.half_hours, column.number] = _W_OF_KWH * (np.array(column.used_kwh) - sold_kwh)
         counts[column.half_hours, column.number] = used_steps
+        is_unsold[column.half_hours, column.number] = sold_steps == 0
+    unsold = []
+    if sells and is_unsold.any():
+        for begin, finish in energy.uneven(connection, site, "export_kwh", (start, end)):
+            moments = (begin + n * HALF_HOUR for n in range((finish - begin) // HALF_HOUR))
+            unsold += [moment for moment in moments if is_unsold[cell_of(moment)]]
+    for moment in unsold:
+        sums_w[cell_of(moment)] = counts[cell_of(moment)] = 0
     is_whole = int(counts.sum()) == (end - start) // HALF_HOUR  # then there is no need to look for what is left
     left = [] if is_whole else [Gap(*one) for one in energy.uneven(connection, site, "import_kwh", (start, end))]
+    left += coverage.without([Gap(moment, moment + HALF_HOUR) for moment in unsold], left)
+    left = coverage.merged(left)
     read = series.half_hours_of_power(connection, site, [(gap.start, gap.end) for gap in left])
-    starts = np.array([edge.timestamp() for edge in cut])
     for half in read:
-        local = half.started_at.astimezone(period.zone)
-        number = int(np.searchsorted(starts, half.started_at.timestamp(), "right")) - 1
-        cell = (local.hour * 2 + local.minute // 30, max(number, 0))
-        sums_w[cell] += half.mean_w
-        counts[cell] += 1
+        sums_w[cell_of(half.started_at)] += half.mean_w
+        counts[cell_of(half.started_at)] += 1
     if not counts.any():
         return None
     mean_w = np.full_like(sums_w, np.nan)
@@ -187,14 +211,14 @@ def _half_hours(
             halves += [(begin + n * HALF_HOUR, begin + (n + 1) * HALF_HOUR) for n in range(count)]
     if not halves:
         return []
-    used, sold = (
-        energy.read(connection, site, "import_kwh", halves).spans,
-        energy.read_sold(connection, site, halves).spans,
-    )
+    used, sold = energy.read(connection, site, "import_kwh", halves), energy.read_sold(connection, site, halves)
+    lacks = [lack for lack in sold.lacks if lack.kwh != 0]
+    stretches = [Gap(*half) for half in halves]
+    unknown = coverage.overlaps(coverage.of_energy(lacks, period.start, until), stretches)
     return [
-        (Gap(use.started_at, use.ended_at), _W_OF_KWH * float(use.kwh - (sale.kwh or 0)))
-        for use, sale in zip(used, sold, strict=True)
-        if use.kwh is not None
+        (stretch, _W_OF_KWH * float(use.kwh - (sale.kwh or 0)))
+        for stretch, use, sale, unsold in zip(stretches, used.spans, sold.spans, unknown, strict=True)
+        if use.kwh is not None and not unsold
     ]
 
 

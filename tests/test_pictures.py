@@ -24,6 +24,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from charts import air_draw, air_load, command, power_draw, power_load, style
+from charts.coverage import Gap
 from charts.period import Period, day_of, midnight
 from charts.text import LANGUAGES, Language
 from settings import Tariff
@@ -66,7 +67,7 @@ def write_power(record: Any, site: int, rows: Sequence[tuple[datetime, int, floa
     write(record, "power", ", ".join(columns), types, [(site, *row) for row in rows])
 
 
-def write_energy(record: Any, site: int, rows: Sequence[tuple[datetime, Decimal, Decimal]]) -> None:
+def write_energy(record: Any, site: int, rows: Sequence[tuple[datetime, Decimal, Decimal | None]]) -> None:
     columns = "site_id, registered_at, import_kwh, export_kwh, source"
     types = ("integer", "timestamptz", "numeric", "numeric", "text")
     write(record, "energy", columns, types, [(site, *row, "history") for row in rows])
@@ -508,3 +509,45 @@ def test_a_day_of_half_hours_alone_shows_their_means(record: Any) -> None:
         figure = power_draw.draw(power, language="en")
     assert "mean of half hours, from the registers" in texts(figure)
     assert texts(figure, "footnote") == []
+
+
+def sunny_days(start: datetime, days: int, *, hidden: timedelta) -> list[tuple[datetime, Decimal, Decimal | None]]:
+    """Give registers: 1.5 kWh sold in each half hour from 9:00 to 15:00, else 0.2 kWh bought.
+
+    In the *hidden* time at the end, what was sold is not read between 9:30 and 14:30.
+    """
+    rows: list[tuple[datetime, Decimal, Decimal | None]] = []
+    bought, sold = Decimal(100), Decimal(50)
+    for n in range(days * 48 + 1):
+        is_hidden = start + n * HALF_HOUR >= start + timedelta(days=days) - hidden and 19 <= n % 48 < 30
+        rows.append((start + n * HALF_HOUR, bought, None if is_hidden else sold))
+        is_sunny = 18 <= n % 48 < 30
+        bought, sold = bought + (0 if is_sunny else Decimal("0.2")), sold + (Decimal("1.5") if is_sunny else 0)
+    return rows
+
+
+def test_a_half_hour_of_unknown_selling_is_missing(record: Any) -> None:
+    """Not a half hour in which nothing was sold; before 9:00 and after 15:00 the register tells that nothing was."""
+    site, start = new_site(record), midnight(DAY, TOKYO)
+    write_energy(record, site, sunny_days(start, 1, hidden=timedelta(days=1)))
+    power = power_load.load(record, site, day_of(DAY, TOKYO), now=LATER, tariff=None)
+    told = [n for n in range(48) if not 18 <= n < 30]
+    assert [gap.start for gap, _ in power.half_hours] == [start + n * HALF_HOUR for n in told]
+    assert [watts for _, watts in power.half_hours] == pytest.approx([400.0] * len(told))
+    assert power.power_gaps == [Gap(start + timedelta(hours=9), start + timedelta(hours=15))]
+
+
+def test_a_cell_of_unknown_selling_is_missing_unless_readings_tell_it(record: Any) -> None:
+    site, start = new_site(record), midnight(DAY - timedelta(days=39), TOKYO)
+    write_energy(record, site, sunny_days(start, 40, hidden=timedelta(days=1)))
+    noon = midnight(DAY, TOKYO) + timedelta(hours=12)
+    write_power(record, site, [(noon + timedelta(minutes=n), -2800, -14.0) for n in range(30)])
+    power = power_load.load(record, site, day_of(DAY - timedelta(days=39), TOKYO, 40), now=LATER, tariff=None)
+    assert power.time_of_day is not None
+    expected = [400.0] * 18 + [np.nan] * 6 + [-2800.0] + [np.nan] * 5 + [400.0] * 18
+    assert power.time_of_day.mean_w[:, -1].tolist() == pytest.approx(expected, nan_ok=True)
+    assert power.time_of_day.mean_w[18:30, -2].tolist() == pytest.approx([-3000.0] * 12)
+    assert power.power_gaps == [
+        Gap(noon - timedelta(hours=3), noon),
+        Gap(noon + HALF_HOUR, noon + timedelta(hours=3)),
+    ]
