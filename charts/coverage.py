@@ -235,9 +235,8 @@ def _missing_note(gaps: Sequence[Gap], period: Period, words: Words) -> str:
     return words.missing_at.format(length=length, where=where)
 
 
-def unread(energy: EnergyData | None, start: datetime, until: datetime) -> list[Gap]:
+def unread(lacks: Iterable[Lack], start: datetime, until: datetime) -> list[Gap]:
     """Return where no register tells anything; the other lacks have their reasons."""
-    lacks = energy.lacks if energy else []
     return of_energy([lack for lack in lacks if lack.reason == "unread"], start, until)
 
 

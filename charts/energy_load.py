@@ -155,8 +155,6 @@ def _due(lacks: Sequence[Lack], due: datetime) -> list[Lack]:
 
 def _beyond(used: Energy, sold: Energy, due: datetime) -> list[Lack]:
     """Give what only the export register lacks; where it is the same before and after, nothing was sold."""
-    if sold.total.kwh is None:
-        return []
     named = {(lack.started_at, lack.ended_at) for lack in used.lacks if lack.reason != "across"}
     lacks = [lack for lack in _due(sold.lacks, due) if lack.kwh != 0]
     return [lack for lack in lacks if (lack.started_at, lack.ended_at) not in named]

@@ -70,10 +70,13 @@ def draw(
 
 
 def _footnote(data: PowerData, words: Words) -> str:
+    used_lacks, sold_lacks = (data.energy.lacks, data.energy.sold_lacks) if data.energy else ([], [])
     quantities = [
         (words.power, data.power_gaps),
-        (words.energy, unread(data.energy, data.period.start, data.until)),
+        (words.energy, unread(used_lacks, data.period.start, data.until)),
     ]
+    sold_gaps = unread(sold_lacks, data.period.start, data.until)
+    quantities += [(words.sold, sold_gaps)] if sold_gaps else []
     found = missing_notes(quantities, data.period, words) + lack_notes(data.energy, data.period, words)
     return style.in_lines(found, words.between_notes)
 

@@ -252,11 +252,11 @@ order by registered_at
 limit 1
 """
 
+# Only a household that sold anything before lacks what is not read of it; the server looks for that only where needed.
 _EXPORTS = """
-select count(export_kwh) > 0 and (
-    max(export_kwh) > min(export_kwh)
-    or bool_or(import_kwh > 0 and export_kwh is null or import_kwh is null and export_kwh is not null)
-)
+select max(export_kwh) > min(export_kwh) or bool_or(import_kwh is null and export_kwh is not null)
+    or bool_or(import_kwh > 0 and export_kwh is null)
+    and exists (select from energy where site_id = %(site_id)s and registered_at < %(end)s and export_kwh > 0)
 from energy
 where site_id = %(site_id)s
     and registered_at >= coalesce((
@@ -309,8 +309,8 @@ def read_sold(connection: Connection, site: int, spans: Sequence[Span]) -> Energ
 def exports(connection: Connection, site: int, spans: Sequence[Span]) -> bool:
     """Whether the export register tells of the *spans* what the import register does not: a rise, or a gap of its own.
 
-    Where it does not, there is no need to add up its steps, which takes as long as those of the import register; and
-    where there are none near the spans, none to look for them through all that the household has.
+    A register that has never stood above 0 has no gap: nothing was sold. Where there is nothing to tell, there is no
+    need to add up its steps, which takes as long as those of the import register.
     """
     start, end = spans[0][0], spans[-1][1]
     with connection.cursor() as cursor:

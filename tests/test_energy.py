@@ -210,6 +210,16 @@ def test_every_midnight_missing_leaves_every_bar_its_23_hours(record: Any) -> No
             | {START - timedelta(days=80): ("950", "5.0"), START + timedelta(days=80): ("2000", "6.0")},
             True,  # it rose, perhaps within the day
         ),
+        (
+            {START + n * HALF: (str(1000 + n / 2), None) for n in range(49)}
+            | {START - timedelta(days=400): ("700", "5.0")},
+            True,  # none at all, of a household that sold
+        ),
+        (
+            {START + n * HALF: (str(1000 + n / 2), None) for n in range(49)}
+            | {START - timedelta(days=400): ("700", "0.0")},
+            False,  # none at all, of one that did not
+        ),
     ],
 )
 def test_an_export_register_is_read_where_it_tells_something(record: Any, changed: dict[Any, Any], told: bool) -> None:

@@ -551,3 +551,21 @@ def test_a_cell_of_unknown_selling_is_missing_unless_readings_tell_it(record: An
         Gap(noon - timedelta(hours=3), noon),
         Gap(noon + HALF_HOUR, noon + timedelta(hours=3)),
     ]
+
+
+@pytest.mark.parametrize(
+    ("before_kwh", "caption", "note"),
+    [(Decimal("40.0"), "Bought", ["Power, sold: no data 1 d (24 Nov 0:00–25 Nov 0:00)"]), (Decimal(0), "Used", [])],
+)
+def test_what_was_sold_and_is_no_longer_read_is_named(
+    record: Any, before_kwh: Decimal, caption: str, note: list[str]
+) -> None:
+    """Of a household that sold 120 days ago; one that never sold lacks nothing."""
+    site, start = new_site(record), midnight(DAY, TOKYO) - timedelta(days=120)
+    rows = [
+        (start + n * HALF_HOUR, 10 + n * Decimal("0.2"), before_kwh if n < 48 else None) for n in range(124 * 48 + 1)
+    ]
+    write_energy(record, site, rows)
+    (figure,) = pictures(record, site, day_of(DAY + timedelta(days=2), TOKYO), "en")
+    assert texts(figure, "caption")[0] == caption
+    assert [line for line in texts(figure, "footnote") if "sold" in line] == note
