@@ -189,6 +189,8 @@ def open_serial_port(device: str) -> SerialLike:
 
 
 _CHANGES_WHEN_SETTLED = 2
+_LOST_REPLIES_BORNE = 1
+_JUMP_PPM = 50  # the sensor's own uncertainty, without the part that grows with the value
 _TRIES = 3
 _REPLY_S = 0.6  # per try; sensors were seen to answer within 15 to 120 ms
 _QUIET_S = 0.1  # a gap of about 100 bytes: whatever was being sent has ended
@@ -198,12 +200,15 @@ _HEARD_LIMIT_BYTES = 4096  # 0.6 s at 9600 baud bring 580
 
 
 class Mhz19:
-    """An MH-Z19 on its own serial port, opened at the first reading and after every failure.
+    """An MH-Z19 on its own serial port, opened at the first reading, after it failed and after two lost replies.
 
     For *warm_up_s* after opening, readings are marked as warming up: it is not known when the sensor got its power,
     so a restart of the program marks again, and readings are marked, not withheld. No value tells warming up from
     fresh air (410 fixed, 400 then 448, 388 then 555 were all seen), but a settled sensor is never still: the mark
     ends early when three readings in a row differ, each from the one before.
+
+    A settled sensor that misses one reading has lost a reply, or its power for a moment. It stays settled as long as
+    its values go on from where they were; one that jumps within *warm_up_s* of its first reply is warming up.
 
     A sensor without a value is booting for *warm_up_s* after the first such reply; after that it is faulty. A settled
     one that stands at the end of its range has met more than it can measure, or is faulty: no value either.
@@ -225,6 +230,7 @@ class Mhz19:
         self._low_is_said = False
         self._no_value_since: float | None = None  # monotonic; cleared by a value
         self._highest_ppm = 0  # of the settled sensor: its range reaches as far
+        self._lost_replies = 0  # in a row
         self._begin_warm_up()
 
     def read(self) -> Mhz19Reading:
@@ -241,9 +247,20 @@ class Mhz19:
             what, remedy = _port_remedy(error)
             raise SensorError(f"MH-Z19: {what} ({error})", remedy) from error
         except SensorError:
-            self.close()
+            self._note_lost_reply()
             raise
+        if self._lost_replies:
+            self._lost_replies = 0
+            self._suspect_until = self._monotonic() + self._warm_up_s
         return self._judged(reply)
+
+    def _note_lost_reply(self) -> None:
+        """Keep the port after one; after more it may be stuck, or be another one by now."""
+        self._lost_replies += 1
+        if self._lost_replies > _LOST_REPLIES_BORNE:
+            self.close()
+        if not self._settled:
+            self._begin_warm_up()
 
     def close(self) -> None:
         """Close the port; the next read opens it again, and marks its readings as warming up again."""
@@ -353,10 +370,14 @@ class Mhz19:
     def _begin_warm_up(self) -> None:
         self._warm_at = self._monotonic() + self._warm_up_s
         self._settled = False
+        self._suspect_until = float("-inf")  # of a settled sensor: that its values jump means a restart
         self._last_ppm: int | None = None
         self._changes_in_a_row = 0
 
     def _is_warming_up(self, co2_ppm: int) -> bool:
+        is_suspect = self._settled and self._monotonic() < self._suspect_until
+        if is_suspect and self._last_ppm is not None and abs(co2_ppm - self._last_ppm) > _JUMP_PPM:
+            self._begin_warm_up()
         if self._last_ppm is not None:
             self._changes_in_a_row = self._changes_in_a_row + 1 if co2_ppm != self._last_ppm else 0
         self._last_ppm = co2_ppm

@@ -302,7 +302,17 @@ def test_a_fault_ends_within_three_seconds_and_the_next_reading_works_when_it_is
     assert clock.monotonic() <= 3.0
     setattr(sensor, fault, good)
     assert bench.sensor.read().co2_ppm == 620
-    assert bench.opened == 2
+    assert bench.opened == 1
+
+
+def test_a_port_that_stays_silent_is_opened_again(clock: LabClock) -> None:
+    stuck, whole = ScriptedPort(clock, *[b""] * 6), ScriptedPort(clock, frame(640))
+    bench = Bench(stuck, whole, clock=clock)
+    for _ in range(2):
+        with pytest.raises(SensorError, match="no answer"):
+            bench.sensor.read()
+    assert stuck.closed == 1
+    assert bench.sensor.read().co2_ppm == 640
 
 
 def test_endless_noise_ends_within_three_seconds(clock: LabClock) -> None:
@@ -400,17 +410,52 @@ def test_a_value_that_keeps_changing_ends_the_mark_early_and_for_good(clock: Lab
     assert [bench.warming_up_after(10.0) for _ in range(5)] == [True, True, False, False, False]
 
 
-def test_a_failure_marks_again_since_the_sensor_may_have_lost_its_power(clock: LabClock) -> None:
-    port = ScriptedPort(clock, frame(640), frame(640), b"", b"", b"", frame(640))
-    bench = Bench(port, clock=clock, warm_up_s=180.0)
+def marks(clock: LabClock, settled_ppm: int, lost: int, *after_ppm: int) -> list[bool]:
+    """Return the marks of what comes after *lost* readings without an answer, twenty seconds apart."""
+    settled, silence = [frame(settled_ppm), frame(settled_ppm)], [b""] * 3 * lost
+    bench = Bench(ScriptedPort(clock, *settled, *silence, *map(frame, after_ppm)), clock=clock, warm_up_s=180.0)
     assert bench.warming_up_after(0.0)
     assert not bench.warming_up_after(181.0)
+    for _ in range(lost):
+        with pytest.raises(SensorError):
+            bench.sensor.read()
+    return [bench.warming_up_after(20.0) for _ in after_ppm]
+
+
+@pytest.mark.parametrize("values", [(604, 604, 604, 604), (554, 600, 650, 601)])
+def test_one_missed_reading_does_not_unsettle_a_sensor_that_goes_on_from_where_it_was(
+    clock: LabClock, values: tuple[int, ...]
+) -> None:
+    assert marks(clock, 604, 1, *values) == [False] * 4
+
+
+@pytest.mark.parametrize(
+    ("settled_ppm", "values", "expected"),
+    [
+        (640, (410, 410, 410, 410), [True] * 4),
+        (412, (388, 555, 555, 555), [False, True, True, True]),  # 388 is as true as the 412 before it
+        (900, (500, 5000, 5000, 5000), [True] * 4),
+    ],
+)
+def test_a_sensor_that_restarted_within_one_missed_reading_is_marked_by_its_jump(
+    clock: LabClock, settled_ppm: int, values: tuple[int, ...], expected: list[bool]
+) -> None:
+    """The values are those that sensors were seen to show while they warmed up."""
+    assert marks(clock, settled_ppm, 1, *values) == expected
+
+
+def test_a_sensor_that_was_silent_for_longer_is_marked_again_since_it_may_have_lost_its_power(clock: LabClock) -> None:
+    assert marks(clock, 640, 2, 640, 640) == [True, True]
+
+
+def test_a_missed_reading_during_the_warm_up_begins_it_anew(clock: LabClock) -> None:
+    bench = Bench(ScriptedPort(clock, frame(410), b"", b"", b"", frame(410), frame(410)), clock=clock, warm_up_s=180.0)
+    bench.sensor.read()
+    clock.sleep(170.0)
     with pytest.raises(SensorError):
         bench.sensor.read()
-    assert bench.warming_up_after(0.0)
-
-
-# --- no value, and no more than a value
+    assert bench.warming_up_after(20.0)
+    assert not bench.warming_up_after(170.0)
 
 
 @pytest.mark.parametrize("reply", [frame(0), frame(410, status=1), frame(410, u=15000)])
