@@ -46,6 +46,7 @@ _CTRL_MEAS_VALUE = OVERSAMPLING << 5 | OVERSAMPLING << 2
 _CONFIG_VALUE = 0x00  # filter off; the standby time means nothing in forced mode
 
 _BMP280 = "a BMP280, which measures no humidity"
+_DEAD_BUS = (0x00, 0xFF)  # all lines low, or nobody pulls one down
 _OTHER_CHIPS = {0x55: "a BMP180", 0x56: _BMP280, 0x57: _BMP280, 0x58: _BMP280, 0x61: "a BME680"}
 
 
@@ -298,8 +299,12 @@ class Bme280:
         """Make sure what chip it is, reset it, read its calibration and choose the settings."""
         device = self._device
         chip_id = device.read(CHIP_ID, 1)[0]
+        if chip_id in _DEAD_BUS:
+            raise device.passing(
+                f"its chip id is 0x{chip_id:02X}, not that of any: a disturbed bus", "check the wiring"
+            )
         if chip_id != BME280_ID:
-            found = _OTHER_CHIPS.get(chip_id, "another chip, or a disturbed bus")
+            found = _OTHER_CHIPS.get(chip_id, "another chip")
             raise SensorNotFoundError(
                 f"{device.name}: its chip id is 0x{chip_id:02X}, not 0x{BME280_ID:02X}: this is {found}",
                 "check the module and the address",

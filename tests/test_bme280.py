@@ -383,13 +383,34 @@ def test_an_empty_calibration_is_refused(block_88: bytes, block_e1: bytes) -> No
 
 @pytest.mark.parametrize(
     ("chip_id", "name"),
-    [(0x58, "BMP280.*no humidity"), (0x57, "BMP280"), (0x61, "BME680"), (0x55, "BMP180"), (0xFF, "disturbed bus")],
+    [(0x58, "BMP280.*no humidity"), (0x57, "BMP280"), (0x61, "BME680"), (0x55, "BMP180"), (0x42, "another chip")],
 )
 def test_another_chip_is_named_and_left_alone(bench: Bench, chip_id: int, name: str) -> None:
     bench.chip.chip_id = chip_id
     with pytest.raises(SensorNotFoundError, match=f"chip id is 0x{chip_id:02X}, not 0x60.*{name}"):
         bench.sensor.read()
     assert bench.bus.transfers == [("read", 0xD0, 1)]
+
+
+@pytest.mark.parametrize("chip_id", [0x00, 0xFF])
+def test_a_chip_id_that_no_chip_has_is_a_disturbed_bus_and_tried_again(bench: Bench, chip_id: int) -> None:
+    shown = iter([chip_id, chip_id, bench.chip.chip_id])
+
+    def disturb(_what: str, register: int) -> None:
+        if register == 0xD0:
+            bench.chip.chip_id = next(shown)
+
+    bench.bus.before_transfer = disturb
+    bench.assert_reads_its_climate()
+
+
+@pytest.mark.parametrize("chip_id", [0x00, 0xFF])
+def test_a_bus_that_stays_disturbed_is_named_after_three_tries(bench: Bench, chip_id: int) -> None:
+    bench.chip.chip_id = chip_id
+    with pytest.raises(SensorError, match=f"chip id is 0x{chip_id:02X}, not that of any: a disturbed bus") as caught:
+        bench.sensor.read()
+    assert not isinstance(caught.value, SensorNotFoundError)
+    assert bench.bus.of("read") == [(0xD0, 1)] * 3
 
 
 @pytest.mark.parametrize("nacks", [1, 2])
