@@ -46,6 +46,8 @@ _WHOLE_DEGREES = 200  # no processor is within 0.2 C of freezing: old kernels th
 
 _MOST_BYTES = 4096  # of a file of sysfs: a page
 _VCGENCMD_LIMIT_S = 2.0  # it takes milliseconds, or hangs
+_OTHER_ZONE = "set [cpu] zone to another thermal zone, or run without --temp"
+_JOIN_VIDEO = "add the user to the group video (sudo usermod -aG video $USER), then log in again"
 _THERMAL_ROOT, _MONITOR_ROOT = Path("/sys/class/thermal"), Path("/sys/class/hwmon")
 
 
@@ -59,6 +61,10 @@ class _Place:
 
     def __str__(self) -> str:
         return f"{self.name} {self.type}".strip()
+
+
+class _FirmwareRefusedError(Exception):
+    """The Pi's firmware could not be asked: vcgencmd says why."""
 
 
 def read_cpu_temperature_c(
@@ -80,6 +86,7 @@ def read_cpu_temperature_c(
     zones = _zones(thermal_root)
     places = [_chosen(zone, zones)] if zone else itertools.chain(_certain_zones(zones), _monitors(monitor_root))
     failures: list[str] = []
+    remedy = _OTHER_ZONE
     for place in places:
         try:
             return _read_place_c(place)
@@ -91,9 +98,12 @@ def read_cpu_temperature_c(
         except FileNotFoundError:
             if not failures:
                 raise _nothing_certain(zones, thermal_root) from None
+        except _FirmwareRefusedError as error:
+            failures.append(f"vcgencmd: {error}")
+            remedy = _JOIN_VIDEO
         except (OSError, ValueError, subprocess.TimeoutExpired) as error:
             failures.append(f"vcgencmd: {error}")
-    raise SensorError(f"CPU: no temperature: {'; '.join(failures)}")
+    raise SensorError(f"CPU: no temperature: {'; '.join(failures)}", remedy)
 
 
 def _zones(thermal_root: Path) -> list[_Place]:
@@ -212,7 +222,7 @@ def _text_of(file: Path) -> str:
 
 
 def _read_firmware_c(run: Callable[..., subprocess.CompletedProcess[bytes]]) -> float:
-    """Ask the Pi's firmware, which answers temp=55.8'C in every locale."""
+    """Ask the Pi's firmware, which answers temp=55.8'C in every locale. Raises: _FirmwareRefusedError, and others."""
     answer = run(
         ["vcgencmd", "measure_temp"],
         stdin=subprocess.DEVNULL,
@@ -223,7 +233,8 @@ def _read_firmware_c(run: Callable[..., subprocess.CompletedProcess[bytes]]) -> 
     found = re.search(rb"temp=(-?[0-9]+(?:\.[0-9]+)?)", answer.stdout)
     if found is None:
         said = (answer.stdout + answer.stderr).decode("ascii", "replace").strip()[:60]
-        raise ValueError(f"expected temp=..., got {said!r}: add the user to the group video")
+        kind = ValueError if answer.stdout.startswith(b"temp=") else _FirmwareRefusedError
+        raise kind(f"expected temp=..., got {said!r}")
     return _checked_c(float(found[1]))
 
 

@@ -7,7 +7,6 @@ calibrate the sensor or change its range, which is nothing a logger does unasked
 from __future__ import annotations
 
 import contextlib
-import errno
 import logging
 import re
 import termios
@@ -17,6 +16,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from sensors.errors import SensorError, SensorNotFoundError, SensorNotReadyError
+from serial_faults import refusal_of
 
 logger = logging.getLogger(__name__)
 
@@ -155,19 +155,7 @@ class SerialLike(Protocol):
 READ_SLICE_S = 0.05  # the timeout the port must be opened with: how far a wait may pass its deadline
 _WRITE_TIMEOUT_S = 0.5  # nine bytes take 10 ms
 
-_BUSY = ("is in use by another program", "stop it (is a serial console, getty, on the port?)")
-_GONE = ("is not there", "check the path, and that the serial port is switched on (raspi-config, Interface Options)")
-_OPEN_REMEDIES = {
-    errno.ENOENT: _GONE,
-    errno.ENODEV: _GONE,
-    errno.ENXIO: _GONE,
-    errno.EACCES: (
-        "may not be opened",
-        "add the user to the group dialout (sudo usermod -aG dialout $USER), log in again",
-    ),
-    errno.EBUSY: _BUSY,
-    errno.EAGAIN: _BUSY,  # the exclusive lock is taken
-}
+_IF_MISSING = "check the path, and that the serial port is switched on (raspi-config, Interface Options)"
 
 
 def open_serial_port(device: str) -> SerialLike:
@@ -183,9 +171,9 @@ def open_serial_port(device: str) -> SerialLike:
     try:
         return serial.Serial(device, 9600, timeout=READ_SLICE_S, write_timeout=_WRITE_TIMEOUT_S, exclusive=True)
     except (OSError, ValueError, termios.error) as error:
-        what, remedy = _OPEN_REMEDIES.get(getattr(error, "errno", None) or 0, (f"cannot be opened ({error})", ""))
-        kind = SensorNotFoundError if (what, remedy) == _GONE else SensorError
-        raise kind(f"MH-Z19: {device} {what}", remedy) from error
+        refusal = refusal_of(error, if_missing=_IF_MISSING)
+        kind = SensorNotFoundError if refusal.is_missing else SensorError
+        raise kind(f"MH-Z19: {device} {refusal.what}", refusal.remedy) from error
 
 
 _CHANGES_WHEN_SETTLED = 2

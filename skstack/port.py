@@ -5,7 +5,6 @@ The driver sees only the Port protocol; the virtual port of the simulator is ano
 
 from __future__ import annotations
 
-import errno
 import os
 import select
 import termios
@@ -13,6 +12,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
+from serial_faults import refusal_of
 from skstack.errors import PortLostError
 
 if TYPE_CHECKING:
@@ -26,22 +26,7 @@ WRITE_TIMEOUT_S = (
     2.0  # the longest command is 1.3 kB: 0.12 s at 115,200 baud, 5.4 s at 2,400: a slow module is given up
 )
 
-_MISSING = ("is not there", "plug the stick in, or check the path (ls -l /dev/serial/by-id/)")
-_REFUSED = ("may not be opened", "run 'sudo usermod -aG dialout $USER' (the group dialout) and log in again")
-_BUSY = ("is in use", "stop the other program that has it open")
-_NO_PORT = ("is not a serial port", "check the path")
-_REASONS = {
-    errno.ENOENT: _MISSING,
-    errno.ENODEV: _MISSING,
-    errno.ENXIO: _MISSING,
-    errno.EACCES: _REFUSED,
-    errno.EPERM: _REFUSED,
-    errno.EBUSY: _BUSY,
-    errno.EAGAIN: _BUSY,
-    errno.ENOTTY: _NO_PORT,
-    errno.EISDIR: _NO_PORT,
-    errno.EINVAL: _NO_PORT,
-}
+_IF_MISSING = "plug the stick in, or check the path (ls -l /dev/serial/by-id/)"
 
 
 class Port(Protocol):
@@ -134,11 +119,5 @@ def _open(device: str, baud_rate: int) -> serial.Serial:
     try:
         return serial.Serial(device, baud_rate, timeout=0, exclusive=True)
     except (OSError, ValueError, termios.error) as error:  # the last where the device goes while it is being opened
-        what, remedy = _REASONS.get(_number(error), (f"cannot be opened ({error})", ""))
-        raise PortLostError(f"{device} {what}", remedy) from error
-
-
-def _number(error: BaseException) -> int:
-    """Return the errno of *error*, or of what pyserial wrapped in it; 0 where there is none."""
-    numbers = (cause.args[0] for cause in (error, error.__context__) if cause is not None and cause.args)
-    return next((number for number in numbers if isinstance(number, int)), 0)
+        refusal = refusal_of(error, if_missing=_IF_MISSING)
+        raise PortLostError(f"{device} {refusal.what}", refusal.remedy) from error

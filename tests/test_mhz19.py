@@ -542,8 +542,9 @@ def test_a_missing_device_is_not_found(tmp_path: Path) -> None:
 def test_a_file_is_no_serial_port(tmp_path: Path) -> None:
     path = tmp_path / "serial0"
     path.write_text("")
-    with pytest.raises(SensorError, match="serial0 cannot be opened"):
-        open_serial_port(str(path))
+    for other in (str(path), str(tmp_path), os.devnull):
+        with pytest.raises(SensorError, match=f"{other} is not a serial port: check the path"):
+            open_serial_port(other)
 
 
 def test_a_port_in_use_is_named(tmp_path: Path) -> None:
@@ -551,7 +552,7 @@ def test_a_port_in_use_is_named(tmp_path: Path) -> None:
     device = os.ttyname(theirs)
     try:
         port = open_serial_port(device)
-        with pytest.raises(SensorError, match="in use by another program"):
+        with pytest.raises(SensorError, match=r"is in use: stop the other program.*getty"):
             open_serial_port(device)
         port.close()
     finally:
@@ -559,9 +560,10 @@ def test_a_port_in_use_is_named(tmp_path: Path) -> None:
         os.close(theirs)
 
 
-def test_a_refused_device_names_the_group(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM])
+def test_a_refused_device_names_the_group(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*args: object, **options: object) -> None:
-        raise serial.SerialException(errno.EACCES, "could not open port")
+        raise serial.SerialException(number, "could not open port")
 
     monkeypatch.setattr(serial, "Serial", refuse)
     with pytest.raises(SensorError, match="group dialout"):
