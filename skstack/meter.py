@@ -33,6 +33,7 @@ _SCALE = (Epc.COEFFICIENT, Epc.ENERGY_UNIT)  # asked beside the first poll of a 
 _IDENTITY = (*_SCALE, Epc.DIGITS, Epc.MAKER_CODE, Epc.SERIAL_NUMBER, Epc.STANDARD_VERSION)
 _TELLTALES = (Epc.SERIAL_NUMBER, Epc.ENERGY_UNIT)  # and beside the first poll of a session with a known one
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 60.0, 3600.0  # between two attempts to learn what did not come
+_SHORT_PAUSE_S = 10.0  # where somebody waits for it: a meter that has just started refuses all for a minute
 _MOST_ANSWERS = 3  # to who the meter is, at once: one may be wrong
 
 
@@ -210,12 +211,12 @@ class Meter:
         """
         self._notice_session()
         ask = self._to_learn[0]
-        is_over = ask == self._look_at_clock
+        has_come = False
         try:
-            is_over = ask(until) or is_over
+            has_come = ask(until)
         finally:
             del self._to_learn[0]
-            if is_over:
+            if has_come or ask == self._look_at_clock:
                 self._backoff.succeeded()
             else:
                 self._to_learn.append(ask)  # what is never answered keeps nothing else back
@@ -224,19 +225,27 @@ class Meter:
     def identify(self, *, until: float) -> MeterIdentity:
         """Return who the meter of this session is, also before any poll; asks as long as that takes, up to *until*.
 
-        Raises: as Session.get.
+        A meter that answers without saying who it is is asked again after a pause. Raises: as Session.get.
         """
-        self._notice_session()
+        backoff = Backoff(_SHORT_PAUSE_S, _FIRST_PAUSE_S)
         while not self.is_known:
+            self._notice_session()
             try:
                 self._learn_map(until)
                 self._learn_identity(until)
-                self._to_learn = [self._look_at_clock]
+                if self._identity.is_confirmed:
+                    self._to_learn = [self._look_at_clock]
+                    break
             except (StoppedError, SessionLostError):
                 raise
             except SkStackError:
                 if self._monotonic() >= until:
                     raise
+            else:
+                again_at = self._monotonic() + backoff.failed()
+                if again_at + self._session.timings.answer_timeout_s > until:
+                    break
+                self._session.run(again_at)
         return self._identity.known or MeterIdentity(None, None, None, None)
 
     def _notice_session(self) -> None:
@@ -277,7 +286,7 @@ class Meter:
             self._suspect("another unit")
 
     def _learn_map(self, until: float) -> bool:
-        """Ask for the property map; False: refused. Raises: as Session.get."""
+        """Ask for the property map; return whether anything came. Raises: as Session.get."""
         values = self._asker.read((Epc.GET_MAP,), until)
         self._learn_map_of(values)
         return bool(values)
@@ -286,7 +295,7 @@ class Meter:
         self._get_map = _believable(decoded(values, Epc.GET_MAP, parse_property_map, self._report) or frozenset())
 
     def _learn_identity(self, until: float) -> bool:
-        """Ask who the meter is; False: all is refused. Raises: as Session.get."""
+        """Ask who the meter is; return whether anything came, be it enough or not. Raises: as Session.get."""
         asked = [epc for epc in _IDENTITY if self.offers(epc) or epc is Epc.COEFFICIENT]
         for _ in range(_MOST_ANSWERS):  # two are to agree before anybody is believed
             values = self._asker.read(asked, until)
@@ -326,10 +335,10 @@ class Meter:
             self._recognise(sorted(late.asked), late.values)
 
     def _look_at_clock(self, until: float) -> bool:
-        """Look once at the meter's clock. Raises: as Session.get."""
+        """Look once at the meter's clock; return whether it showed a time. Raises: as Session.get."""
         shown = self.read_clock(until=until)
         self.shown_clock = ShownClock(shown, self._monotonic()) if shown else None
-        return True
+        return shown is not None
 
     def _scale(self) -> EnergyScale | None:
         return self._identity.known.scale if self._identity.known is not None and self._identity.is_sure else None

@@ -7,9 +7,15 @@ from __future__ import annotations
 
 from datetime import timedelta
 from decimal import Decimal
+from typing import Any
+
+import pytest
 
 from skstack import HalfHour, Poll
+from skstack.echonet import MeterIdentity
+from skstack.simulator import Habit
 from tests.lab.clock import HALF_HOUR, MINUTE, NOON
+from tests.lab.habits import refuse
 from tests.lab.home import Home
 
 AT_NOON_KWH = Decimal("151.2")
@@ -60,6 +66,32 @@ def test_who_the_meter_is_is_asked_once_a_session() -> None:
     identified.append(home.meter.is_identified)
     assert identified == [False, True]
     assert len(home.asked(0x8A)) == 3
+
+
+def test_a_meter_that_refuses_all_for_a_while_is_asked_again_who_it_is_but_not_flooded() -> None:
+    home = home_with()
+    refusal = Habit(refuse(whole=True), until=home.clock.time_s + 30)
+    home.module.faults.habits.append(refusal)
+    home.connect()
+    asked_before = len(home.module.sends)
+    identity = home.meter.identify(until=home.soon)
+    assert identity.serial_number == "SIM0000001"
+    assert home.meter.is_identified
+    assert len(home.module.sends) - asked_before < 30  # three times: the map, six together and the same six alone
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"lacks": frozenset({0x82, 0x8A, 0x8D, 0xD3, 0xD7, 0xE1})}], ids=["refuses all", "has none of it"]
+)
+def test_a_meter_that_never_says_who_it_is_is_unknown_in_the_end_and_was_not_flooded(options: dict[str, Any]) -> None:
+    home = home_with(**options)
+    if not options:
+        home.module.faults.habits.append(Habit(refuse(whole=True)))
+    home.connect()
+    asked_before, until = len(home.module.sends), home.soon
+    assert home.meter.identify(until=until) == MeterIdentity(None, None, None, None)
+    assert home.clock.monotonic() <= until
+    assert len(home.module.sends) - asked_before < 30
 
 
 def test_what_the_meter_tells_every_half_hour_has_its_own_time_stamp() -> None:
