@@ -27,6 +27,14 @@ _KEYWORD = re.compile(
     rb"|SK(?:SENDTO|JOIN|SCAN|TERM|SREG|VER|INFO|RESET|REJOIN|LL64|SETPWD|SETRBID)|[RW](?:OPT|UART)"
 )
 
+# EPC and PDC of the Route-B identification number. It is as long as the Route-B ID, and taken for as secret.
+_IDENTIFICATION_NUMBER = bytes((0xC0, 16))
+
+
+def may_hold_secret(frame: bytes) -> bool:
+    """Tell whether an ECHONET *frame*, be it whole or not, may hold the Route-B identification number (C0)."""
+    return _IDENTIFICATION_NUMBER in frame
+
 
 class SkStackError(Exception):
     """Anything that keeps the module or the meter from answering.
@@ -78,8 +86,9 @@ class FrameError(SkStackError, ValueError):
     """Bytes that are not the frame or the property they should be. Drop the datagram."""
 
     def __init__(self, reason: str, raw: bytes) -> None:
-        """Show the bytes: an ECHONET frame of the meter holds no secret."""
-        super().__init__(f"{reason}: {raw[:64].hex(' ')}{' ...' if len(raw) > 64 else ''}")
+        """Show the bytes; but where they may hold a secret, their number only."""
+        shown = f"{raw[:64].hex(' ')}{' ...' if len(raw) > 64 else ''}"
+        super().__init__(f"{reason}: {f'{len(raw)} bytes' if may_hold_secret(raw) else shown}")
         self.raw = raw
 
 

@@ -55,7 +55,7 @@ def shown(raw: bytes, line: Line) -> str:
             return raw.decode("ascii")
         case PanField() if line.key in PUBLIC_PAN_KEYS:
             return raw.decode("ascii")
-        case UdpReceived() if line.is_echonet and (match := _UDP.fullmatch(raw)):
+        case UdpReceived() if line.is_public and (match := _UDP.fullmatch(raw)):
             return raw[: match.start(3)].decode("ascii") + line.payload.hex().upper()
     return repr(line)
 

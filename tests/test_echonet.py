@@ -287,6 +287,13 @@ def test_the_route_b_number_is_not_shown_in_a_frame() -> None:
     assert "C0: )" in repr(Property(0xC0))  # a request has nothing to hide
 
 
+def test_the_route_b_number_is_not_shown_by_an_error() -> None:
+    number = bytes.fromhex("00112233445566778899AABBCCDDEEFF")
+    whole = Frame(1, METER, CONTROLLER, Esv.GET_RES, (Property(0xC0, number),)).to_bytes()
+    with pytest.raises(FrameError, match=r"EDT of C0 is cut short: 29 bytes$"):  # 12 of the header, 2 and 16, less one
+        Frame.from_bytes(whole[:-1])
+
+
 def test_a_wrong_length_names_both_lengths() -> None:
     check_length("power", bytes(4), 4)
     with pytest.raises(FrameError, match="power is 4 bytes, not 3: 00 00 00"):

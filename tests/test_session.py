@@ -18,7 +18,7 @@ from skstack import (
     SkStackError,
     SkStackTimeoutError,
 )
-from skstack.echonet import METER, NODE_PROFILE, Esv
+from skstack.echonet import CONTROLLER, METER, NODE_PROFILE, Esv, Frame, Property
 from skstack.simulator import INSTANT, MODELS, TEST_PASSWORD, TEST_ROUTE_B_ID, Habit
 from tests.lab.habits import announcements, double, late, lost, mistake_tid, repeat
 from tests.lab.radio import FaultyPort
@@ -695,6 +695,24 @@ def test_no_secret_is_in_the_log_of_a_whole_session(
     assert "SKSETRBID" in text
     assert [secret for secret in secrets if secret.upper() in text] == []
     assert TEST_ROUTE_B_ID[:8].encode().hex().upper() not in text
+
+
+@pytest.mark.parametrize("damage", ["none", "contradiction", "cut short", "left over"])
+def test_the_route_b_number_of_the_meter_is_in_no_log_and_no_repr(
+    damage: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    number = bytes.fromhex("00112233445566778899AABBCCDDEEFF")
+    again = {Property(0xC0, number[:-1] + b"\0")} if damage == "contradiction" else set()
+    frame = Frame(1, METER, CONTROLLER, Esv.INF, (Property(0xC0, number), *again)).to_bytes()
+    lab = Lab(timing=INSTANT).join()
+    lab.session.notifications.clear()
+    caplog.set_level(logging.DEBUG)
+    lab.inject({"cut short": frame[:-1], "left over": frame + b"\0"}.get(damage, frame))
+    lab.run(1.0)
+    assert len(lab.session.notifications) == (damage == "none")
+    assert "ERXUDP" in caplog.text or "UdpReceived" in caplog.text
+    assert "8899aabbccddee" not in caplog.text.lower().replace(" ", "")
+    assert repr(number)[2:-5] not in repr(lab.session.notifications)
 
 
 # --- the figures

@@ -26,7 +26,7 @@ SET_ALLOWED = frozenset({0xE5})
 MAX_GET_PROPERTIES = 6
 """What a meter must take in one Get. Source: low-voltage meter AIF specification 1.01, section 2.4.4."""
 
-_SECRET_EPCS = frozenset({0xC0})  # the Route-B identification number: never in a repr
+_SECRET_EPCS = frozenset({0xC0})  # the Route-B identification number; see errors.may_hold_secret
 
 
 def check_length(name: str, edt: bytes, length: int) -> None:

@@ -30,7 +30,7 @@ class Response:
 
     esv: Esv
     asked: frozenset[int]
-    values: Mapping[int, bytes]
+    values: Mapping[int, bytes] = field(repr=False)  # C0 is a secret
     refused: frozenset[int]
     sent_at: float
     arrived_at: float
@@ -41,7 +41,7 @@ class Notification:
     """What the meter or its node profile sent unsolicited (INF, INFC), by EPC."""
 
     source: Eoj
-    values: Mapping[int, bytes]
+    values: Mapping[int, bytes] = field(repr=False)  # C0 is a secret
     arrived_at: float
 
 
