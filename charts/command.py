@@ -102,10 +102,7 @@ def write(
 
     Raises: NoDataError. GraphError: *path* cannot be written. psycopg2.Error.
     """
-    # Where the directory refuses, say so before anybody waits for a picture.
-    if not os.access(path.parent, os.W_OK | os.X_OK):
-        what = "cannot be written" if path.parent.is_dir() else "is no directory"
-        raise GraphError(f"{path.parent} {what}: choose another place with -o or [graph] output_dir")
+    _need_writable(Path(os.path.realpath(path)).parent)  # before anybody waits for a picture
     with connected as connection:
         number = series.site_id(connection, site)
         if number is None:
@@ -129,12 +126,23 @@ def write(
     return path
 
 
+def _need_writable(directory: Path) -> None:
+    """Raise GraphError where no file can be made in *directory*."""
+    try:
+        if directory.is_dir() and os.access(directory, os.W_OK | os.X_OK):
+            return
+        what = "cannot be written" if directory.is_dir() else "is no directory"
+    except OSError as err:  # such as one above it that lets nobody look
+        what = f"cannot be used ({err.strerror})"
+    raise GraphError(f"{directory} {what}", "choose another place with -o or [graph] output_dir")
+
+
 def _looked_into(arguments: argparse.Namespace, config: settings.GraphSettings) -> str:
     """Name the database and the settings file that it comes from: it may be another than the reader thinks."""
     url = config.database.url
     where = f"the embedded database in {config.storage.data_dir}" if url is None else masked_url(url)
     file = Path(arguments.config or settings.DEFAULT_FILE).absolute()
-    return f"looked into {where}, {f'as {file} says' if file.exists() else f'by default, without {file}'}"
+    return f"looked into {where}, {f'as {file} says' if os.path.exists(file) else f'by default, without {file}'}"
 
 
 def _request(arguments: argparse.Namespace, config: settings.GraphSettings, now: datetime) -> Request:
@@ -164,7 +172,7 @@ def _connected(config: settings.GraphSettings) -> Iterator[Connection]:
             with _opened(config.database.url) as connection:
                 yield connection
             return
-        if not (config.storage.data_dir / "postgresql").is_dir():
+        if not _is_recorded_in(config.storage.data_dir):
             raise NoDataError("no data: nothing was recorded yet")
         from storage.embedded import EmbeddedServer
 
@@ -172,6 +180,15 @@ def _connected(config: settings.GraphSettings) -> Iterator[Connection]:
             yield connection
     except StorageError as err:
         raise GraphError(str(err)) from err
+
+
+def _is_recorded_in(data_dir: Path) -> bool:
+    """Whether an embedded database was made there. Raises: GraphError: this user may not look."""
+    try:
+        return (data_dir / "postgresql").is_dir()
+    except OSError as err:
+        what = f"the embedded database in {data_dir} cannot be looked at: {err.strerror}"
+        raise GraphError(what, "run this as the user whose files these are, or see [storage] data_dir") from err
 
 
 def for_reading(connection: Connection) -> Connection:
@@ -204,12 +221,17 @@ def _opened(url: str, remedy: str | None = None) -> Iterator[Connection]:
 def path_of(wanted: str | None, directory: Path, name: str) -> Path:
     """Return where to write: *wanted*, or a PNG called *name* in the directory *wanted* or in *directory*.
 
-    Raises: OutputError: the suffix is none of those we can write.
+    Raises: OutputError: the suffix is none of those we can write. GraphError: nothing can be written there.
     """
     if not wanted:
         return directory / f"{name}.png"
-    path = Path(wanted).expanduser()
-    if path.is_dir() or wanted.endswith(os.sep):
+    try:
+        path = Path(wanted).expanduser()
+        is_directory = path.is_dir()
+    except (OSError, RuntimeError) as err:  # RuntimeError: ~ or ~user stands for no directory
+        reason = (err.strerror if isinstance(err, OSError) else None) or "nobody of that name has a home directory here"
+        raise GraphError(f"-o {wanted} cannot be used: {reason}", "choose another place") from err
+    if is_directory or wanted.endswith(os.sep):
         return path / f"{name}.png"
     if path.suffix.lower() not in SUFFIXES:
         kinds = ", ".join(SUFFIXES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import stat
@@ -46,6 +47,54 @@ def test_the_file_is_named_after_the_day(tmp_path: Path) -> None:
 def test_a_suffix_we_cannot_write_is_refused(name: str, tmp_path: Path) -> None:
     with pytest.raises(command.OutputError, match=r"\.png, \.svg, \.pdf"):
         command.path_of(name, tmp_path, "x")
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [("~nosuchuser/x.png", "nobody of that name"), (f"{'x' * 300}.png", "File name too long")],
+)
+def test_a_name_that_is_no_place_is_one_line(name: str, reason: str, tmp_path: Path) -> None:
+    with pytest.raises(command.GraphError, match=f"^-o .* cannot be used: {reason}.*: choose another place$") as caught:
+        command.path_of(name, tmp_path, "x")
+    assert caught.value.exit_code == 1
+
+
+@pytest.fixture
+def forbidden(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Give a directory that lets nobody look into it: root may, so that is played."""
+    directory, stat_of = tmp_path / "forbidden", os.stat
+
+    def look(path: Any, **options: Any) -> os.stat_result:
+        if str(path).startswith(f"{directory}/"):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return stat_of(path, **options)
+
+    directory.mkdir()
+    monkeypatch.setattr(os, "stat", look)
+    return directory
+
+
+def test_another_users_directory_is_one_line(
+    forbidden: Path, config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    inside = forbidden / "pictures"
+    code, _, err = run(["--config", str(config), "-o", f"{inside}/x.png"], capsys)
+    assert (code, err.count("\n")) == (1, 1)
+    assert "cannot be used: Permission denied: choose another place" in err
+    config.write_text(f"[graph]\noutput_dir = {inside}\n[storage]\ndata_dir = {tmp_path}\n", "utf-8")
+    code, _, err = run(["--config", str(config)], capsys)
+    assert (code, err.count("\n")) == (1, 1)
+    assert f"{inside} cannot be used (Permission denied): choose another place" in err
+
+
+def test_another_users_database_is_one_line(
+    forbidden: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "power.ini"
+    path.write_text(f"[storage]\ndata_dir = {forbidden}\n", "utf-8")
+    code, _, err = run(["--config", str(path), "-o", str(tmp_path)], capsys)
+    assert (code, err.count("\n")) == (1, 1)
+    assert f"in {forbidden} cannot be looked at: Permission denied: run this as the user whose files these are" in err
 
 
 def test_a_failing_save_leaves_the_old_picture_and_nothing_else(tmp_path: Path) -> None:
