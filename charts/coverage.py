@@ -58,7 +58,9 @@ class Coverage:
         return timedelta(seconds=sum(self._of(condition)))
 
     def share_counted(self, condition: int) -> float:
-        """Return the part of the time, 0 to 1, in which a counted condition was true."""
+        """Return the part of the time, 0 to 1, in which a counted condition was true; 1 only if it always was."""
+        if all(run.counted[condition] == run.readings for run in self.runs):
+            return float(bool(self.runs))  # a sum of floats may come to a little more or less
         whole = sum(self.weights_s)
         return sum(self._of(condition)) / whole if whole else 0.0
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import random
 from datetime import UTC, datetime, timedelta
-from itertools import pairwise
+from itertools import accumulate, chain, pairwise
 
 import pytest
 
@@ -104,6 +105,17 @@ def test_a_reading_before_a_gap_does_not_count_for_the_gap() -> None:
     found = covered(seconds, end=8 * HOUR, counted=set(every(60, 0, HOUR)))
     assert found.time_counted(0) == timedelta(hours=1)
     assert found.share_counted(0) == pytest.approx(0.5)
+
+
+def test_all_of_the_time_is_exactly_all_and_none_exactly_none() -> None:
+    """However the readings are spaced: a headline of 99.9 % would say that it was not always so."""
+    chance = random.Random(1)
+    for _ in range(50):
+        spacings = [[chance.uniform(20, 90)] * chance.randrange(3, 50) for _ in range(20)]
+        seconds = list(accumulate(chain.from_iterable(spacings)))
+        assert covered(seconds, counted=set(seconds)).share_counted(0) == 1
+        assert covered(seconds).share_counted(0) == 0
+    assert covered([]).share_counted(0) == 0
 
 
 def test_stretches_that_are_known_are_taken_out_of_gaps() -> None:
