@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from datetime import date
 from decimal import Decimal
 from typing import Any
 
@@ -14,7 +15,7 @@ from charts import coverage, style
 from charts.coverage import days_since_epoch
 from charts.energy_load import Bar, BillingMonth, Cost, Difference, EnergyData, UnknownCost
 from charts.panel import Labels, Place, hatch_gaps, label_gaps, labels_beside, set_limits
-from charts.period import Period, step_of
+from charts.period import Period, midnight, next_half_hour, step_of
 from charts.power_load import PowerData
 from charts.text import MINUS, Words, difference, kwh, month_name, number, short_date, when
 from storage.energy import HALF_HOUR, Lack, SpanEnergy
@@ -177,7 +178,7 @@ def _draw_bars(axes: Axes, labels: Labels, bars: Sequence[Bar], data: PowerData,
         _label_bars(labels, bars, centers, data)
         axes.set_yticks([])
     elif by_year and data.energy:
-        _label_years(labels, bars, data.energy.lacks, data.period)
+        _label_years(labels, bars, data.energy.lacks, data)
 
 
 def _label_bars(labels: Labels, bars: Sequence[Bar], centers: NDArray[np.float64], data: PowerData) -> None:
@@ -224,22 +225,20 @@ def _pixels(axes: Axes, x: Sequence[float]) -> NDArray[np.float64]:
     return np.asarray(axes.transData.transform(points)[:, 0])
 
 
-def _label_years(labels: Labels, bars: Sequence[Bar], lacks: Sequence[Lack], period: Period) -> None:
+def _label_years(labels: Labels, bars: Sequence[Bar], lacks: Sequence[Lack], data: PowerData) -> None:
     """Set the total of each year above its highest bar: all steps inside of the year, also those across its months."""
-    years: dict[int, list[Bar]] = {}
-    for bar in bars:
-        middle = bar.started_at + (bar.ended_at - bar.started_at) / 2
-        years.setdefault(middle.astimezone(period.zone).year, []).append(bar)
-    for months in years.values():
-        start, end = months[0].started_at, months[-1].ended_at
-        of_months = [month.used_kwh for month in months if month.used_kwh is not None]
-        if not of_months:
-            continue
+    period = data.period
+    for year in range(period.first_date.year, period.last_date.year + 1):
+        first, last = (midnight(date(number, 1, 1), period.zone) for number in (year, year + 1))
+        start, end = next_half_hour(max(first, period.start)), next_half_hour(min(last, data.until))
+        of_months = [bar.used_kwh for bar in bars if start <= bar.started_at < end and bar.used_kwh is not None]
         across = [lack.kwh for lack in lacks if lack.kwh and start <= lack.started_at and lack.ended_at <= end]
+        if not of_months and not across:
+            continue
         total = sum(of_months + across, Decimal(0))
         labels.set(
             f"{kwh(total)} kWh" if period.days < 5 * 366 else kwh(total),
-            [((days_since_epoch(start) + days_since_epoch(end)) / 2, float(max(of_months)))],
+            [((days_since_epoch(start) + days_since_epoch(end)) / 2, float(max(of_months, default=0)))],
             [Place(0, 4, "center", "bottom")],
             gid="year label",
             color=style.INK,

@@ -399,6 +399,18 @@ def test_the_highest_has_its_number_also_beside_an_outlier_at_the_edge(record: A
     assert texts(figure, "outlier label") == ["84.5 (22 Nov)"]
 
 
+def test_the_totals_of_years_add_up_where_all_is_known_inside(record: Any) -> None:
+    """Also where no register was read from the beginning of a year on: the steps over it lie inside of the year."""
+    site, start = new_site(record), midnight(date(2022, 1, 1), TOKYO)
+    unread = [midnight(day, TOKYO) for day in (date(2024, 1, 1), date(2024, 2, 3))]
+    days = (date(2025, 1, 1) - date(2022, 1, 1)).days
+    rows = [(start + n * HALF_HOUR, 100 + n * Decimal("0.1"), Decimal(0)) for n in range(days * 48 + 1)]
+    write_energy(record, site, [row for row in rows if not unread[0] < row[0] < unread[1]])
+    (figure,) = pictures(record, site, day_of(date(2022, 1, 1), TOKYO, days), "en")
+    assert texts(figure, "year label") == ["1,752.0 kWh", "1,752.0 kWh", "1,756.8 kWh"]  # 4.8 kWh a day
+    assert texts(figure, "value")[0] == "5,260.8 kWh"
+
+
 def test_the_half_day_that_runs_takes_no_digits_from_the_days_before(record: Any) -> None:
     """Neither of what was bought nor of what was sold, of which both have as many."""
     site, start = new_site(record), midnight(date(2025, 11, 1), TOKYO)
