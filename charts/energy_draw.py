@@ -108,7 +108,8 @@ def _difference_figure(found: Difference, data: PowerData, words: Words) -> styl
     caption = captions[found.compared_with]
     if found.usual_kwh <= 0:
         return style.KeyFigure(caption, f"{more} kWh")
-    percent = difference(100 * found.kwh / found.usual_kwh)
+    is_same = not more.strip("0.")
+    percent = "0" if is_same else difference(100 * found.kwh / found.usual_kwh)
     template = words.more_than_usual if found.compared_with == "usual" else words.more_than
     return style.KeyFigure(caption, f"{percent} %", template.format(more=more, kwh=number(found.usual_kwh, places)))
 

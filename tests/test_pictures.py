@@ -411,6 +411,17 @@ def test_the_totals_of_years_add_up_where_all_is_known_inside(record: Any) -> No
     assert texts(figure, "value")[0] == "5,260.8 kWh"
 
 
+def test_no_percent_beside_a_difference_of_zero(record: Any) -> None:
+    """The day before 1 kWh, the day 1.004 kWh: 0.4 % of what is written as 0.0 kWh."""
+    site, start = new_site(record), midnight(DAY, TOKYO)
+    kwh = {-48: "100", 0: "101", 48: "102.004"}
+    rows = [(start + n * HALF_HOUR, Decimal(kwh[n]), Decimal(0)) for n in kwh]
+    write_energy(record, site, rows)
+    (figure,) = pictures(record, site, day_of(DAY, TOKYO), "en")
+    assert [line for line in texts(figure, "value") if "%" in line] == ["0 %"]
+    assert "0.0 from 1.0 kWh" in texts(figure)
+
+
 def test_the_half_day_that_runs_takes_no_digits_from_the_days_before(record: Any) -> None:
     """Neither of what was bought nor of what was sold, of which both have as many."""
     site, start = new_site(record), midnight(date(2025, 11, 1), TOKYO)
