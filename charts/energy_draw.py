@@ -148,7 +148,7 @@ def draw_energy(axes: Axes, data: PowerData, words: Words) -> None:
     if data.energy:
         _mark_exchanges(axes, labels, data.energy, data.period, words)
     if data.now is not None:
-        labels.keep_clear(x=days_since_epoch(data.now))
+        labels.keep_off_now(days_since_epoch(data.now))
     label_gaps(labels, gaps, words)
 
 

@@ -143,7 +143,7 @@ def labels_beside(axes: Axes, gaps: Iterable[Gap], now: datetime | None = None) 
     """Return the labels of a panel, which leave the gaps to their own, and keep off the line of *now*."""
     labels = Labels(axes, [(days_since_epoch(gap.start), days_since_epoch(gap.end)) for gap in gaps])
     if now is not None:
-        labels.keep_clear(x=days_since_epoch(now))
+        labels.keep_off_now(days_since_epoch(now))
     return labels
 
 
@@ -223,6 +223,7 @@ class Labels:
     axes: Axes
     gaps: Sequence[tuple[float, float]] = ()  # stretches of x that are left to labels within them, as far as can be
     taken: list[Box] = field(default_factory=list)
+    crossable: list[Box] = field(default_factory=list)  # over which labels stand where there is no room beside
 
     def keep_clear(self, *, x: float | None = None, y: float | None = None) -> None:
         """Keep labels off a line at *x* or *y* that runs through the panel."""
@@ -233,6 +234,10 @@ class Labels:
         if y is not None:
             y_px = self._pixels(self.axes.get_xlim()[0], y)[1]
             self.taken.append(Box(panel.left, y_px, panel.right, y_px))
+
+    def keep_off_now(self, x: float) -> None:
+        """Keep labels off the line of now, over which they stand on a white ground where nothing else is left."""
+        self.crossable.append(self._stretch(x, x))
 
     def keep_clear_of_point(self, x: float, y: float, radius_px: float = 3.0) -> None:
         """Keep labels off a dot."""
@@ -256,24 +261,25 @@ class Labels:
         It must stay *within* two values of x, where they are given. *ground* is a colour to fill it with.
         """
         tried = [(point, place) for place in places for point in points]
-        # Over a gap only where there is no room beside it.
-        for gaps in (() if within is not None else self.gaps, ()):
+        # Over a gap only where there is no room beside it, and over the line of now where there is none at all.
+        gaps = [] if within is not None else [self._stretch(*gap) for gap in self.gaps]
+        for avoided in ([*gaps, *self.crossable], self.crossable, gaps, []):
             for point, place in tried:
                 box = self._box(text, point, place, size_pt)
-                if self._fits(box, within, gaps):
-                    self._draw(text, point, place, gid, color, size_pt, ground)
+                if self._fits(box, within, avoided):
+                    is_crossed = any(box.touches(line) for line in self.crossable)
+                    self._draw(text, point, place, gid, color, size_pt, ground or ("white" if is_crossed else None))
                     self.taken.append(box)
                     return True
         return False
 
-    def _fits(self, box: Box, within: tuple[float, float] | None, gaps: Sequence[tuple[float, float]]) -> bool:
+    def _fits(self, box: Box, within: tuple[float, float] | None, avoided: Sequence[Box]) -> bool:
         panel = self._panel()
         left, right = panel.left, panel.right
         if within is not None:
             left, right = (self._pixels(x, self.axes.get_ylim()[0])[0] for x in within)
         inside = left <= box.left and box.right <= right and panel.bottom <= box.bottom and box.top <= panel.top
-        stretches = (self._stretch(*gap) for gap in gaps)
-        return inside and not any(box.touches(other) for other in (*self.taken, *stretches))
+        return inside and not any(box.touches(other) for other in (*self.taken, *avoided))
 
     def _stretch(self, start: float, end: float) -> Box:
         panel = self._panel()

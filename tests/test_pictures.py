@@ -29,7 +29,7 @@ from charts.period import Period, day_of, midnight
 from charts.text import LANGUAGES, Language
 from settings import Tariff
 from tests.lab.pictures import overlaps, texts
-from tests.lab.recorded import rolled_back
+from tests.lab.recorded import Household, rolled_back
 
 TOKYO = ZoneInfo("Asia/Tokyo")
 ZONES = [TOKYO, ZoneInfo("America/New_York"), ZoneInfo("Asia/Kathmandu")]
@@ -397,6 +397,21 @@ def test_the_highest_has_its_number_also_beside_an_outlier_at_the_edge(record: A
     (figure,) = pictures(record, site, day_of(DAY, TOKYO, 5), "en")
     assert {"21.0 (22 Nov)", "17.0 (22 Nov)"} <= set(texts(figure, "extreme label"))
     assert texts(figure, "outlier label") == ["84.5 (22 Nov)"]
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("minutes", [36, 60, 90, 120])
+def test_the_extremes_have_their_numbers_in_the_first_hours_of_today(
+    record: Any, minutes: int, language: Language
+) -> None:
+    """There is no room for them before the line of now."""
+    now = midnight(DAY, TOKYO) + timedelta(minutes=minutes)
+    site = Household(DAY - timedelta(days=1), 2, until=now, air=True).write(record)
+    power, air = pictures(record, site, day_of(DAY, TOKYO), language, now=now)
+    assert len(texts(power, "peak label")) == 1
+    assert len(texts(air, "extreme label")) == 2 * len(air.axes)
+    for figure in (power, air):
+        assert overlaps(figure, language) == []
 
 
 def test_the_totals_of_years_add_up_where_all_is_known_inside(record: Any) -> None:
