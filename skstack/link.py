@@ -79,7 +79,7 @@ class Sending:
         return self.result == _NOT_SENT
 
     @property
-    def doubt(self) -> SkStackError | None:
+    def send_error(self) -> SkStackError | None:
         """Why there may have been no response; None: it was sent."""
         if self.failed:
             return SendFailedError("the module could not send (EVENT 21 01): weak radio, or a busy channel")
@@ -89,7 +89,9 @@ class Sending:
 
 
 class Link:
-    """See the module's text. *sleep* passes the time of a wait while no port is open.
+    """What is known of the module, the meter and the session; everything that changes it passes here.
+
+    *sleep* passes the time of a wait while no port is open.
 
     *module*: None while no port is open. *peer*: the meter's PAN, also while there is no session; None before one was
     found. *pana*: the state of the session, and *state_since* when it began. *limited_since*: since when the module is

@@ -79,7 +79,8 @@ def open_module(
 ) -> Generator[float, object, Module]:
     """Return the module, set up, at the first of *baud_rates* at which it answers.
 
-    Yields after each rate, which takes seconds, a time that is over: let the caller look at the clock.
+    Yields after each rate, since each takes seconds: the caller may look at the clock. What it yields is a time that
+    is over, so that it goes on at once.
     Raises: ModuleNotAnsweringError: it is silent at all of them. As open_at.
     """
     for baud_rate in baud_rates:

@@ -1,4 +1,4 @@
-"""The serial port the module hangs on: bytes in chunks, every wait with an end.
+"""The serial port that the module is attached to: bytes in chunks, every wait with an end.
 
 The driver sees only the Port protocol; the virtual port of the simulator is another one.
 """

@@ -99,7 +99,7 @@ class Session:
         self._infc_responses: deque[Frame] = deque(maxlen=16)  # sent when no command is under way
         self._tid = first_tid & 0xFFFF
         self._silent_attempts = 0
-        self._not_before = 0.0  # when the next request may be sent
+        self._pause_until = 0.0  # between a response and the next request
         self._has_warned = False
         self._awaited: Request | None = None  # the one whose response the caller waits for
 
@@ -214,7 +214,7 @@ class Session:
         try:
             request = self._awaited = self._take_turn(frame, until)
             while not request.is_answered():
-                self._listen(min(until, max(request.repeat_at, self._not_before)), request.is_answered)
+                self._listen(min(until, max(request.repeat_at, self._pause_until)), request.is_answered)
                 if request.is_answered() or self._monotonic() >= until:
                     break
                 self._attempt(request, until, timeout_s or self.timings.answer_timeout_s)
@@ -223,8 +223,8 @@ class Session:
         finally:
             self._awaited = None
         if request.response is None:
-            doubt = self._sending.doubt if self._sending is not None else None
-            raise doubt or SkStackTimeoutError("response from the meter", self._monotonic() - started)
+            send_error = self._sending.send_error if self._sending is not None else None
+            raise send_error or SkStackTimeoutError("response from the meter", self._monotonic() - started)
         return request.response
 
     def _take_turn(self, frame: Frame, until: float) -> Request:
@@ -369,7 +369,7 @@ class Session:
         if frame.seoj not in (METER, NODE_PROFILE):
             logger.debug("dropped a notification of %s", frame.seoj.hex())
             return
-        self.notifications.append(Notification(frame.seoj, values, self._monotonic()))
+        self.notifications.append(Notification(frame.seoj, values))
         if frame.esv is Esv.INFC:
             self._infc_responses.append(frame.answer_to_infc())
 
@@ -382,7 +382,7 @@ class Session:
         if request.response is not None and request is not self._awaited:
             self.late_responses.append(request.response)
         self._silent_attempts = 0
-        self._not_before = now + self.timings.request_pause_s
+        self._pause_until = now + self.timings.request_pause_s
         self._link.note_answer()
 
     def _send_infc_responses(self) -> None:

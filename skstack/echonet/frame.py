@@ -47,16 +47,12 @@ NODE_PROFILE = bytes.fromhex("0EF001")
 
 
 class Esv(IntEnum):
-    """What a frame asks or answers; SNA: refused, or only partly done. Source: part 2, 3.2.5."""
+    """What a frame asks or answers, of what we speak; SNA: refused, or only partly done. Source: part 2, 3.2.5."""
 
-    SET_I_SNA = 0x50
     SET_C_SNA = 0x51
     GET_SNA = 0x52
-    INF_SNA = 0x53
-    SET_I = 0x60
     SET_C = 0x61
     GET = 0x62
-    INF_REQ = 0x63
     SET_RES = 0x71
     GET_RES = 0x72
     INF = 0x73
@@ -65,7 +61,7 @@ class Esv(IntEnum):
 
 
 _ESV_BY_CODE: Mapping[int, Esv] = {esv.value: esv for esv in Esv}  # a dict is several times faster than Esv(code)
-_REFUSALS = frozenset({Esv.SET_I_SNA, Esv.SET_C_SNA, Esv.GET_SNA, Esv.INF_SNA})
+_REFUSALS = frozenset({Esv.SET_C_SNA, Esv.GET_SNA})
 _ANSWERS: Mapping[Esv, frozenset[Esv]] = {  # to what we ask, be it a refusal
     Esv.SET_C: frozenset({Esv.SET_RES, Esv.SET_C_SNA}),
     Esv.GET: frozenset({Esv.GET_RES, Esv.GET_SNA}),

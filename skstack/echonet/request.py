@@ -42,7 +42,6 @@ class Notification:
 
     source: Eoj
     values: Mapping[int, bytes] = field(repr=False)  # C0 is a secret
-    arrived_at: float
 
 
 @dataclass(slots=True)
