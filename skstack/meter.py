@@ -211,12 +211,12 @@ class Meter:
         """
         self._notice_session()
         ask = self._to_learn[0]
-        has_come = False
+        is_learnt = False
         try:
-            has_come = ask(until)
+            is_learnt = ask(until)
         finally:
             del self._to_learn[0]
-            if has_come or ask == self._look_at_clock:
+            if is_learnt or ask == self._look_at_clock:
                 self._backoff.succeeded()
             else:
                 self._to_learn.append(ask)  # what is never answered keeps nothing else back
@@ -232,8 +232,7 @@ class Meter:
             self._notice_session()
             try:
                 self._learn_map(until)
-                self._learn_identity(until)
-                if self._identity.is_confirmed:
+                if self._learn_identity(until):
                     self._to_learn = [self._look_at_clock]
                     break
             except (StoppedError, SessionLostError):
@@ -286,7 +285,7 @@ class Meter:
             self._suspect("another unit")
 
     def _learn_map(self, until: float) -> bool:
-        """Ask for the property map; return whether anything came. Raises: as Session.get."""
+        """Ask for the property map; return whether it came. Raises: as Session.get."""
         values = self._asker.read((Epc.GET_MAP,), until)
         self._learn_map_of(values)
         return bool(values)
@@ -295,7 +294,7 @@ class Meter:
         self._get_map = _believable(decoded(values, Epc.GET_MAP, parse_property_map, self._report) or frozenset())
 
     def _learn_identity(self, until: float) -> bool:
-        """Ask who the meter is; return whether anything came, be it enough or not. Raises: as Session.get."""
+        """Ask who the meter is; return whether it said so and is sure now. Raises: as Session.get."""
         asked = [epc for epc in _IDENTITY if self.offers(epc) or epc is Epc.COEFFICIENT]
         for _ in range(_MOST_ANSWERS):  # two are to agree before anybody is believed
             values = self._asker.read(asked, until)
@@ -317,7 +316,7 @@ class Meter:
             logger.warning(
                 "the meter does not tell how its registers count (E1, D3): power and currents are stored, no energy"
             )
-        return True
+        return self._identity.is_confirmed
 
     def _recognise(self, asked: Sequence[int], values: Mapping[int, bytes]) -> None:
         has_none = Epc.COEFFICIENT in asked and not self.offers(Epc.COEFFICIENT)

@@ -13,7 +13,7 @@ import pytest
 
 from skstack import HalfHour, Poll
 from skstack.echonet import MeterIdentity
-from skstack.simulator import Habit
+from skstack.simulator import Habit, Reply
 from tests.lab.clock import HALF_HOUR, MINUTE, NOON
 from tests.lab.habits import refuse
 from tests.lab.home import Home
@@ -92,6 +92,27 @@ def test_a_meter_that_never_says_who_it_is_is_unknown_in_the_end_and_was_not_flo
     assert home.meter.identify(until=until) == MeterIdentity(None, None, None, None)
     assert home.clock.monotonic() <= until
     assert len(home.module.sends) - asked_before < 30
+
+
+def test_a_meter_that_withholds_its_name_for_a_moment_is_asked_for_it_again() -> None:
+    home = home_with()
+    named = {0x8A, 0x8D}
+    answered: list[Reply] = []
+
+    def is_asked_again(reply: Reply) -> bool:
+        """Whether it is not the first request of who it is that *reply* answers."""
+        if reply.request is not None and named.intersection(each.epc for each in reply.request.properties):
+            answered.append(reply)
+        return len(answered) > 1
+
+    home.module.faults.habits.append(Habit(refuse(*named), is_asked_again, until=home.clock.time_s + 60))
+    home.connect()
+    poll(home)
+    assert not home.meter.is_identified
+    home.session.run(home.clock.monotonic() + 120)
+    assert home.meter.has_to_learn
+    poll(home)
+    assert home.meter.is_identified
 
 
 def test_what_the_meter_tells_every_half_hour_has_its_own_time_stamp() -> None:
