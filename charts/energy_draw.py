@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import date
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -24,11 +24,20 @@ _MOST_LABELLED = 31
 _A_YEAR_AT_LEAST = 27  # bars of months: from here on each year has its total
 _EXCHANGE_PX = 20  # above the bars, for the words at the line of an exchange
 _BAR_SHARE = 0.86  # of the place of a bar, the rest is white
-_FORMS: Sequence[tuple[Callable[[Decimal], str], float]] = (  # of the numbers of bars, the best first, with their size
-    (kwh, 9.5),
-    (lambda value: number(value, 1), 9.0),
-    (number, 9.0),
-)
+
+
+class _Form(NamedTuple):
+    """How the numbers of bars are written."""
+
+    write: Callable[[Decimal], str]
+    size_pt: float
+
+    def half_px(self, value: Decimal) -> float:
+        """Return half of the width that a number needs, with what keeps it apart from the next."""
+        return style.width_pt(self.write(value), self.size_pt) * style.DPI / 72 / 2 + 3
+
+
+_FORMS = (_Form(kwh, 9.5), _Form(lambda value: number(value, 1), 9.0), _Form(number, 9.0))  # the most precise first
 
 
 def energy_figures(data: PowerData, words: Words) -> list[style.KeyFigure]:
@@ -168,57 +177,59 @@ def _draw_bars(axes: Axes, labels: Labels, bars: Sequence[Bar], data: PowerData,
     if sold.any():
         axes.bar(centers, -sold, color=style.SOLD, gid="sold", **look)
     slots = data.period.seconds / 86_400 / float((ends - starts).max())
-    labelled = (is_day or is_month) and slots <= _MOST_LABELLED + 0.5
-    by_year = is_month and len(bars) >= _A_YEAR_AT_LEAST
-    above_px = 24 if labelled or by_year else 6
+    can_be_numbered = (is_day or is_month) and slots <= _MOST_LABELLED + 0.5
+    places = centers.tolist()
+    bought_row = _Row(1, [(bar.used_kwh, x) for bar, x in zip(bars, places, strict=True) if bar.used_kwh is not None])
+    sold_row = _Row(-1, [(bar.sold_kwh, x) for bar, x in zip(bars, places, strict=True) if bar.sold_kwh])
+    rows = [row for row in (bought_row, sold_row) if row.numbers]
+    forms = [row.form(axes) if can_be_numbered else None for row in rows]
+    is_numbered = {row.sign: form is not None for row, form in zip(rows, forms, strict=True)}
+    by_year = is_month and len(bars) >= _A_YEAR_AT_LEAST and not is_numbered.get(1)
+    above_px = 24 if is_numbered.get(1) or by_year else 6
     if data.energy and data.energy.exchanges:
         above_px += _EXCHANGE_PX
-    below_px = 0 if not sold.any() else 24 if labelled else 6
+    below_px = 0 if not sold.any() else 24 if is_numbered.get(-1) else 6
     set_limits(axes, -sold.max(), max(used.max(), 0.01), below_px=below_px, above_px=above_px)
-    if labelled:
-        _label_bars(labels, bars, centers, data)
+    for row, form in zip(rows, forms, strict=True):
+        if form is not None:
+            _number_bars(labels, row, form, data)
+    if all(is_numbered.values()):
         axes.set_yticks([])
-    elif by_year and data.energy:
+    if by_year and data.energy:
         _label_years(labels, bars, data.energy.lacks, data)
 
 
-def _label_bars(labels: Labels, bars: Sequence[Bar], centers: NDArray[np.float64], data: PowerData) -> None:
-    """Set each bar's number, all with as many digits as fit beside each other; over the line of an exchange, on white.
+class _Row(NamedTuple):
+    """The numbers of the bars on one side of zero."""
 
-    That of the running bar stands behind the line of now, where no bars are, if there is room.
-    """
-    exchanges = data.energy.exchanges if data.energy else []
-    exchanges_px = _pixels(labels.axes, [days_since_epoch(moment) for moment in exchanges])
-    now_px = _pixels(labels.axes, [days_since_epoch(data.now)])[0] if data.now else -np.inf
-    rows = []
-    for sign, values in ((1, [bar.used_kwh for bar in bars]), (-1, [bar.sold_kwh or None for bar in bars])):
-        known = [(value, center) for value, center in zip(values, centers.tolist(), strict=True) if value is not None]
-        rows.append((sign, known, _pixels(labels.axes, [center for _, center in known])))
-    for form, size_pt in _FORMS:
-        placed = []
-        for sign, known, bars_px in rows:
-            halves_px = np.array([style.width_pt(form(value), size_pt) * style.DPI / 72 / 2 + 3 for value, _ in known])
-            places_px = bars_px.copy()
-            running = (now_px > bars_px) & (now_px - bars_px < halves_px)
-            running &= now_px + 2 * halves_px + 2 <= labels.axes.bbox.x1
-            places_px[running] = now_px + halves_px[running] + 2
-            placed.append((sign, known, bars_px, places_px, halves_px))
-        if all((halves[1:] + halves[:-1] <= np.diff(places)).all() for *_, places, halves in placed):
-            break
-    else:
-        return
-    for sign, known, bars_px, places_px, halves_px in placed:
-        for (value, center), bar_px, place_px, half_px in zip(known, bars_px, places_px, halves_px, strict=True):
-            is_crossed = (np.abs(exchanges_px - place_px) < half_px).any() or abs(now_px - place_px) < half_px
-            labels.set(
-                form(value),
-                [(center, sign * float(value))],
-                [Place(place_px - bar_px, 3 * sign, "center", "bottom" if sign > 0 else "top")],
-                gid="bar label",
-                color=style.MUTED,
-                size_pt=size_pt,
-                ground="white" if is_crossed else None,
-            )
+    sign: int
+    numbers: list[tuple[Decimal, float]]  # kWh, and x of its number
+
+    def form(self, axes: Axes) -> _Form | None:
+        """Return the most precise form in which all fit beside each other; None: in none."""
+        places_px = _pixels(axes, [x for _, x in self.numbers])
+        for form in _FORMS:
+            halves_px = np.array([form.half_px(value) for value, _ in self.numbers])
+            if (halves_px[1:] + halves_px[:-1] <= np.diff(places_px)).all():
+                return form
+        return None
+
+
+def _number_bars(labels: Labels, row: _Row, form: _Form, data: PowerData) -> None:
+    """Set each bar's number; over the line of an exchange or of now, on white."""
+    lines = [*(data.energy.exchanges if data.energy else []), *([data.now] if data.now else [])]
+    lines_px = _pixels(labels.axes, [days_since_epoch(moment) for moment in lines])
+    for (value, x), x_px in zip(row.numbers, _pixels(labels.axes, [x for _, x in row.numbers]), strict=True):
+        is_crossed = bool((np.abs(lines_px - x_px) < form.half_px(value)).any())
+        labels.set(
+            form.write(value),
+            [(x, row.sign * float(value))],
+            [Place(0, 3 * row.sign, "center", "bottom" if row.sign > 0 else "top")],
+            gid="bar label",
+            color=style.MUTED,
+            size_pt=form.size_pt,
+            ground="white" if is_crossed else None,
+        )
 
 
 def _pixels(axes: Axes, x: Sequence[float]) -> NDArray[np.float64]:

@@ -414,6 +414,30 @@ def test_the_extremes_have_their_numbers_in_the_first_hours_of_today(
         assert overlaps(figure, language) == []
 
 
+def monthly(record: Any, bought: Decimal, sold: Decimal) -> Figure:
+    """Draw 29 months, in each half hour of which so many kWh were bought and sold."""
+    site, first, last = new_site(record), date(2023, 7, 1), date(2025, 12, 1)
+    start, days = midnight(first, TOKYO), (last - first).days
+    write_energy(record, site, [(start + n * HALF_HOUR, 100 + n * bought, n * sold) for n in range(days * 48 + 1)])
+    (figure,) = pictures(record, site, day_of(first, TOKYO, days), "en")
+    return figure
+
+
+def test_wide_numbers_of_what_was_sold_take_none_of_what_was_bought(record: Any) -> None:
+    figure = monthly(record, Decimal("0.2"), Decimal(1))
+    months_kwh = [48 * days * Decimal("0.2") for days in (31, 30)]
+    labels = texts(figure, "bar label")
+    assert (len(labels), set(labels[:6])) == (29, {f"{kwh:.0f}" for kwh in months_kwh})
+    assert len(figure.axes[1].get_yticks()) > 0  # the axis tells what was sold
+
+
+def test_where_the_numbers_of_bars_find_no_room_there_are_an_axis_and_totals_of_years(record: Any) -> None:
+    figure = monthly(record, Decimal(10), Decimal(0))
+    assert texts(figure, "bar label") == []
+    assert len(figure.axes[1].get_yticks()) > 0
+    assert texts(figure, "year label") == [f"{days * 480:,} kWh" for days in (184, 366, 334)]
+
+
 def test_the_totals_of_years_add_up_where_all_is_known_inside(record: Any) -> None:
     """Also where no register was read from the beginning of a year on: the steps over it lie inside of the year."""
     site, start = new_site(record), midnight(date(2022, 1, 1), TOKYO)
