@@ -15,7 +15,7 @@ from charts import coverage, style
 from charts.coverage import days_since_epoch
 from charts.energy_load import Bar, BillingMonth, Cost, Difference, EnergyData, UnknownCost
 from charts.panel import Labels, Place, hatch_gaps, label_gaps, labels_beside, set_limits
-from charts.period import Period, midnight, next_half_hour, step_of
+from charts.period import Period, midnight, next_half_hour, spans, step_of
 from charts.power_load import PowerData
 from charts.text import MINUS, Words, difference, kwh, month_name, number, short_date, when
 from storage.energy import HALF_HOUR, Lack, SpanEnergy
@@ -178,7 +178,7 @@ def _draw_bars(axes: Axes, labels: Labels, bars: Sequence[Bar], data: PowerData,
         axes.bar(centers, -sold, color=style.SOLD, gid="sold", **look)
     slots = data.period.seconds / 86_400 / float((ends - starts).max())
     can_be_numbered = (is_day or is_month) and slots <= _MOST_LABELLED + 0.5
-    places = centers.tolist()
+    places = _number_places(bars, centers.tolist(), data)
     bought_row = _Row(1, [(bar.used_kwh, x) for bar, x in zip(bars, places, strict=True) if bar.used_kwh is not None])
     sold_row = _Row(-1, [(bar.sold_kwh, x) for bar, x in zip(bars, places, strict=True) if bar.sold_kwh])
     rows = [row for row in (bought_row, sold_row) if row.numbers]
@@ -213,6 +213,15 @@ class _Row(NamedTuple):
             if (halves_px[1:] + halves_px[:-1] <= np.diff(places_px)).all():
                 return form
         return None
+
+
+def _number_places(bars: Sequence[Bar], centers: Sequence[float], data: PowerData) -> list[float]:
+    """Return x of each bar's number: its middle; of the bar that runs, the middle of its whole day or month."""
+    places = list(centers)
+    for start, end in spans(data.period, data.energy.step) if data.energy and data.now else []:
+        if bars[-1].started_at == start and data.now and data.now < end:
+            places[-1] = (days_since_epoch(start) + days_since_epoch(end)) / 2
+    return places
 
 
 def _number_bars(labels: Labels, row: _Row, form: _Form, data: PowerData) -> None:

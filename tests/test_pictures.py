@@ -28,7 +28,7 @@ from charts.coverage import Gap
 from charts.period import Period, day_of, midnight
 from charts.text import LANGUAGES, Language
 from settings import Tariff
-from tests.lab.pictures import overlaps, texts
+from tests.lab.pictures import named, overlaps, texts
 from tests.lab.recorded import Household, rolled_back
 
 TOKYO = ZoneInfo("Asia/Tokyo")
@@ -436,6 +436,30 @@ def test_where_the_numbers_of_bars_find_no_room_there_are_an_axis_and_totals_of_
     assert texts(figure, "bar label") == []
     assert len(figure.axes[1].get_yticks()) > 0
     assert texts(figure, "year label") == [f"{days * 480:,} kWh" for days in (184, 366, 334)]
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("minutes", [5, 60, 8 * 60, 14 * 60, 23 * 60])
+def test_each_number_stands_in_the_column_of_its_day(record: Any, minutes: int, language: Language) -> None:
+    """Also that of a day that has just begun, and that of the day before, which is wide: a car was charged."""
+    site, start = new_site(record), midnight(date(2025, 10, 1), TOKYO)
+    kwh, rows, so_far = Decimal(100), [], minutes // 30
+    for n in range(26 * 48 + so_far + 1):
+        rows.append((start + n * HALF_HOUR, kwh, Decimal(0)))
+        kwh += Decimal("2.1") if n // 48 == 25 else Decimal("0.2")
+    write_energy(record, site, rows)
+    now = start + timedelta(days=26, minutes=minutes)
+    (figure,) = pictures(record, site, day_of(date(2025, 10, 1), TOKYO, 31), language, now=now)
+    with style.applied(language):
+        canvas: Any = FigureCanvasAgg(figure)
+        canvas.draw()
+    boxes = [label.get_window_extent(canvas.get_renderer()) for label in named(figure, "bar label")]
+    inverted = figure.axes[1].transData.inverted()
+    days = [inverted.transform(((box.x0 + box.x1) / 2, 0))[0] - start.timestamp() / 86_400 for box in boxes]
+    assert [int(day) for day in days] == list(range(27 if so_far else 26))
+    today = [f"{so_far * Decimal('0.2')}"] if so_far else []
+    assert texts(figure, "bar label") == ["9.6"] * 25 + ["100.8", *today]
+    assert overlaps(figure, language) == []
 
 
 def test_the_totals_of_years_add_up_where_all_is_known_inside(record: Any) -> None:
