@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 import psycopg2
+import psycopg2.errors
 
 import settings
 from charts.period import Period, PeriodError, resolve
@@ -23,7 +24,7 @@ from storage import series
 from storage.connection import Connection, ReadingCursor, connect, masked_url, one_line, runnable_url
 from storage.errors import DatabaseUnreachableError, StorageError
 from storage.remedies import remedy_for
-from storage.schema import psql_command
+from storage.schema import NOT_APPLIED, psql_command
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -34,6 +35,14 @@ SUFFIXES = (".png", ".svg", ".pdf")
 
 # The same data make the same bytes, whenever they are drawn.
 _NO_DATE: Mapping[str, dict[str, None]] = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
+
+# What the server, which is there, does not do for us.
+_REFUSED = (
+    psycopg2.errors.InsufficientPrivilege,
+    psycopg2.errors.QueryCanceled,
+    psycopg2.errors.LockNotAvailable,
+    psycopg2.errors.DeadlockDetected,
+)
 
 
 class GraphError(ScriptError):
@@ -208,11 +217,12 @@ def _opened(url: str, remedy: str | None = None) -> Iterator[Connection]:
     try:
         with closing(opened) as connection:
             yield for_reading(connection)
-    except (psycopg2.errors.UndefinedTable, psycopg2.errors.UndefinedFunction) as err:
+    except NOT_APPLIED as err:
         command = psql_command(runnable_url(url))
         raise GraphError(f"tables are missing ({one_line(err)}); as their owner, run: {command}") from err
-    except psycopg2.errors.InsufficientPrivilege as err:
-        raise GraphError(f"the database refuses ({one_line(err)}): grant select as init.sql says") from err
+    except _REFUSED as err:
+        reason = one_line(err)
+        raise GraphError(f"the database refuses ({reason})", remedy_for(reason, err.pgcode)) from err
     except (psycopg2.OperationalError, psycopg2.InterfaceError) as err:
         reason = one_line(err)
         raise GraphError(f"{masked_url(url)} was lost: {reason}: {remedy or remedy_for(reason)}") from err

@@ -20,7 +20,7 @@ from storage.errors import DatabaseUnreachableError, MissingTablesError
 from storage.records import TABLES, VIEWS, WRITTEN_TABLES, EnergyRow, RadioEventRow, Round, Row
 from storage.remedies import remedy_for
 from storage.rows_json import row_to_values
-from storage.schema import psql_command
+from storage.schema import NOT_APPLIED, psql_command
 
 logger = logging.getLogger(__name__)
 
@@ -236,14 +236,15 @@ class Database:
         """Let through what is a row's fault; drop the connection for all else, and say what is wrong with it."""
         try:
             yield
-        except (psycopg2.errors.UndefinedTable, psycopg2.errors.UndefinedColumn) as err:
+        except NOT_APPLIED as err:
             self.close()
             raise self._missing_tables(one_line(err)) from err
         except psycopg2.Error as err:
             if _is_fault_of_a_row(err) or isinstance(err, psycopg2.NotSupportedError):
                 raise
             self.close()
-            raise DatabaseUnreachableError(f"{self._shown_url}: {one_line(err)}", remedy_for(one_line(err))) from err
+            reason = one_line(err)
+            raise DatabaseUnreachableError(f"{self._shown_url}: {reason}", remedy_for(reason, err.pgcode)) from err
         except _REFUSALS:
             raise
         except BaseException:  # a stop in the middle of a statement, or a fault in *read*: nobody knows its state

@@ -1,4 +1,4 @@
-"""What helps where PostgreSQL refuses a connection or a write, by what libpq and the server say of it in English.
+"""What helps where PostgreSQL refuses a connection or a statement: by its code, or by what is said of it in English.
 
 libpq gives no codes for a connection that fails: its words are all there is. In another language the last advice does.
 """
@@ -8,6 +8,16 @@ from __future__ import annotations
 import re
 
 LAST_ADVICE = "see that PostgreSQL runs there and takes connections"
+GRANT = "as the owner of the tables, grant this user its rights as init.sql says"
+
+_BUSY = "the server is too busy, or somebody holds a lock on the tables: once that is over, this works again"
+# Source: PostgreSQL documentation, "PostgreSQL Error Codes".
+_REMEDIES_BY_CODE = {
+    "42501": GRANT,  # insufficient_privilege
+    "57014": _BUSY,  # query_canceled, after statement_timeout
+    "55P03": _BUSY,  # lock_not_available, after lock_timeout
+    "40P01": _BUSY,  # deadlock_detected
+}
 
 # The first that is found counts. Words: libpq's fe-connect.c, fe-secure-openssl.c and fe-auth.c, the server's auth.c,
 # postinit.c and proc.c, PostgreSQL 13 to 18.
@@ -105,6 +115,11 @@ _REMEDIES = tuple(
 )
 
 
-def remedy_for(reason: str) -> str:
-    """Give what helps against *reason*, which libpq or the server gave; LAST_ADVICE where it says nothing known."""
+def remedy_for(reason: str, code: str | None = None) -> str:
+    """Give what helps against *reason*, which libpq or the server gave, the server with its *code* (SQLSTATE).
+
+    LAST_ADVICE where neither says anything known.
+    """
+    if code in _REMEDIES_BY_CODE:
+        return _REMEDIES_BY_CODE[code]
     return next((remedy for words, remedy in _REMEDIES if words.search(reason)), LAST_ADVICE)

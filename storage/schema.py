@@ -1,11 +1,20 @@
-"""Where init.sql is, and the command that applies it."""
+"""Where init.sql is, the command that applies it, and the errors that say that it has to be."""
 
 from __future__ import annotations
 
 import shlex
 from pathlib import Path
 
+import psycopg2.errors
+
 from storage.errors import StorageError
+
+NOT_APPLIED = (
+    psycopg2.errors.UndefinedTable,
+    psycopg2.errors.UndefinedColumn,
+    psycopg2.errors.UndefinedFunction,
+)
+"""What PostgreSQL raises where tables are missing, or are those of an older init.sql."""
 
 
 def init_sql_path() -> Path:

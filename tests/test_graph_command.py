@@ -23,7 +23,7 @@ from psycopg2.extensions import TRANSACTION_STATUS_IDLE
 import power_graph
 from charts import command
 from charts.period import day_of
-from storage.connection import Connection, connect
+from storage.connection import Connection, ReadingCursor, connect
 from tests.lab.recorded import Household, midnight
 
 pytestmark = pytest.mark.system
@@ -254,6 +254,50 @@ def test_missing_tables_are_named_with_the_command_that_makes_them(
     code, _, err = run(["--config", str(path), "-o", str(tmp_path)], capsys)
     assert (code, err.count("\n")) == (1, 1)
     assert re.search(r"as their owner, run: psql -q -1 -v ON_ERROR_STOP=1 -f \S+init\.sql ", err)
+
+
+def test_a_column_that_an_older_init_sql_has_not_is_added_by_the_same_command(
+    config: Path, connection: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Household(DAY, 1).write(connection)
+    with connection.cursor() as cursor:
+        cursor.execute("alter table power rename column power_w to watts")
+    code, _, err = run(["--config", str(config), "-d", "2025-11-22"], capsys)
+    assert (code, err.count("\n")) == (1, 1)
+    assert re.search(r"tables are missing \(.*power_w.*\); as their owner, run: psql .*init\.sql ", err)
+
+
+def test_a_statement_that_takes_too_long_is_no_lost_server(
+    config: Path,
+    database_url: str,
+    connection: Any,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    Household(DAY, 1).write(connection)
+    monkeypatch.setattr(ReadingCursor, "statement_timeout_s", 1)
+    with closing(connect(database_url)) as other, other.cursor() as cursor:
+        cursor.execute("lock table power in access exclusive mode")
+        code, _, err = run(["--config", str(config), "-d", "2025-11-22"], capsys)
+    assert (code, err.count("\n")) == (1, 1)
+    assert re.search(
+        r"the database refuses \(canceling statement due to statement timeout\): .* a lock on the tables", err
+    )
+
+
+def test_a_role_that_may_not_read_is_told_how_it_may(
+    config: Path, database_url: str, connection: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("create role test_blind login")
+    try:
+        config.write_text(f"[database]\nurl = {database_url.replace('//postgres@', '//test_blind@')}\n", "utf-8")
+        code, _, err = run(["--config", str(config), "-o", str(config.parent)], capsys)
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute("drop role test_blind")
+    assert (code, err.count("\n")) == (1, 1)
+    assert re.search(r"the database refuses \(permission denied for \S+ \S+\): as the owner of the tables, grant", err)
 
 
 @pytest.mark.parametrize("script", ["power_graph.py", "temp_graph.py"])

@@ -56,6 +56,21 @@ def test_each_reason_has_its_remedy(reason: str, remedy: str) -> None:
     assert remedy in remedy_for(f'connection to server at "127.0.0.1", port 5432 failed: {reason}')
 
 
+@pytest.mark.parametrize(
+    ("code", "remedy"),
+    [
+        ("42501", "grant this user its rights"),
+        ("57014", "too busy"),
+        ("55P03", "a lock on the tables"),
+        ("40P01", "a lock on the tables"),
+        ("08006", "is on its way"),
+    ],
+)
+def test_a_code_of_the_server_counts_whatever_its_language(code: str, remedy: str) -> None:
+    """Source: PostgreSQL documentation, appendix A, "PostgreSQL Error Codes"."""
+    assert remedy in remedy_for("the database system is shutting down", code)
+
+
 def test_what_nobody_knows_gets_the_last_advice() -> None:
     assert remedy_for("FATAL:  利用者が見つかりません") == LAST_ADVICE
 

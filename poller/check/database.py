@@ -21,7 +21,7 @@ from settings import Settings
 from storage.connection import masked_url
 from storage.outbox import FILE_NAME, Outbox
 from storage.records import WRITTEN_TABLES
-from storage.remedies import LAST_ADVICE
+from storage.remedies import GRANT, LAST_ADVICE
 
 if TYPE_CHECKING:
     from psycopg2.extensions import cursor as Cursor  # noqa: N812 - a class with a lower-case name
@@ -114,7 +114,7 @@ class DatabaseCheck:
         if forbidden:
             raise CheckFailedError(
                 f"this user may not read and add rows in: {forbidden}",
-                f"as the owner of the tables: grant select, insert on {forbidden} to THE_USER",
+                f"{GRANT}: grant select, insert on {forbidden} to THE_USER",
             )
         return "all there; this user may read and add rows"
 
