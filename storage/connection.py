@@ -32,6 +32,7 @@ KEEPALIVES_IDLE_S, KEEPALIVES_INTERVAL_S, KEEPALIVES_COUNT = 15, 5, 3
 TCP_USER_TIMEOUT_S = 15  # the same for what was sent and is not acknowledged
 _LONGEST_WAIT_S = 3600.0  # of one call of select
 _SECRETS = ("password", "sslpassword", "oauth_client_secret", "scram_client_key", "scram_server_key")
+_SHORTEST_SECRET = 6
 # Local to the transaction: a pooler hands the connection on to others. Not as a start-up option: poolers refuse those.
 _LIMITS = (
     f"select set_config('statement_timeout', '{{statement_s}}s', true),"
@@ -100,10 +101,20 @@ def connect(url: str) -> Connection:
             if (reason := one_line(err)) not in reasons:
                 reasons.append(reason)
     said = "; ".join(reasons)
+    raise DatabaseUnreachableError(f"cannot connect to {masked_url(url)}: {_masked(said, parts)}", remedy_for(said))
+
+
+def _masked(said: str, parts: Mapping[str, str]) -> str:
+    """Hide the secrets of a url in what libpq *said*, which names a value in quotes.
+
+    A short one, or one that is a word, stands in innocent text as well: to mask it there would tell it.
+    """
     for name in _SECRETS:
-        if secret := parts.get(name):
-            said = said.replace(secret, "****")
-    raise DatabaseUnreachableError(f"cannot connect to {masked_url(url)}: {said}", remedy_for(said))
+        secret = parts.get(name)
+        if secret and secret not in (parts.get("user"), parts.get("host"), parts.get("dbname")):
+            is_innocent = len(secret) < _SHORTEST_SECRET or secret.isalpha()
+            said = said.replace(f'"{secret}"' if is_innocent else secret, '"****"' if is_innocent else "****")
+    return said
 
 
 def _wait(connection: psycopg2.extensions.connection) -> None:

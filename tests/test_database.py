@@ -461,9 +461,10 @@ def test_a_role_without_privileges_counts_as_unreachable_so_that_nothing_is_reje
     try:
         with (
             closing(Database.from_url(database_url.replace("//postgres@", "//test_nobody@"), site="home")) as database,
-            pytest.raises(DatabaseUnreachableError, match="permission denied"),
+            pytest.raises(DatabaseUnreachableError, match="permission denied") as caught,
         ):
             database.write([round_of(1)])
+        assert "grant this user its rights" in caught.value.remedy
     finally:
         with connection.cursor() as cursor:
             cursor.execute("drop role test_nobody")
@@ -589,3 +590,12 @@ def test_a_site_that_something_keeps_out_is_said(database: Database, connection:
         """)
     with pytest.raises(DatabaseUnreachableError, match="site 'home' cannot be read after it was added"):
         database.write([round_of(1)])
+
+
+@pytest.mark.parametrize("password", ["e", "postgres", "refused", "connection"])
+def test_a_password_that_is_a_word_is_not_told_by_a_mask_in_innocent_text(password: str) -> None:
+    """A reader could take the masked word for what it is; nor does the mask hide what the remedy is found by."""
+    with pytest.raises(DatabaseUnreachableError) as caught:
+        connect(f"postgresql://postgres:{password}@127.0.0.1:1/d")
+    assert caught.value.what == "cannot connect to postgresql://postgres@127.0.0.1:1/d: Connection refused"
+    assert "listens on this port" in caught.value.remedy
