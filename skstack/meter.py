@@ -34,6 +34,7 @@ _IDENTITY = (*_SCALE, Epc.DIGITS, Epc.MAKER_CODE, Epc.SERIAL_NUMBER, Epc.STANDAR
 _TELLTALES = (Epc.SERIAL_NUMBER, Epc.ENERGY_UNIT)  # and beside the first poll of a session with a known one
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 60.0, 3600.0  # between two attempts to learn what did not come
 _SHORT_PAUSE_S = 10.0  # where somebody waits for it: a meter that has just started refuses all for a minute
+_NO_READING = MeterReading(None, None, None, None, None)
 _MOST_ANSWERS = 3  # to who the meter is, at once: one may be wrong
 
 
@@ -163,7 +164,7 @@ class Meter:
             with contextlib.suppress(SkStackError):
                 self._learn_identity(until)
         poll = Poll(self._decoded(values), first.sent_at, first.arrived_at)
-        if poll.reading == MeterReading(None, None, None, None, None):
+        if poll.reading == _NO_READING:
             return None
         if self._scale() is not None and Epc.EXPORT_ENERGY in values:
             self.export_is_silent = poll.reading.export_kwh is None
@@ -179,8 +180,11 @@ class Meter:
             self._take_late(late)
             if self._telltales and late.asked.issuperset(self._telltales):
                 self._look_at_telltales(late.values)
-            if Epc.POWER in late.values:
-                polls.append(Poll(self._decoded(late.values), late.sent_at, late.arrived_at))
+            if Epc.POWER not in late.asked:  # what belongs to another poll's reading is no row of its own
+                continue
+            reading = self._decoded(late.values)
+            if reading != _NO_READING:
+                polls.append(Poll(reading, late.sent_at, late.arrived_at))
         return polls
 
     def _decoded(self, values: Mapping[int, bytes]) -> MeterReading:

@@ -16,7 +16,7 @@ from skstack.echonet import Frame
 from skstack.simulator import Habit
 from storage.records import CpuTemperatureRow, PowerRow, RadioEventRow, Reading
 from tests.lab.clock import NOON
-from tests.lab.habits import delay, late, lost, rewrite
+from tests.lab.habits import delay, late, lost, refuse, rewrite, several
 from tests.lab.home import Home
 from tests.lab.scans import deaf_for
 
@@ -79,6 +79,18 @@ def test_only_an_answer_over_five_seconds_late_is_stamped_on_arrival(late_s: flo
     home.module.faults.habits.append(late(late_s))
     home.run_minutes(1)
     assert seconds_of(home.of(PowerRow)) == [0, 0, second]
+
+
+def test_a_late_answer_without_the_power_is_a_reading_all_the_same() -> None:
+    home = home_of(interval_s=30)
+    home.run_minutes(1)
+    # The poll of 12:01:00 is repeated after 20 s and given up after 29; its first attempt is answered just after that.
+    home.simulated.habits.append(Habit(refuse(0xE7), several, times=1))
+    home.module.faults.habits.append(late(29.3, 2))
+    home.run_minutes(1.5)
+    [without] = [row for row in home.of(PowerRow) if row.power_w is None]
+    assert without.import_kwh is not None
+    assert without.measured_at == NOON + timedelta(minutes=1, seconds=29)
 
 
 def test_a_round_that_outlasts_its_interval_skips_ticks_and_counts_them(caplog: pytest.LogCaptureFixture) -> None:
