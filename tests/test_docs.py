@@ -18,6 +18,7 @@ import power_consumption
 import power_graph
 import settings
 import temp_graph
+from sensors import simulated_mhz19
 from skstack.simulator import MODELS, TEST_PASSWORD, TEST_ROUTE_B_ID
 from skstack.simulator import __main__ as simulator_command
 from tests.lab.documents import (
@@ -121,10 +122,12 @@ def test_the_options_of_the_graph_scripts_are_those_of_their_parsers(readme: Pat
 
 @both_languages
 def test_the_options_of_the_simulator_are_those_of_its_parser(readme: Path) -> None:
-    text = prose(beside(readme, "simulator.md"))
-    assert flags_of(text) == {"": real_flags(simulator_command.main)}
-    assert set(MODELS) <= set(code(text))
-    assert {TEST_ROUTE_B_ID, TEST_PASSWORD} <= set(code(text))
+    module, sensor = prose(beside(readme, "simulator.md")).split("\n## ")
+    assert flags_of(module) == {"": real_flags(simulator_command.main)}
+    assert set(MODELS) <= set(code(module))
+    assert {TEST_ROUTE_B_ID, TEST_PASSWORD} <= set(code(module))
+    assert flags_of(sensor) == {"": real_flags(simulated_mhz19.main)}
+    assert set(simulated_mhz19.FAULTS) <= set(code(sensor))
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
@@ -135,6 +138,7 @@ def test_every_option_in_an_example_exists(document: Path) -> None:
         "power_graph.py": power_graph.main,
         "temp_graph.py": temp_graph.main,
         "skstack.simulator": simulator_command.main,
+        "sensors.simulated_mhz19": simulated_mhz19.main,
     }
     for language in ("sh", "bash", "cron"):
         for line in "\n".join(blocks(document, language)).replace("\\\n", " ").splitlines():
@@ -148,7 +152,7 @@ def test_every_option_in_an_example_exists(document: Path) -> None:
 def test_every_module_and_script_in_an_example_is_there() -> None:
     for document in DOCUMENTS:
         text = document.read_text(encoding="utf-8")
-        for module in re.findall(r"python -m ((?:skstack|tests)[\w.]*)", text):
+        for module in re.findall(r"python -m ((?:skstack|sensors|tests)[\w.]*)", text):
             path = ROOT / module.replace(".", "/")
             assert path.with_suffix(".py").exists() or (path / "__main__.py").exists(), module
         for script in re.findall(r"python ([\w/]+\.py)", text):
