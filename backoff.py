@@ -4,21 +4,20 @@ from __future__ import annotations
 
 
 class Backoff:
-    """The next pause in seconds: *first_s*, then *factor* times as long at each failure, at most *last_s*.
+    """The next pause in seconds: *first_s*, then twice as long at each failure, at most *last_s*.
 
     Knows no clock and waits for nothing.
     """
 
-    def __init__(self, first_s: float, last_s: float, *, factor: float = 2.0) -> None:
+    def __init__(self, first_s: float, last_s: float) -> None:
         self._first_s = first_s
         self._last_s = last_s
-        self._factor = factor
         self._next_s = first_s
 
     def failed(self) -> float:
         """Return how long to pause after this failure, and make the next pause longer."""
         pause_s = self._next_s
-        self._next_s = min(pause_s * self._factor, self._last_s)
+        self._next_s = min(2 * pause_s, self._last_s)
         return pause_s
 
     def succeeded(self) -> None:

@@ -197,8 +197,7 @@ def only_poller(data_dir: Path) -> Iterator[None]:
             data_dir,
             error.strerror,
         )
-        yield
-        return
+        taken = True
     if not taken:
         raise StartError(f"another poller is running with the data directory {data_dir}", "stop it first")
     try:
@@ -261,7 +260,7 @@ def opened(
 ) -> Iterator[tuple[App, Store]]:
     """Open everything that *settings* name, and close it again in order: session, sensors, storage.
 
-    *on_round* hears of each round, *options* are parameters of App.
+    *on_round* is called with each round, *options* are parameters of App.
     Raises: StartError: another poller uses this data directory, or something needed is not installed.
     """
     require("serial", "poller")
@@ -301,7 +300,7 @@ def run_loop(settings: Settings, sensors: Sequence[Sensor], *, stop: StopSignal)
 
 
 class _FirstReading:
-    """Hears of each round, and says of the first with a reading that the meter is read: it may not be stored yet."""
+    """Called with each round; says of the first with a reading that the meter is read: it may not be stored yet."""
 
     def __init__(self) -> None:
         self._is_said = False

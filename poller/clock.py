@@ -72,7 +72,7 @@ class Clock:
 
     - A machine that follows a time server is right, whatever the meter shows: its offset is followed. It stays right
       for the rest of this run when the server is lost, and when its clock is then set by hand.
-    - One that does not is held against the meter's clock, as compare() hears of it. Where the two differ by more than
+    - One that does not is held against the meter's clock, which compare() is given. Where the two differ by more than
       TOLERANCE, ahead or behind, the meter is right.
     - Until either is known, is_settled is False. After WAIT_S, beside a meter that has no clock, or after settle(), the
       machine's clock is followed as it is, until something better is known.
@@ -118,7 +118,7 @@ class Clock:
         self._machine.sleep(seconds)
 
     def compare(self, shown: datetime | None, read_at: float) -> None:
-        """Hear that the meter's clock showed the minute *shown* at *read_at* (monotonic); None: it has no clock.
+        """Take in that the meter's clock showed the minute *shown* at *read_at* (monotonic); None: it has no clock.
 
         What follows from that, does so in update().
         """

@@ -17,10 +17,10 @@ from poller.clock import Clock, next_tick
 from poller.dating import LATE, Dating
 from poller.idle_tasks.time_budget import TimeBudget
 from poller.process import Notifier
+from poller.rows import power_row, radio_event_row
 from poller.sensing import Sensing
-from skstack import Meter, MeterSilentError, Poll, RadioEvent, Session, SessionLostError, SkStackError, StoppedError
-from skstack.echonet import MeterReading
-from storage.records import PowerRow, RadioEventRow, Round, Row
+from skstack import Meter, MeterSilentError, Poll, Session, SessionLostError, SkStackError, StoppedError
+from storage.records import PowerRow, Round, Row
 
 logger = logging.getLogger(__name__)
 
@@ -50,39 +50,11 @@ class Idle(Protocol):
         """Do what fits before *until*; return when there is something to do again (monotonic)."""
 
 
-def radio_event_row(event: RadioEvent, clock: Clock) -> RadioEventRow:
-    """Return *event* as it is stored; where it happened several times, its detail says so."""
-    detail = event.detail
-    if event.times > 1:
-        detail = f"{detail}, {event.times} times" if detail else f"{event.times} times"
-    return RadioEventRow(
-        happened_at=clock.at(event.happened_at),
-        kind=event.kind,
-        duration_s=event.duration_s,
-        channel=event.channel,
-        pan_id=event.pan_id,
-        signal_dbm=event.signal_dbm,
-        detail=detail,
-    )
-
-
-def power_row(measured_at: datetime, reading: MeterReading) -> PowerRow:
-    """Return *reading* as it is stored."""
-    return PowerRow(
-        measured_at,
-        reading.power_w,
-        reading.current_r_a,
-        reading.current_t_a,
-        reading.import_kwh,
-        reading.export_kwh,
-    )
-
-
 class Poller:
     """One household's poller.
 
-    *budget* knows whether a request fits before the next tick. *notifier* hears between two rounds that the poller is
-    alive, and after each how things stand.
+    *budget* knows whether a request fits before the next tick. Between two rounds *notifier* says that the poller
+    is alive, and after each how things stand.
     """
 
     def __init__(

@@ -216,7 +216,7 @@ def _read_once_c(file: Path) -> float:
 
 
 def _text_of(file: Path) -> str:
-    """Return what a file of the kernel says, in one read. Raises: OSError, ValueError: it is no ASCII."""
+    """Return what a file of the kernel says, in one read. Raises: OSError, ValueError: it is not ASCII."""
     with file.open("rb", buffering=0) as opened:
         return opened.read(_MOST_BYTES).decode("ascii").strip()
 

@@ -80,7 +80,7 @@ def parse_reply(frame: bytes) -> Mhz19Reply:
 
 
 def _fault_of(frame: bytes) -> str:
-    """Say why *frame* is no reply to the read command, "" where it is one."""
+    """Say why *frame* is not a reply to the read command; "" where it is one."""
     if len(frame) != FRAME_BYTES:
         return f"short or long reply: expected {FRAME_BYTES} bytes, got {len(frame)}"
     if frame[0] != START:
@@ -104,7 +104,7 @@ def find_reply(received: bytes) -> Mhz19Reply | None:
 
 
 def describe_failure(heard: bytes) -> tuple[str, str]:
-    """Say why *heard*, all that came in place of a valid reply, is none; and what to do."""
+    """Say why *heard*, all that came, is not a valid reply; and what to do."""
     if not heard:
         return "no answer", "check its 5 V supply, and that its TX goes to our RX and its RX to our TX"
     if READ_COMMAND in heard:
@@ -324,7 +324,7 @@ class Mhz19:
             )
         temperature_c = reply.temperature_c
         if temperature_c is not None and not LOWEST_C <= temperature_c <= HIGHEST_C:
-            logger.debug("MH-Z19: %d C is no temperature of a box; left out", temperature_c)
+            logger.debug("MH-Z19: %d C is not the temperature of a box; left out", temperature_c)
             temperature_c = None
         last_ppm = self._last_ppm
         warming_up = self._is_warming_up(reply.co2_ppm)

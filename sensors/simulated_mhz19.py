@@ -42,7 +42,7 @@ class SimulatedMhz19:
     stray                 these bytes come before each answer
     split_s               each answer pauses for so long after its fourth byte
     echo                  TX is wired to RX: what is sent comes back, and nothing else
-    pushed                it is no MH-Z19: it sends these bytes every second, and answers nothing
+    pushed                it is not an MH-Z19: it sends these bytes every second, and answers nothing
     status, u             the bytes S and U of its answers (S 1, U 15000: booting)
     """
 

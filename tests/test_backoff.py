@@ -10,8 +10,3 @@ def test_pauses_double_up_to_the_longest_and_begin_again_after_a_success() -> No
     assert [backoff.failed() for _ in range(9)] == [1, 2, 4, 8, 16, 32, 60, 60, 60]
     backoff.succeeded()
     assert [backoff.failed() for _ in range(2)] == [1, 2]
-
-
-def test_the_factor_is_the_callers() -> None:
-    backoff = Backoff(2.0, 30.0, factor=3.0)
-    assert [backoff.failed() for _ in range(4)] == [2, 6, 18, 30]

@@ -12,9 +12,9 @@ from poller.app import PAN_CACHE_NAME, session_of
 from poller.check.report import CheckFailedError, Part, Report
 from poller.clock import TOLERANCE, Clock
 from poller.idle_tasks.meter_clock import MINUTE, beyond_minute
-from poller.loop import power_row
 from poller.once import shown
 from poller.process import StopSignal
+from poller.rows import power_row
 from settings import Settings
 from skstack import (
     BAUD_RATES,
@@ -234,7 +234,7 @@ def _pan(pan: PanDescription) -> str:
 
 
 def _product(device: Path) -> str:
-    """Return what the USB device behind *device* calls itself; nothing where it is none."""
+    """Return what the USB device behind *device* calls itself; nothing where it is not one."""
     from serial.tools.list_ports import comports  # only a poller's machine has it
 
     name = str(device.resolve())

@@ -114,7 +114,7 @@ class Report:
         self._remarks.clear()
 
     def skip(self, name: str, why: str) -> None:
-        """Print a part that is not tried, which is no failure."""
+        """Print a part that is not tried, which is not a failure."""
         self._line("-", name, why)
 
     def remark(self, text: str) -> None:

@@ -1,4 +1,4 @@
-"""The meter's clock (97, 98), looked at once a session: our clock hears of it, and a difference is recorded."""
+"""The meter's clock (97, 98), looked at once a session: our clock is compared with it, and a difference is recorded."""
 
 from __future__ import annotations
 

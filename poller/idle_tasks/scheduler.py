@@ -5,7 +5,7 @@ A task yields what it wants next, and goes on when it has it:
 - Request: one request to the meter. It begins only where its response can be expected before the next tick, and never
   more than one is on its way. What the radio raises is thrown into the task: SessionLostError, too, while the link is
   down, so that each task begins anew where the next session does.
-- Query: something to ask the database for. An outage is waited out here, no task ever hears of one.
+- Query: something to ask the database for. An outage is waited out here, no task ever notices one.
 - Keep: rows for the outbox.
 - Pause: nothing before a time, or before something is true.
 """
