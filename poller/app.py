@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.util
 import logging
 import secrets
@@ -41,11 +42,17 @@ logger = logging.getLogger(__name__)
 
 LONGEST_WAIT_TIMEOUTS = 3  # AIF specification 2.4.2: 20 s for one property, 60 s for several
 PAN_CACHE_NAME = "pan.json"  # in the data directory
+# Of a disk, whoever writes to it: rather poll without the lock than not at all.
+_DISK_FAULTS = (errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EIO)
 DELIVERY_CLOSE_S = 0.5  # of the 10 s in which a signal ends the poller: session 5, embedded server 3
 
 
 class StartError(ScriptError):
     """The poller cannot begin. The exit code is 2 where settings or extras are missing."""
+
+
+class AnotherPollerError(StartError):
+    """Another process polls with this data directory."""
 
 
 def require(library: str, extra: str) -> None:
@@ -185,25 +192,38 @@ class Store:
 
 
 @contextmanager
-def only_poller(data_dir: Path) -> Iterator[None]:
-    """Hold the right to poll with *data_dir*. Raises: StartError: another process holds it."""
+def only_poller(data_dir: Path) -> Iterator[bool]:
+    """Hold the right to poll with *data_dir*; False: its disk takes no lock, and whether others poll cannot be seen.
+
+    Raises: AnotherPollerError; StartError: this user may not use the directory.
+    """
     lock = FileLock(data_dir / "poller.lock")
+    is_seen = _locked(lock, data_dir)
+    try:
+        yield is_seen
+    finally:
+        lock.release()
+
+
+def _locked(lock: FileLock, data_dir: Path) -> bool:
     try:
         data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        taken = lock.acquire()
-    except OSError as error:  # a read-only disk: rather poll without the lock than not at all
+        if lock.acquire():
+            return True
+    except OSError as error:
+        if error.errno not in _DISK_FAULTS:
+            raise StartError(
+                f"{data_dir} cannot be used: {error.strerror}",
+                "run this as the user whose files these are, or set [storage] data_dir to another directory",
+                exit_code=2,
+            ) from error
         logger.warning(
             "%s cannot be written (%s): while PostgreSQL is unreachable, readings wait in memory",
             data_dir,
             error.strerror,
         )
-        taken = True
-    if not taken:
-        raise StartError(f"another poller is running with the data directory {data_dir}", "stop it first")
-    try:
-        yield
-    finally:
-        lock.release()
+        return False
+    raise AnotherPollerError(f"another poller is running with the data directory {data_dir}", "stop it first")
 
 
 @contextmanager

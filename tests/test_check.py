@@ -26,7 +26,7 @@ import serial
 import sensors.cpu
 import sensors.i2c
 import sensors.mhz19
-from poller.app import only_poller
+from poller.app import StartError, only_poller
 from poller.check import run_check
 from poller.check.radio import signal_word
 from poller.check.report import CheckFailedError, Part, Report
@@ -342,6 +342,32 @@ def test_a_running_poller_keeps_its_radio_and_its_sensors(
     assert checked.line("last reading").startswith("✓")
 
 
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM])
+def test_a_user_who_may_not_lock_polls_not_beside_another(
+    number: int, tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_lock: object, **_options: object) -> NoReturn:  # root may do everything, so it is played
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("storage.filelock.FileLock.acquire", refuse)
+    with pytest.raises(StartError, match="run this as the user whose files these are") as caught, only_poller(tmp_path):
+        pass
+    assert caught.value.exit_code == 2
+    assert "cannot be seen" in check(without_radio(tmp_path, database_url)).line("running poller")
+
+
+@pytest.mark.parametrize("number", [errno.EROFS, errno.ENOSPC])
+def test_a_disk_that_takes_no_lock_keeps_nobody_from_polling(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_lock: object, **_options: object) -> NoReturn:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("storage.filelock.FileLock.acquire", refuse)
+    with only_poller(tmp_path) as is_seen:
+        assert not is_seen
+
+
 # --- the settings, the data directory and the sensors
 
 
@@ -376,6 +402,7 @@ def test_a_data_directory_that_cannot_be_made_is_a_failure(tmp_path: Path, datab
     checked = check(without_radio(tmp_path, database_url))
     assert checked.crosses == ["data directory", "serial port"]
     assert "another directory" in checked.advice("data directory")
+    assert "cannot be seen" in checked.line("running poller")
 
 
 def test_a_full_disk_is_a_failure(tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import TextIO
 
-from poller.app import StartError, only_poller
+from poller.app import AnotherPollerError, StartError, only_poller
 from poller.check.database import DatabaseCheck, check_data_dir, secrets_of
 from poller.check.radio import RadioCheck
 from poller.check.report import CheckFailedError, Part, Report
@@ -68,13 +68,15 @@ def run_check(
 def _lock(settings: Settings, stack: ExitStack) -> str:
     """Keep other pollers away while we try the radio."""
     try:
-        stack.enter_context(only_poller(settings.storage.data_dir))
-    except StartError as error:
+        is_seen = stack.enter_context(only_poller(settings.storage.data_dir))
+    except AnotherPollerError as error:
         raise CheckFailedError(
             "another poller is running, so the radio and the sensors are left to it",
             "to try them too, stop it first (as a service: sudo systemctl stop power-consumption), then check again",
         ) from error
-    return "none with this data directory"
+    except StartError:  # the part of the data directory says what is wrong with it
+        is_seen = False
+    return "none with this data directory" if is_seen else "whether there is one cannot be seen"
 
 
 def _try_sensors(wanted: Sequence[Source], report: Report, clock: Clock) -> None:
