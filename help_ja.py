@@ -8,6 +8,10 @@ from __future__ import annotations
 import argparse
 import os
 
+TYPE_CHECKING = False  # as in typing, which takes longer to import than argparse
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 JAPANESE = {
     "Read a smart meter over its B-route every minute and store the readings in PostgreSQL.": (
         "スマートメーターを B ルートで毎分読み取り、PostgreSQL に記録します。"
@@ -81,7 +85,7 @@ JAPANESE = {
 
 def text(english: str) -> str:
     """Return a text in the language of the environment (LANGUAGE, LC_ALL, LC_MESSAGES, LANG, as gettext has it)."""
-    return JAPANESE.get(english, english) if _is_japanese() else english
+    return JAPANESE.get(english, english) if is_japanese(os.environ) else english
 
 
 def install() -> None:
@@ -90,6 +94,7 @@ def install() -> None:
     argparse.ngettext = lambda one, many, count: text(one if count == 1 else many)  # type: ignore[attr-defined]  # as above
 
 
-def _is_japanese() -> bool:
-    names = (os.environ.get(name) for name in ("LANGUAGE", "LC_ALL", "LC_MESSAGES", "LANG"))
+def is_japanese(environ: Mapping[str, str]) -> bool:
+    """Whether *environ* asks for Japanese, as gettext has it."""
+    names = (environ.get(name) for name in ("LANGUAGE", "LC_ALL", "LC_MESSAGES", "LANG"))
     return next((name for name in names if name), "").startswith("ja")

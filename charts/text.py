@@ -9,6 +9,7 @@ from decimal import Decimal
 from typing import Literal
 from zoneinfo import ZoneInfo
 
+import help_ja
 from charts.period import Period
 
 Language = Literal["ja", "en"]
@@ -148,8 +149,7 @@ def language_of(wanted: str | None, environ: Mapping[str, str]) -> Language:
             return language
     if wanted:
         raise ValueError(f"expected ja or en, got {wanted!r}")
-    locale = environ.get("LC_ALL") or environ.get("LC_MESSAGES") or environ.get("LANG") or ""
-    return "ja" if locale.startswith("ja") else "en"
+    return "ja" if help_ja.is_japanese(environ) else "en"
 
 
 def long_date(day: date, language: Language) -> str:
