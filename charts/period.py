@@ -90,10 +90,14 @@ class Period:
 
     @property
     def name(self) -> str:
-        """How files are named after it: 2025-11-22, 2025-11-16_2025-11-22, or with times where it cuts a day."""
+        """How files are named after it: 2025-11-22, 2025-11-16_2025-11-22, or with times where it cuts a day.
+
+        Seconds stand where one of the times has some.
+        """
         if not self.whole_days:
-            local = (moment.astimezone(self.zone) for moment in (self.start, self.end))
-            return "_".join(moment.strftime("%Y-%m-%dT%H%M") for moment in local)
+            local = [moment.astimezone(self.zone) for moment in (self.start, self.end)]
+            form = "%Y-%m-%dT%H%M%S" if any(moment.second for moment in local) else "%Y-%m-%dT%H%M"
+            return "_".join(moment.strftime(form) for moment in local)
         if self.days == 1:
             return self.first_date.isoformat()
         return f"{self.first_date.isoformat()}_{self.last_date.isoformat()}"

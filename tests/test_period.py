@@ -81,6 +81,13 @@ def test_a_naive_time_is_in_the_zone_of_the_settings() -> None:
     assert period.name == "2025-11-20T0600_2025-11-20T1830"
 
 
+def test_two_periods_within_a_minute_are_two_files() -> None:
+    first = resolve(zone=TOKYO, now=NOW, start_text="2025-11-20T12:00:10", end_text="2025-11-20T12:00:40")
+    second = resolve(zone=TOKYO, now=NOW, start_text="2025-11-20T12:00:50", end_text="2025-11-20T12:00:55")
+    assert first.name == "2025-11-20T120010_2025-11-20T120040"
+    assert second.name == "2025-11-20T120050_2025-11-20T120055"
+
+
 def test_a_time_with_an_offset_is_taken_as_it_is() -> None:
     period = resolve(zone=TOKYO, now=NOW, start_text="2025-11-20T06:00Z", end_text="2025-11-20T06:00-05:00")
     assert (period.start, period.end) == (utc("2025-11-20T06:00"), utc("2025-11-20T11:00"))
