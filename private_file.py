@@ -13,7 +13,7 @@ def replace(path: Path, content: bytes) -> None:
     The file gets mode 0600, whatever the umask. It is written beside its place, in a file that is made here: what
     stands there already, a link or what an earlier run left, is removed and not followed.
 
-    Raises: OSError: it cannot be written; *path* is as it was.
+    Raises: OSError: it cannot be written, and *path* is as it was; or it is, but may be lost in a power cut.
     """
     beside = path.with_name(f"{path.name}.new")
     with suppress(FileNotFoundError):

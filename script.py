@@ -18,7 +18,10 @@ if TYPE_CHECKING:
     from typing import TextIO
 
 _OLDEST = 0x030B0000  # as sys.hexversion: Python 3.11
-_ROOMS = ("charts", "ini_file", "poller", "sensors", "settings", "skstack", "storage")
+_PARTS = (
+    "backoff", "charts", "help_ja", "ini_file", "poller", "power_consumption", "power_graph", "private_file", "script",
+    "sensors", "serial_faults", "settings", "skstack", "storage", "temp_graph", "version",
+)  # fmt: skip
 
 
 class ScriptError(Exception):
@@ -53,7 +56,7 @@ def run(prog: str, act: Callable[[], int], *, extras: str) -> int:
             sys.stderr.write(f"{prog}: {error}\n")
             return error.exit_code
         except ImportError as error:
-            if error.name is None or error.name.split(".")[0] in _ROOMS:
+            if error.name is None or error.name.split(".")[0] in _PARTS:
                 raise  # no library of others, but a part of ours
             what = missing(error.name, extras) if isinstance(error, ModuleNotFoundError) else _unusable(error)
             sys.stderr.write(f"{prog}: {what}\n")

@@ -46,6 +46,23 @@ def drawing(config: Path) -> tuple[str, ...]:
     return ("power_graph.py", "--config", str(config), "-d", f"{DAY}")
 
 
+# --- a part of ours that is missing
+
+
+def parts() -> list[str]:
+    rooms = [path.parent.name for path in ROOT.glob("*/__init__.py") if path.parent.name != "tests"]
+    return sorted([*rooms, *(path.stem for path in ROOT.glob("*.py"))])
+
+
+@pytest.mark.parametrize("name", parts())
+def test_a_part_of_ours_is_not_taken_for_a_library_to_install(name: str) -> None:
+    def imports() -> int:
+        raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+    with pytest.raises(ModuleNotFoundError, match=name):
+        script.run("power_graph.py", imports, extras="graph")
+
+
 # --- an old Python
 
 
