@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import fields, replace
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -16,7 +16,8 @@ from matplotlib.text import Text
 
 import temp_graph
 from charts import air_draw, air_load, style, text
-from charts.coverage import Gap
+from charts.air_load import AirData, Quantity
+from charts.coverage import Course, Gap
 from charts.period import Period, day_of
 from charts.text import WORDS, Language
 from tests.lab.pictures import named, overlaps, texts
@@ -104,7 +105,7 @@ def test_one_course_of_any_sensor_is_enough_for_a_picture(record: Any) -> None:
     write_co2(record, site, [(0, 400, True), (1, 500, False)])
     write_room(record, site, [(0, 20.0)])
     data = load(record, site)
-    drawable = {field.name for field in fields(data) if field.type in ("Quantity | None", "Course | None")}
+    drawable = {name for name, kind in get_type_hints(AirData).items() if {Quantity, Course} & {*get_args(kind)}}
     assert drawable
     assert nothing.is_empty
     assert not any(replace(nothing, **{name: getattr(data, name)}).is_empty for name in drawable)
