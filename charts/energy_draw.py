@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import date
+from datetime import date, datetime
 from decimal import Decimal
 from typing import Any, NamedTuple
 
@@ -15,7 +15,7 @@ from charts import coverage, style
 from charts.coverage import days_since_epoch
 from charts.energy_load import Bar, BillingMonth, Cost, Difference, EnergyData, UnknownCost
 from charts.panel import Labels, Place, hatch_gaps, label_gaps, labels_beside, set_limits
-from charts.period import Period, midnight, next_half_hour, spans, step_of
+from charts.period import Period, Step, midnight, next_half_hour, spans, step_of
 from charts.power_load import PowerData
 from charts.text import MINUS, Words, difference, kwh, month_name, number, short_date, when
 from storage.energy import HALF_HOUR, Lack, SpanEnergy
@@ -27,7 +27,7 @@ _BAR_SHARE = 0.86  # of the place of a bar, the rest is white
 
 
 class _Form(NamedTuple):
-    """How the numbers of bars are written."""
+    """A number format of the bars."""
 
     write: Callable[[Decimal], str]
     size_pt: float
@@ -37,7 +37,7 @@ class _Form(NamedTuple):
         return style.width_pt(self.write(value), self.size_pt) * style.DPI / 72 / 2 + 3
 
 
-_FORMS = (_Form(kwh, 9.5), _Form(lambda value: number(value, 1), 9.0), _Form(number, 9.0))  # the most precise first
+_FORMS = (_Form(kwh, 9.5), _Form(lambda value: number(value, 1), 9.0), _Form(number, 9.0))  # most precise first
 
 
 def energy_figures(data: PowerData, words: Words) -> list[style.KeyFigure]:
@@ -141,33 +141,30 @@ def draw_energy(axes: Axes, data: PowerData, words: Words) -> None:
         "day": words.energy_day,
         "month": words.energy_month,
     }
-    step = data.energy.step if data.energy else step_of(data.period)
-    style.name_panel(axes, names[step])
-    gaps = coverage.of_energy(data.energy.lacks if data.energy else [], data.period.start, data.until)
+    energy = data.energy
+    style.name_panel(axes, names[energy.step if energy else step_of(data.period)])
+    gaps = coverage.of_energy(energy.lacks if energy else [], data.period.start, data.until)
     hatch_gaps(axes, gaps)
     axes.axhline(0, color=style.MUTED, linewidth=0.9, zorder=2.6)
     axes.yaxis.set_major_formatter(lambda value, _: f"{abs(value):,.10g}")
-    bars = data.energy.bars if data.energy else []
-    known = [bar for bar in bars if bar.used_kwh is not None or bar.sold_kwh is not None]
     labels = labels_beside(axes, gaps)
-    if not known:
-        axes.set_yticks([])
+    known = [bar for bar in energy.bars if (bar.used_kwh, bar.sold_kwh) != (None, None)] if energy else []
+    if energy and known:
+        _draw_bars(axes, labels, known, energy, data)
     else:
-        _draw_bars(axes, labels, known, data, words)
-    if data.energy:
-        _mark_exchanges(axes, labels, data.energy, data.period, words)
+        axes.set_yticks([])
+    if energy:
+        _mark_exchanges(axes, labels, energy, data.period, words)
     if data.now is not None:
         labels.keep_off_now(days_since_epoch(data.now))
     label_gaps(labels, gaps, words)
 
 
-def _draw_bars(axes: Axes, labels: Labels, bars: Sequence[Bar], data: PowerData, words: Words) -> None:
+def _draw_bars(axes: Axes, labels: Labels, bars: Sequence[Bar], energy: EnergyData, data: PowerData) -> None:
     starts = np.array([days_since_epoch(bar.started_at) for bar in bars])
     ends = np.array([days_since_epoch(bar.ended_at) for bar in bars])
     used = np.array([float(bar.used_kwh or 0) for bar in bars])
     sold = np.array([float(bar.sold_kwh or 0) for bar in bars])
-    is_month = data.energy is not None and data.energy.step == "month"
-    is_day = data.energy is not None and data.energy.step == "day"
     # Months have 28 to 31 days, and the first and last bar may be cut: the eye compares bars of one width.
     width = float(np.median(ends - starts)) * _BAR_SHARE
     centers = (starts + ends) / 2
@@ -177,26 +174,26 @@ def _draw_bars(axes: Axes, labels: Labels, bars: Sequence[Bar], data: PowerData,
     if sold.any():
         axes.bar(centers, -sold, color=style.SOLD, gid="sold", **look)
     slots = data.period.seconds / 86_400 / float((ends - starts).max())
-    can_be_numbered = (is_day or is_month) and slots <= _MOST_LABELLED + 0.5
-    places = _number_places(bars, centers.tolist(), data)
+    can_be_numbered = energy.step in ("day", "month") and slots <= _MOST_LABELLED + 0.5
+    places = _number_places(bars, centers.tolist(), energy.step, data)
     bought_row = _Row(1, [(bar.used_kwh, x) for bar, x in zip(bars, places, strict=True) if bar.used_kwh is not None])
     sold_row = _Row(-1, [(bar.sold_kwh, x) for bar, x in zip(bars, places, strict=True) if bar.sold_kwh])
     rows = [row for row in (bought_row, sold_row) if row.numbers]
     forms = [row.form(axes) if can_be_numbered else None for row in rows]
     is_numbered = {row.sign: form is not None for row, form in zip(rows, forms, strict=True)}
-    by_year = is_month and len(bars) >= _A_YEAR_AT_LEAST and not is_numbered.get(1)
+    by_year = energy.step == "month" and len(bars) >= _A_YEAR_AT_LEAST and not is_numbered.get(1)
     above_px = 24 if is_numbered.get(1) or by_year else 6
-    if data.energy and data.energy.exchanges:
+    if energy.exchanges:
         above_px += _EXCHANGE_PX
     below_px = 0 if not sold.any() else 24 if is_numbered.get(-1) else 6
     set_limits(axes, -sold.max(), max(used.max(), 0.01), below_px=below_px, above_px=above_px)
     for row, form in zip(rows, forms, strict=True):
         if form is not None:
-            _number_bars(labels, row, form, data)
+            _number_bars(labels, row, form, [*energy.exchanges, *([data.now] if data.now else [])])
     if all(is_numbered.values()):
         axes.set_yticks([])
-    if by_year and data.energy:
-        _label_years(labels, bars, data.energy.lacks, data)
+    if by_year:
+        _label_years(labels, bars, energy.lacks, data)
 
 
 class _Row(NamedTuple):
@@ -215,18 +212,17 @@ class _Row(NamedTuple):
         return None
 
 
-def _number_places(bars: Sequence[Bar], centers: Sequence[float], data: PowerData) -> list[float]:
+def _number_places(bars: Sequence[Bar], centers: Sequence[float], step: Step, data: PowerData) -> list[float]:
     """Return x of each bar's number: its middle; of the bar that runs, the middle of its whole day or month."""
     places = list(centers)
-    for start, end in spans(data.period, data.energy.step) if data.energy and data.now else []:
-        if bars[-1].started_at == start and data.now and data.now < end:
+    for start, end in spans(data.period, step):
+        if data.now and bars[-1].started_at == start and data.now < end:
             places[-1] = (days_since_epoch(start) + days_since_epoch(end)) / 2
     return places
 
 
-def _number_bars(labels: Labels, row: _Row, form: _Form, data: PowerData) -> None:
-    """Set each bar's number; over the line of an exchange or of now, on white."""
-    lines = [*(data.energy.exchanges if data.energy else []), *([data.now] if data.now else [])]
+def _number_bars(labels: Labels, row: _Row, form: _Form, lines: Sequence[datetime]) -> None:
+    """Set each bar's number; over one of the *lines* through the panel, on white."""
     lines_px = _pixels(labels.axes, [days_since_epoch(moment) for moment in lines])
     for (value, x), x_px in zip(row.numbers, _pixels(labels.axes, [x for _, x in row.numbers]), strict=True):
         is_crossed = bool((np.abs(lines_px - x_px) < form.half_px(value)).any())

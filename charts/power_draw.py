@@ -202,7 +202,9 @@ def _draw_time_of_day(axes: Axes, data: PowerData, columns: TimeOfDay, words: Wo
         axes.pcolormesh(edges, rows, np.ma.masked_equal(outside, 0), cmap=_WHITE, gid="not due", **look)
     cells = np.ma.masked_invalid(shares.astype(np.float32), copy=False)  # single: half the memory of ten years
     axes.pcolormesh(edges, rows, cells, cmap=_COLOURS, vmin=-1, vmax=1, gid="time of day", **look)
-    _stripe(axes, edges, rows[:-1] + 0.25, columns.mean_w < 0)
+    is_sold = columns.mean_w < 0
+    if is_sold.any():
+        _draw_white_lines(axes, edges, rows[:-1] + 0.25, is_sold)
     axes.set_ylim(0, 24)
     axes.set_yticks(range(0, 25, 6), [f"{hour}:00" for hour in range(0, 25, 6)])
     axes.get_yticklabels()[-1].set_verticalalignment("top")  # the name of the panel stands right above
@@ -210,11 +212,13 @@ def _draw_time_of_day(axes: Axes, data: PowerData, columns: TimeOfDay, words: Wo
     labels = labels_beside(axes, columns.gaps, data.now)
     _mark_peak(axes, labels, data, words)
     label_gaps(labels, columns.gaps, words)
-    _draw_scale(axes, bought_w, sold_w if bool(np.nanmin(columns.mean_w) < 0) else None, words)
+    _draw_scale(axes, bought_w, sold_w if is_sold.any() else None, words)
 
 
-def _stripe(axes: Axes, edges: NDArray[np.float64], rows: NDArray[np.float64], is_sold: NDArray[np.bool_]) -> None:
-    """Draw a hairline through what was sold: in print without colours its shades are those of what was bought."""
+def _draw_white_lines(
+    axes: Axes, edges: NDArray[np.float64], rows: NDArray[np.float64], is_sold: NDArray[np.bool_]
+) -> None:
+    """Draw white lines through what was sold: in print without colours its shades are those of what was bought."""
     around = np.pad(is_sold, ((0, 0), (1, 1)))
     row, place = np.nonzero(around[:, 1:] != around[:, :-1])  # begin and end of each stretch, in turns
     x = np.stack([edges[place[::2]], edges[place[1::2]], np.full(len(place) // 2, np.nan)], axis=1)
@@ -276,7 +280,8 @@ def _draw_scale(axes: Axes, bought_w: float, sold_w: float | None, words: Words)
     low = 0.0 if sold_w is None else -1.0
     values = np.linspace(low, 1.0, 129)
     scale.pcolormesh(values, [0, 1], values[np.newaxis, :-1], cmap=_COLOURS, vmin=-1, vmax=1, rasterized=True)
-    _stripe(scale, values, np.array([0.3, 0.7]), np.tile(values[:-1] < 0, (2, 1)))
+    if sold_w is not None:
+        _draw_white_lines(scale, values, np.array([0.3, 0.7]), np.tile(values[:-1] < 0, (2, 1)))
     scale.set_xlim(low, 1)
     scale.set_yticks([])
     top = f"{number(bought_w)} W"

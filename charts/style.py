@@ -39,7 +39,7 @@ SECOND = "#7a5195"  # the second phase, which is dashed too
 INK = "#222222"
 MUTED = "#5f5f5f"
 GRID = "#dddddd"
-WEEKEND, WEEKEND_ALPHA = "#a06a10", 0.06  # a veil, also over the comfortable range
+WEEKEND, WEEKEND_ALPHA = "#a06a10", 0.06  # a translucent tint, also over the comfortable range
 HOLE = "#f3f3f3"
 HOLE_HATCH = "#c9c9c9"
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
-from typing import Literal
+from typing import Literal, overload
 from zoneinfo import ZoneInfo
 
 import help_ja
@@ -28,8 +28,14 @@ class _Word:
     def __init__(self, ja: str, en: str) -> None:
         self._of: dict[Language, str] = {"ja": ja, "en": en}
 
-    def __get__(self, words: Words, owner: type[Words]) -> str:
-        return self._of[words.language]
+    @overload
+    def __get__(self, words: None, owner: type[Words]) -> _Word: ...
+
+    @overload
+    def __get__(self, words: Words, owner: type[Words]) -> str: ...
+
+    def __get__(self, words: Words | None, owner: type[Words]) -> _Word | str:
+        return self if words is None else self._of[words.language]
 
 
 @dataclass(frozen=True, slots=True)

@@ -499,6 +499,10 @@ def test_wide_numbers_of_what_was_sold_take_none_of_what_was_bought(record: Any)
     assert len(figure.axes[1].get_yticks()) > 0  # the axis tells what was sold
 
 
+def test_where_nothing_was_sold_there_are_no_white_lines(record: Any) -> None:
+    assert named(monthly(record, Decimal("0.2"), Decimal(0)), "sold") == []
+
+
 def test_where_the_numbers_of_bars_find_no_room_there_are_an_axis_and_totals_of_years(record: Any) -> None:
     figure = monthly(record, Decimal(10), Decimal(0))
     assert texts(figure, "bar label") == []
