@@ -19,7 +19,7 @@ from psycopg2.extensions import cursor as Cursor  # noqa: N812 - a class with a 
 from backoff import Backoff
 from storage.database import RejectedRow
 from storage.errors import DatabaseUnreachableError, OutboxError
-from storage.outage import OutageLog
+from storage.outage import OutageLog, counted
 from storage.outbox import Outbox
 from storage.outbox_files import Rejected
 from storage.records import Round
@@ -82,6 +82,7 @@ class Delivery:
         self._refused_due_s = float("-inf")
         self._delivered = 0  # rounds, in this outage
         self._seen = -1  # outbox.appended when nothing waited last
+        self._has_begun = False  # nothing waited once: what an earlier run left is delivered
         self._has_said_conflict = False
         self._said: set[str] = set()
         self._thread: threading.Thread | None = None
@@ -229,6 +230,9 @@ class Delivery:
         if not batch.rounds:
             if self._outage.since is not None and not self._delivered:
                 self._database.query(lambda _cursor, _site_id: None)  # a query has failed: see that it is back
+            if not self._has_begun and self._outage.since is None and (earlier := self._delivered - appended) > 0:
+                logger.info("%s of an earlier run delivered", counted(earlier, "round"))
+            self._has_begun = True
             self._outage.ended(self._delivered, monotonic_s=self._monotonic())
             self._delivered = 0
             self._seen = appended
@@ -265,6 +269,7 @@ class Delivery:
     def _retry_refused(self) -> None:
         """Try again what PostgreSQL refused once. Raises: DatabaseUnreachableError."""
         done: list[Rejected] = []
+        through = 0  # rows of these
         final: list[RejectedRow] = []
         try:
             refused = self._outbox.refused()
@@ -274,15 +279,18 @@ class Delivery:
                     rejected = self._database.write([stored for _, stored in batch])
                     final += [each for each in rejected if each.is_conflict]
                     again = {id(each.row) for each in rejected if not each.is_conflict}
-                    done += [kept for kept, stored in batch if not again.intersection(map(id, stored.rows))]
+                    for kept, stored in batch:
+                        if not again.intersection(map(id, stored.rows)):
+                            done.append(kept)
+                            through += len(stored.rows)
             finally:
                 if done:
                     self._outbox.exchange_rejected(done, self._told(final))
         except OutboxError as err:
             logger.debug("what was refused cannot be read or written now: %s", err)
         self._refused_due_s = self._monotonic() + REFUSED_AGAIN_S
-        if done:
-            logger.info("%d rows that PostgreSQL had refused are through now", len(done))
+        if through > len(final):
+            logger.info("stored now: %s that PostgreSQL had refused", counted(through - len(final), "row"))
 
     def _answer(self) -> None:
         """Answer the first query. Raises: DatabaseUnreachableError."""

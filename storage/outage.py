@@ -46,7 +46,10 @@ class OutageLog:
         """Note that nothing waits any more, after *delivered_rounds* of those that had waited."""
         if self.since is not None:
             away_s = monotonic_s - self._began_s
-            logger.info("PostgreSQL is back after %.0f s: %d rounds delivered", away_s, delivered_rounds)
-        elif delivered_rounds:
-            logger.info("%d rounds of an earlier run delivered", delivered_rounds)
+            logger.info("PostgreSQL is back after %.0f s: %s delivered", away_s, counted(delivered_rounds, "round"))
         self.since = self.reason = None
+
+
+def counted(number: int, thing: str) -> str:
+    """Say how many there are: 1 round, 2 rounds."""
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"

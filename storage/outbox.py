@@ -206,14 +206,17 @@ class Outbox:
         rounds, unreadable, end = self._rounds.oldest(limit)
         if unreadable:
             try:
-                if added := self._rejected.add(unreadable):
-                    said = "%d rounds in %s cannot be read and are rejected; the first: %s"
-                    logger.error(said, len(added), self._path, added[0].reason)
-            except OutboxError as err:  # on a full disk they stay where they are, and are passed over
-                self._report(err)
-            else:
+                added = self._rejected.add(unreadable)
                 if not rounds:
                     self._rounds.remove_up_to(end)
+            except OutboxError as err:  # a full disk: they are taken out with the rounds behind them
+                self._report(err)
+                with self._changed:
+                    added = [each for each in unreadable if each not in self._unkept]
+                    self._unkept.extend(added)
+            if added:
+                said = "%d rounds in %s cannot be read and are rejected; the first: %s"
+                logger.error(said, len(added), self._path, added[0].reason)
         return Batch(rounds, end)
 
     def _entry(self, stored: Round) -> Entry | None:

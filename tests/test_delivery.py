@@ -115,15 +115,48 @@ def test_more_than_one_batch_is_delivered_in_order(delivery: Delivery, outbox: O
     assert database.attempts == 3  # of 500, 500 and 203 rounds
 
 
+@pytest.mark.parametrize(("left", "said"), [(1, "1 round"), (3, "3 rounds")])
 def test_the_next_run_delivers_what_the_last_one_left(
-    delivery: Delivery, outbox: Outbox, database: FakeDatabase, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, database: FakeDatabase, caplog: pytest.LogCaptureFixture, left: int, said: str
 ) -> None:
     caplog.set_level(logging.INFO)
-    append_all(outbox, range(3))
-    outbox.close()
+    with closing(Outbox(tmp_path, fsync=False)) as last_run:
+        append_all(last_run, range(left))
+    with closing(Outbox(tmp_path, fsync=False)) as outbox:
+        append_all(outbox, range(left, left + 1))  # of this run
+        work(Delivery(database, outbox))
+        assert (database.watts(), outbox.count()) == ([*range(left + 1)], 0)
+    assert messages(caplog, logging.INFO) == [f"{said} of an earlier run delivered"]
+
+
+def test_a_round_of_this_run_is_none_of_an_earlier_one_also_after_the_disk_was_ill(
+    delivery: Delivery, outbox: Outbox, database: FakeDatabase, clock: LabClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
     work(delivery)
-    assert (database.watts(), outbox.count()) == ([0, 1, 2], 0)
-    assert messages(caplog, logging.INFO) == ["3 rounds of an earlier run delivered"]
+    outbox.error = "a disk that was ill for a moment"
+    clock.sleep(1.0)
+    work(delivery)
+    append_all(outbox, range(1))
+    clock.sleep(61.0)
+    work(delivery)
+    assert database.watts() == [0]
+    assert "earlier run" not in caplog.text
+
+
+def test_a_row_that_was_refused_and_whose_place_is_taken_now_is_not_said_to_be_stored(
+    delivery: Delivery, outbox: Outbox, database: FakeDatabase, clock: LabClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    database.refuses = lambda row: True
+    append_all(outbox, range(1, 3))
+    work(delivery)
+    database.refuses = lambda row: False
+    database.write([Round((power_row(1, power_w=999),))])
+    clock.sleep(90_000)
+    work(delivery)
+    assert (database.watts(), outbox.count_rejected()) == ([999, 2], 1)
+    assert messages(caplog, logging.INFO) == ["stored now: 1 row that PostgreSQL had refused"]
 
 
 def test_attempts_are_1_2_4_up_to_60_seconds_apart(

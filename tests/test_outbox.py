@@ -19,14 +19,14 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 from zlib import crc32
 
 import pytest
 
 from storage.errors import OutboxError
 from storage.outbox import Outbox
-from storage.outbox_files import LineFile, Rejected, Reserve
+from storage.outbox_files import LineFile, Rejected, RejectedFile, Reserve
 from storage.records import RadioEventRow, Round
 from storage.rows_json import round_to_json
 from tests.lab.database import full_round, power_row, round_of
@@ -266,6 +266,26 @@ def test_unreadable_rounds_do_not_hide_those_behind_them(outbox: Outbox, path: P
     for number in range(30):
         change_line(path, number, lambda line: line.replace(b"power", b"pover"))
     assert list(outbox.oldest(5).rounds) == [round_of(number) for number in range(30, 35)]
+
+
+def test_unreadable_rounds_are_kept_also_where_the_disk_is_full(
+    outbox: Outbox, path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    append_all(outbox, range(3))
+    change_line(path, 1, lambda line: line.replace(b"power", b"pover"))
+
+    def full(_file: RejectedFile, _rejected: object) -> NoReturn:
+        raise OutboxError("the disk is full")
+
+    with monkeypatch.context() as full_disk:
+        full_disk.setattr(RejectedFile, "add", full)
+        for _ in range(2):
+            batch = outbox.oldest(10)
+        outbox.remove(batch)  # it is delivered meanwhile
+        assert list(batch.rounds) == [round_of(0), round_of(2)]
+    outbox.settle()
+    assert (outbox.count(), outbox.count_rejected()) == (0, 1)
+    assert len([said for said in messages(caplog, logging.ERROR) if "cannot be read" in said]) == 1
 
 
 def test_a_file_of_unreadable_rounds_alone_is_worked_off(outbox: Outbox, path: Path) -> None:
