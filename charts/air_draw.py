@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator
 
 from charts import style
 from charts.air_load import COMFORT_C, COMFORT_PCT, LIMIT_PPM, AirData, Extreme, Quantity
-from charts.coverage import Course, Gap, days_since_epoch, missing_notes
+from charts.coverage import Course, Gap, days_since_epoch
 from charts.panel import (
     ABOVE,
     BELOW,
@@ -39,6 +39,7 @@ from charts.text import (
     clock,
     difference,
     length_of,
+    missing_notes,
     number,
     percent,
     short_date,

@@ -4,8 +4,7 @@ Readings: how often they come is seen where they were read, from the spacings be
 spacing after the one before; where nothing came for more than two, the time since is missing. Each reading counts for
 its own spacing. Energy: missing is what no bar holds (see charts.energy_load). Nothing is due after now.
 
-A course is what is known of one value, as arrays to draw, with NaN where it is missing: no line crosses a gap. The
-notes below a picture say what is missing: of which quantity, when and why.
+A course is what is known of one value, as arrays to draw, with NaN where it is missing: no line crosses a gap.
 """
 
 from __future__ import annotations
@@ -14,14 +13,10 @@ import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from decimal import Decimal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from charts.energy_load import EnergyData
-from charts.period import Period, next_half_hour
-from charts.text import Words, clock, kwh, length_of, stretch, when
 from storage.energy import Lack
 from storage.series import Point, Run
 
@@ -178,11 +173,6 @@ def overlaps(gaps: Sequence[Gap], stretches: Sequence[Gap]) -> list[timedelta]:
     return lengths
 
 
-def total(gaps: Iterable[Gap]) -> timedelta:
-    """Return how long gaps are together."""
-    return sum((gap.length for gap in gaps), timedelta())
-
-
 def days_since_epoch(moment: datetime) -> float:
     """Return matplotlib's own measure of time, which is in UTC."""
     return moment.timestamp() / _DAY_S
@@ -215,65 +205,6 @@ def course_of(points: Sequence[Point], gaps: Sequence[Gap], spacing: timedelta) 
     return Course(x, mean, lowest, highest, any(point.readings > 1 for point in points))
 
 
-def missing_notes(quantities: Sequence[tuple[str, Sequence[Gap]]], period: Period, words: Words) -> list[str]:
-    """Say of each quantity how much is missing; of those that miss the same at once, and of all without their names."""
-    by_gaps: dict[tuple[Gap, ...], list[str]] = {}
-    for name, gaps in quantities:
-        by_gaps.setdefault(tuple(gaps), []).append(name)
-    notes = []
-    for gaps, names in by_gaps.items():
-        if gaps:
-            note = _missing_note(gaps, period, words)
-            of = words.between_quantities.join(names)
-            notes.append(note if len(by_gaps) == 1 else words.of_quantity.format(quantity=of, note=note))
-    return notes
-
-
-def _missing_note(gaps: Sequence[Gap], period: Period, words: Words) -> str:
-    length = length_of(total(gaps), words.language)
-    if len(gaps) > 1:
-        return words.missing_places.format(length=length, count=len(gaps))
-    where = stretch(gaps[0].start, gaps[0].end, period, words.language)
-    return words.missing_at.format(length=length, where=where)
-
-
 def unread(lacks: Iterable[Lack], start: datetime, until: datetime) -> list[Gap]:
     """Return where no register tells anything; the other lacks have their reasons."""
     return of_energy([lack for lack in lacks if lack.reason == "unread"], start, until)
-
-
-def lack_notes(energy: EnergyData | None, period: Period, words: Words) -> list[str]:
-    """Name each reason with its kWh and its time, or with their number where there are several."""
-    if energy is None:
-        return []
-    notes = _by_reason(energy.lacks, energy.exchanges, period, words)
-    notes += [f"{words.sold}: {note}" for note in _by_reason(energy.sold_lacks, energy.exchanges, period, words)]
-    start = next_half_hour(period.start)
-    if start != period.start and energy.bars:
-        notes.append(words.registers_at.format(start=clock(start, period.zone)))
-    return notes
-
-
-def _by_reason(lacks: Sequence[Lack], exchanges: Sequence[datetime], period: Period, words: Words) -> list[str]:
-    start, end = next_half_hour(period.start), next_half_hour(period.end)
-    lacks = [lack for lack in lacks if lack.kwh != 0]  # of which nothing is lost
-    inside = [lack for lack in lacks if start <= lack.started_at and lack.ended_at <= end]
-    templates = (
-        (words.lack_across, [lack for lack in inside if lack.reason == "across"]),
-        (words.lack_edge, [lack for lack in lacks if lack.reason == "across" and lack not in inside]),
-        (words.lack_exchange, [lack for lack in lacks if lack.reason == "exchange"]),
-        (words.lack_impossible, [lack for lack in lacks if lack.reason == "impossible"]),
-    )
-    notes = []
-    for template, found in templates:
-        if not found:
-            continue
-        total_kwh = sum((lack.kwh for lack in found if lack.kwh is not None), Decimal(0))
-        where = stretch(found[0].started_at, found[0].ended_at, period, words.language)
-        if len(found) > 1:
-            where = words.places.format(count=len(found))
-        moments = [moment for moment in exchanges if found[0].started_at < moment <= found[0].ended_at]
-        one = len(found) == len(moments) == 1
-        exchanged = words.exchanged_at.format(time=when(moments[0], period, words.language)) if one else words.exchanged
-        notes.append(template.format(kwh=kwh(total_kwh), where=where, exchanged=exchanged))
-    return notes

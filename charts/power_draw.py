@@ -16,7 +16,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from charts import style
-from charts.coverage import Course, days_since_epoch, lack_notes, missing_notes, unread
+from charts.coverage import Course, days_since_epoch, unread
 from charts.energy_draw import cost_figures, draw_energy, energy_figures
 from charts.panel import (
     ABOVE,
@@ -35,7 +35,7 @@ from charts.panel import (
 )
 from charts.power_load import PowerData, TimeOfDay, Usual
 from charts.style import KeyEntry
-from charts.text import WORDS, Language, Words, number, title_of, when
+from charts.text import WORDS, Language, Words, lack_notes, missing_notes, number, title_of, when
 
 _COLOURS = LinearSegmentedColormap.from_list(
     "sold to bought", ["#8a5200", style.SOLD, "#fbe3b8", "#ffffff", "#b9d0e4", style.BOUGHT, "#0b2239"]

@@ -1,16 +1,21 @@
-"""Every word in the pictures, in Japanese and English, and how titles, numbers, dates and lengths are written."""
+"""Every word in the pictures, in Japanese and English; how titles, footnotes, numbers and dates are written."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
-from typing import Literal, overload
+from typing import TYPE_CHECKING, Literal, overload
 from zoneinfo import ZoneInfo
 
 import help_ja
-from charts.period import Period
+from charts.period import Period, next_half_hour
+
+if TYPE_CHECKING:
+    from charts.coverage import Gap
+    from charts.energy_load import EnergyData
+    from storage.energy import Lack
 
 Language = Literal["ja", "en"]
 LANGUAGES: tuple[Language, ...] = ("ja", "en")
@@ -238,6 +243,65 @@ def _calendar_name(period: Period, language: Language) -> str | None:
     if period.is_month:
         return f"{first.year}年{first.month}月" if language == "ja" else f"{MONTHS[first.month - 1]} {first.year}"
     return None
+
+
+def missing_notes(quantities: Sequence[tuple[str, Sequence[Gap]]], period: Period, words: Words) -> list[str]:
+    """Say of each quantity how much is missing; of those that miss the same at once, and of all without their names."""
+    by_gaps: dict[tuple[Gap, ...], list[str]] = {}
+    for name, gaps in quantities:
+        by_gaps.setdefault(tuple(gaps), []).append(name)
+    notes = []
+    for gaps, names in by_gaps.items():
+        if gaps:
+            note = _missing_note(gaps, period, words)
+            of = words.between_quantities.join(names)
+            notes.append(note if len(by_gaps) == 1 else words.of_quantity.format(quantity=of, note=note))
+    return notes
+
+
+def _missing_note(gaps: Sequence[Gap], period: Period, words: Words) -> str:
+    length = length_of(sum((gap.length for gap in gaps), timedelta()), words.language)
+    if len(gaps) > 1:
+        return words.missing_places.format(length=length, count=len(gaps))
+    where = stretch(gaps[0].start, gaps[0].end, period, words.language)
+    return words.missing_at.format(length=length, where=where)
+
+
+def lack_notes(energy: EnergyData | None, period: Period, words: Words) -> list[str]:
+    """Name each reason with its kWh and its time, or with their number where there are several."""
+    if energy is None:
+        return []
+    notes = _by_reason(energy.lacks, energy.exchanges, period, words)
+    notes += [f"{words.sold}: {note}" for note in _by_reason(energy.sold_lacks, energy.exchanges, period, words)]
+    start = next_half_hour(period.start)
+    if start != period.start and energy.bars:
+        notes.append(words.registers_at.format(start=clock(start, period.zone)))
+    return notes
+
+
+def _by_reason(lacks: Sequence[Lack], exchanges: Sequence[datetime], period: Period, words: Words) -> list[str]:
+    start, end = next_half_hour(period.start), next_half_hour(period.end)
+    lacks = [lack for lack in lacks if lack.kwh != 0]  # of which nothing is lost
+    inside = [lack for lack in lacks if start <= lack.started_at and lack.ended_at <= end]
+    templates = (
+        (words.lack_across, [lack for lack in inside if lack.reason == "across"]),
+        (words.lack_edge, [lack for lack in lacks if lack.reason == "across" and lack not in inside]),
+        (words.lack_exchange, [lack for lack in lacks if lack.reason == "exchange"]),
+        (words.lack_impossible, [lack for lack in lacks if lack.reason == "impossible"]),
+    )
+    notes = []
+    for template, found in templates:
+        if not found:
+            continue
+        total_kwh = sum((lack.kwh for lack in found if lack.kwh is not None), Decimal(0))
+        where = stretch(found[0].started_at, found[0].ended_at, period, words.language)
+        if len(found) > 1:
+            where = words.places.format(count=len(found))
+        moments = [moment for moment in exchanges if found[0].started_at < moment <= found[0].ended_at]
+        one = len(found) == len(moments) == 1
+        exchanged = words.exchanged_at.format(time=when(moments[0], period, words.language)) if one else words.exchanged
+        notes.append(template.format(kwh=kwh(total_kwh), where=where, exchanged=exchanged))
+    return notes
 
 
 def length_of(span: timedelta, language: Language) -> str:
