@@ -11,8 +11,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storage.records import Bme280Row, Co2Row, CpuTemperatureRow, EnergyRow, MeterRow, PowerRow, RadioEventRow, Round
+from storage.records import (
+    TABLES,
+    Bme280Row,
+    Co2Row,
+    CpuTemperatureRow,
+    EnergyRow,
+    MeterRow,
+    PowerRow,
+    RadioEventRow,
+    Round,
+)
 from storage.rows_json import MAX_BYTES, round_from_json, round_to_json
+from tests.lab.database import full_round
 
 AT = datetime(2024, 3, 1, tzinfo=UTC)
 
@@ -37,6 +48,13 @@ ROWS = st.one_of(
     st.builds(Bme280Row, TIMES, REALS, REALS, REALS),
     st.builds(RadioEventRow, TIMES, st.text(min_size=1), st.none() | REALS, detail=st.none() | st.text()),
 )
+
+
+@pytest.mark.system
+def test_a_row_of_each_table_reads_back_as_it_was_written() -> None:
+    stored = full_round(1)
+    assert {type(row) for row in stored.rows} == set(TABLES)
+    assert round_from_json(round_to_json(stored)) == stored
 
 
 @pytest.mark.system
