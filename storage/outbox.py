@@ -94,12 +94,15 @@ class Outbox:
                 self._remember(entry)
             self.appended += 1
             mine, helper = self.appended, self._helper
-        if helper is not None:
-            helper()
-            with self._changed:
-                if self._changed.wait_for(lambda: self._tried >= mine, _HELPER_TIMEOUT_S):
-                    return
-        self.settle(timeout_s=0.0 if self._is_disk_slow else DISK_TIMEOUT_S)
+        if helper is None:
+            self.settle(timeout_s=self._patience_s())
+            return
+        helper()
+        if not self._was_tried(mine, _HELPER_TIMEOUT_S):
+            # It is held elsewhere, or the disk hangs, which must not hold up who appends.
+            threading.Thread(target=self.settle, name="outbox", daemon=True).start()
+            if not self._was_tried(mine, self._patience_s()):
+                self._note_slow()
 
     def help_with(self, wake: Callable[[], None] | None) -> None:
         """Let another thread do what append() asks of the disk: *wake* is called, and that thread calls settle()."""
@@ -111,12 +114,11 @@ class Outbox:
         if not self._memory and not self._unkept:
             return
         if not self._disk.acquire(timeout=timeout_s):
-            self._is_disk_slow = True
-            self._report(OutboxError(f"the disk with {self._path} does not answer"))
+            self._note_slow()
             return
         try:
-            self._is_disk_slow = False
             self._settle()
+            self._is_disk_slow = False
         finally:
             self._disk.release()
 
@@ -269,6 +271,17 @@ class Outbox:
                 if waiting and waiting[0] is each:  # else memory was full, and it was given up
                     waiting.popleft()
 
+    def _patience_s(self) -> float:
+        return 0.0 if self._is_disk_slow else DISK_TIMEOUT_S
+
+    def _was_tried(self, number: int, timeout_s: float) -> bool:
+        with self._changed:
+            return self._changed.wait_for(lambda: self._tried >= number, timeout_s)
+
+    def _note_slow(self) -> None:
+        self._is_disk_slow = True
+        self._report(OutboxError(f"the disk with {self._path} does not answer"))
+
     def _note_tried(self, tried: int) -> None:
         with self._changed:
             self._tried = max(self._tried, tried)
@@ -283,7 +296,9 @@ class Outbox:
     def _report(self, err: OutboxError) -> None:
         """Say once what is wrong with the disk, until it is well again."""
         reason = str(err)
-        self.error = self.error or reason
-        if reason not in self._said:
+        with self._changed:
+            self.error = self.error or reason
+            is_new = reason not in self._said
             self._said.add(reason)
+        if is_new:
             logger.error("%s", reason)

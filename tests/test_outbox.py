@@ -660,10 +660,34 @@ def test_a_disk_that_hangs_costs_two_seconds_once_and_nothing_is_lost(
 
 
 def test_an_append_waits_for_no_helper_that_is_held_elsewhere(outbox: Outbox, path: Path) -> None:
-    """Such as by libpq looking up a name: then who appends goes to the disk by itself."""
+    """Such as by libpq looking up a name: the round goes to the disk without it."""
     outbox.help_with(lambda: None)
     outbox.append(round_of(1))
     assert path.read_bytes().count(b"\n") == 1
+
+
+def test_a_disk_that_hangs_while_the_helper_is_held_elsewhere_costs_no_more(
+    outbox: Outbox, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers, append = threading.Event(), LineFile.append
+
+    def hanging(file: LineFile, *arguments: Any, **options: Any) -> int:
+        assert answers.wait(30.0)
+        return append(file, *arguments, **options)
+
+    monkeypatch.setattr(LineFile, "append", hanging)
+    outbox.help_with(lambda: None)
+    took_s = []
+    for number in range(3):
+        began = time.monotonic()
+        outbox.append(round_of(number))
+        took_s.append(time.monotonic() - began)
+    answers.set()
+    assert took_s[0] < 2.5
+    assert max(took_s[1:]) < 0.5
+    [said] = messages(caplog, logging.ERROR)
+    assert "does not answer" in said
+    assert rounds_in(outbox) == [round_of(number) for number in range(3)]
 
 
 def test_no_log_line_of_an_ordinary_day_is_a_warning(outbox: Outbox, caplog: pytest.LogCaptureFixture) -> None:
