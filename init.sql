@@ -40,7 +40,7 @@ create table if not exists meter (
     primary key (site_id, since)
 );
 comment on table meter is 'The meter in service from a moment on. A new row where it was exchanged; rows are only added.';
-comment on column meter.site_id is 'The site where the meter hangs.';
+comment on column meter.site_id is 'The site where the meter is installed.';
 comment on column meter.since is 'First moment at which this meter was seen in service.';
 comment on column meter.manufacturer is 'EPC 0x8A: manufacturer code, six hexadecimal digits.';
 comment on column meter.serial_number is 'EPC 0x8D: the number the maker gave to this meter.';
