@@ -22,6 +22,7 @@ from psycopg2.extensions import make_dsn, parse_dsn
 from storage.errors import DatabaseUnreachableError
 from storage.remedies import remedy_for
 
+Cursor = psycopg2.extensions.cursor  # a class, with a lower-case name
 APPLICATION_NAME = "power-consumption"
 CONNECT_TIMEOUT_S = 5  # for each address. An SD card that replays its log takes longer: then it is simply tried again
 STATEMENT_TIMEOUT_S = 10  # a batch of rounds takes well under one second

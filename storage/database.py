@@ -13,9 +13,8 @@ from typing import Any, TypeVar
 
 import psycopg2
 import psycopg2.errors
-from psycopg2.extensions import cursor as Cursor  # noqa: N812 - a class with a lower-case name
 
-from storage.connection import Connection, connect, limits, masked_url, one_line, runnable_url
+from storage.connection import Connection, Cursor, connect, limits, masked_url, one_line, runnable_url
 from storage.errors import DatabaseUnreachableError, MissingTablesError
 from storage.records import TABLES, VIEWS, WRITTEN_TABLES, EnergyRow, RadioEventRow, Round, Row
 from storage.remedies import remedy_for

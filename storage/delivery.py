@@ -14,9 +14,8 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, Protocol, TypeVar
 
-from psycopg2.extensions import cursor as Cursor  # noqa: N812 - a class with a lower-case name
-
 from backoff import Backoff
+from storage.connection import Cursor
 from storage.database import RejectedRow
 from storage.errors import DatabaseUnreachableError, OutboxError
 from storage.outage import OutageLog, counted

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 
-from psycopg2.extensions import cursor as Cursor  # noqa: N812 - a class with a lower-case name
-
+from storage.connection import Cursor
 from storage.records import MeterRow
 
 JAPAN = timezone(timedelta(hours=9), "JST")  # the zone of every meter's history; without summer time since 1951

@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack, closing, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import psycopg2
 from psycopg2.extensions import parse_dsn
@@ -18,13 +18,10 @@ from poller.app import database_of
 from poller.check.report import CheckFailedError, Part, Report
 from poller.clock import TimeSource
 from settings import Settings
-from storage.connection import masked_url
+from storage.connection import Cursor, masked_url
 from storage.outbox import FILE_NAME, Outbox
 from storage.records import WRITTEN_TABLES
 from storage.remedies import GRANT, LAST_ADVICE
-
-if TYPE_CHECKING:
-    from psycopg2.extensions import cursor as Cursor  # noqa: N812 - a class with a lower-case name
 
 OLDEST_SERVER = 13
 LEAST_DISK_BYTES = 100_000_000  # a week of rounds in the outbox, and what PostgreSQL needs to stay alive

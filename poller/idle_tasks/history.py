@@ -23,7 +23,7 @@ from storage.gaps import energy_gaps
 from storage.records import EnergyRow
 
 if TYPE_CHECKING:
-    from psycopg2.extensions import cursor as Cursor  # noqa: N812 - a class with a lower-case name
+    from storage.connection import Cursor
 
 logger = logging.getLogger(__name__)
 

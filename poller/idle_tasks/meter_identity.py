@@ -21,7 +21,7 @@ from storage.gaps import KnownMeter, LastRegisters, known_meter, last_registers
 from storage.records import MeterRow, RadioEventRow
 
 if TYPE_CHECKING:
-    from psycopg2.extensions import cursor as Cursor  # noqa: N812 - a class with a lower-case name
+    from storage.connection import Cursor
 
 logger = logging.getLogger(__name__)
 

@@ -25,7 +25,7 @@ from storage.errors import DatabaseUnreachableError, StorageError
 from storage.records import Round, Row
 
 if TYPE_CHECKING:
-    from psycopg2.extensions import cursor as Cursor  # noqa: N812 - a class with a lower-case name
+    from storage.connection import Cursor
 
 logger = logging.getLogger(__name__)
 
