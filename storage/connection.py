@@ -176,6 +176,13 @@ def _looked_up(host: str) -> Sequence[str]:
     return []
 
 
+def secrets_of(url: str) -> Sequence[str]:
+    """Give what must not be shown of *url*; nothing where libpq cannot read it."""
+    with suppress(psycopg2.ProgrammingError):
+        return [value for name, value in parse_dsn(url).items() if name in _SECRETS]
+    return []
+
+
 def masked_url(url: str) -> str:
     """Show where *url* leads and as whom, and nothing else of it: no password, no path of a key."""
     parts = _parts(url)

@@ -21,7 +21,7 @@ import psycopg2
 import pytest
 from psycopg2.extensions import parse_dsn
 
-from storage.connection import connect, masked_url, runnable_url
+from storage.connection import connect, masked_url, runnable_url, secrets_of
 from storage.database import Database
 from storage.embedded import EmbeddedServer
 from storage.errors import DatabaseUnreachableError, MissingTablesError
@@ -599,3 +599,9 @@ def test_a_password_that_is_a_word_is_not_told_by_a_mask_in_innocent_text(passwo
         connect(f"postgresql://postgres:{password}@127.0.0.1:1/d")
     assert caught.value.what == "cannot connect to postgresql://postgres@127.0.0.1:1/d: Connection refused"
     assert "listens on this port" in caught.value.remedy
+
+
+def test_the_secrets_of_a_url_are_all_its_passwords() -> None:
+    assert set(secrets_of("postgresql://u:one@h/d?sslpassword=two&sslkey=k")) == {"one", "two"}
+    assert secrets_of("") == []
+    assert secrets_of("dbname=home =") == []

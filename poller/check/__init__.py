@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TextIO
 
 from poller.app import AnotherPollerError, StartError, only_poller
-from poller.check.database import DatabaseCheck, check_data_dir, secrets_of
+from poller.check.database import DatabaseCheck, check_data_dir
 from poller.check.radio import RadioCheck
 from poller.check.report import CheckFailedError, Part, Report
 from poller.clock import Clock, SystemClock
@@ -25,6 +25,7 @@ from poller.sensing import Source
 from poller.sources import SENSORS, Sensor
 from settings import Settings
 from skstack import StoppedError
+from storage.connection import secrets_of
 from version import VERSION
 
 _FREE = "running poller"
@@ -38,7 +39,7 @@ def run_check(
     *file*: where the settings come from, to be named. Nothing secret is printed.
     """
     clock, route_b = Clock(SystemClock(stop.sleep)), settings.route_b
-    secrets = (route_b.id, route_b.id[-8:], route_b.password, *secrets_of(settings.database.url))
+    secrets = (route_b.id, route_b.id[-8:], route_b.password, *secrets_of(settings.database.url or ""))
     report = Report(out or sys.stdout, secrets=secrets, should_stop=stop.requested, monotonic=clock.monotonic)
     report.say(f"power_consumption.py {VERSION} --check at {clock.now().astimezone():%Y-%m-%d %H:%M:%S %z}")
     report.say(f"Python {platform.python_version()}, {platform.system()} {platform.release()} {platform.machine()}")

@@ -7,12 +7,9 @@ import os
 import shutil
 import tempfile
 from collections.abc import Sequence
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
-
-import psycopg2
-from psycopg2.extensions import parse_dsn
 
 from poller.app import database_of
 from poller.check.report import CheckFailedError, Part, Report
@@ -133,13 +130,6 @@ class DatabaseCheck:
             return cursor.fetchall()
 
         return self._database.query(read, needs_site=False)  # where there is none yet, none is made
-
-
-def secrets_of(url: str | None) -> Sequence[str]:
-    """Return the password in a database *url*, if it has one."""
-    with suppress(psycopg2.ProgrammingError):  # not a url: the database's own part says so
-        return [value for key, value in parse_dsn(url or "").items() if key == "password"]
-    return []
 
 
 def _waiting(path: Path) -> str:
