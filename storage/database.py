@@ -29,7 +29,7 @@ _FIND_SITE = "select site_id from site where name = %s"
 _ADD_SITE = "insert into site (name) values (%s) on conflict do nothing"
 
 # Which of the rows sent are there, and whether with another value. Compared in SQL, as what the column holds: a real is
-# no float of Python. A null against a value is a difference: what the row knows is in the database or it is kept.
+# no float of Python. A value of ours in place of a null is a difference: it would be lost. A null of ours is none.
 _COMPARED = """
 select sent.number, {differences} from jsonb_array_elements(%s::jsonb) with ordinality as sent (body, number)
 cross join lateral jsonb_populate_record(null::{table}, sent.body) as ours
@@ -69,7 +69,9 @@ class _Table:
             _COMPARED.format(
                 table=table,
                 keys=", ".join(keys),
-                differences=" or ".join(f"theirs.{name} is distinct from ours.{name}" for name in compared),
+                differences=" or ".join(
+                    f"theirs.{name} is distinct from ours.{name} and ours.{name} is not null" for name in compared
+                ),
             ),
         )
 

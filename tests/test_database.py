@@ -342,13 +342,17 @@ def test_a_row_that_is_there_already_is_no_news_whatever_its_source(database: Da
     assert select(connection, "select source from energy") == [("read",)]
 
 
+def test_a_row_that_says_less_than_what_is_there_is_no_conflict(database: Database) -> None:
+    assert database.write([round_of(1)]) == ()
+    assert database.write([Round((replace(power_row(1), power_w=None, import_kwh=None),))]) == ()
+
+
 @pytest.mark.parametrize(
     ("kind", "change"),
     [
         (PowerRow, {"power_w": 999}),
         (PowerRow, {"current_r_a": Decimal("17.2")}),
         (PowerRow, {"import_kwh": Decimal("12345.7")}),
-        (PowerRow, {"import_kwh": None}),
         (PowerRow, {"current_t_a": Decimal("5.0")}),
         (EnergyRow, {"export_kwh": Decimal("5.0"), "source": "history"}),
         (EnergyRow, {"import_kwh": Decimal("1.11")}),
