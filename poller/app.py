@@ -42,8 +42,8 @@ logger = logging.getLogger(__name__)
 
 LONGEST_WAIT_TIMEOUTS = 3  # AIF specification 2.4.2: 20 s for one property, 60 s for several
 PAN_CACHE_NAME = "pan.json"  # in the data directory
-# Of a disk, whoever writes to it: rather poll without the lock than not at all.
-_DISK_FAULTS = (errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EIO)
+# This user, or the path, is wrong. Anything else is the disk's: rather poll without the lock than not at all.
+_WRONG_PLACE = (errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST, errno.ELOOP)
 DELIVERY_CLOSE_S = 0.5  # of the 10 s in which a signal ends the poller: session 5, embedded server 3
 
 
@@ -198,9 +198,8 @@ def only_poller(data_dir: Path) -> Iterator[bool]:
     Raises: AnotherPollerError; StartError: this user may not use the directory.
     """
     lock = FileLock(data_dir / "poller.lock")
-    is_seen = _locked(lock, data_dir)
     try:
-        yield is_seen
+        yield _locked(lock, data_dir)
     finally:
         lock.release()
 
@@ -211,7 +210,7 @@ def _locked(lock: FileLock, data_dir: Path) -> bool:
         if lock.acquire():
             return True
     except OSError as error:
-        if error.errno not in _DISK_FAULTS:
+        if error.errno in _WRONG_PLACE:
             raise StartError(
                 f"{data_dir} cannot be used: {error.strerror}",
                 "run this as the user whose files these are, or set [storage] data_dir to another directory",
@@ -283,7 +282,8 @@ def opened(
     *on_round* is called with each round, *options* are parameters of App.
     Raises: StartError: another poller uses this data directory, or something needed is not installed.
     """
-    require("serial", "poller")
+    for library in ("serial", *filter(None, (sensor.library for sensor in sensors))):
+        require(library, "poller")
     with ExitStack() as stack:
         stack.enter_context(only_poller(settings.storage.data_dir))
         clock = Clock(SystemClock(stop.sleep))

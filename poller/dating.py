@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,9 +11,12 @@ from datetime import UTC, datetime, timedelta
 from poller.clock import Clock, next_tick
 from storage.records import EnergyRow, MeterRow, RadioEventRow, Round, Row
 
+logger = logging.getLogger(__name__)
+
 LATE = timedelta(seconds=5)
 _SECOND = timedelta(seconds=1)
 _REMEMBERED_DAYS = 31  # at 11 kB each
+_MOST_ATTEMPTS = 3  # to keep a round
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -28,6 +32,7 @@ class Dating:
         self._keep = keep
         self._interval_s = interval_s
         self._waiting: deque[tuple[datetime, Round]] = deque()  # each with the clock's zero at the time
+        self._attempts = 0  # to keep the first of these
         self._taken: dict[int, bytearray] = {}  # by day, one bit for each second that a reading carries
 
     def stamp(self, tick: datetime | None, at: datetime) -> datetime:
@@ -52,18 +57,30 @@ class Dating:
     def release(self) -> None:
         """Keep what waits, oldest first, if the clock is settled."""
         while self._waiting and self._clock.is_settled:
-            zero, stored = self._waiting[0]
-            if by := self._clock.zero - zero:
-                stored = Round(tuple(_moved(row, by) for row in stored.rows))
-            for row in stored.rows:
-                if not isinstance(row, EnergyRow | MeterRow | RadioEventRow):
-                    self._take(row.measured_at)
             try:
-                self._keep(stored)
-            except ValueError:  # refused for what is in it: it holds up no other
-                self._waiting.popleft()
+                self._keep_first()
+            except Exception as error:
+                self._attempts += 1
+                # What is refused for what is in it, or fails again and again, holds up no other.
+                if isinstance(error, ValueError) or self._attempts == _MOST_ATTEMPTS:
+                    self._give_up_first()
                 raise
-            self._waiting.popleft()  # not before: after any other fault it is tried again
+            self._waiting.popleft()  # not before: after a fault it is tried again
+            self._attempts = 0
+
+    def _keep_first(self) -> None:
+        zero, stored = self._waiting[0]
+        if by := self._clock.zero - zero:
+            stored = Round(tuple(_moved(row, by) for row in stored.rows))
+        for row in stored.rows:
+            if not isinstance(row, EnergyRow | MeterRow | RadioEventRow):
+                self._take(row.measured_at)
+        self._keep(stored)
+
+    def _give_up_first(self) -> None:
+        _, stored = self._waiting.popleft()
+        self._attempts = 0
+        logger.error("a round cannot be kept and is lost: %r", stored)
 
     def close(self) -> None:
         """Keep what waits, dated by the machine's clock where the time is not known yet."""

@@ -7,6 +7,7 @@ tick that was written before, carries its second of arrival. The time changes be
 from __future__ import annotations
 
 import logging
+import traceback
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from operator import attrgetter
@@ -86,7 +87,7 @@ class Poller:
         self._failed_polls = 0  # since the meter did well
         self._well_since_s: float | None = None  # monotonic, while there were some
         self._rounds_to_learn = 0  # in a row after which the meter was not known yet
-        self._faults: set[type[Exception]] = set()  # that were logged
+        self._faults: set[tuple[type[Exception], str, int | None]] = set()  # that were logged, each with its place
         self._backoff = Backoff(_FIRST_FAULT_PAUSE_S, _LAST_FAULT_PAUSE_S)
         self.missed_ticks = 0
         self._missed_said_until = float("-inf")
@@ -171,8 +172,10 @@ class Poller:
         try:
             result = act(tick)
         except Exception as error:  # the edge of the loop
-            if type(error) not in self._faults:
-                self._faults.add(type(error))
+            place = traceback.extract_tb(error.__traceback__)[-1]
+            kind = type(error), place.filename, place.lineno
+            if kind not in self._faults:
+                self._faults.add(kind)
                 logger.exception("a fault of the program; polling goes on")
             to_tick_s = (tick - self._clock.now()).total_seconds()
             self._clock.sleep(max(0.0, min(self._backoff.failed(), to_tick_s)))

@@ -14,13 +14,19 @@ if TYPE_CHECKING:
 
 
 class Sensor:
-    """A sensor with its two flags, as -t and --temp, and what -h says of them; *source* makes it, still closed."""
+    """A sensor with its two flags, as -t and --temp, and what -h says of them; *source* makes it, still closed.
 
-    def __init__(self, short: str, flag: str, says: str, source: Callable[[Settings], Source]) -> None:
+    *library*: what it needs of the extra poller, besides pyserial.
+    """
+
+    def __init__(
+        self, short: str, flag: str, says: str, source: Callable[[Settings], Source], *, library: str = ""
+    ) -> None:
         self.short = short
         self.flag = flag
         self.says = says
         self.source = source
+        self.library = library
 
 
 def _cpu(settings: Settings) -> Source:
@@ -49,5 +55,5 @@ def _bme280(settings: Settings) -> Source:
 SENSORS = (
     Sensor("-t", "--temp", "also log the CPU temperature", _cpu),
     Sensor("-c", "--co2", "also log an MH-Z19 CO2 sensor", _mhz19),
-    Sensor("-b", "--bme280", "also log a BME280", _bme280),
+    Sensor("-b", "--bme280", "also log a BME280", _bme280, library="smbus2"),
 )

@@ -177,7 +177,7 @@ def open_serial_port(device: str) -> SerialLike:
 
 
 _CHANGES_WHEN_SETTLED = 2
-_LOST_REPLIES_BORNE = 1
+_MOST_LOST_REPLIES = 1
 _JUMP_PPM = 50  # the sensor's own uncertainty, without the part that grows with the value
 _TRIES = 3
 _REPLY_S = 0.6  # per try; sensors were seen to answer within 15 to 120 ms
@@ -239,13 +239,14 @@ class Mhz19:
             raise
         if self._lost_replies:
             self._lost_replies = 0
-            self._suspect_until = self._monotonic() + self._warm_up_s
+            if self._settled:
+                self._ppm_before_loss, self._suspect_until = self._last_ppm, self._monotonic() + self._warm_up_s
         return self._judged(reply)
 
     def _note_lost_reply(self) -> None:
         """Keep the port after one; after more it may be stuck, or be another one by now."""
         self._lost_replies += 1
-        if self._lost_replies > _LOST_REPLIES_BORNE:
+        if self._lost_replies > _MOST_LOST_REPLIES:
             self.close()
         if not self._settled:
             self._begin_warm_up()
@@ -358,13 +359,15 @@ class Mhz19:
     def _begin_warm_up(self) -> None:
         self._warm_at = self._monotonic() + self._warm_up_s
         self._settled = False
-        self._suspect_until = float("-inf")  # of a settled sensor: that its values jump means a restart
+        # Of a settled sensor: that its values are not those of before the loss means a restart.
+        self._suspect_until = float("-inf")
+        self._ppm_before_loss = None
         self._last_ppm: int | None = None
         self._changes_in_a_row = 0
 
     def _is_warming_up(self, co2_ppm: int) -> bool:
-        is_suspect = self._settled and self._monotonic() < self._suspect_until
-        if is_suspect and self._last_ppm is not None and abs(co2_ppm - self._last_ppm) > _JUMP_PPM:
+        before = self._ppm_before_loss if self._monotonic() < self._suspect_until else None
+        if before is not None and abs(co2_ppm - before) > _JUMP_PPM:
             self._begin_warm_up()
         if self._last_ppm is not None:
             self._changes_in_a_row = self._changes_in_a_row + 1 if co2_ppm != self._last_ppm else 0

@@ -15,8 +15,6 @@ from enum import Enum, IntEnum, auto
 from functools import lru_cache
 from ipaddress import IPv6Address
 
-from skstack.errors import may_hold_secret
-
 ECHONET_PORT = 0x0E1A
 _B_ROUTE_SIDES = (None, 0)  # the HAN side of a dual-stack module is none of our business
 
@@ -85,7 +83,7 @@ class Event:
 class UdpReceived:
     """ERXUDP: a datagram. Source: BP35A1 command reference 5.1; side and LQI: dual-stack modules.
 
-    On other ports than ECHONET's the payload may hold the Route-B ID, as may C0 of the meter: see is_public.
+    The payload may hold a secret, so a repr has its length only; parser.shown() shows what may be seen of it.
     """
 
     sender: IPv6Address
@@ -103,20 +101,14 @@ class UdpReceived:
         """Whether it is a frame of ECHONET Lite."""
         return self.remote_port == self.local_port == ECHONET_PORT
 
-    @property
-    def is_public(self) -> bool:
-        """Whether the payload may be shown; else only its length."""
-        return self.is_echonet and not may_hold_secret(self.payload)
-
     def is_from(self, meter: IPv6Address) -> bool:
         """Whether it was encrypted for us and comes from *meter*, by the B-route."""
         return self.secured and self.side in _B_ROUTE_SIDES and self.sender == meter
 
     def __repr__(self) -> str:
-        shown = self.payload.hex() if self.is_public else f"{len(self.payload)} bytes"
         return (
             f"UdpReceived({self.sender} port {self.remote_port:04X} to {self.destination} port {self.local_port:04X},"
-            f" lqi={self.lqi}, secured={self.secured}, side={self.side}, payload={shown})"
+            f" lqi={self.lqi}, secured={self.secured}, side={self.side}, payload={len(self.payload)} bytes)"
         )
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import lru_cache, partial
 from ipaddress import IPv6Address
 
-from skstack.errors import MalformedLineError
+from skstack.errors import MalformedLineError, may_hold_secret
 from skstack.events import (
     PUBLIC_PAN_KEYS,
     Dialect,
@@ -55,7 +55,7 @@ def shown(raw: bytes, line: Line) -> str:
             return raw.decode("ascii")
         case PanField() if line.key in PUBLIC_PAN_KEYS:
             return raw.decode("ascii")
-        case UdpReceived() if line.is_public and (match := _UDP.fullmatch(raw)):
+        case UdpReceived() if line.is_echonet and not may_hold_secret(line.payload) and (match := _UDP.fullmatch(raw)):
             return raw[: match.start(3)].decode("ascii") + line.payload.hex().upper()
     return repr(line)
 

@@ -33,7 +33,8 @@ KEEPALIVES_IDLE_S, KEEPALIVES_INTERVAL_S, KEEPALIVES_COUNT = 15, 5, 3
 TCP_USER_TIMEOUT_S = 15  # the same for what was sent and is not acknowledged
 _LONGEST_WAIT_S = 3600.0  # of one call of select
 _SECRETS = ("password", "sslpassword", "oauth_client_secret", "scram_client_key", "scram_server_key")
-_SHORTEST_SECRET = 6
+_SHORTEST_SECRET = 6  # characters; a shorter one stands in other words
+_NO_WORD = 12  # characters; as long as this no word of libpq's is
 # Local to the transaction: a pooler hands the connection on to others. Not as a start-up option: poolers refuse those.
 _LIMITS = (
     f"select set_config('statement_timeout', '{{statement_s}}s', true),"
@@ -108,12 +109,14 @@ def connect(url: str) -> Connection:
 def _masked(said: str, parts: Mapping[str, str]) -> str:
     """Hide the secrets of a url in what libpq *said*, which names a value in quotes.
 
-    A short one, or one that is a word, stands in innocent text as well: to mask it there would tell it.
+    A short one, or one that may be a word, stands in innocent text as well: to mask it there would tell it.
     """
     for name in _SECRETS:
         secret = parts.get(name)
         if secret and secret not in (parts.get("user"), parts.get("host"), parts.get("dbname")):
-            is_innocent = len(secret) < _SHORTEST_SECRET or secret.isalpha()
+            is_innocent = len(secret) < _SHORTEST_SECRET or (
+                len(secret) < _NO_WORD and secret.isalpha() and secret.islower()
+            )
             said = said.replace(f'"{secret}"' if is_innocent else secret, '"****"' if is_innocent else "****")
     return said
 

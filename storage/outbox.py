@@ -95,13 +95,13 @@ class Outbox:
             self.appended += 1
             mine, helper = self.appended, self._helper
         if helper is None:
-            self.settle(timeout_s=self._patience_s())
+            self.settle(timeout_s=self._timeout_s())
             return
         helper()
         if not self._was_tried(mine, _HELPER_TIMEOUT_S):
             # It is held elsewhere, or the disk hangs, which must not hold up who appends.
             threading.Thread(target=self.settle, name="outbox", daemon=True).start()
-            if not self._was_tried(mine, self._patience_s()):
+            if not self._was_tried(mine, max(self._timeout_s(), _HELPER_TIMEOUT_S)):
                 self._note_slow()
 
     def help_with(self, wake: Callable[[], None] | None) -> None:
@@ -271,7 +271,7 @@ class Outbox:
                 if waiting and waiting[0] is each:  # else memory was full, and it was given up
                     waiting.popleft()
 
-    def _patience_s(self) -> float:
+    def _timeout_s(self) -> float:
         return 0.0 if self._is_disk_slow else DISK_TIMEOUT_S
 
     def _was_tried(self, number: int, timeout_s: float) -> bool:

@@ -356,7 +356,7 @@ def test_a_user_who_may_not_lock_polls_not_beside_another(
     assert "cannot be seen" in check(without_radio(tmp_path, database_url)).line("running poller")
 
 
-@pytest.mark.parametrize("number", [errno.EROFS, errno.ENOSPC])
+@pytest.mark.parametrize("number", [errno.EROFS, errno.ENOSPC, errno.ENOLCK, errno.ESTALE])
 def test_a_disk_that_takes_no_lock_keeps_nobody_from_polling(
     number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

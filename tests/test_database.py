@@ -15,7 +15,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import psycopg2
 import pytest
@@ -603,6 +603,16 @@ def test_a_password_that_is_a_word_is_not_told_by_a_mask_in_innocent_text(passwo
         connect(f"postgresql://postgres:{password}@127.0.0.1:1/d")
     assert caught.value.what == "cannot connect to postgresql://postgres@127.0.0.1:1/d: Connection refused"
     assert "listens on this port" in caught.value.remedy
+
+
+def test_a_long_secret_of_letters_is_masked_wherever_it_stands(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_arguments: object, **_options: object) -> NoReturn:
+        raise psycopg2.OperationalError("the pooler refuses kQzPwmXnVbTrLong, and correcthorsebatterystaple")
+
+    monkeypatch.setattr("psycopg2.connect", fail)
+    with pytest.raises(DatabaseUnreachableError) as caught:
+        connect("postgresql://u:kQzPwmXnVbTrLong@h/d?sslpassword=correcthorsebatterystaple")
+    assert "the pooler refuses ****, and ****" in caught.value.what
 
 
 def test_the_secrets_of_a_url_are_all_its_passwords() -> None:

@@ -74,6 +74,26 @@ def test_a_fault_while_a_round_is_kept_costs_no_round() -> None:
     assert [stored.rows for stored in kept] == [(power(NOON, 100),), (power(NOON + MINUTE, 200),)]
 
 
+def test_a_round_that_cannot_be_kept_at_all_holds_up_no_other(caplog: pytest.LogCaptureFixture) -> None:
+    keeping = Keeping(synchronised=True)
+    kept: list[Round] = []
+
+    def keep(stored: Round) -> None:
+        if power(NOON, 100) in stored.rows:
+            raise KeyError("a fault of ours")
+        kept.append(stored)
+
+    dating = Dating(keeping.clock, keep, interval_s=60)
+    with pytest.raises(KeyError):
+        dating.write(Round((power(NOON, 100),)))
+    for _ in range(2):  # three attempts in all
+        with pytest.raises(KeyError):
+            dating.release()
+    dating.write(Round((power(NOON + MINUTE, 200),)))
+    assert [stored.rows for stored in kept] == [(power(NOON + MINUTE, 200),)]
+    assert "a round cannot be kept and is lost" in caplog.text
+
+
 @pytest.mark.parametrize("ahead", [9 * HOUR, timedelta(days=-400, microseconds=250_000), timedelta(0)])
 def test_rows_wait_until_the_time_is_known_and_get_the_one_at_which_they_were_taken(ahead: timedelta) -> None:
     keeping = Keeping(ahead=ahead)

@@ -435,6 +435,7 @@ def test_one_missed_reading_does_not_unsettle_a_sensor_that_goes_on_from_where_i
         (640, (410, 410, 410, 410), [True] * 4),
         (412, (388, 555, 555, 555), [False, True, True, True]),  # 388 is as true as the 412 before it
         (900, (500, 5000, 5000, 5000), [True] * 4),
+        (430, (400, 448, 490, 490), [False, False, True, True]),  # it walks away from what it was
     ],
 )
 def test_a_sensor_that_restarted_within_one_missed_reading_is_marked_by_its_jump(

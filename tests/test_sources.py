@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -12,7 +13,9 @@ from typing import get_args
 import pytest
 
 import power_consumption
+from poller.app import StartError, opened
 from poller.demo import simulated_sensors
+from poller.process import StopSignal
 from poller.sensing import Source
 from poller.sources import SENSORS, Sensor
 from settings import load
@@ -77,6 +80,17 @@ def test_every_driver_is_imported_by_the_one_flag_that_asks_for_it(config: Path)
         assert len(drivers) == 1
         imported += drivers
     assert sorted(imported) == sorted(DRIVERS)
+
+
+def test_a_sensor_whose_library_is_missing_is_said_at_once(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    there = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "smbus2" else there(name))
+    with (
+        pytest.raises(StartError, match="smbus2 is missing") as caught,
+        opened(load(config), SENSORS, stop=StopSignal()),
+    ):
+        pass
+    assert caught.value.exit_code == 2
 
 
 @pytest.mark.system
