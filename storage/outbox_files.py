@@ -28,6 +28,7 @@ from storage.rows_json import MAX_BYTES, round_from_json, round_to_json
 logger = logging.getLogger(__name__)
 
 ROOM_BYTES = 32_768  # some 40 rounds. Written over again and again: a file that grows wears a card out sooner
+_ROOM = bytes(ROOM_BYTES)
 MAX_REJECTED = 10_000  # rows: then the oldest are dropped
 RESERVE_AGAIN_S = 3600.0  # to keep room aside, after there was none
 BAD_AFTER_S = 3600.0  # of failing reads, on a disk that writes: what is there is given up
@@ -107,7 +108,7 @@ class LineFile:
             begin = start
             blocks = io.BufferedReader(_Blocks(file.fileno(), start, passes_over=passes_over))
             while raw := blocks.readline(_LONGEST_LINE):
-                content = raw.rstrip(b"\0")
+                content = _without_room(raw)
                 checksum, _, text = content.rstrip(b"\n").partition(b" ")
                 is_right = checksum == _checksum_of(text)
                 if is_right or content.strip(b"\0\n"):
@@ -139,11 +140,13 @@ class LineFile:
             private_file.replace(self.path, b"".join(map(_line_of, texts)))
 
     def _append(self, content: bytes, *, anew: bool) -> int:
-        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with suppress(FileExistsError):
+        try:
+            fd = self._open()
+        except FileNotFoundError:
+            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             os.close(private_file.create(self.path))
             private_file.sync_directory(self.path.parent)
-        fd = os.open(self.path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+            fd = self._open()
         try:
             end, is_torn = (0, False) if anew else _end_of(fd)
             if is_torn:  # by a power cut, in what was written last
@@ -165,6 +168,9 @@ class LineFile:
         finally:
             os.close(fd)
         return new_end
+
+    def _open(self) -> int:
+        return os.open(self.path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
 
     @contextmanager
     def _explaining(self) -> Iterator[None]:
@@ -387,9 +393,19 @@ class _Blocks(io.RawIOBase):
 def _end_of(fd: int) -> tuple[int, bool]:
     """Return where the content of a file ends, less the room behind it, and whether that is within a line."""
     begin = max(0, os.fstat(fd).st_size - ROOM_BYTES)
-    content = io.BufferedReader(_Blocks(fd, begin, passes_over=True)).read(ROOM_BYTES).rstrip(b"\0")
+    try:
+        tail = os.pread(fd, ROOM_BYTES, begin)
+    except OSError:  # there is a bad block in it
+        tail = io.BufferedReader(_Blocks(fd, begin, passes_over=True)).read(ROOM_BYTES)
+    content = _without_room(tail)
     end = begin + len(content)
     return end, end > 0 and not content.endswith(b"\n")
+
+
+def _without_room(content: bytes) -> bytes:
+    """Return *content* less the zeros at its end. A search for the last line end is faster than one for a zero."""
+    end = content.rfind(b"\n") + 1
+    return content[:end] if content[end:] == _ROOM[: len(content) - end] else content.rstrip(b"\0")
 
 
 def _is_full(err: OSError) -> bool:
