@@ -95,8 +95,8 @@ class LineFile:
 
     def end(self) -> int:
         """Return where the last line ends; 0 where there is no file."""
-        with self._explaining(), suppress(FileNotFoundError, NotADirectoryError), self.path.open("rb") as file:
-            return _end_of(file.fileno())[0]
+        with self._explaining(), suppress(FileNotFoundError, NotADirectoryError), self._reading() as fd:
+            return _end_of(fd)[0]
         return 0
 
     def lines(self, start: int = 0, *, passes_over: bool = True) -> Iterator[Line]:
@@ -104,9 +104,9 @@ class LineFile:
 
         *passes_over*: what a bad block held is a line that is not right; else it is an error.
         """
-        with self._explaining(), suppress(FileNotFoundError, NotADirectoryError), self.path.open("rb") as file:
+        with self._explaining(), suppress(FileNotFoundError, NotADirectoryError), self._reading() as fd:
             begin = start
-            blocks = io.BufferedReader(_Blocks(file.fileno(), start, passes_over=passes_over))
+            blocks = io.BufferedReader(_Blocks(fd, start, passes_over=passes_over))
             while raw := blocks.readline(_LONGEST_LINE):
                 content = _without_room(raw)
                 checksum, _, text = content.rstrip(b"\n").partition(b" ")
@@ -168,6 +168,14 @@ class LineFile:
         finally:
             os.close(fd)
         return new_end
+
+    @contextmanager
+    def _reading(self) -> Iterator[int]:
+        fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            yield fd
+        finally:
+            os.close(fd)
 
     def _open(self) -> int:
         return os.open(self.path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
@@ -392,10 +400,11 @@ class _Blocks(io.RawIOBase):
 
 def _end_of(fd: int) -> tuple[int, bool]:
     """Return where the content of a file ends, less the room behind it, and whether that is within a line."""
-    begin = max(0, os.fstat(fd).st_size - ROOM_BYTES)
-    try:
+    size = os.fstat(fd).st_size
+    begin, tail = max(0, size - ROOM_BYTES), b""
+    with suppress(OSError):
         tail = os.pread(fd, ROOM_BYTES, begin)
-    except OSError:  # there is a bad block in it
+    if len(tail) < size - begin:  # there is a bad block in it
         tail = io.BufferedReader(_Blocks(fd, begin, passes_over=True)).read(ROOM_BYTES)
     content = _without_room(tail)
     end = begin + len(content)
