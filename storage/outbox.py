@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from storage.errors import OutboxError
-from storage.outbox_files import MAX_REJECTED, LineFile, Place, Rejected, RejectedFile, Reserve, RoundFile
+from storage.line_file import LineFile, Reserve
+from storage.outbox_files import MAX_REJECTED, Place, Rejected, RejectedFile, RoundFile
 from storage.records import Round
 from storage.rows_json import round_from_json, round_to_json
 

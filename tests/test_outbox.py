@@ -25,8 +25,9 @@ from zlib import crc32
 import pytest
 
 from storage.errors import OutboxError
+from storage.line_file import LineFile, Reserve
 from storage.outbox import Outbox
-from storage.outbox_files import LineFile, Rejected, RejectedFile, Reserve
+from storage.outbox_files import Rejected, RejectedFile
 from storage.records import RadioEventRow, Round
 from storage.rows_json import round_to_json
 from tests.lab.database import full_round, power_row, round_of
@@ -156,7 +157,7 @@ def test_another_process_may_count_what_waits(outbox: Outbox, data_dir: Path) ->
 def test_the_file_of_years_without_an_outage_stays_small(
     outbox: Outbox, path: Path, data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("storage.outbox_files.ROOM_BYTES", 3000)
+    monkeypatch.setattr("storage.line_file.ROOM_BYTES", 3000)
     for number in range(200):
         append_all(outbox, range(number, number + 1))
         assert rounds_in(outbox) == [round_of(number)]
@@ -171,7 +172,7 @@ def test_the_file_of_years_without_an_outage_stays_small(
 def test_what_was_delivered_does_not_come_again_where_the_file_cannot_be_begun_anew(
     outbox: Outbox, path: Path, data_dir: Path, monkeypatch: pytest.MonkeyPatch, refusal: Refusal
 ) -> None:
-    monkeypatch.setattr("storage.outbox_files.ROOM_BYTES", 1000)
+    monkeypatch.setattr("storage.line_file.ROOM_BYTES", 1000)
     append_all(outbox, range(20))
     assert len(deliver_all(outbox)) == 20
     assert path.stat().st_size > 1000
@@ -408,7 +409,7 @@ def test_a_block_that_comes_back_from_before_the_file_was_begun_anew_hides_no_ro
     outbox: Outbox, path: Path, data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As from a card that has lost a write: its lines tell that all before them was delivered."""
-    monkeypatch.setattr("storage.outbox_files.ROOM_BYTES", 3000)
+    monkeypatch.setattr("storage.line_file.ROOM_BYTES", 3000)
     number = 0
     while not path.exists() or path.stat().st_size == 3000:
         append_all(outbox, range(number, number + 1))
@@ -565,7 +566,7 @@ def test_a_full_disk_is_told_from_other_errors(data_dir: Path, monkeypatch: pyte
     def no_space(*_args: object, **_kwargs: object) -> None:
         raise OSError(28, "No space left on device")  # 28: ENOSPC
 
-    monkeypatch.setattr("storage.outbox_files.os.open", no_space)
+    monkeypatch.setattr("storage.line_file.os.open", no_space)
     file = LineFile(data_dir / "outbox.rounds", Reserve(data_dir / "outbox.reserve", 0))
     with pytest.raises(OutboxError, match="make room"):
         file.append(["one line"])

@@ -145,11 +145,11 @@ def test_a_whole_file_brings_nothing_delivered_back(tmp_path: Path) -> None:
 APPEND_AND_REMOVE = """
     import os, sys
     from pathlib import Path
-    import storage.outbox_files
+    import storage.line_file
     from storage.outbox import Outbox
     from tests.lab.database import round_of
 
-    storage.outbox_files.ROOM_BYTES = 3000  # so that the file is begun anew now and then
+    storage.line_file.ROOM_BYTES = 3000  # so that the file is begun anew now and then
     outbox = Outbox(Path(sys.argv[1]))
     for number in range(120):
         outbox.append(round_of(number))
