@@ -29,7 +29,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--config", metavar="FILE", help=_("settings file (default: ./power_consumption.ini)"))
     for sensor in SENSORS:
-        parser.add_argument(sensor.short, sensor.flag, dest=sensor.flag, action="store_true", help=_(sensor.says))
+        parser.add_argument(sensor.short, sensor.flag, action="store_true", help=_(sensor.says))
     mode = parser.add_mutually_exclusive_group()
     mode.add_argument(
         "--once", action="store_true", help=_("take one round of readings, store and print it, then exit (for cron)")
@@ -109,7 +109,7 @@ def _run(arguments: argparse.Namespace) -> int:
     from poller.sources import SENSORS
     from settings import DEFAULT_FILE, load
 
-    sensors = [sensor for sensor in SENSORS if getattr(arguments, sensor.flag)]
+    sensors = [sensor for sensor in SENSORS if getattr(arguments, sensor.name)]
     file = Path(arguments.config) if arguments.config is not None else DEFAULT_FILE
     settings = load(file)
     if arguments.check:

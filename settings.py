@@ -42,7 +42,7 @@ _PASSWORD_IN_URL = re.compile(r"://[^/@]*:[^/@]+@|password\s*=")
 _CLOCK_RANGE = re.compile(r"([0-9]{1,2}):(00|30)-([0-9]{1,2}):(00|30)\s+(\S+)")
 
 
-# --- the values that more is to be said of
+# --- values with rules of their own
 
 
 def _route_b_id(section: Section, key: str) -> str:

@@ -6,6 +6,7 @@ import logging
 import queue
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -61,7 +62,7 @@ def bme280_source(sensor: Bme280) -> Source:
     return Source("BME280", read, sensor.close)
 
 
-class Sensing:
+class Sensing(ABC):
     """One sensor's part in a round: started at the tick, collected at its end.
 
     How it fails is said once of each kind, and that it is back.
@@ -72,17 +73,17 @@ class Sensing:
         self._failures = 0
         self._said: set[type[SensorError]] = set()
 
+    @abstractmethod
     def start(self, measured_at: datetime) -> None:
         """Begin to read."""
-        raise NotImplementedError
 
+    @abstractmethod
     def collect(self, timeout_s: float, *, should_stop: Callable[[], bool] = lambda: False) -> Reading | None:
         """Return the row, waiting up to *timeout_s* and not while *should_stop*; None if there is none this time."""
-        raise NotImplementedError
 
+    @abstractmethod
     def close(self) -> None:
         """Let the sensor go."""
-        raise NotImplementedError
 
     def _read(self, measured_at: datetime) -> Reading | SensorError:
         try:

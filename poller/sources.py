@@ -24,6 +24,7 @@ class Sensor:
     ) -> None:
         self.short = short
         self.flag = flag
+        self.name = flag.removeprefix("--")  # under which argparse keeps it
         self.says = says
         self.source = source
         self.library = library

@@ -1,4 +1,4 @@
-"""What the sensors on I2C share: the bus, the tries, and what an error of the kernel means to a household."""
+"""What the sensors on I2C share: the bus, the attempts, and what an error of the kernel means to a household."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ _REMEDIES = {
 }
 _NOT_FOUND_ERRNOS = frozenset({errno.ENOENT, errno.EREMOTEIO, errno.ENXIO})
 
-_RETRY_PAUSES_S = (0.02, 0.1)  # three tries in all: a disturbance of the wire is over within tens of milliseconds
+_RETRY_PAUSES_S = (0.02, 0.1)  # three attempts in all: a disturbance of the wire is over within tens of milliseconds
 
 
 class PassingError(SensorError):

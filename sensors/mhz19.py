@@ -179,7 +179,7 @@ def open_serial_port(device: str) -> SerialLike:
 _CHANGES_WHEN_SETTLED = 2
 _MOST_LOST_REPLIES = 1
 _JUMP_PPM = 50  # the sensor's own uncertainty, without the part that grows with the value
-_TRIES = 3
+_ATTEMPTS = 3
 _REPLY_S = 0.6  # per try; sensors were seen to answer within 15 to 120 ms
 _QUIET_S = 0.1  # a gap of about 100 bytes: whatever was being sent has ended
 _QUIET_LIMIT_S = 0.25  # and something that never pauses is not waited for
@@ -222,7 +222,7 @@ class Mhz19:
         self._begin_warm_up()
 
     def read(self) -> Mhz19Reading:
-        """Ask for one reading: usually 0.1 s; up to three tries, all within 3 s.
+        """Ask for one reading: usually 0.1 s; up to three attempts, all within 3 s.
 
         Raises: SensorNotFoundError: no such port. SensorNotReadyError: the sensor is booting. SensorError: the port
         failed, no valid reply came, the sensor has no value although its warm-up is over, or the value is impossible
@@ -266,7 +266,7 @@ class Mhz19:
 
     def _ask(self, port: SerialLike) -> Mhz19Reply:
         heard = b""
-        for _ in range(_TRIES):
+        for _ in range(_ATTEMPTS):
             # A byte left over from before would shift every reply from now on.
             port.reset_input_buffer()
             port.write(READ_COMMAND)

@@ -1,8 +1,8 @@
 """Which meter is installed: a row when it is first seen, and a row and an event when it was exchanged.
 
 A meter is another one when its maker or its serial number says so, twice; or, where it gives none, when its registers
-count in another way, or start a new course and stay on it. A slip of a number is not
-an exchange, nor is another release.
+count in another way, or start a new course and stay on it. A slip of a number is not an exchange, nor is
+another release.
 """
 
 from __future__ import annotations
