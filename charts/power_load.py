@@ -21,6 +21,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
 
 import numpy as np
 from numpy.typing import NDArray
@@ -143,6 +144,52 @@ def load(connection: Connection, site: int, period: Period, *, now: datetime, ta
     )
 
 
+class _Cells:
+    """Sums of power in the cells of the map: a row for each half hour of the day, a column between two edges."""
+
+    def __init__(self, edges: Sequence[datetime], zone: ZoneInfo) -> None:
+        self._starts = np.array([edge.timestamp() for edge in edges])
+        self._zone = zone
+        shape = (48, len(edges) - 1)
+        self._sums_w, self.counts = np.zeros(shape), np.zeros(shape)
+        self._is_unsold = np.zeros(shape, dtype=np.bool_)  # nothing is known of what was sold
+
+    def add_steps(self, column: energy.Column) -> None:
+        """Take the steps of one half hour. Where the export is known for fewer, it counts as the same in the others."""
+        used_steps, sold_steps = np.array(column.used_steps), np.array(column.sold_steps)
+        sold_kwh = np.array(column.sold_kwh) * used_steps / np.maximum(sold_steps, 1)
+        self._sums_w[column.half_hours, column.number] = _W_OF_KWH * (np.array(column.used_kwh) - sold_kwh)
+        self.counts[column.half_hours, column.number] = used_steps
+        self._is_unsold[column.half_hours, column.number] = sold_steps == 0
+
+    def drop_unsold(self, connection: Connection, site: int, span: energy.Span) -> list[Gap]:
+        """Empty the cells in which nothing is known of what was sold; return their half hours."""
+        if not self._is_unsold.any():
+            return []
+        unsold: list[datetime] = []
+        for begin, finish in energy.uneven(connection, site, "export_kwh", span):
+            moments = (begin + n * HALF_HOUR for n in range((finish - begin) // HALF_HOUR))
+            unsold += [moment for moment in moments if self._is_unsold[self._cell_of(moment)]]
+        for moment in unsold:
+            self._sums_w[self._cell_of(moment)] = self.counts[self._cell_of(moment)] = 0
+        return [Gap(moment, moment + HALF_HOUR) for moment in unsold]
+
+    def add_reading(self, started_at: datetime, mean_w: float) -> None:
+        """Take the mean of a half hour's readings."""
+        self._sums_w[self._cell_of(started_at)] += mean_w
+        self.counts[self._cell_of(started_at)] += 1
+
+    def mean_w(self) -> NDArray[np.float64]:
+        """Return the mean of each cell; NaN where nothing is known."""
+        means = np.full_like(self._sums_w, np.nan)
+        return np.divide(self._sums_w, self.counts, out=means, where=self.counts > 0)
+
+    def _cell_of(self, moment: datetime) -> tuple[int, int]:
+        local = moment.astimezone(self._zone)
+        number = int(np.searchsorted(self._starts, moment.timestamp(), "right")) - 1
+        return local.hour * 2 + local.minute // 30, max(number, 0)
+
+
 def _time_of_day(
     connection: Connection,
     site: int,
@@ -157,43 +204,20 @@ def _time_of_day(
     if start >= end:
         return None
     cut = [start, *(min(max(edge, start), end) for edge in edges[1:-1]), end]
-    starts = np.array([edge.timestamp() for edge in cut])
-
-    def cell_of(moment: datetime) -> tuple[int, int]:
-        local = moment.astimezone(period.zone)
-        number = int(np.searchsorted(starts, moment.timestamp(), "right")) - 1
-        return local.hour * 2 + local.minute // 30, max(number, 0)
-
-    sums_w, counts = np.zeros((48, len(cut) - 1)), np.zeros((48, len(cut) - 1))
-    is_unsold = np.zeros(counts.shape, dtype=np.bool_)  # nothing is told of what was sold
+    cells = _Cells(cut, period.zone)
     for column in energy.columns(connection, site, cut, period.zone):
-        used_steps, sold_steps = np.array(column.used_steps), np.array(column.sold_steps)
-        # Where the export is told for fewer of the steps, it is taken to be the same in the others.
-        sold_kwh = np.array(column.sold_kwh) * used_steps / np.maximum(sold_steps, 1)
-        sums_w[column.half_hours, column.number] = _W_OF_KWH * (np.array(column.used_kwh) - sold_kwh)
-        counts[column.half_hours, column.number] = used_steps
-        is_unsold[column.half_hours, column.number] = sold_steps == 0
-    unsold = []
-    if sells and is_unsold.any():
-        for begin, finish in energy.uneven(connection, site, "export_kwh", (start, end)):
-            moments = (begin + n * HALF_HOUR for n in range((finish - begin) // HALF_HOUR))
-            unsold += [moment for moment in moments if is_unsold[cell_of(moment)]]
-    for moment in unsold:
-        sums_w[cell_of(moment)] = counts[cell_of(moment)] = 0
-    is_whole = int(counts.sum()) == (end - start) // HALF_HOUR  # then there is no need to look for what is left
+        cells.add_steps(column)
+    unsold = cells.drop_unsold(connection, site, (start, end)) if sells else []
+    is_whole = int(cells.counts.sum()) == (end - start) // HALF_HOUR  # then there is no need to look for what is left
     left = [] if is_whole else [Gap(*one) for one in energy.uneven(connection, site, "import_kwh", (start, end))]
-    left += coverage.without([Gap(moment, moment + HALF_HOUR) for moment in unsold], left)
-    left = coverage.merged(left)
+    left = coverage.merged([*left, *coverage.without(unsold, left)])
     read = series.half_hours_of_power(connection, site, [(gap.start, gap.end) for gap in left])
     for half in read:
-        sums_w[cell_of(half.started_at)] += half.mean_w
-        counts[cell_of(half.started_at)] += 1
-    if not counts.any():
+        cells.add_reading(half.started_at, half.mean_w)
+    if not cells.counts.any():
         return None
-    mean_w = np.full_like(sums_w, np.nan)
-    np.divide(sums_w, counts, out=mean_w, where=counts > 0)
     gaps = coverage.without(left, [Gap(half.started_at, half.started_at + HALF_HOUR) for half in read])
-    return TimeOfDay(list(edges), mean_w, [gap for gap in gaps if gap.start < due_until(now)])
+    return TimeOfDay(list(edges), cells.mean_w(), [gap for gap in gaps if gap.start < due_until(now)])
 
 
 def _half_hours(
