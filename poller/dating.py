@@ -15,7 +15,7 @@ logger = logging.getLogger(__name__)
 
 LATE = timedelta(seconds=5)
 _SECOND = timedelta(seconds=1)
-_REMEMBERED_DAYS = 31  # at 11 kB each
+_REMEMBERED = 2 * 31  # days of ticks, at 0.3 kB for one a minute, and of other seconds, at 11 kB
 _MOST_ATTEMPTS = 3  # to keep a round
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -33,7 +33,7 @@ class Dating:
         self._interval_s = interval_s
         self._waiting: deque[tuple[datetime, Round]] = deque()  # each with the clock's zero at the time
         self._attempts = 0  # to keep the first of these
-        self._taken: dict[int, bytearray] = {}  # by day, one bit for each second that a reading carries
+        self._taken: dict[tuple[int, int], int] = {}  # a bit for each time that a reading carries, see _bit
 
     def stamp(self, tick: datetime | None, at: datetime) -> datetime:
         """Return the time for a reading of *tick* that arrived *at*: the tick, as for all of a round.
@@ -92,18 +92,20 @@ class Dating:
         return self._interval_s > 1 and next_tick(time - _SECOND, self._interval_s) == time
 
     def _is_taken(self, time: datetime) -> bool:
-        day, second = _day_and_second(time)
-        return day in self._taken and bool(self._taken[day][second // 8] >> second % 8 & 1)
+        key, bit = self._bit(time)
+        return bool(self._taken.get(key, 0) & bit)
 
     def _take(self, time: datetime) -> None:
-        day, second = _day_and_second(time)
-        self._taken.setdefault(day, bytearray(86_400 // 8))[second // 8] |= 1 << second % 8
-        if len(self._taken) > _REMEMBERED_DAYS:
+        key, bit = self._bit(time)
+        self._taken[key] = self._taken.get(key, 0) | bit
+        if len(self._taken) > _REMEMBERED:
             del self._taken[next(iter(self._taken))]
 
-
-def _day_and_second(time: datetime) -> tuple[int, int]:
-    return divmod((time - _EPOCH) // _SECOND, 86_400)
+    def _bit(self, time: datetime) -> tuple[tuple[int, int], int]:
+        """Return the key of the bits of a day, its ticks or its other seconds, and which of them stands for *time*."""
+        day, second = divmod((time - _EPOCH) // _SECOND, 86_400)
+        step_s = self._interval_s if self._is_tick(time) else 1
+        return (day, step_s), 1 << second // step_s
 
 
 def _moved(row: Row, by: timedelta) -> Row:
