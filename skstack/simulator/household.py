@@ -103,7 +103,7 @@ class Household:
         return list(bought), list(sold)
 
 
-@lru_cache(maxsize=512)
+@lru_cache(maxsize=128)
 def typical_day(seed: int, solar: bool, day: int) -> Sequence[int]:
     """Return the watts of the 1440 minutes of *day*: standby, the fridge, meals, light, heating or cooling, the sun."""
     # Not for secrets: the same seed and day must give the same watts everywhere.
