@@ -204,10 +204,14 @@ def test_what_was_dated_wrongly_at_first_takes_the_time_that_it_was_given_in_the
 
 def test_the_memory_of_what_was_given_reaches_back_a_month() -> None:
     keeping = Keeping(synchronised=True)
-    for day in range(40):
-        keeping.dating.write(Round((power(NOON + timedelta(days=day)),)))
-    assert keeping.dating.stamp(NOON + timedelta(days=9), NOON + timedelta(days=9)) != NOON + timedelta(days=9)
-    assert keeping.dating.stamp(NOON, NOON) == NOON
+    late = timedelta(seconds=7)
+    for day in range(100):
+        for at in (NOON, NOON + late):  # a tick, and a second that is none
+            keeping.dating.write(Round((power(at + timedelta(days=day)),)))
+    month_ago = NOON + timedelta(days=100 - 31)
+    assert keeping.dating.stamp(month_ago, month_ago) != month_ago
+    assert keeping.dating.stamp(None, month_ago + late) != month_ago + late
+    assert keeping.dating.stamp(NOON, NOON) == NOON  # and is bounded
 
 
 def test_rows_of_any_kind_are_moved_whole_seconds() -> None:

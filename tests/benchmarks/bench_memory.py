@@ -74,9 +74,7 @@ def resident_after(url: str, early: int, late: int) -> tuple[float, float]:
     for name in IMPORTED_BY_THE_POLLER:
         importlib.import_module(name)
     clock = VirtualClock(START)
-    household_since = (
-        START.timestamp() - 100 * 86_400
-    )  # the meter's history is full, and simulated before the first look
+    household_since = START.timestamp() - 100 * 86_400  # simulated before the first look
     module = SimulatedModule(SimulatedMeter(Household.typical(since=household_since)), timing=INSTANT)
     with tempfile.TemporaryDirectory() as directory:
         outbox = Outbox(Path(directory), fsync=False)
