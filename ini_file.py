@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from script import ScriptError
+from errors import UsageError
 
 if TYPE_CHECKING:
     from decimal import Decimal
@@ -40,12 +40,8 @@ _MAY_BE_SECRET = re.compile(
 )
 
 
-class SettingsError(ScriptError):
+class SettingsError(UsageError):
     """The settings cannot be used. Each line is one error for the person who edits the file, without any secret."""
-
-    def __init__(self, what: str, remedy: str = "") -> None:
-        """Show both, as "what: remedy"."""
-        super().__init__(what, remedy, exit_code=2)
 
 
 @dataclass(frozen=True, slots=True)

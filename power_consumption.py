@@ -83,16 +83,12 @@ def _upgrade(config: str | None) -> int:
     from settings import SettingsError, load_for_graphs
     from storage.embedded import EmbeddedServer
     from storage.embedded.upgrade import upgrade
-    from storage.errors import EmbeddedServerError
 
     settings = load_for_graphs(Path(config) if config is not None else None)
     if settings.database.url is not None:
         raise SettingsError("[database] url names a server of your own: upgrade that as its own manual says")
     with only_poller(settings.storage.data_dir):
-        try:
-            upgrade(EmbeddedServer(settings.storage.data_dir), say=print)
-        except EmbeddedServerError as error:
-            raise script.ScriptError(error.what, error.remedy) from error
+        upgrade(EmbeddedServer(settings.storage.data_dir), say=print)
     return 0
 
 

@@ -12,6 +12,8 @@ import os
 import signal
 import sys
 
+from errors import ExplainedError
+
 TYPE_CHECKING = False  # as in typing, which takes longer to import than argparse
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -19,29 +21,15 @@ if TYPE_CHECKING:
 
 _OLDEST = 0x030B0000  # as sys.hexversion: Python 3.11
 _PARTS = (
-    "backoff", "charts", "help_ja", "ini_file", "poller", "power_consumption", "power_graph", "private_file", "script",
-    "sensors", "serial_faults", "settings", "skstack", "storage", "temp_graph", "version",
+    "backoff", "charts", "errors", "help_ja", "ini_file", "poller", "power_consumption", "power_graph", "private_file",
+    "script", "sensors", "serial_faults", "settings", "skstack", "storage", "temp_graph", "version",
 )  # fmt: skip
-
-
-class ScriptError(Exception):
-    """Ends a script. *what* is wrong, and the *remedy*, empty where *what* says it: a line or two for people.
-
-    *exit_code*: 2 for wrong usage or settings, 1 for everything else.
-    """
-
-    def __init__(self, what: str, remedy: str = "", *, exit_code: int = 1) -> None:
-        """Show both, as "what: remedy"."""
-        super().__init__(f"{what}: {remedy}" if remedy else what)
-        self.what = what
-        self.remedy = remedy
-        self.exit_code = exit_code
 
 
 def run(prog: str, act: Callable[[], int], *, extras: str) -> int:
     """Run *act*, the whole of a script, and return its exit code; 0 too where SIGINT or SIGTERM ends it.
 
-    Says what a ScriptError says, that Python is too old, or that a library of the package's *extras* is missing.
+    Says what an ExplainedError says, that Python is too old, or that a library of the package's *extras* is missing.
     Nothing that is printed meanwhile fails: neither where its reader has gone, nor on a full disk, nor in a poor
     encoding.
     """
@@ -52,7 +40,7 @@ def run(prog: str, act: Callable[[], int], *, extras: str) -> int:
                 sys.stderr.write(f"{prog}: Python 3.11 or newer is needed, this is {found}\n")
                 return 1
             return act()
-        except ScriptError as error:
+        except ExplainedError as error:
             sys.stderr.write(f"{prog}: {error}\n")
             return error.exit_code
         except ImportError as error:

@@ -17,12 +17,12 @@ import psycopg2
 import psycopg2.errors
 
 import settings
-from charts.period import Period, PeriodError, resolve
+from charts.period import Period, resolve
 from charts.text import Language, language_of
-from script import ScriptError
+from errors import ExplainedError, UsageError
 from storage import series
 from storage.connection import Connection, ReadingCursor, connect, masked_url, one_line, runnable_url
-from storage.errors import DatabaseUnreachableError, StorageError
+from storage.errors import DatabaseUnreachableError
 from storage.remedies import remedy_for
 from storage.schema import NOT_APPLIED, psql_command
 
@@ -45,16 +45,12 @@ _REFUSED = (
 )
 
 
-class GraphError(ScriptError):
+class GraphError(ExplainedError):
     """There is no picture."""
 
 
 class NoDataError(GraphError):
     """There is nothing to draw."""
-
-
-class OutputError(ValueError):
-    """The name of the file is no use. The text says what was expected."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,14 +79,11 @@ def run(
     """Do what the command line asks for and return the path written; *name* is the start of the default file name.
 
     *picture* imports what the picture needs, which takes longer than all else: the database is connected to behind it.
-    Raises: GraphError: with the exit code.
+    Raises: ExplainedError.
     """
-    try:
-        config = settings.load_for_graphs(Path(arguments.config) if arguments.config is not None else None)
-        request = _request(arguments, config, now or datetime.now(UTC))
-        path = path_of(arguments.output, config.graph.output_dir, f"{name}_{request.period.name}")
-    except (PeriodError, OutputError) as err:
-        raise GraphError(str(err), exit_code=2) from err
+    config = settings.load_for_graphs(Path(arguments.config) if arguments.config is not None else None)
+    request = _request(arguments, config, now or datetime.now(UTC))
+    path = path_of(arguments.output, config.graph.output_dir, f"{name}_{request.period.name}")
     try:
         return write(imported(picture), _connected(config), config.storage.site, request, path)
     except NoDataError as err:
@@ -176,19 +169,16 @@ def _request(arguments: argparse.Namespace, config: settings.GraphSettings, now:
 @contextmanager
 def _connected(config: settings.GraphSettings) -> Iterator[Connection]:
     """Open the database for reading: the database of the settings, or the embedded server under data_dir."""
-    try:
-        if config.database.url is not None:
-            with _opened(config.database.url) as connection:
-                yield connection
-            return
-        if not _is_recorded_in(config.storage.data_dir):
-            raise NoDataError("no data: nothing was recorded yet")
-        from storage.embedded import EmbeddedServer
-
-        with EmbeddedServer(config.storage.data_dir) as server, _opened(server.url(), "try again") as connection:
+    if config.database.url is not None:
+        with _opened(config.database.url) as connection:
             yield connection
-    except StorageError as err:
-        raise GraphError(str(err)) from err
+        return
+    if not _is_recorded_in(config.storage.data_dir):
+        raise NoDataError("no data: nothing was recorded yet")
+    from storage.embedded import EmbeddedServer
+
+    with EmbeddedServer(config.storage.data_dir) as server, _opened(server.url(), "try again") as connection:
+        yield connection
 
 
 def _is_recorded_in(data_dir: Path) -> bool:
@@ -231,7 +221,7 @@ def _opened(url: str, remedy: str | None = None) -> Iterator[Connection]:
 def path_of(wanted: str | None, directory: Path, name: str) -> Path:
     """Return where to write: *wanted*, or a PNG called *name* in the directory *wanted* or in *directory*.
 
-    Raises: OutputError: the suffix is none of those we can write. GraphError: nothing can be written there.
+    Raises: UsageError: the suffix is none of those we can write. GraphError: nothing can be written there.
     """
     if not wanted:
         return directory / f"{name}.png"
@@ -245,7 +235,7 @@ def path_of(wanted: str | None, directory: Path, name: str) -> Path:
         return path / f"{name}.png"
     if path.suffix.lower() not in SUFFIXES:
         kinds = ", ".join(SUFFIXES)
-        raise OutputError(f"-o: expected a directory, or a file that ends in {kinds}, got {wanted}")
+        raise UsageError(f"-o: expected a directory, or a file that ends in {kinds}, got {wanted}")
     return path
 
 

@@ -13,6 +13,7 @@ from itertools import pairwise
 from typing import Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from errors import UsageError
 from storage.energy import HALF_HOUR, Span
 
 _EARLIEST = datetime(1900, 1, 1, tzinfo=UTC)  # also keeps what is compared, weeks before, inside the calendar
@@ -26,7 +27,7 @@ Step = Literal["half_hour", "hour", "day", "month"]
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-class PeriodError(ValueError):
+class PeriodError(UsageError):
     """The period on the command line makes no sense. The text is for the person who typed it."""
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-import importlib.util
+import importlib
 import logging
 import secrets
 from collections.abc import Callable, Iterator, Sequence
@@ -11,6 +11,7 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from errors import ExplainedError
 from poller.clock import Clock, SystemClock
 from poller.dating import LATE, Dating
 from poller.idle_tasks.half_hours import HalfHours
@@ -23,8 +24,7 @@ from poller.loop import Idle, Poller
 from poller.process import Notifier, StopSignal
 from poller.sensing import Sensing, ThreadSensing
 from poller.sources import Sensor
-from script import ScriptError, missing
-from settings import Settings
+from settings import Settings, SettingsError
 from skstack import Credentials, FilePanCache, Meter, MeterHistory, PanCache, SerialPort, Session, SessionTimings
 from storage.connection import Connection
 from storage.database import Database
@@ -47,18 +47,8 @@ _WRONG_PLACE = (errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST, errno.EL
 DELIVERY_CLOSE_S = 0.5  # of the 10 s in which a signal ends the poller: session 5, embedded server 3
 
 
-class StartError(ScriptError):
-    """The poller cannot begin. The exit code is 2 where settings or extras are missing."""
-
-
-class AnotherPollerError(StartError):
+class AnotherPollerError(ExplainedError):
     """Another process polls with this data directory."""
-
-
-def require(library: str, extra: str) -> None:
-    """Raise StartError if *library* is not there; it is imported where it is used."""
-    if importlib.util.find_spec(library) is None:
-        raise StartError(missing(library, extra), exit_code=2)
 
 
 class App:
@@ -195,7 +185,7 @@ class Store:
 def only_poller(data_dir: Path) -> Iterator[bool]:
     """Hold the right to poll with *data_dir*; False: its disk takes no lock, and whether others poll cannot be seen.
 
-    Raises: AnotherPollerError; StartError: this user may not use the directory.
+    Raises: AnotherPollerError; SettingsError: this user may not use the directory.
     """
     lock = FileLock(data_dir / "poller.lock")
     try:
@@ -211,10 +201,9 @@ def _locked(lock: FileLock, data_dir: Path) -> bool:
             return True
     except OSError as error:
         if error.errno in _WRONG_PLACE:
-            raise StartError(
+            raise SettingsError(
                 f"{data_dir} cannot be used: {error.strerror}",
                 "run this as the user whose files these are, or set [storage] data_dir to another directory",
-                exit_code=2,
             ) from error
         logger.warning(
             "%s cannot be written (%s): while PostgreSQL is unreachable, readings wait in memory",
@@ -229,7 +218,7 @@ def _locked(lock: FileLock, data_dir: Path) -> bool:
 def database_of(settings: Settings) -> Iterator[Database]:
     """Give the household's PostgreSQL, or the embedded one: started for the first connection, left at the end.
 
-    Whoever uses the Database closes it. Raises: StartError: no url is set, and the embedded server is not installed.
+    Whoever uses the Database closes it. Raises: SettingsError: no url is set, and the embedded server is not installed.
     """
     url, site = settings.database.url, settings.storage.site
     if url:
@@ -255,7 +244,7 @@ def database_of(settings: Settings) -> Iterator[Database]:
 def _embedded(data_dir: Path) -> EmbeddedServer:
     """Make the embedded server; what it takes, 2 MB of modules, is imported where there is no other database only.
 
-    Raises: StartError: it is not installed.
+    Raises: SettingsError: it is not installed.
     """
     from storage.embedded import EmbeddedServer
     from storage.embedded.programs import installed_programs
@@ -264,7 +253,7 @@ def _embedded(data_dir: Path) -> EmbeddedServer:
         installed_programs()
     except EmbeddedServerError as error:
         what = f"no database: [database] url is empty, and {error.what}"
-        raise StartError(what, error.remedy, exit_code=2) from error
+        raise SettingsError(what, error.remedy) from error
     return EmbeddedServer(data_dir)
 
 
@@ -280,10 +269,10 @@ def opened(
     """Open everything that *settings* name, and close it again in order: session, sensors, storage.
 
     *on_round* is called with each round, *options* are parameters of App.
-    Raises: StartError: another poller uses this data directory, or something needed is not installed.
+    Raises: ExplainedError: another poller uses this data directory, or it is no use; ImportError: a library is missing.
     """
     for library in ("serial", *filter(None, (sensor.library for sensor in sensors))):
-        require(library, "poller")
+        importlib.import_module(library)  # it is used later, and that it is missing is said now
     with ExitStack() as stack:
         stack.enter_context(only_poller(settings.storage.data_dir))
         clock = Clock(SystemClock(stop.sleep))
@@ -308,7 +297,7 @@ def opened(
 
 
 def run_loop(settings: Settings, sensors: Sequence[Sensor], *, stop: StopSignal) -> int:
-    """Poll until *stop*; return 0. Raises: StartError: it cannot begin."""
+    """Poll until *stop*; return 0. Raises: as opened()."""
     notifier = Notifier()
     with opened(settings, sensors, stop=stop, notifier=notifier, on_round=_FirstReading()) as (app, _store):
         logger.info("polling %s every %d s", settings.route_b.device, settings.route_b.interval_s)

@@ -22,7 +22,7 @@ from tqdm import tqdm
 from charts import command
 from charts.period import day_of
 from charts.text import language_of
-from poller.app import App, StartError, Store
+from poller.app import App, Store
 from poller.clock import Clock
 from poller.sensing import InlineSensing, Source, bme280_source, cpu_source, mhz19_source
 from sensors.bme280 import Bme280
@@ -54,16 +54,13 @@ def run_demo(pictures: Mapping[str, Callable[[], command.Picture[Any]]], *, now:
     today = (now or datetime.now(UTC)).astimezone(ZONE).replace(hour=0, minute=0, second=0, microsecond=0)
     midnight = today - timedelta(days=1)
     logging.getLogger().setLevel(max(logging.WARNING, logging.getLogger().level))  # the bar speaks for itself
-    try:
-        with tempfile.TemporaryDirectory(prefix="power-consumption-demo-") as directory, ExitStack() as stack:
-            data_dir = Path(directory)
-            print("starting an embedded PostgreSQL in a throw-away directory ...")
-            server = stack.enter_context(EmbeddedServer(data_dir, fsync=False))
-            _simulate(midnight, server, data_dir)
-            for name, picture in pictures.items():
-                print(_draw(name, command.imported(picture), server, midnight))
-    except StorageError as error:
-        raise StartError(error.what, error.remedy) from error
+    with tempfile.TemporaryDirectory(prefix="power-consumption-demo-") as directory, ExitStack() as stack:
+        data_dir = Path(directory)
+        print("starting an embedded PostgreSQL in a throw-away directory ...")
+        server = stack.enter_context(EmbeddedServer(data_dir, fsync=False))
+        _simulate(midnight, server, data_dir)
+        for name, picture in pictures.items():
+            print(_draw(name, command.imported(picture), server, midnight))
     return 0
 
 

@@ -35,7 +35,7 @@ def run_once(
     """Take one round, print it and end the session; return 0 if the meter was read and PostgreSQL has it all, else 1.
 
     The reason for a 1 is printed; the round is on disk then, and delivered by the next run. Also 0: asked to stop.
-    Raises: StartError: it cannot begin.
+    Raises: as opened().
     """
     rounds: list[Round] = []
     with opened(settings, sensors, stop=stop, on_round=rounds.append, takes_one_round=True) as (app, store):

@@ -7,18 +7,11 @@ SensorError
 
 from __future__ import annotations
 
+from errors import ExplainedError
 
-class SensorError(Exception):
-    """No trustworthy value this time. Leave the row out and ask again at the next round.
 
-    *what* went wrong; *remedy*: what the household can do about it, empty where that is nothing. Both are for people.
-    """
-
-    def __init__(self, what: str, remedy: str = "") -> None:
-        """Show both, as "what: remedy"."""
-        super().__init__(f"{what}: {remedy}" if remedy else what)
-        self.what = what
-        self.remedy = remedy
+class SensorError(ExplainedError):
+    """No trustworthy value this time. Leave the row out and ask again at the next round."""
 
 
 class SensorNotFoundError(SensorError):

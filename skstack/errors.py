@@ -21,6 +21,8 @@ from __future__ import annotations
 
 import re
 
+from errors import ExplainedError
+
 # By name: a torn echo may begin with the password, and a password may look like any word.
 _KEYWORD = re.compile(
     rb"OK|FAIL|EVENT|ERXUDP|ERXTCP|EPONG|ETCP|EADDR|ENEIGHBOR|EPANDESC|EEDSCAN|EHANDLE|EPORT|EINFO|ESREG|EVER|EAPPVER"
@@ -36,17 +38,8 @@ def may_hold_secret(frame: bytes) -> bool:
     return _IDENTIFICATION_NUMBER in frame
 
 
-class SkStackError(Exception):
-    """Anything that keeps the module or the meter from answering.
-
-    *what* went wrong; *remedy*: what the household can do about it, empty where that is nothing. Both are for people.
-    """
-
-    def __init__(self, what: str, remedy: str = "") -> None:
-        """Show both, as "what: remedy"."""
-        super().__init__(f"{what}: {remedy}" if remedy else what)
-        self.what = what
-        self.remedy = remedy
+class SkStackError(ExplainedError):
+    """Anything that keeps the module or the meter from answering."""
 
 
 class CommandFailedError(SkStackError):

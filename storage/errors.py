@@ -9,18 +9,11 @@ StorageError
 
 from __future__ import annotations
 
+from errors import ExplainedError
 
-class StorageError(Exception):
-    """Anything that keeps a round out of the database.
 
-    *what* went wrong; *remedy*: what the household can do about it, empty where that is nothing. Both are for people.
-    """
-
-    def __init__(self, what: str, remedy: str = "") -> None:
-        """Show both, as "what: remedy"."""
-        super().__init__(f"{what}: {remedy}" if remedy else what)
-        self.what = what
-        self.remedy = remedy
+class StorageError(ExplainedError):
+    """Anything that keeps a round out of the database."""
 
 
 class DatabaseUnreachableError(StorageError):

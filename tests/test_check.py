@@ -26,7 +26,7 @@ import serial
 import sensors.cpu
 import sensors.i2c
 import sensors.mhz19
-from poller.app import StartError, only_poller
+from poller.app import only_poller
 from poller.check import run_check
 from poller.check.radio import signal_word
 from poller.check.report import CheckFailedError, Part, Report
@@ -37,7 +37,7 @@ from sensors.errors import SensorError, SensorNotFoundError
 from sensors.simulated_bme280 import SimulatedBme280
 from sensors.simulated_mhz19 import SimulatedMhz19
 from sensors.simulated_mhz19 import SimulatedPort as Mhz19Port
-from settings import load
+from settings import SettingsError, load
 from skstack import PortLostError
 from skstack.simulator import REALISTIC, Beacon
 from storage.connection import connect
@@ -350,7 +350,10 @@ def test_a_user_who_may_not_lock_polls_not_beside_another(
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr("storage.filelock.FileLock.acquire", refuse)
-    with pytest.raises(StartError, match="run this as the user whose files these are") as caught, only_poller(tmp_path):
+    with (
+        pytest.raises(SettingsError, match="run this as the user whose files these are") as caught,
+        only_poller(tmp_path),
+    ):
         pass
     assert caught.value.exit_code == 2
     assert "cannot be seen" in check(without_radio(tmp_path, database_url)).line("running poller")

@@ -23,6 +23,7 @@ from psycopg2.extensions import TRANSACTION_STATUS_IDLE
 import power_graph
 from charts import command
 from charts.period import day_of
+from errors import UsageError
 from storage.connection import Connection, ReadingCursor, connect
 from tests.lab.recorded import Household, midnight
 
@@ -45,7 +46,7 @@ def test_the_file_is_named_after_the_day(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["a.jpg", "a.png.txt", "picture"])
 def test_a_suffix_we_cannot_write_is_refused(name: str, tmp_path: Path) -> None:
-    with pytest.raises(command.OutputError, match=r"\.png, \.svg, \.pdf"):
+    with pytest.raises(UsageError, match=r"\.png, \.svg, \.pdf"):
         command.path_of(name, tmp_path, "x")
 
 

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import TextIO
 
-from poller.app import AnotherPollerError, StartError, only_poller
+from poller.app import AnotherPollerError, only_poller
 from poller.check.database import DatabaseCheck, check_data_dir
 from poller.check.radio import RadioCheck
 from poller.check.report import CheckFailedError, Part, Report
@@ -23,7 +23,7 @@ from poller.once import shown
 from poller.process import StopSignal
 from poller.sensing import Source
 from poller.sources import SENSORS, Sensor
-from settings import Settings
+from settings import Settings, SettingsError
 from skstack import StoppedError
 from storage.connection import secrets_of
 from version import VERSION
@@ -75,7 +75,7 @@ def _lock(settings: Settings, stack: ExitStack) -> str:
             "another poller is running, so the radio and the sensors are left to it",
             "to try them too, stop it first (as a service: sudo systemctl stop power-consumption), then check again",
         ) from error
-    except StartError:  # the part of the data directory says what is wrong with it
+    except SettingsError:  # the part of the data directory says what is wrong with it
         is_seen = False
     return "none with this data directory" if is_seen else "whether there is one cannot be seen"
 

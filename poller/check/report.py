@@ -10,10 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TextIO
 
-from script import ScriptError
-from sensors.errors import SensorError
-from skstack import SkStackError, StoppedError
-from storage.errors import StorageError
+from errors import ExplainedError
+from skstack import StoppedError
 
 logger = logging.getLogger(__name__)
 
@@ -25,7 +23,7 @@ _MASK = "****"
 _ADDRESS = re.compile(r"\bFE80:[0-9A-F:]+|\b[0-9A-F]{16}\b", re.IGNORECASE)
 
 
-class CheckFailedError(ScriptError):
+class CheckFailedError(ExplainedError):
     """A part does not work: what was found, and the remedy. Each is one line for people."""
 
 
@@ -91,7 +89,7 @@ class Report:
             found = part.attempt()
         except ImportError as error:
             found, remedy = f"the library {error.name} is not installed", "run: pip install '.[poller]'"
-        except (ScriptError, SkStackError, StorageError, SensorError) as error:
+        except ExplainedError as error:
             found, remedy = error.what, error.remedy or part.advice
         except Exception as error:  # a fault of the program in one part must not hide what the others find
             logger.exception("--check: %s", part.name)
