@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
 from datetime import datetime
+from functools import lru_cache
 from operator import attrgetter
 from typing import Any, TypeVar
 
@@ -39,7 +40,7 @@ join {table} as theirs using (site_id, {keys})
 _MISSING_RELATIONS = "select name from unnest(%s) as name where to_regclass(name) is null"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)  # one a class of rows
 class _Table:
     """How the rows of one class get into their table, and how they are compared with what is there."""
 
@@ -306,7 +307,7 @@ def _find_or_add_site(cursor: Cursor, name: str) -> int:
     return int(found[0])
 
 
-def _by_table(rows: Sequence[Row]) -> Iterable[tuple[_Table, Sequence[Row]]]:
+def _by_table(rows: Sequence[Row]) -> Sequence[tuple[_Table, Sequence[Row]]]:
     by_class: dict[type[Row], list[Row]] = {}
     for row in rows:
         by_class.setdefault(type(row), []).append(row)
@@ -320,12 +321,16 @@ def _values_of(table: _Table, site_id: int, rows: Sequence[Row]) -> list[Any]:
 
 def _one_statement(site_id: int, rows: Sequence[Row]) -> tuple[str, list[Any]]:
     """Return a statement that inserts *rows* into all their tables and counts those that were not there, its values."""
-    inserts, counts, values = [], [], []
-    for table, same in _by_table(rows):
-        inserts.append(f"{table.name}_rows as ({table.insert_of(len(same))} returning 1)")
-        counts.append(f"(select count(*) from {table.name}_rows)")
-        values += _values_of(table, site_id, same)
-    return f"with {', '.join(inserts)} select {' + '.join(counts)}", values
+    by_table = _by_table(rows)
+    values = [value for table, same in by_table for value in _values_of(table, site_id, same)]
+    return _statement_of(tuple((table, len(same)) for table, same in by_table)), values
+
+
+@lru_cache(maxsize=4)  # the rounds of a household are of few shapes; that of a batch has 100 kB
+def _statement_of(shape: tuple[tuple[_Table, int], ...]) -> str:
+    inserts = (f"{table.name}_rows as ({table.insert_of(number)} returning 1)" for table, number in shape)
+    counts = (f"(select count(*) from {table.name}_rows)" for table, _ in shape)
+    return f"with {', '.join(inserts)} select {' + '.join(counts)}"
 
 
 def _insert(cursor: Cursor, site_id: int, rows: Sequence[Row]) -> Sequence[RejectedRow]:
