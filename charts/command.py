@@ -194,7 +194,7 @@ def for_reading(connection: Connection) -> Connection:
     """Let every statement on *connection* be a bounded read-only transaction of its own."""
     connection.autocommit = True
     connection.cursor_factory = ReadingCursor
-    connection.answer_timeout_s = ReadingCursor.statement_timeout_s + 5.0  # the server says so by itself
+    connection.response_timeout_s = ReadingCursor.statement_timeout_s + 5.0  # the server says so by itself
     return connection
 
 

@@ -80,7 +80,7 @@ class App:
         late_s = min(session.timings.longest_wait_s, interval_s) - LATE.total_seconds()
         budget = TimeBudget(
             clock.monotonic,
-            usual_s=session.timings.answer_timeout_s,
+            usual_s=session.timings.response_timeout_s,
             margin_s=2 * session.timings.request_pause_s,  # before the request, and between it and the poll
             held_s=0.0 if takes_one_round else late_s,
             free_at=lambda: session.free_at,
@@ -137,7 +137,7 @@ def session_of(settings: Settings, clock: Clock, stop: StopSignal, cache: PanCac
         sleep=clock.sleep,
         should_stop=stop.requested,
         timings=SessionTimings(
-            answer_timeout_s=route_b.timeout_s, longest_wait_s=LONGEST_WAIT_TIMEOUTS * route_b.timeout_s
+            response_timeout_s=route_b.timeout_s, longest_wait_s=LONGEST_WAIT_TIMEOUTS * route_b.timeout_s
         ),
         first_tid=secrets.randbelow(0x10000),  # a response to the process before us is not taken for one to us
         **options,

@@ -118,7 +118,7 @@ class Poller:
         sensed_at = self._dating.stamp(tick, self._clock.now())
         for sensor in self._sensors:
             sensor.start(sensed_at)
-        limit_s = timeout_s or max(self._interval_s - _LAST_MOMENT_S, self._session.timings.answer_timeout_s)
+        limit_s = timeout_s or max(self._interval_s - _LAST_MOMENT_S, self._session.timings.response_timeout_s)
         power = self._poll_meter(tick, started + limit_s)
         polls = [self._row(late, tick) for late in self._meter.take_late_polls()]
         if power is not None:
@@ -142,7 +142,7 @@ class Poller:
         return power
 
     def _answered_by(self) -> float:
-        return self._clock.monotonic() + self._session.timings.answer_timeout_s
+        return self._clock.monotonic() + self._session.timings.response_timeout_s
 
     def _learn(self, until: float) -> bool:
         """Ask for the next thing that is not known yet of the meter; return whether that was to be and could be.

@@ -32,7 +32,7 @@ class Form(Enum):
 # Numbers of polls, and seconds. Source: field reports of enkunkun/cube-j1-mqtt, nanamitm and hals5412.
 _SILENT_POLLS = 3  # without any answer, before other forms are tried
 _TRIAL_EVERY = 4  # polls
-_ANSWERED_ONES = 2  # in a row, until properties are asked one by one
+_LONE_RESPONSES = 2  # in a row, until properties are asked one by one
 _GROUP_EVERY = 10  # polls in which the group is asked again meanwhile
 _REFUSALS = 2  # in a row, until a property is not asked for
 _REFUSAL_LASTS_S = 3600.0
@@ -102,7 +102,7 @@ class Capability:
 
     def note(self, response: Response) -> None:
         """Learn from a response. One without any data says nothing of the properties: the meter is busy."""
-        for epc in response.asked if len(response.asked) == 1 else response.values:
+        for epc in response.requested if len(response.requested) == 1 else response.values:
             self._silent_alone.forget(epc)
         for epc in response.values:
             self._given.add(epc)
@@ -116,7 +116,7 @@ class Capability:
         if len(asked) == 1:
             self._silent_alone.note(asked[0])
 
-    def answers_alone(self, epc: int) -> bool:
+    def responds_alone(self, epc: int) -> bool:
         """Whether *epc* may be asked for alone: it has not lately stayed silent then."""
         return not self._silent_alone.lasts(epc)
 
@@ -140,10 +140,10 @@ class Get(Protocol):
         """Return the response to it."""
 
 
-class Asker:
+class Reader:
     """Asks the meter in the form that its *capability* says, and learns from what comes.
 
-    A request is repeated after *answer_timeout_s*, and may be answered for *longest_wait_s*: see SessionTimings.
+    A request is repeated after *response_timeout_s*, and may be answered for *longest_wait_s*: see SessionTimings.
     *is_single*: the meter answers no request of several properties.
     """
 
@@ -152,18 +152,18 @@ class Asker:
         get: Get,
         capability: Capability,
         *,
-        answer_timeout_s: float,
+        response_timeout_s: float,
         longest_wait_s: float,
         monotonic: Callable[[], float],
     ) -> None:
         self._get = get
         self._capability = capability
-        self._answer_timeout_s = answer_timeout_s
+        self._response_timeout_s = response_timeout_s
         self._longest_wait_s = longest_wait_s
         self._monotonic = monotonic
         self._at_once = MAX_GET_PROPERTIES
         self._groupless_polls = 0  # since a group was answered
-        self._answered_ones = 0
+        self._lone_responses = 0
         self.is_single = False
         self._is_slow = False
         self._form = Form.GROUPS  # of the last poll without an answer
@@ -179,7 +179,7 @@ class Asker:
         """Learn from a response, also from a late one."""
         self._capability.note(response)
         listed = response.values.keys() | response.refused
-        if response.values and len(listed) < min(len(response.asked), self._at_once):
+        if response.values and len(listed) < min(len(response.requested), self._at_once):
             self._at_once = len(listed)
             logger.info("the meter answers %d properties at once: it is asked in groups of that many", len(listed))
 
@@ -206,7 +206,7 @@ class Asker:
             raise
         if is_group:
             took_s = first.arrived_at - began if is_patient else 0.0
-            self._note_group(is_slow=took_s > self._answer_timeout_s)
+            self._note_group(is_slow=took_s > self._response_timeout_s)
         values = self._read_rest(first, groups[1:], until)
         if not is_group:
             self._ask_group_beside(form, epcs, values, until)
@@ -233,7 +233,7 @@ class Asker:
 
     def _note_group(self, *, is_slow: bool) -> None:
         """Learn that a group was answered; *is_slow*: only after a request would have been repeated."""
-        self._groupless_polls = self._answered_ones = 0
+        self._groupless_polls = self._lone_responses = 0
         if self.is_single:
             self.is_single = False
             logger.info("the meter answers several properties at once again")
@@ -245,8 +245,8 @@ class Asker:
         """Learn that a poll was over without an answer to a group; *answered*: what came one by one."""
         self._groupless_polls += 1
         if form is Form.ONE:
-            self._answered_ones = self._answered_ones + 1 if answered else 0
-            if self._answered_ones >= _ANSWERED_ONES:
+            self._lone_responses = self._lone_responses + 1 if answered else 0
+            if self._lone_responses >= _LONE_RESPONSES:
                 self.is_single = True
                 self._groupless_polls = 1
                 logger.warning(
@@ -274,7 +274,7 @@ class Asker:
         while response is not None:
             self.note(response)
             values.update(response.values)
-            if len(response.asked) == 1:
+            if len(response.requested) == 1:
                 refused_alone |= response.refused
             waiting.extend(self._once_more(response))
             response = None
@@ -290,7 +290,7 @@ class Asker:
             try:
                 return self._background(epcs, until)
             except SkStackTimeoutError as error:
-                if error.waited_s >= self._answer_timeout_s:
+                if error.waited_s >= self._response_timeout_s:
                     self._capability.note_silence(epcs)
                 raise
         return None
@@ -300,14 +300,14 @@ class Asker:
 
         Some meters refuse all for the sake of one, or tell a property only where it is asked for alone.
         """
-        if len(response.asked) == 1:
+        if len(response.requested) == 1:
             return []
-        refused = response.refused if response.values else response.asked
-        left_out = response.asked - response.values.keys() - refused
-        alone = ((epc,) for epc in sorted(refused) if self._capability.answers_alone(epc))
+        refused = response.refused if response.values else response.requested
+        left_out = response.requested - response.values.keys() - refused
+        alone = ((epc,) for epc in sorted(refused) if self._capability.responds_alone(epc))
         return [*self._groups(sorted(left_out)), *alone]
 
     def _background(self, epcs: Sequence[int], until: float) -> Response:
         """Ask for something at no cost to the link, for no longer than a timeout. Raises: as Get."""
-        timeout_s = self._longest_wait_s if self._is_slow else self._answer_timeout_s
+        timeout_s = self._longest_wait_s if self._is_slow else self._response_timeout_s
         return self._get(epcs, until=min(until, self._monotonic() + timeout_s), background=True)

@@ -15,7 +15,7 @@ from typing import Generic, TypeVar
 from skstack.events import ECHONET_PORT, Dialect, Line, ModuleInfo, RegisterValue, StackVersion, StatusOk
 from skstack.lines import MAX_PAYLOAD_BYTES
 
-AnswerT = TypeVar("AnswerT", bound=Line)
+ResponseT = TypeVar("ResponseT", bound=Line)
 
 FIRST_CHANNEL, LAST_CHANNEL = 0x21, 0x3C
 """The 28 channels of the B-route, 922.5 to 927.9 MHz. Source: BP35A1 command reference 4.12, 8."""
@@ -26,7 +26,7 @@ _MASK = "****"
 
 
 @dataclass(frozen=True, slots=True)
-class Command(Generic[AnswerT]):
+class Command(Generic[ResponseT]):
     """One command, the line that answers it, and the syntax quirks the reference gives it.
 
     An *answer* other than StatusOk is followed by an OK; an OK without it is some other command's.
@@ -35,7 +35,7 @@ class Command(Generic[AnswerT]):
     """
 
     name: str
-    answer: type[AnswerT]
+    response: type[ResponseT]
     args: tuple[str, ...] = ()
     payload: bytes | None = None  # SKSENDTO: raw bytes right after the line, whose terminator is a space
     terminator: bytes = b"\r\n"  # ROPT ends with CR only

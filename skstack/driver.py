@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from backoff import Backoff
-from skstack.commands import AnswerT, Command
+from skstack.commands import Command, ResponseT
 from skstack.errors import CommandFailedError, MalformedLineError, SkStackTimeoutError, StoppedError
 from skstack.events import Dialect, Echo, Line, StatusFail, StatusOk
 from skstack.lines import LineBuffer
@@ -51,7 +51,7 @@ class SkStack:
         self.written_at = 0.0
         self.echoes = 0
 
-    def execute(self, command: Command[AnswerT], *, timeout_s: float = COMMAND_TIMEOUT_S) -> AnswerT:
+    def execute(self, command: Command[ResponseT], *, timeout_s: float = COMMAND_TIMEOUT_S) -> ResponseT:
         """Send *command* and return the line that answers it; repeat it where it came in garbled (ER09).
 
         What came before the command was written never answers it. Events and datagrams are left for receive, and
@@ -139,7 +139,7 @@ class SkStack:
         """Close the port."""
         self._port.close()
 
-    def _attempt(self, command: Command[AnswerT], deadline: float) -> AnswerT:
+    def _attempt(self, command: Command[ResponseT], deadline: float) -> ResponseT:
         """Send *command* once and return its answer. Raises: as execute."""
         self.collect()
         self._unsolicited.extend(self._received)
@@ -147,12 +147,12 @@ class SkStack:
         logger.debug("> %s", command)
         started = self.written_at = self._monotonic()
         self._port.write(command.to_bytes())
-        answer: AnswerT | None = None
+        answer: ResponseT | None = None
         is_over = False
         while True:
             while self._received:
                 line = self._received.popleft()
-                if isinstance(line, command.answer):
+                if isinstance(line, command.response):
                     answer = line
                 elif isinstance(line, StatusFail):
                     raise CommandFailedError(str(command), line.code)

@@ -10,7 +10,7 @@ SkStackError
 ├── SessionLostError        PANA is not established, has ended or has expired
 ├── MeterSilentError        several requests in a row stayed without a response
 ├── MeterNotFoundError      a scan ended without the meter
-├── ModuleNotAnsweringError nothing comes back, or nothing that a module says
+├── ModuleNotRespondingError nothing comes back, or nothing that a module says
 ├── ModuleUnsupportedError  the module speaks the binary J11 protocol
 ├── ModuleRestartedError    the module has lost its session, its credentials and its registers
 ├── PortLostError           (also OSError) the serial device is gone, busy or refused
@@ -114,7 +114,7 @@ class MeterNotFoundError(SkStackError):
         self.others = others
 
 
-class ModuleNotAnsweringError(SkStackError):
+class ModuleNotRespondingError(SkStackError):
     """Nothing came back at any baud rate, or nothing that a module says. Check that the device is the Wi-SUN module."""
 
 

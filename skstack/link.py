@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from skstack import commands
-from skstack.commands import AnswerT, Command
+from skstack.commands import Command, ResponseT
 from skstack.driver import COMMAND_TIMEOUT_S, Module
 from skstack.errors import (
     AuthenticationFailedError,
@@ -112,7 +112,7 @@ class Link:
         self.failure: SkStackError = SessionLostError("not joined yet")
         self.sessions = 0
         self.renewals = 0
-        self.answers = 0
+        self.responses = 0
         self.lines = 0
         self._sending: Sending | None = None  # what the next EVENT 21 tells of
         self._echoes = 0
@@ -167,7 +167,7 @@ class Link:
         if failure is not None:
             self.failure = failure
 
-    def execute(self, command: Command[AnswerT], *, timeout_s: float = COMMAND_TIMEOUT_S) -> AnswerT:
+    def execute(self, command: Command[ResponseT], *, timeout_s: float = COMMAND_TIMEOUT_S) -> ResponseT:
         """Execute a *command*. Raises: as SkStack.execute."""
         return self.attached.stack.execute(command, timeout_s=timeout_s)
 
@@ -244,9 +244,9 @@ class Link:
         self._move(Trigger.GIVE_UP, failure)
         self.failure = failure
 
-    def note_answer(self) -> None:
+    def note_response(self) -> None:
         """Note that the meter has answered a request."""
-        self.answers += 1
+        self.responses += 1
 
     def terminate(self, *, timeout_s: float) -> None:
         """Ask the module to end the session, if it may have one: EVENT 27 or 28 follows.

@@ -15,7 +15,7 @@ from datetime import datetime
 from decimal import Decimal
 
 from backoff import Backoff
-from skstack.capability import Asker, Capability
+from skstack.capability import Capability, Reader
 from skstack.echonet.device import decode_clock
 from skstack.echonet.frame import METER, parse_property_map
 from skstack.echonet.history import decode_scheduled_energy
@@ -35,7 +35,7 @@ _TELLTALES = (Epc.SERIAL_NUMBER, Epc.ENERGY_UNIT)  # and beside the first poll o
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 60.0, 3600.0  # between two attempts to learn what did not come
 _SHORT_PAUSE_S = 10.0  # where somebody waits for it: a meter that has just started refuses all for a minute
 _NO_READING = MeterReading(None, None, None, None, None)
-_MOST_ANSWERS = 3  # to who the meter is, at once: one may be wrong
+_MOST_RESPONSES = 3  # to who the meter is, at once: one may be wrong
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +71,10 @@ class Meter:
         self._session = session
         self._monotonic = monotonic
         self._capability = Capability(monotonic)
-        self._asker = Asker(
+        self._reader = Reader(
             session.get,
             self._capability,
-            answer_timeout_s=session.timings.answer_timeout_s,
+            response_timeout_s=session.timings.response_timeout_s,
             longest_wait_s=session.timings.longest_wait_s,
             monotonic=monotonic,
         )
@@ -152,9 +152,9 @@ class Meter:
         """
         self._notice_session()
         epcs = [epc for epc in (*_POLLED, *self._telltales) if self.offers(epc)] or list(_POLLED)
-        was_single = self._asker.is_single
-        first, values = self._asker.poll(epcs, until)
-        if self._asker.is_single and not was_single:
+        was_single = self._reader.is_single
+        first, values = self._reader.poll(epcs, until)
+        if self._reader.is_single and not was_single:
             self._learn_at = float("-inf")  # what was never answered together may be answered now
         if self._telltales:
             self._look_at_telltales(values)
@@ -176,11 +176,11 @@ class Meter:
         polls = []
         while self._session.late_responses:
             late = self._session.late_responses.popleft()
-            self._asker.note(late)
+            self._reader.note(late)
             self._take_late(late)
-            if self._telltales and late.asked.issuperset(self._telltales):
+            if self._telltales and late.requested.issuperset(self._telltales):
                 self._look_at_telltales(late.values)
-            if Epc.POWER not in late.asked:  # what belongs to another poll's reading is no row of its own
+            if Epc.POWER not in late.requested:  # what belongs to another poll's reading is no row of its own
                 continue
             reading = self._decoded(late.values)
             if reading != _NO_READING:
@@ -246,7 +246,7 @@ class Meter:
                     raise
             else:
                 again_at = self._monotonic() + backoff.failed()
-                if again_at + self._session.timings.answer_timeout_s > until:
+                if again_at + self._session.timings.response_timeout_s > until:
                     break
                 self._session.run(again_at)
         return self._identity.known or MeterIdentity(None, None, None, None)
@@ -259,7 +259,7 @@ class Meter:
         if self._session_number == self._session.number or peer is None:
             return
         self._session_number = self._session.number
-        self._asker.begin_session()
+        self._reader.begin_session()
         self._to_learn = [self._learn_map, self._look_at_clock, self._learn_identity]  # rows may wait for the time
         self._learn_at = float("-inf")
         self._backoff.succeeded()
@@ -290,7 +290,7 @@ class Meter:
 
     def _learn_map(self, until: float) -> bool:
         """Ask for the property map; return whether it came. Raises: as Session.get."""
-        values = self._asker.read((Epc.GET_MAP,), until)
+        values = self._reader.read((Epc.GET_MAP,), until)
         self._learn_map_of(values)
         return bool(values)
 
@@ -300,8 +300,8 @@ class Meter:
     def _learn_identity(self, until: float) -> bool:
         """Ask who the meter is; return whether it said so and is sure now. Raises: as Session.get."""
         asked = [epc for epc in _IDENTITY if self.offers(epc) or epc is Epc.COEFFICIENT]
-        for _ in range(_MOST_ANSWERS):  # two are to agree before anybody is believed
-            values = self._asker.read(asked, until)
+        for _ in range(_MOST_RESPONSES):  # two are to agree before anybody is believed
+            values = self._reader.read(asked, until)
             if not values:
                 return False
             self._recognise(asked, values)
@@ -334,8 +334,8 @@ class Meter:
         """Use what came too late for who asked for it, but tells who the meter is or what it offers."""
         if Epc.GET_MAP in late.values:
             self._learn_map_of(late.values)
-        elif late.asked & set(_SCALE) and Epc.POWER not in late.asked:
-            self._recognise(sorted(late.asked), late.values)
+        elif late.requested & set(_SCALE) and Epc.POWER not in late.requested:
+            self._recognise(sorted(late.requested), late.values)
 
     def _look_at_clock(self, until: float) -> bool:
         """Look once at the meter's clock; return whether it showed a time. Raises: as Session.get."""
@@ -352,7 +352,7 @@ class Meter:
         """Return the meter's own time (97, 98), to the minute; None: it has no clock. Raises: as Session.get."""
         if not self.has_clock:
             return None
-        values = self._asker.read((Epc.CLOCK_TIME, Epc.CLOCK_DATE), until)
+        values = self._reader.read((Epc.CLOCK_TIME, Epc.CLOCK_DATE), until)
         with contextlib.suppress(KeyError, FrameError):
             return decode_clock(values[Epc.CLOCK_TIME], values[Epc.CLOCK_DATE])
         return None
@@ -360,7 +360,7 @@ class Meter:
     def read_half_hour(self, *, until: float) -> HalfHour | None:
         """Ask for the registers of the last :00 or :30 (EA, EB). Raises: as Session.get."""
         asked = [epc for epc in (Epc.SCHEDULED_IMPORT, Epc.SCHEDULED_EXPORT) if self.offers(epc)]
-        return self._half_hour(self._asker.read(asked, until))
+        return self._half_hour(self._reader.read(asked, until))
 
     def take_half_hours(self) -> list[HalfHour]:
         """Return what the meter has notified since the last call. It is kept until the meter is identified."""

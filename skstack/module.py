@@ -13,11 +13,11 @@ from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 
 from skstack import commands
-from skstack.commands import AnswerT, Command
+from skstack.commands import Command, ResponseT
 from skstack.driver import COMMAND_TIMEOUT_S, Module, SkStack
 from skstack.errors import (
     CommandFailedError,
-    ModuleNotAnsweringError,
+    ModuleNotRespondingError,
     ModuleUnsupportedError,
     SkStackTimeoutError,
 )
@@ -29,11 +29,11 @@ logger = logging.getLogger(__name__)
 BAUD_RATES = (FACTORY_BAUD_RATE, *OTHER_BAUD_RATES)
 RESET_TIMEOUT_S = 5.0  # SKRESET takes 0.6 s longer than the other commands
 _PROBE_TIMEOUT_S = 1.0  # of a module that did not answer in COMMAND_TIMEOUT_S
-_LATE_ANSWER_S = 0.5  # 0.34 s is the slowest answer to a plain command in the logs
+_LATE_RESPONSE_S = 0.5  # 0.34 s is the slowest answer to a plain command in the logs
 
 # The J11 firmware speaks binary frames, and answers any well-framed request. Source: ROHM BP35Cx-J11 UART interface.
 _J11_MAGIC_REQUEST = bytes.fromhex("D0EA83FC")
-_J11_MAGIC_ANSWER = bytes.fromhex("D0F9EE5D")
+_J11_MAGIC_RESPONSE = bytes.fromhex("D0F9EE5D")
 _J11_GET_VERSION = 0x006B
 
 
@@ -59,12 +59,12 @@ def open_at(baud_rate: int, open_stack: StackOpener, credentials: Credentials) -
     Raises: PortLostError: no such device, refused or busy. ModuleUnsupportedError: J11 firmware. SkStackError: it
         answers, but not as a module should. StoppedError.
     """
-    with contextlib.ExitStack() as unless_it_answers:  # whatever goes wrong: a port left open is busy for the next try
+    with contextlib.ExitStack() as unless_it_responds:  # whatever goes wrong: a port left open is busy for the next try
         stack = open_stack(baud_rate)
-        unless_it_answers.callback(stack.close)
+        unless_it_responds.callback(stack.close)
         if wake(stack):
             module = set_up(stack, credentials, baud_rate=baud_rate)
-            unless_it_answers.pop_all()
+            unless_it_responds.pop_all()
             return module
         if baud_rate == FACTORY_BAUD_RATE and _speaks_j11(stack):
             raise ModuleUnsupportedError(
@@ -81,34 +81,34 @@ def open_module(
 
     Yields after each rate, since each takes seconds: the caller may look at the clock. What it yields is a time that
     is over, so that it goes on at once.
-    Raises: ModuleNotAnsweringError: it is silent at all of them. As open_at.
+    Raises: ModuleNotRespondingError: it is silent at all of them. As open_at.
     """
     for baud_rate in baud_rates:
         module = open_at(baud_rate, open_stack, credentials)
         if module is not None:
             return module
         yield 0.0
-    raise ModuleNotAnsweringError(
+    raise ModuleNotRespondingError(
         "the module answers at no baud rate",
         "see that [routeB] device names the Wi-SUN module; if it does, unplug it and plug it in again",
     )
 
 
 def reset(module: Module, credentials: Credentials) -> Module:
-    """Set an open *module* up anew. Raises: ModuleNotAnsweringError: it is silent. As set_up."""
+    """Set an open *module* up anew. Raises: ModuleNotRespondingError: it is silent. As set_up."""
     if not wake(module.stack):
-        raise ModuleNotAnsweringError("the module no longer answers")
+        raise ModuleNotRespondingError("the module no longer answers")
     return set_up(module.stack, credentials, baud_rate=module.baud_rate)
 
 
 def wake(stack: SkStack) -> bool:
     """Bring the module to where it takes commands; False if it is silent. Raises: PortLostError, StoppedError."""
     stack.synchronise()
-    if _answers(stack, COMMAND_TIMEOUT_S):
+    if _responds(stack, COMMAND_TIMEOUT_S):
         return True
     stack.fill_data_entry()
     stack.synchronise()
-    return _answers(stack, _PROBE_TIMEOUT_S)
+    return _responds(stack, _PROBE_TIMEOUT_S)
 
 
 def set_up(stack: SkStack, credentials: Credentials, *, baud_rate: int = FACTORY_BAUD_RATE) -> Module:
@@ -117,7 +117,7 @@ def set_up(stack: SkStack, credentials: Credentials, *, baud_rate: int = FACTORY
     Raises: SkStackError: the module refused or stopped answering.
     """
 
-    def attempt(command: Command[AnswerT]) -> AnswerT | None:
+    def attempt(command: Command[ResponseT]) -> ResponseT | None:
         """Execute what a module need not offer; None where it refuses or says nothing."""
         try:
             return stack.execute(command)
@@ -150,7 +150,7 @@ def prints_binary(module: Module) -> bool | None:
         raise
 
 
-def _answers(stack: SkStack, timeout_s: float) -> bool:
+def _responds(stack: SkStack, timeout_s: float) -> bool:
     """Ask for the version, twice: the first SKVER after power-up was seen to fail (transcripts, start-up)."""
     for _ in range(2):
         try:
@@ -161,11 +161,11 @@ def _answers(stack: SkStack, timeout_s: float) -> bool:
             return False
         else:
             return True
-        stack.drain(_LATE_ANSWER_S)  # it was an answer to our line end; the one to SKVER must not answer what follows
+        stack.drain(_LATE_RESPONSE_S)  # it was an answer to our line end; the one to SKVER must not answer what follows
     return True  # it did answer, if only FAIL
 
 
 def _speaks_j11(stack: SkStack) -> bool:
     header = _J11_MAGIC_REQUEST + _J11_GET_VERSION.to_bytes(2, "big") + (4).to_bytes(2, "big")
     request = header + (sum(header) & 0xFFFF).to_bytes(2, "big") + bytes(2)
-    return _J11_MAGIC_ANSWER in stack.exchange_raw(request, timeout_s=_PROBE_TIMEOUT_S)
+    return _J11_MAGIC_RESPONSE in stack.exchange_raw(request, timeout_s=_PROBE_TIMEOUT_S)

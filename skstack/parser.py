@@ -280,7 +280,7 @@ def _parse_echo(line: bytes) -> Line | None:
 
     What we write without a line end (a payload, half a command) is echoed without one, and the next line follows.
     """
-    if (glued := _GLUED_ANSWER.match(line) or _GLUED_EVENT.match(line)) is not None:
+    if (glued := _GLUED_RESPONSE.match(line) or _GLUED_EVENT.match(line)) is not None:
         return parse_line(line[glued.end() :])
     if (echo := _ECHO.match(line)) is None:
         return None
@@ -293,7 +293,7 @@ _OUR_KEYWORD = r"(SK[A-Z]{3,9}|SKLL64|ROPT|WOPT|RUART|WUART)"
 _ECHO = re.compile(rf"{_OUR_KEYWORD}(?: |\Z)".encode("ascii"))
 # Behind a whole keyword an answer may follow. Behind arguments, which may be a password, or half a keyword: only what
 # comes by itself and looks it.
-_GLUED_ANSWER = re.compile(rf"{_OUR_KEYWORD}(?=(?:{'|'.join((*_PARSERS, *_FOREIGN))})(?: |\Z))".encode("ascii"))
+_GLUED_RESPONSE = re.compile(rf"{_OUR_KEYWORD}(?=(?:{'|'.join((*_PARSERS, *_FOREIGN))})(?: |\Z))".encode("ascii"))
 _GLUED_EVENT = re.compile(rb"[SRW].*?(?=ERXUDP [0-9A-Fa-f]{1,4}:|EVENT [0-9A-Fa-f]{2}(?: |\Z))", re.DOTALL)
 
 

@@ -27,7 +27,7 @@ from skstack.errors import (
     CommandFailedError,
     MeterNotFoundError,
     MeterSilentError,
-    ModuleNotAnsweringError,
+    ModuleNotRespondingError,
     ModuleUnsupportedError,
     PortLostError,
     SessionLostError,
@@ -126,7 +126,7 @@ class Recovery:
         """Recover the link, keep it up, and again. Raises: StoppedError; nothing else of the radio's."""
         link = self._link
         step = Step.REJOIN if link.module is not None else Step.REOPEN
-        pauses, answers = _Pauses(self._timings), link.answers
+        pauses, responses = _Pauses(self._timings), link.responses
         rests = True
         while True:
             if not link.joined:
@@ -137,8 +137,8 @@ class Recovery:
             except StoppedError:
                 raise
             except SkStackError as error:
-                if link.answers != answers:  # what has answered has proved itself
-                    pauses, answers = _Pauses(self._timings), link.answers
+                if link.responses != responses:  # a meter that has responded has proved itself
+                    pauses, responses = _Pauses(self._timings), link.responses
                     if self._monotonic() - joined_at >= self._timings.well_s:
                         self._reported.clear()
                 rests = not isinstance(error, MeterSilentError)  # the meter shakes hands: we go on asking meanwhile
@@ -313,7 +313,7 @@ class Recovery:
             self._report_once(
                 logging.ERROR, "the meter was heard but opens no session: check the Route-B ID and the password"
             )
-        if isinstance(error, PortLostError | ModuleNotAnsweringError | ModuleUnsupportedError):
+        if isinstance(error, PortLostError | ModuleNotRespondingError | ModuleUnsupportedError):
             return Step.REOPEN
         if isinstance(error, SessionLostError | MeterNotFoundError):
             return Step(step + 1) if step < Step.REOPEN else Step.RESCAN

@@ -21,7 +21,7 @@ from skstack.errors import (
     CommandFailedError,
     FrameError,
     MeterSilentError,
-    ModuleNotAnsweringError,
+    ModuleNotRespondingError,
     PortLostError,
     SessionLostError,
     SkStackError,
@@ -46,7 +46,7 @@ _FRESH_WAITS = 2  # longest waits after which a response says nothing of now any
 class SessionTimings:
     """Seconds, unless the name says otherwise. Sources: protocol facts 3.3 and 3.6; AIF specification 2.4.2."""
 
-    answer_timeout_s: float = 20.0  # then the request is repeated; AIF response-wait timer 1
+    response_timeout_s: float = 20.0  # then the request is repeated; AIF response-wait timer 1
     longest_wait_s: float = 60.0  # so long a request may still be answered; AIF response-wait timer 2
     send_retry_s: float = 5.0  # after EVENT 21 01, as peers do
     request_pause_s: float = 0.2  # between a response and the next request
@@ -144,7 +144,7 @@ class Session:
     def free_at(self) -> float:
         """Until when the last request may still be answered, so that no different one is sent (monotonic)."""
         last = self._request
-        is_open = last is not None and not last.is_answered() and last.session == self.number
+        is_open = last is not None and not last.has_response() and last.session == self.number
         return last.free_at if last is not None and is_open else float("-inf")
 
     def take_events(self) -> list[RadioEvent]:
@@ -194,8 +194,8 @@ class Session:
     ) -> Response:
         """Read properties of the meter.
 
-        It is repeated after each *timeout_s* (default: answer_timeout_s), until *until* (monotonic); while an earlier,
-        different request may still be answered, this one waits. A *background* request that stays without a response
+        Repeats after each *timeout_s* (default: response_timeout_s), until *until* (monotonic); while an earlier,
+        different request may still get its response, this one waits. A *background* request that stays without one
         does not make the link suspect. What the module fails to confirm may delay the return by some 3 s.
         Raises: SkStackTimeoutError: no response by *until*. SendUnconfirmedError, SendFailedError: nor is it sure that
             the request was sent. MeterSilentError: nor to the ones before, so that the meter is joined again.
@@ -213,12 +213,12 @@ class Session:
         started = self._monotonic()
         try:
             request = self._awaited = self._take_turn(frame, until)
-            while not request.is_answered():
-                self._listen(min(until, max(request.repeat_at, self._pause_until)), request.is_answered)
-                if request.is_answered() or self._monotonic() >= until:
+            while not request.has_response():
+                self._listen(min(until, max(request.repeat_at, self._pause_until)), request.has_response)
+                if request.has_response() or self._monotonic() >= until:
                     break
-                self._attempt(request, until, timeout_s or self.timings.answer_timeout_s)
-                if not request.is_answered() and not background:
+                self._attempt(request, until, timeout_s or self.timings.response_timeout_s)
+                if not request.has_response() and not background:
                     self._note_silence()
         finally:
             self._awaited = None
@@ -234,12 +234,12 @@ class Session:
         Raises: SkStackTimeoutError: not before *until*. SessionLostError, StoppedError.
         """
         last = self._request
-        if last is not None and not last.is_answered() and last.session == self.number:
+        if last is not None and not last.has_response() and last.session == self.number:
             if last.frame == frame:
                 return last
             started = self._monotonic()
-            self._listen(min(until, last.free_at), last.is_answered)
-            if not last.is_answered() and self._monotonic() < last.free_at:
+            self._listen(min(until, last.free_at), last.has_response)
+            if not last.has_response() and self._monotonic() < last.free_at:
                 raise SkStackTimeoutError("response to an earlier request", self._monotonic() - started)
         self._sending = None
         self._request = request = Request(frame, self.number)
@@ -253,7 +253,7 @@ class Session:
         try:
             for _ in range(self._link.collect()):  # an EVENT 29 or 32 among it closes the gate before we write
                 self._advance(self._monotonic())
-            if request.is_answered():
+            if request.has_response():
                 return
             heard_before = self._link.lines
             self._tid = next_tid(self._tid)
@@ -262,15 +262,15 @@ class Session:
         except (CommandFailedError, PortLostError) as error:
             self._lose(error)
         request.sent(sending.sent_at, timeout_s=timeout_s, longest_wait_s=self.timings.longest_wait_s)
-        self._listen(min(until, request.repeat_at), lambda: request.is_answered() or sending.failed)
-        if request.is_answered():
+        self._listen(min(until, request.repeat_at), lambda: request.has_response() or sending.failed)
+        if request.has_response():
             return
         if sending.failed:
             request.not_sent(self._monotonic() + self.timings.send_retry_s)
             with contextlib.suppress(SkStackTimeoutError):  # then the next attempt will show what is wrong
                 self._link.check_limit()
         elif not sending.accepted and self._link.lines == heard_before:
-            self._lose(ModuleNotAnsweringError("the module no longer answers"))
+            self._lose(ModuleNotRespondingError("the module no longer answers"))
 
     def _note_silence(self) -> None:
         """Count an attempt without a response; after so many in a row the life of the link says what that means.
@@ -371,7 +371,7 @@ class Session:
             return
         self.notifications.append(Notification(frame.seoj, values))
         if frame.esv is Esv.INFC:
-            self._infc_responses.append(frame.answer_to_infc())
+            self._infc_responses.append(frame.infc_response())
 
     def _take_response(self, frame: Frame, values: dict[int, bytes]) -> None:
         request, now = self._request, self._monotonic()
@@ -383,7 +383,7 @@ class Session:
             self.late_responses.append(request.response)
         self._silent_attempts = 0
         self._pause_until = now + self.timings.request_pause_s
-        self._link.note_answer()
+        self._link.note_response()
 
     def _send_infc_responses(self) -> None:
         """Respond to INFCs. A failure is no loss: the meter repeats what was not acknowledged. Raises: StoppedError."""

@@ -27,7 +27,7 @@ APPLICATION_NAME = "power-consumption"
 CONNECT_TIMEOUT_S = 5  # for each address. An SD card that replays its log takes longer: then it is simply tried again
 STATEMENT_TIMEOUT_S = 10  # a batch of rounds takes well under one second
 LOCK_TIMEOUT_S = 5
-ANSWER_TIMEOUT_S = STATEMENT_TIMEOUT_S + 5.0  # the server says by itself that a statement takes too long
+RESPONSE_TIMEOUT_S = STATEMENT_TIMEOUT_S + 5.0  # the server says by itself that a statement takes too long
 # A peer that vanished without a word (power cut, pulled cable) is noticed within idle + interval x count = 30 s.
 KEEPALIVES_IDLE_S, KEEPALIVES_INTERVAL_S, KEEPALIVES_COUNT = 15, 5, 3
 TCP_USER_TIMEOUT_S = 15  # the same for what was sent and is not acknowledged
@@ -48,12 +48,12 @@ def limits(*, statement_timeout_s: int = STATEMENT_TIMEOUT_S) -> str:
 
 
 class Connection(psycopg2.extensions.connection):
-    """A connection whose waits end. *answer_timeout_s* is the most that one statement may take.
+    """A connection whose waits end. *response_timeout_s* is the most that one statement may take.
 
     While it waits it calls *on_wake* whenever *wake_fd* becomes readable; whatever that raises ends the connection.
     """
 
-    answer_timeout_s = ANSWER_TIMEOUT_S
+    response_timeout_s = RESPONSE_TIMEOUT_S
     wake_fd: int | None = None
     on_wake: Callable[[], None] | None = None
 
@@ -125,7 +125,7 @@ def _wait(connection: psycopg2.extensions.connection) -> None:
     """Wait until psycopg2 has what it waits for. Raises: OperationalError: the deadline has passed."""
     timeout_s, wake_fd, on_wake = float("inf"), None, None  # as psycopg2 itself has it
     if isinstance(connection, Connection):
-        timeout_s, wake_fd, on_wake = connection.answer_timeout_s, connection.wake_fd, connection.on_wake
+        timeout_s, wake_fd, on_wake = connection.response_timeout_s, connection.wake_fd, connection.on_wake
     if connection.status == psycopg2.extensions.STATUS_SETUP:
         timeout_s = _connect_timeout_s(connection.dsn)
     deadline = time.monotonic() + timeout_s

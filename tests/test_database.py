@@ -286,7 +286,7 @@ def test_a_server_that_stops_in_the_middle_of_a_statement_costs_no_more_than_the
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A process that is frozen answers nothing, and its kernel goes on acknowledging."""
-    monkeypatch.setattr("storage.connection.Connection.answer_timeout_s", 0.3)
+    monkeypatch.setattr("storage.connection.Connection.response_timeout_s", 0.3)
     pid = database.query(backend_pid)
     os.kill(pid, signal.SIGSTOP)
     try:

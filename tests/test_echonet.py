@@ -206,12 +206,12 @@ def test_an_infc_is_answered_with_its_tid_objects_swapped_and_no_data() -> None:
     infc = Frame.from_bytes(
         bytes.fromhex("1081A001 028801 05FF01 74 02 EA0B07E606150F1E0000016CA7 EB0B07E606150F1E0000000005")
     )
-    assert infc.answer_to_infc().to_bytes() == bytes.fromhex("1081 A001 05FF01 028801 7A 02 EA 00 EB 00")
+    assert infc.infc_response().to_bytes() == bytes.fromhex("1081 A001 05FF01 028801 7A 02 EA 00 EB 00")
 
 
 def test_a_plain_inf_is_not_answered() -> None:
     with pytest.raises(ValueError, match="not INF"):
-        from_meter(1, Esv.INF, (0xEA, "07E606150F1E0000016CA7")).answer_to_infc()
+        from_meter(1, Esv.INF, (0xEA, "07E606150F1E0000016CA7")).infc_response()
 
 
 @pytest.mark.parametrize(

@@ -63,14 +63,14 @@ def test_a_notification_is_kept_at_the_meters_own_time(database_url: str) -> Non
         EnergyRow(NOON + HALF_HOUR, AT_NOON_KWH + Decimal("0.3"), Decimal("0.0"), "notified"),
         EnergyRow(NOON + 2 * HALF_HOUR, AT_NOON_KWH + Decimal("0.6"), Decimal("0.0"), "notified"),
     ]
-    assert home.asked(0xEA) == []
+    assert home.requests(0xEA) == []
 
 
 def test_a_register_that_was_not_notified_is_asked_for_from_minute_five(database_url: str) -> None:
     home = home_at(database_url, notification_delay_s=1700.0)
     home.run_until(NOON + timedelta(minutes=20))
     assert energy(home) == [EnergyRow(NOON, AT_NOON_KWH, Decimal("0.0"), "read")]
-    assert [at for at, _ in home.asked(0xEA)] == [pytest.approx(NOON + 5 * MINUTE, abs=timedelta(seconds=2))]
+    assert [at for at, _ in home.requests(0xEA)] == [pytest.approx(NOON + 5 * MINUTE, abs=timedelta(seconds=2))]
 
 
 @pytest.mark.parametrize("ahead", [HALF_HOUR, timedelta(hours=10)])
@@ -100,7 +100,7 @@ def test_a_register_is_asked_for_a_few_times_and_not_for_ever(database_url: str)
     home.tamper(lambda request, answer: None if 0xEA in {each.epc for each in request.properties} else answer)
     home.run_until(NOON + timedelta(minutes=29))
     assert energy(home) == []
-    times = sorted({at.replace(second=0, microsecond=0) for at, _ in home.asked(0xEA)})
+    times = sorted({at.replace(second=0, microsecond=0) for at, _ in home.requests(0xEA)})
     assert times[0] == NOON + 5 * MINUTE
     assert times[-1] < NOON + 15 * MINUTE
     assert len(polls(home)) == 29  # 12:00 to 12:28: every one of them on its tick
@@ -119,12 +119,12 @@ def test_a_row_without_one_of_its_directions_is_not_written(database_url: str) -
         if answer is None or request.properties[0].epc != 0xEA:
             return answer
         imported, exported = answer.properties
-        return request.answer(answer.esv, (imported, Property(0xEB, exported.edt[:-4] + b"\xff\xff\xff\xfe")))
+        return request.response(answer.esv, (imported, Property(0xEB, exported.edt[:-4] + b"\xff\xff\xff\xfe")))
 
     home = home_at(database_url, notification_delay_s=1700.0)
     home.tamper(without_export)
     home.run_until(NOON + timedelta(minutes=20))
-    assert len(home.asked(0xEB)) > 1
+    assert len(home.requests(0xEB)) > 1
     assert energy(home) == []
 
 
@@ -134,7 +134,7 @@ def test_the_meters_clock_is_read_once_a_session_and_is_no_event_while_it_agrees
     home.module.emit_event(0x26, home.clock.time_s)
     home.run_until(NOON + timedelta(minutes=10))
     assert home.events("clock_difference") == []
-    assert len(home.asked(0x97)) == 2
+    assert len(home.requests(0x97)) == 2
 
 
 def test_a_difference_of_over_two_minutes_is_recorded_with_its_direction(database_url: str) -> None:
@@ -152,8 +152,8 @@ def test_a_machine_whose_clock_is_set_need_not_ask_the_meter_again(database_url:
     home.machine.ahead = timedelta(0)
     home.run_until(NOON + timedelta(minutes=20))
     assert [row.detail for row in home.events("clock_difference")] == ["the meter's clock is ahead"]
-    assert len(home.asked(0x97)) == 1
-    assert [at for at, _ in home.asked(0xEA)] == [pytest.approx(NOON + 5 * MINUTE, abs=timedelta(seconds=2))]
+    assert len(home.requests(0x97)) == 1
+    assert [at for at, _ in home.requests(0xEA)] == [pytest.approx(NOON + 5 * MINUTE, abs=timedelta(seconds=2))]
 
 
 def test_half_hours_are_right_whatever_the_machines_clock_says(database_url: str) -> None:
@@ -170,7 +170,7 @@ def test_a_meter_whose_clock_is_out_of_reach_is_asked_three_times(database_url: 
     home.tamper(lambda request, answer: None if 0x97 in {each.epc for each in request.properties} else answer)
     home.run_until(NOON + timedelta(minutes=20))
     assert home.events("clock_difference") == []
-    assert len({at.replace(second=0, microsecond=0) for at, _ in home.asked(0x97)}) <= 6  # 3 tries of up to 20 s
+    assert len({at.replace(second=0, microsecond=0) for at, _ in home.requests(0x97)}) <= 6  # 3 tries of up to 20 s
     assert [row.registered_at for row in energy(home)] == [NOON]  # which does not wait for it for ever
 
 
@@ -182,7 +182,7 @@ def test_a_clock_that_stays_silent_as_a_session_begins_stalls_nothing() -> None:
     home.poller.take_round(NOON, timeout_s=60.0)
     assert [row.power_w for row in home.of(PowerRow)] == [600]
     assert home.clock.monotonic() - began < 25.0  # the clock is awaited for 20 s, once
-    assert home.asked(0x8A) == []  # who it is comes when the air is free again: 60 s after that request
+    assert home.requests(0x8A) == []  # who it is comes when the air is free again: 60 s after that request
     home.run_until(NOON + 3 * MINUTE)
     assert home.meter.is_identified
     assert home.meter.is_clock_asked
@@ -194,7 +194,7 @@ def test_nothing_is_asked_while_the_link_is_down(database_url: str) -> None:
     home.module.emit_event(0x32, home.clock.time_s)
     home.run_until(NOON + timedelta(minutes=20))
     assert home.module.violations == []
-    assert home.asked(0xEA) == []
+    assert home.requests(0xEA) == []
 
 
 def test_a_database_that_hangs_delays_no_poll() -> None:
@@ -226,7 +226,7 @@ def test_a_single_round_is_stored_before_the_database_is_asked(database_url: str
     home.finish(60.0)
     assert set(asked_after) == {1}
     assert len(home.of(MeterRow)) == 1
-    assert home.asked(0xE5, 0xEA) == []  # nor is the meter's history
+    assert home.requests(0xE5, 0xEA) == []  # nor is the meter's history
 
 
 def test_a_single_round_learns_who_the_meter_is_though_it_was_slow_to_answer(database_url: str) -> None:

@@ -49,7 +49,7 @@ def test_a_poll_reads_power_currents_and_registers_in_one_request() -> None:
         Decimal("151.1"),
         Decimal("0.0"),
     )
-    assert len(home.asked(0xE7)) == 1
+    assert len(home.requests(0xE7)) == 1
     assert home.meter.last_poll is polled
 
 
@@ -57,7 +57,7 @@ def test_who_the_meter_is_is_asked_once_a_session() -> None:
     home = home_with()
     for _ in range(3):
         poll(home)
-    assert len(home.asked(0x8A)) == 2  # and two answers are to agree
+    assert len(home.requests(0x8A)) == 2  # and two answers are to agree
     home.module.emit_event(0x26, home.clock.time_s)
     home.session.run(home.clock.monotonic() + 1)
     home.connect()
@@ -65,7 +65,7 @@ def test_who_the_meter_is_is_asked_once_a_session() -> None:
     poll(home)
     identified.append(home.meter.is_identified)
     assert identified == [False, True]
-    assert len(home.asked(0x8A)) == 3
+    assert len(home.requests(0x8A)) == 3
 
 
 def test_a_meter_that_refuses_all_for_a_while_is_asked_again_who_it_is_but_not_flooded() -> None:
@@ -145,7 +145,7 @@ def test_a_meter_that_measures_one_direction_is_asked_for_one() -> None:
     assert home.meter.read_half_hour(until=home.soon) == HalfHour(NOON, AT_NOON_KWH, None)
     assert not home.meter.measures_export
     # By the first poll, which comes before the map, and once alone: some meters tell a property only so.
-    assert len(home.asked(0xE3, 0xE4, 0xEB)) == 2
+    assert len(home.requests(0xE3, 0xE4, 0xEB)) == 2
 
 
 def test_a_meter_that_never_has_export_data_does_not_measure_it() -> None:

@@ -40,7 +40,7 @@ def assert_filled(home: Home, wanted: Iterable[datetime]) -> None:
 
 def history_days(home: Home) -> list[int]:
     """Return the days back that were chosen, in order."""
-    return [frame.properties[0].edt[0] for _, frame in home.asked(0xE5)]
+    return [frame.properties[0].edt[0] for _, frame in home.requests(0xE5)]
 
 
 def assert_polls_on_every_tick(home: Home, interval_s: int) -> None:
@@ -67,7 +67,7 @@ def test_a_fresh_database_fills_with_today_and_99_days(database_url: str) -> Non
 def test_99_days_arrive_within_an_hour_at_the_pace_of_a_real_meter(database_url: str) -> None:
     home = solar_home(database_url, timing=REALISTIC, history_pause_s=10.0)
     home.run_until(NOON + timedelta(minutes=70))
-    asked = home.asked(*HISTORY_EPCS)
+    asked = home.requests(*HISTORY_EPCS)
     assert len(asked) == 300
     assert asked[-1][0] - asked[0][0] < timedelta(hours=1)
     assert_filled(home, slots(MIDNIGHT - 99 * DAY, NOON + HALF_HOUR))
@@ -89,7 +89,7 @@ def test_99_days_arrive_between_polls_every_five_seconds_at_the_pace_of_a_real_m
     home = solar_home(database_url, interval_s=5, timing=REALISTIC)
     home.run_until(NOON + timedelta(minutes=59))
     assert_filled(home, slots(MIDNIGHT - 99 * DAY, NOON + HALF_HOUR))
-    begun = home.asked(*HISTORY_EPCS)[0][0]  # until then it is asked who it is, which takes longer than 5 s
+    begun = home.requests(*HISTORY_EPCS)[0][0]  # until then it is asked who it is, which takes longer than 5 s
     times = [row.measured_at for row in home.of(PowerRow) if row.power_w is not None and row.measured_at > begun]
     assert times == [times[0] + number * timedelta(seconds=5) for number in range(len(times))]
     assert len(times) > 690  # of 708
@@ -212,7 +212,7 @@ def test_a_meter_that_measures_one_direction_is_asked_for_one(database_url: str)
         at: home.registers(at)[0] for at in slots(MIDNIGHT - 5 * DAY, NOON)
     }
     assert {sold for _, sold in found.values()} == {None}
-    assert home.asked(0xE4) == []
+    assert home.requests(0xE4) == []
 
 
 def test_a_meter_with_no_export_data_ever_fills_the_import(database_url: str) -> None:
@@ -254,7 +254,7 @@ def test_a_half_hour_without_one_direction_is_not_written(database_url: str) -> 
         edt = answer.properties[0].edt
         if int.from_bytes(edt[:2]) == 0:
             edt = edt[: 2 + 4 * 14] + b"\xff\xff\xff\xfe" + edt[2 + 4 * 15 :]
-        return request.answer(answer.esv, (type(answer.properties[0])(0xE4, edt),))
+        return request.response(answer.esv, (type(answer.properties[0])(0xE4, edt),))
 
     home.tamper(forget)
     home.run_until(NOON + timedelta(minutes=20))
@@ -265,9 +265,9 @@ def test_nothing_is_asked_around_midnight(database_url: str) -> None:
     start = MIDNIGHT - timedelta(minutes=25)
     home = solar_home(database_url, start=start, timing=REALISTIC, history_pause_s=10.0)
     home.run_until(MIDNIGHT + timedelta(minutes=60))
-    around = [at for at, _ in home.asked(*HISTORY_EPCS) if abs(at - MIDNIGHT) < 10 * MINUTE]
+    around = [at for at, _ in home.requests(*HISTORY_EPCS) if abs(at - MIDNIGHT) < 10 * MINUTE]
     assert around == []
-    assert home.asked(*HISTORY_EPCS)[0][0] < MIDNIGHT
+    assert home.requests(*HISTORY_EPCS)[0][0] < MIDNIGHT
     assert_filled(home, slots(MIDNIGHT - 99 * DAY + DAY, MIDNIGHT))
 
 
@@ -275,7 +275,7 @@ def test_a_day_that_was_begun_before_midnight_is_begun_anew_after_it(database_ur
     start = MIDNIGHT - timedelta(minutes=14)
     home = solar_home(database_url, start=start, days_before=2, history_pause_s=150.0)
     home.run_until(MIDNIGHT + timedelta(hours=1, minutes=40))
-    asked = [(frame.properties[0].epc, at > MIDNIGHT) for at, frame in home.asked(*HISTORY_EPCS)]
+    asked = [(frame.properties[0].epc, at > MIDNIGHT) for at, frame in home.requests(*HISTORY_EPCS)]
     late = (0xE4, True)  # what it gives is of a day that was chosen before midnight, and counts for nothing
     assert asked[:6] == [(0xE5, False), (0xE2, False), late, (0xE5, True), (0xE2, True), (0xE4, True)]
     assert history_days(home)[:2] == [0, 1]  # the same day, which is yesterday's now
@@ -286,7 +286,7 @@ def test_the_midnight_is_the_meters(database_url: str) -> None:
     start = MIDNIGHT - timedelta(minutes=25)
     home = solar_home(database_url, start=start, days_before=30, machine_ahead=timedelta(hours=3))
     home.run_until(MIDNIGHT + timedelta(hours=1))
-    assert [at for at, _ in home.asked(*HISTORY_EPCS) if abs(at - MIDNIGHT) < 9 * MINUTE] == []
+    assert [at for at, _ in home.requests(*HISTORY_EPCS) if abs(at - MIDNIGHT) < 9 * MINUTE] == []
     assert_filled(home, slots(MIDNIGHT - 30 * DAY, MIDNIGHT))
     assert max(home.half_hours()) == MIDNIGHT + HALF_HOUR
 
@@ -299,7 +299,7 @@ def test_an_answer_for_another_day_is_not_taken(database_url: str) -> None:
         """Let somebody else choose day 9 once, right after us."""
         if request.properties[0].epc == 0xE5 and not strangers[0]:
             strangers[0] += 1
-            home.simulated.answer(Frame.set_c(0x7777, 0xE5, b"\x09").to_bytes(), home.clock.time_s)
+            home.simulated.respond(Frame.set_c(0x7777, 0xE5, b"\x09").to_bytes(), home.clock.time_s)
         return answer
 
     home.tamper(meddle)
@@ -315,7 +315,7 @@ def test_a_history_that_is_never_answered_disturbs_no_poll(database_url: str, ca
     home.run_until(NOON + timedelta(minutes=60))
     assert home.session.number == 1
     assert_polls_on_every_tick(home, 60)
-    assert len(home.asked(0xE2)) == 9  # three tries on each of three days
+    assert len(home.requests(0xE2)) == 9  # three tries on each of three days
     assert caplog.text.count("does not answer when asked for its history") == 1
 
 

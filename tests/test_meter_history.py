@@ -65,7 +65,7 @@ def test_a_meter_that_refuses_the_day_says_so() -> None:
     home = home_with()
     history = history_of(home)
 
-    home.tamper(lambda request, _answer: request.answer(Esv.SET_C_SNA, request.properties))
+    home.tamper(lambda request, _answer: request.response(Esv.SET_C_SNA, request.properties))
     assert not history.choose_day(1, until=home.soon)
 
 
@@ -93,7 +93,7 @@ def test_a_broken_history_is_nothing_that_can_be_read(caplog: pytest.LogCaptureF
     history = history_of(home)
     home.tamper(
         lambda request, answer: (
-            request.answer(Esv.GET_RES, tuple(Property(each.epc, each.edt[:-4]) for each in answer.properties))
+            request.response(Esv.GET_RES, tuple(Property(each.epc, each.edt[:-4]) for each in answer.properties))
             if answer
             else None
         )

@@ -285,7 +285,7 @@ def test_one_low_register_alone_is_no_other_meter(database_url: str) -> None:
         if slips[0] != 11:
             return answer
         low = [type(each)(0xE0, b"\x00\x00\x00\x0a") if each.epc == 0xE0 else each for each in answer.properties]
-        return request.answer(answer.esv, tuple(low))
+        return request.response(answer.esv, tuple(low))
 
     home.tamper(slip)
     home.run_until(NOON + 20 * MINUTE)
@@ -313,7 +313,7 @@ def test_one_wrong_register_of_a_meter_without_a_serial_number_is_no_other_meter
             type(each)(0xE0, (int.from_bytes(each.edt) + counts).to_bytes(4)) if each.epc == 0xE0 else each
             for each in answer.properties
         ]
-        return request.answer(answer.esv, tuple(told))
+        return request.response(answer.esv, tuple(told))
 
     home.tamper(slip)
     home.run_until(NOON + 10 * MINUTE)
@@ -411,6 +411,6 @@ def test_a_half_hour_from_before_the_last_poll_is_on_no_new_course(at: datetime,
 def _without_serial_number(request: Frame, answer: Frame | None) -> Frame | None:
     if answer is None:
         return None
-    return request.answer(
+    return request.response(
         answer.esv, tuple(Property(each.epc) if each.epc == 0x8D else each for each in answer.properties)
     )

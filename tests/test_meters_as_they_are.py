@@ -104,7 +104,7 @@ def test_a_meter_that_leaves_out_what_is_past_its_nth_property_is_asked_in_group
     home.simulated.habits.append(Habit(shorten(most)))
     home.run_minutes(10)
     assert rows(home) == Rows(10, 10)
-    lengths = [len(frame.properties) for _, frame in home.asked(0xE7)]
+    lengths = [len(frame.properties) for _, frame in home.requests(0xE7)]
     assert set(lengths[1:]) == {min(most, 4)}
 
 
@@ -123,7 +123,7 @@ def test_a_meter_that_never_answers_several_properties_is_asked_for_each_alone()
     home.run_minutes(60)
     assert rows(home).power >= 45
     assert rows(home).registers >= 40
-    lone_polls = [at for at, frame in home.asked(0xE0) if len(frame.properties) == 1]
+    lone_polls = [at for at, frame in home.requests(0xE0) if len(frame.properties) == 1]
     assert 15 * 60 <= (lone_polls[0] - NOON).total_seconds() <= 17 * 60
 
 
@@ -131,7 +131,7 @@ def test_the_first_group_that_is_answered_ends_the_asking_one_by_one() -> None:
     home = home_of()
     home.simulated.habits.append(Habit(lose, several, until=home.clock.time_s + 30 * 60))
     home.run_minutes(60)
-    assert len(home.asked(0xE7)[-1][1].properties) == 4
+    assert len(home.requests(0xE7)[-1][1].properties) == 4
 
 
 def test_a_meter_that_begins_anew_with_each_request_is_given_the_time_it_needs() -> None:
@@ -178,7 +178,7 @@ def test_a_meter_without_a_unit_keeps_its_power_and_says_so_once(
     home.run_minutes(30)
     assert rows(home) == Rows(30, 0)
     assert caplog.text.count("does not tell how its registers count") == 1
-    assert len(home.asked(0x8A)) <= 2
+    assert len(home.requests(0x8A)) <= 2
 
 
 # --- lossy links

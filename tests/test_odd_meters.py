@@ -40,7 +40,7 @@ def test_what_was_refused_twice_is_not_asked_again_in_this_session(caplog: pytes
     home = home_of()
     home.simulated.habits.append(Habit(refuse(0xE3)))
     poll_each_minute(home, 5)
-    assert len(home.asked(0xE3)) == 2
+    assert len(home.requests(0xE3)) == 2
     assert caplog.text.count("E3") == 1
     assert not home.meter.measures_export or not home.meter.offers(0xE3)
 

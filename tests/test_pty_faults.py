@@ -33,7 +33,7 @@ WATTS = 686
 POWER = 0xE7
 BACK_WITHIN_S = 20.0
 QUICK = SessionTimings(
-    answer_timeout_s=0.6,
+    response_timeout_s=0.6,
     send_retry_s=0.2,
     request_pause_s=0.02,
     longest_wait_s=1.8,
@@ -246,7 +246,7 @@ def poll_while_it_is_killed(link: Path, seconds: float) -> list[PowerRow]:
         target=kill_and_replug, args=(link, time.monotonic() + seconds, random.Random(int(seconds)))
     )
     timings = SessionTimings(
-        answer_timeout_s=2.0,
+        response_timeout_s=2.0,
         request_pause_s=0.02,
         recovery=RecoveryTimings(first_pause_s=0.2, longest_reopen_pause_s=0.5),
     )

@@ -160,7 +160,7 @@ def test_an_answered_request_ends_the_pauses() -> None:
     lab.run(3600.0)
     lab.module.faults.clear()
     lab.run_until_up(600.0)
-    lab.ask()
+    lab.read_power()
     lab.run(10.0)
     lab.forget()
     lose(lab)
@@ -184,7 +184,7 @@ def test_a_session_that_drops_between_two_hourly_polls_costs_no_pause_that_grows
         lab.run(1200.0)
         lose(lab)
         assert lab.run_until_up(60.0) < 5.0
-        assert lab.ask() == WATTS
+        assert lab.read_power() == WATTS
     assert lab.typed_at("SKRESET") == []
 
 
@@ -195,7 +195,7 @@ def test_a_stick_that_is_gone_for_days_is_looked_for_every_half_minute() -> None
     tries = len(lab.baud_rates) - 1
     assert 5 * 86_400 / 30 - 2 <= tries <= 5 * 86_400 / 30 + 5
     lab.run_until_up(120.0)
-    assert lab.ask() == WATTS
+    assert lab.read_power() == WATTS
 
 
 def test_a_stick_that_is_back_is_found_within_half_a_minute() -> None:
@@ -256,10 +256,10 @@ def test_a_module_that_restarted_is_set_up_and_joined_without_a_scan() -> None:
     lab = Lab().join()
     lab.module.restart(lab.radio.time_s)
     with pytest.raises(SessionLostError, match="ER10"):
-        lab.ask()
+        lab.read_power()
     lab.run_until_up(30.0)
     assert lab.typed == ["SKSENDTO", "SKSREG S3", *BRING_UP, *JOIN]
-    assert lab.ask() == WATTS
+    assert lab.read_power() == WATTS
 
 
 def test_a_module_that_restarted_during_a_join_is_set_up_again() -> None:
@@ -269,23 +269,23 @@ def test_a_module_that_restarted_during_a_join_is_set_up_again() -> None:
     lab.module.restart(lab.radio.time_s)
     lab.run_until_up(180.0)
     assert "SKSETRBID" in lab.typed
-    assert lab.ask() == WATTS
+    assert lab.read_power() == WATTS
 
 
 def test_a_module_stuck_in_a_half_sent_datagram_is_freed() -> None:
     lab = Lab().join()
     lab.radio.cut_writes = 1
     with pytest.raises(SessionLostError):
-        lab.ask()
+        lab.read_power()
     lab.run_until_up(60.0)
-    assert lab.ask() == WATTS
+    assert lab.read_power() == WATTS
 
 
 def test_a_module_found_in_the_middle_of_a_datagram_is_set_up_all_the_same() -> None:
     lab = Lab()
     lab.module.receive(f"SKSENDTO 1 {METER_ADDRESS} 0E1A 1 0 04D0 ".encode(), lab.radio.time_s)
     lab.run_until_up(60.0)
-    assert lab.ask() == WATTS
+    assert lab.read_power() == WATTS
 
 
 @pytest.mark.parametrize("command", ["SKRESET", "SKINFO", "SKSETPWD", "SKSETRBID", "SKSREG", "SKSCAN", "SKJOIN"])
@@ -294,7 +294,7 @@ def test_a_refusal_on_the_way_up_costs_a_pause_at_most(command: str, code: str) 
     lab = Lab()
     lab.module.faults.refuse_next(code, command)
     lab.run_until_up(90.0)
-    assert lab.ask() == WATTS
+    assert lab.read_power() == WATTS
 
 
 @pytest.mark.parametrize("position", range(12))
@@ -308,7 +308,7 @@ def test_an_ok_lost_anywhere_on_the_way_up_costs_little(position: int) -> None:
         writes += 1
     lab.radio.wire.losses.append(b"OK")
     lab.run_until_up(180.0)
-    assert lab.ask() == WATTS
+    assert lab.read_power() == WATTS
 
 
 @pytest.mark.parametrize("line", ["EVENT 25", "EVENT 22", "EVENT 24", "EINFO", "EVER"])
@@ -316,7 +316,7 @@ def test_a_line_lost_on_the_way_up_costs_a_minute_or_two(line: str) -> None:
     lab = Lab()
     lab.radio.wire.losses.append(line.encode())
     lab.run_until_up(180.0)
-    assert lab.ask() == WATTS
+    assert lab.read_power() == WATTS
 
 
 # --- scans
@@ -409,7 +409,7 @@ def test_a_description_without_its_pairid_line_is_a_last_resort() -> None:
     lab = Lab()
     lab.radio.wire.losses.append(b"  PairID")
     lab.run_until_up(60.0)
-    assert lab.ask() == WATTS
+    assert lab.read_power() == WATTS
 
 
 # --- EVENT 29 and 25, 32 and 33
@@ -463,7 +463,7 @@ def test_over_the_limit_nothing_is_sent_until_event_33() -> None:
     lab.run(1.0)
     assert lab.kinds == ["limited", "unlimited"]
     assert lab.events[1].duration_s == pytest.approx(100.0, abs=0.1)
-    assert lab.ask() == WATTS
+    assert lab.read_power() == WATTS
     assert lab.module.violations == []
 
 
@@ -478,7 +478,7 @@ def test_the_limit_belongs_to_the_module_that_said_it() -> None:
     assert "limit" not in lab.session.down_reason
     lab.run(3540.0)
     lab.run_until_up(60.0)
-    assert lab.ask() == WATTS
+    assert lab.read_power() == WATTS
 
 
 def test_a_register_that_says_the_limit_holds_is_believed_after_an_hour_too() -> None:
@@ -532,7 +532,7 @@ def test_a_session_that_ends_over_the_limit_is_joined_after_it() -> None:
     lab.run(490.0)
     assert "SKJOIN" not in lab.typed
     lab.run_until_up(60.0)
-    assert lab.ask() == WATTS
+    assert lab.read_power() == WATTS
 
 
 def test_events_of_the_han_side_change_nothing() -> None:
@@ -549,7 +549,7 @@ def test_events_that_say_nothing_of_the_session_change_nothing(number: str) -> N
     lab.radio.say(b"EVENT C0" if number == "C0" else f"EVENT {number} {METER_ADDRESS} 0".encode())
     lab.run(1.0)
     assert lab.session.up
-    assert lab.ask() == WATTS
+    assert lab.read_power() == WATTS
 
 
 @pytest.mark.parametrize("number", [0x26, 0x27, 0x28])
@@ -590,7 +590,7 @@ def test_a_session_with_nobody_knows_whom_does_not_end_the_recovery() -> None:
         lab.run(10.0)
         assert not lab.session.up
     lab.run_until_up(600.0)
-    assert lab.ask() == WATTS
+    assert lab.read_power() == WATTS
 
 
 def test_a_join_without_an_answer_is_given_up_after_a_minute() -> None:
@@ -655,7 +655,7 @@ def test_a_fault_while_the_module_is_opened_costs_that_attempt() -> None:
         with pytest.raises(RuntimeError):
             lab.session.run_until_up(lab.now + 60.0)
     lab.run_until_up(60.0)
-    assert lab.ask() == WATTS
+    assert lab.read_power() == WATTS
 
 
 def test_a_fault_after_a_join_costs_nothing_of_the_session_and_the_next_loss_is_recovered() -> None:
@@ -663,11 +663,11 @@ def test_a_fault_after_a_join_costs_nothing_of_the_session_and_the_next_loss_is_
     with pytest.raises(RuntimeError):
         lab.session.run_until_up(lab.now + 60.0)
     lab.run(60.0)
-    assert lab.ask() == WATTS
+    assert lab.read_power() == WATTS
     assert len(lab.typed_at("SKJOIN")) == 1
     lose(lab)
     lab.run_until_up(60.0)
-    assert lab.ask() == WATTS
+    assert lab.read_power() == WATTS
 
 
 # --- what is told
@@ -697,10 +697,10 @@ def test_a_meter_that_is_silent_for_hours_is_joined_within_minutes_of_its_return
     lab = Lab().join()
     lab.module.faults.silent_until = lab.radio.time_s + 6 * 3600.0
     with pytest.raises(MeterSilentError):
-        lab.ask(100.0)
+        lab.read_power(100.0)
     lab.run(6 * 3600.0 - (lab.now % 3600))
     assert lab.run_until_up(600.0) < 600.0
-    assert lab.ask() == WATTS
+    assert lab.read_power() == WATTS
 
 
 # --- slow modules, other rates, other firmware
@@ -709,7 +709,7 @@ def test_a_meter_that_is_silent_for_hours_is_joined_within_minutes_of_its_return
 def test_a_module_that_answers_every_command_as_late_as_it_may_is_joined_and_asked() -> None:
     lab = Lab(timing=replace(REALISTIC, pause_s=2.85))  # from power-up on; a command is given up after 3 s
     assert lab.run_until_up(180.0) < 120.0
-    assert lab.ask() == WATTS
+    assert lab.read_power() == WATTS
     assert lab.baud_rates == [BAUD_RATES[0]]
 
 

@@ -34,7 +34,7 @@ JOINED = ["SKSREG S2", "SKSREG S3", "SKJOIN"]
 
 def test_a_request_is_answered() -> None:
     lab = Lab().join()
-    assert lab.ask() == WATTS
+    assert lab.read_power() == WATTS
     assert lab.module.violations == []
 
 
@@ -48,7 +48,7 @@ def test_a_property_that_the_meter_has_not_is_left_out() -> None:
 def test_a_lost_answer_is_asked_for_again_after_the_timeout_with_another_tid() -> None:
     lab = Lab().join()
     lab.module.faults.habits.append(lost(1))
-    assert lab.ask() == WATTS
+    assert lab.read_power() == WATTS
     first, second = (sent.payload[2:4] for sent in lab.module.sends[-2:])
     assert first != second
     times = lab.typed_at("SKSENDTO")
@@ -59,7 +59,7 @@ def test_a_late_answer_to_the_first_try_answers_the_second() -> None:
     lab = Lab().join()
     lab.module.faults.habits.append(late(22.0, 2))  # the second try is made after 20 s
     began = lab.now
-    assert lab.ask() == WATTS
+    assert lab.read_power() == WATTS
     assert lab.now - began == pytest.approx(22.5, abs=0.1)
     assert len(lab.typed_at("SKSENDTO")) == 2
 
@@ -68,9 +68,9 @@ def test_the_late_answer_to_a_request_before_does_not_end_the_wait_for_this_one(
     lab = Lab().join()
     lab.module.faults.habits.append(late(25.0))
     with pytest.raises(SkStackTimeoutError):
-        lab.ask(19.0)
+        lab.read_power(19.0)
     lab.module.faults.habits.append(late(15.0))
-    assert lab.ask() == WATTS
+    assert lab.read_power() == WATTS
     assert len(lab.typed_at("SKSENDTO")) == 2
     assert lab.module.violations == []
 
@@ -78,16 +78,16 @@ def test_the_late_answer_to_a_request_before_does_not_end_the_wait_for_this_one(
 def test_a_duplicate_answer_is_dropped() -> None:
     lab = Lab().join()
     lab.module.faults.habits.append(Habit(double, times=1))
-    assert lab.ask() == WATTS
+    assert lab.read_power() == WATTS
     lab.run(1.0)
-    assert lab.ask() == WATTS
+    assert lab.read_power() == WATTS
     assert len(lab.typed_at("SKSENDTO")) == 2
 
 
 def test_an_answer_with_another_tid_is_not_taken() -> None:
     lab = Lab().join()
     lab.module.faults.habits.append(Habit(mistake_tid, times=1))
-    assert lab.ask() == WATTS
+    assert lab.read_power() == WATTS
     assert len(lab.typed_at("SKSENDTO")) == 2
 
 
@@ -102,8 +102,8 @@ FORGERIES = {
 def test_a_datagram_that_may_be_anybodys_is_not_taken(how: str) -> None:
     lab = Lab().join()
     lab.module.faults.habits.append(lost(1))
-    lab.later((1.0, lambda _: lab.inject(lab.answer(lab.last_tid), **FORGERIES[how])))  # type: ignore[arg-type]
-    assert lab.ask() == WATTS
+    lab.later((1.0, lambda _: lab.inject(lab.response(lab.last_tid), **FORGERIES[how])))  # type: ignore[arg-type]
+    assert lab.read_power() == WATTS
 
 
 @pytest.mark.parametrize(
@@ -123,23 +123,23 @@ def test_a_frame_that_does_not_answer_the_request_is_not_taken(name: str, spoil:
     assert callable(spoil)
     lab = Lab().join()
     lab.module.faults.habits.append(lost(1))
-    lab.later((1.0, lambda _: lab.inject(spoil(lab.answer(lab.last_tid)))))
-    assert lab.ask() == WATTS, name
+    lab.later((1.0, lambda _: lab.inject(spoil(lab.response(lab.last_tid)))))
+    assert lab.read_power() == WATTS, name
 
 
 def test_the_genuine_frame_is_taken() -> None:
     lab = Lab().join()  # so that the tests above refuse for the reason they name
     lab.module.faults.habits.append(lost(1))
-    lab.later((1.0, lambda _: lab.inject(lab.answer(lab.last_tid))))
-    assert lab.ask() == 9999
+    lab.later((1.0, lambda _: lab.inject(lab.response(lab.last_tid))))
+    assert lab.read_power() == 9999
 
 
 def test_a_frame_of_the_han_side_is_not_taken() -> None:
     lab = Lab().join()
     lab.module.faults.habits.append(lost(1))
     frame = "FE80:0000:0000:0000:021C:6400:0A0B:8CF5 FF02:0:0:0:0:0:0:1 0E1A 0E1A 001C64000A0B8CF5 A7 1 1"
-    lab.later((1.0, lambda radio: radio.say(f"ERXUDP {frame} 0012 {lab.answer(lab.last_tid).hex()}".encode())))
-    assert lab.ask() == WATTS
+    lab.later((1.0, lambda radio: radio.say(f"ERXUDP {frame} 0012 {lab.response(lab.last_tid).hex()}".encode())))
+    assert lab.read_power() == WATTS
 
 
 # --- one request at a time
@@ -149,8 +149,8 @@ def test_an_unanswered_request_keeps_the_next_one_back_until_its_time_is_up() ->
     lab = Lab().join()
     lab.module.faults.habits.append(lost(1))
     with pytest.raises(SkStackTimeoutError):
-        lab.ask(5.0)
-    assert lab.ask() == WATTS
+        lab.read_power(5.0)
+    assert lab.read_power() == WATTS
     first, second = lab.typed_at("SKSENDTO")
     assert second - first == pytest.approx(20.0)
     assert lab.module.violations == []
@@ -160,8 +160,8 @@ def test_a_request_that_is_repeated_takes_the_late_response_to_what_was_sent_bef
     lab = Lab().join()
     lab.module.faults.habits.append(late(8.0))
     with pytest.raises(SkStackTimeoutError):
-        lab.ask(5.0)
-    assert lab.ask() == WATTS
+        lab.read_power(5.0)
+    assert lab.read_power() == WATTS
     assert len(lab.typed_at("SKSENDTO")) == 1
     assert lab.module.violations == []
 
@@ -170,7 +170,7 @@ def test_a_different_request_goes_as_soon_as_the_last_one_is_answered() -> None:
     lab = Lab().join()
     lab.module.faults.habits.append(late(8.0))
     with pytest.raises(SkStackTimeoutError):
-        lab.ask(5.0)
+        lab.read_power(5.0)
     assert lab.session.get([0xE1], until=lab.now + 59).values
     first, second = lab.typed_at("SKSENDTO")
     assert 8.0 < second - first < 9.0
@@ -182,7 +182,7 @@ def test_a_late_response_is_kept_whether_or_not_a_different_request_waits_its_tu
     lab = Lab().join()
     lab.module.faults.habits.append(late(30.0))
     with pytest.raises(SkStackTimeoutError):
-        lab.ask(20.0)
+        lab.read_power(20.0)
     if is_other_asked:
         assert set(lab.session.get([0xE1], until=lab.now + 59).values) == {0xE1}
     else:
@@ -195,8 +195,8 @@ def test_a_response_that_somebody_waits_for_is_no_late_one() -> None:
     lab = Lab().join()
     lab.module.faults.habits.append(late(8.0))
     with pytest.raises(SkStackTimeoutError):
-        lab.ask(5.0)
-    assert lab.ask() == WATTS  # by what was sent before
+        lab.read_power(5.0)
+    assert lab.read_power() == WATTS  # by what was sent before
     assert not lab.session.late_responses
 
 
@@ -205,7 +205,7 @@ def test_a_different_request_waits_until_no_response_can_come_any_more() -> None
     lab = Lab().join()
     lab.module.faults.habits.append(lost(1))
     with pytest.raises(SkStackTimeoutError):
-        lab.ask(5.0)
+        lab.read_power(5.0)
     with pytest.raises(SkStackTimeoutError, match="earlier request"):
         lab.session.get([0xE1], until=lab.now + 20)
     assert lab.session.get([0xE1], until=lab.now + 59).values
@@ -217,11 +217,11 @@ def test_a_response_that_is_minutes_late_answers_nothing() -> None:
     lab = Lab().join()
     lab.module.faults.habits.append(late(150.0))
     with pytest.raises(SkStackTimeoutError):
-        lab.ask(5.0)
+        lab.read_power(5.0)
     lab.run(144.0)
     lab.module.faults.habits.append(lost(1))
     with pytest.raises(SkStackTimeoutError):
-        lab.ask(15.0)
+        lab.read_power(15.0)
 
 
 def test_a_new_session_owes_nothing_to_the_one_before() -> None:
@@ -229,7 +229,7 @@ def test_a_new_session_owes_nothing_to_the_one_before() -> None:
     lab.module.faults.habits.append(lost(1))
     lab.later((1.0, lambda radio: lab.module.emit_event(0x26, radio.time_s)))
     with pytest.raises(SessionLostError):
-        lab.ask()
+        lab.read_power()
     lab.run_until_up(30.0)
     began = lab.now
     assert lab.session.get([0xE1], until=lab.now + 59).values
@@ -239,25 +239,25 @@ def test_a_new_session_owes_nothing_to_the_one_before() -> None:
 def test_a_request_whose_time_is_up_is_not_sent() -> None:
     lab = Lab().join()
     with pytest.raises(SkStackTimeoutError):
-        lab.ask(0.0)
+        lab.read_power(0.0)
     with pytest.raises(SkStackTimeoutError):
-        lab.ask(-5.0)
+        lab.read_power(-5.0)
     assert lab.typed_at("SKSENDTO") == []
 
 
 def test_there_is_a_pause_between_an_answer_and_the_next_request() -> None:
     lab = Lab().join()
-    lab.ask()
+    lab.read_power()
     answered_at = lab.now
-    lab.ask()
+    lab.read_power()
     assert lab.typed_at("SKSENDTO")[1] - answered_at == pytest.approx(0.2)
 
 
 def test_an_answer_that_comes_while_the_next_try_waits_is_not_asked_for_again() -> None:
     lab = Lab().join()
     lab.module.faults.fail_sends(1)  # EVENT 21 01: its acknowledgement was lost, not the request
-    lab.later((2.0, lambda _: lab.inject(lab.answer(lab.last_tid))))
-    assert lab.ask() == 9999
+    lab.later((2.0, lambda _: lab.inject(lab.response(lab.last_tid))))
+    assert lab.read_power() == 9999
     assert len(lab.typed_at("SKSENDTO")) == 1
 
 
@@ -286,7 +286,7 @@ def test_tids_keep_clear_of_line_ends_and_blanks() -> None:
 def test_a_send_that_failed_is_tried_again_after_five_seconds() -> None:
     lab = Lab().join()
     lab.module.faults.fail_sends(1)
-    assert lab.ask() == WATTS
+    assert lab.read_power() == WATTS
     first, second = lab.typed_at("SKSENDTO")
     assert second - first == pytest.approx(5.1, abs=0.1)  # EVENT 21 comes after 0.13 s
 
@@ -295,13 +295,13 @@ def test_sends_that_fail_to_the_end_are_reported_as_such() -> None:
     lab = Lab().join()
     lab.module.faults.fail_sends(1, 2)
     with pytest.raises(SendFailedError):
-        lab.ask(9.0)
+        lab.read_power(9.0)
 
 
 def test_a_send_that_the_module_is_still_trying_is_waited_for() -> None:
     lab = Lab().join()
     lab.module.faults.fail_sends(2)  # EVENT 21 02: the neighbour is looked for, the datagram follows by itself
-    assert lab.ask() == WATTS
+    assert lab.read_power() == WATTS
     assert len(lab.typed_at("SKSENDTO")) == 1
 
 
@@ -310,20 +310,20 @@ def test_a_send_of_which_nothing_is_heard_is_unconfirmed() -> None:
     lab.radio.wire.losses.append(b"EVENT 21")
     lab.module.faults.habits.append(lost(1))
     with pytest.raises(SendUnconfirmedError):
-        lab.ask(19.0)
+        lab.read_power(19.0)
 
 
 def test_an_answer_confirms_a_send() -> None:
     lab = Lab().join()
     lab.radio.wire.losses.append(b"EVENT 21")
-    assert lab.ask() == WATTS
+    assert lab.read_power() == WATTS
 
 
 def test_event_21_of_the_modules_own_datagrams_is_not_taken_for_ours() -> None:
     lab = Lab().join()
     lab.module.faults.habits.append(late(5.0))
     lab.later((1.0, lab.event(0x21, "01")))  # our own came after 0.13 s; this one is of a PANA message
-    assert lab.ask() == WATTS
+    assert lab.read_power() == WATTS
     assert len(lab.typed_at("SKSENDTO")) == 1
 
 
@@ -334,7 +334,7 @@ def test_the_receipt_of_a_notification_does_not_pass_for_the_request() -> None:
         (1.0, lambda radio: lab.module.announce(radio.time_s)),
         (1.05, lambda _: lab.module.faults.fail_sends(1)),  # of the receipt
     )
-    assert lab.ask() == WATTS
+    assert lab.read_power() == WATTS
     assert len(lab.typed_at("SKSENDTO")) == 2  # one request and one receipt
     assert lab.module.violations == []
 
@@ -345,7 +345,7 @@ def test_a_failed_send_asks_whether_the_limit_is_reached() -> None:
     lab.module.emit_event(0x32, lab.radio.time_s + 0.5)  # unheard: only register SFB tells
     lab.run(2.0)
     with pytest.raises(SessionLostError, match="EVENT 32"):
-        lab.ask()
+        lab.read_power()
     assert lab.typed == ["SKSENDTO", "SKSREG SFB"]
     lab.run(300.0)
     assert lab.typed.count("SKSENDTO") == 1
@@ -358,7 +358,7 @@ def test_a_lost_ok_costs_no_answer() -> None:
     lab = Lab().join()
     lab.radio.wire.losses.append(b"OK")
     began = lab.now
-    assert lab.ask() == WATTS
+    assert lab.read_power() == WATTS
     assert lab.now - began == pytest.approx(3.0, abs=0.1)
     assert len(lab.typed_at("SKSENDTO")) == 1
 
@@ -367,17 +367,17 @@ def test_a_module_that_says_nothing_at_all_is_reset() -> None:
     lab = Lab().join()
     lab.module.hang(lab.radio.time_s + 25.0)
     with pytest.raises(SessionLostError, match="no longer answers"):
-        lab.ask()
+        lab.read_power()
     lab.run_until_up(60.0)
     assert "SKRESET" in lab.typed
-    assert lab.ask() == WATTS
+    assert lab.read_power() == WATTS
 
 
 def test_a_garbled_send_is_repeated_at_once() -> None:
     lab = Lab().join()
     lab.module.faults.refuse_next("ER09", "SKSENDTO")
     began = lab.now
-    assert lab.ask() == WATTS
+    assert lab.read_power() == WATTS
     assert lab.now - began < 2.0
 
 
@@ -386,10 +386,10 @@ def test_a_refused_send_ends_the_session(code: str, step: str) -> None:
     lab = Lab().join()
     lab.module.faults.refuse_next(code, "SKSENDTO")
     with pytest.raises(SessionLostError, match=code):
-        lab.ask()
+        lab.read_power()
     lab.run_until_up(60.0)
     assert ("SKRESET" in lab.typed) == (step == "RESET")
-    assert lab.ask() == WATTS
+    assert lab.read_power() == WATTS
 
 
 # --- notifications
@@ -416,7 +416,7 @@ def test_a_module_that_refuses_the_response_to_an_infc_costs_that_alone() -> Non
     assert len(lab.session.notifications) == 1
     assert lab.simulated.confirmed_tids == []
     assert lab.session.up
-    assert lab.ask() == WATTS
+    assert lab.read_power() == WATTS
 
 
 def test_a_port_that_goes_when_an_infc_is_responded_to_is_opened_again() -> None:
@@ -435,7 +435,7 @@ def test_a_port_that_goes_when_an_infc_is_responded_to_is_opened_again() -> None
         lab.run(2.0)
     assert lab.kinds == ["port_lost"]
     lab.run_until_up(60.0)
-    assert lab.ask() == WATTS
+    assert lab.read_power() == WATTS
 
 
 @pytest.mark.parametrize("confirmed", [False, True])
@@ -443,7 +443,7 @@ def test_a_notification_between_a_request_and_its_answer_is_kept(confirmed: bool
     lab = Lab(confirmed_notifications=confirmed).join()
     lab.session.notifications.clear()
     lab.later((0.3, lambda radio: lab.module.announce(radio.time_s)))
-    assert lab.ask() == WATTS
+    assert lab.read_power() == WATTS
     lab.run(1.0)
     assert len(lab.session.notifications) == 1
     assert len(lab.simulated.confirmed_tids) == confirmed
@@ -453,8 +453,8 @@ def test_a_notification_between_a_request_and_its_answer_is_kept(confirmed: bool
 def test_a_notification_with_our_tid_is_no_answer(esv: Esv) -> None:
     lab = Lab().join()
     lab.session.notifications.clear()
-    lab.later((0.3, lambda _: lab.inject(lab.answer(lab.last_tid)[:10] + bytes((esv,)) + lab.answer(1)[11:])))
-    assert lab.ask() == WATTS
+    lab.later((0.3, lambda _: lab.inject(lab.response(lab.last_tid)[:10] + bytes((esv,)) + lab.response(1)[11:])))
+    assert lab.read_power() == WATTS
     assert [told.values for told in lab.session.notifications] == [{POWER: (9999).to_bytes(4)}]
 
 
@@ -467,7 +467,7 @@ def test_a_notification_that_contradicts_itself_is_dropped_with_one_line(caplog:
         lab.run(2.0)
     assert not lab.session.notifications
     assert caplog.text.count("two values for one property") == 1
-    assert lab.ask() == WATTS
+    assert lab.read_power() == WATTS
 
 
 def test_the_instance_list_of_the_node_profile_is_kept() -> None:
@@ -480,7 +480,7 @@ def test_the_instance_list_of_the_node_profile_is_kept() -> None:
 def test_a_notification_of_another_object_is_dropped() -> None:
     lab = Lab().join()
     lab.session.notifications.clear()
-    lab.inject(lab.answer(1, seoj=b"\x01\x30\x01")[:10] + bytes((Esv.INF,)) + lab.answer(1)[11:])
+    lab.inject(lab.response(1, seoj=b"\x01\x30\x01")[:10] + bytes((Esv.INF,)) + lab.response(1)[11:])
     lab.run(1.0)
     assert not lab.session.notifications
 
@@ -513,7 +513,7 @@ def test_an_end_of_the_session_ends_the_request_at_once(number: int) -> None:
     lab.later((5.0, lab.event(number)))
     began = lab.now
     with pytest.raises(SessionLostError, match=f"EVENT {number:X}"):
-        lab.ask()
+        lab.read_power()
     assert lab.now - began == pytest.approx(5.0, abs=0.1)
 
 
@@ -521,12 +521,12 @@ def test_after_event_29_the_answer_still_counts_and_the_next_request_waits_for_e
     lab = Lab().join()
     lab.module.faults.habits.append(late(1.0))
     lab.later((0.5, lab.event(0x29)))
-    assert lab.ask() == WATTS
+    assert lab.read_power() == WATTS
     with pytest.raises(SessionLostError, match="EVENT 29"):
-        lab.ask()
+        lab.read_power()
     lab.radio.say(b"EVENT 25 FE80:0000:0000:0000:021C:6400:0A0B:8CF5 0")
     lab.run(0.1)
-    assert lab.ask() == WATTS
+    assert lab.read_power() == WATTS
 
 
 def test_an_event_29_that_waits_to_be_read_keeps_the_request_back() -> None:
@@ -534,7 +534,7 @@ def test_an_event_29_that_waits_to_be_read_keeps_the_request_back() -> None:
     lab.module.emit_event(0x29, lab.radio.time_s)
     lab.clock.sleep(0.2)  # it has arrived, and nobody has looked yet
     with pytest.raises(SessionLostError, match="EVENT 29"):
-        lab.ask()
+        lab.read_power()
     assert lab.typed_at("SKSENDTO") == []
     assert lab.module.violations == []
 
@@ -545,7 +545,7 @@ def test_silence_is_kept_when_it_begins_between_two_attempts(number: int) -> Non
     lab.module.faults.habits.append(lost(5))
     lab.later((19.99, lambda radio: lab.module.emit_event(number, radio.time_s)))
     with pytest.raises(SessionLostError, match=f"EVENT {number:X}"):
-        lab.ask()
+        lab.read_power()
     assert lab.module.violations == []
 
 
@@ -553,20 +553,20 @@ def test_three_unanswered_attempts_make_the_session_suspect() -> None:
     lab = Lab().join()
     lab.module.faults.habits.append(lost(3))
     with pytest.raises(MeterSilentError):
-        lab.ask(100.0)
+        lab.read_power(100.0)
     assert not lab.session.up
     assert lab.kinds == ["lost"]
     lab.run_until_up(60.0)
     assert lab.typed[-1] == "SKREJOIN"  # the module still believes in its session
     lab.module.faults.habits.append(lost(1))
-    assert lab.ask() == WATTS  # counted from zero again
+    assert lab.read_power() == WATTS  # counted from zero again
 
 
 def test_background_requests_make_nothing_suspect() -> None:
     lab = Lab().join()
     lab.module.faults.habits.append(lost(5))
     with pytest.raises(SkStackTimeoutError):
-        lab.ask(100.0, background=True)
+        lab.read_power(100.0, background=True)
     assert lab.session.up
 
 
@@ -574,10 +574,10 @@ def test_a_port_that_goes_while_we_ask_is_opened_again() -> None:
     lab = Lab().join()
     lab.later((0.3, lambda radio: radio.unplug(lab.now + 5.0)))
     with pytest.raises(SessionLostError):
-        lab.ask()
+        lab.read_power()
     assert lab.kinds == ["port_lost"]
     lab.run_until_up(60.0)
-    assert lab.ask() == WATTS
+    assert lab.read_power() == WATTS
 
 
 def test_requests_while_the_link_is_down_do_not_disturb_the_recovery() -> None:
@@ -586,7 +586,7 @@ def test_requests_while_the_link_is_down_do_not_disturb_the_recovery() -> None:
     for _ in range(9):
         lab.run(1.0)
         with pytest.raises(SessionLostError):
-            lab.ask()
+            lab.read_power()
     assert lab.kinds.count("port_lost") == 1
     assert len(lab.baud_rates) == 2  # one at the start, one at once; the next comes after a pause
 
@@ -621,7 +621,7 @@ def test_closing_takes_at_most_five_seconds(trouble: str) -> None:
         case "suspect":
             lab.module.faults.habits.append(lost(3))
             with pytest.raises(MeterSilentError):
-                lab.ask(100.0)
+                lab.read_power(100.0)
     lab.forget()
     began = lab.now
     lab.session.close()
@@ -654,7 +654,7 @@ def test_a_stop_ends_every_wait(what: str) -> None:
     began = lab.now
     if what == "ask":
         with pytest.raises(SkStackError):
-            lab.ask()
+            lab.read_power()
     else:
         lab.run(3600.0)
     assert lab.now - began <= 7.5
@@ -663,7 +663,7 @@ def test_a_stop_ends_every_wait(what: str) -> None:
 def test_a_wait_broken_off_by_a_signal_loses_no_answer() -> None:
     lab = Lab().join()
     lab.radio.wire.wake_ups = 20
-    assert lab.ask() == WATTS
+    assert lab.read_power() == WATTS
     assert len(lab.typed_at("SKSENDTO")) == 1
 
 
@@ -678,10 +678,10 @@ def test_no_secret_is_in_the_log_of_a_whole_session(
     caplog.set_level(logging.DEBUG)
     lab = Lab(model=model, hex_payload=hex_payload, confirmed_notifications=True)
     lab.run_until_up(120.0)
-    lab.ask()
+    lab.read_power()
     lab.module.restart(lab.radio.time_s)  # the echo is on again
     with pytest.raises(SkStackError):
-        lab.ask()
+        lab.read_power()
     lab.run_until_up(120.0)
     for spoiler in ("corrupt", "truncate", "garbage", "split", "merge") * 6:
         lab.radio.wire.spoilers.append(spoiler)
@@ -723,15 +723,15 @@ def test_the_first_reading_comes_within_two_seconds_where_the_pan_is_known() -> 
     Lab(cache=cache).join().session.close()
     lab = Lab(cache=cache, timing=INSTANT)
     assert lab.run_until_up() + 1.0 < 2.0  # and at interval = 1 the next tick comes within a second
-    assert lab.ask() == WATTS
+    assert lab.read_power() == WATTS
     assert lab.now < 2.0
     assert not [words for words in lab.typed if words.startswith("SKSCAN")]
 
 
 def test_timings_can_be_chosen() -> None:
-    lab = Lab(timings=dataclasses.replace(SessionTimings(), answer_timeout_s=7.0)).join()
+    lab = Lab(timings=dataclasses.replace(SessionTimings(), response_timeout_s=7.0)).join()
     lab.module.faults.habits.append(lost(1))
-    lab.module.set_answer_timer(7.0)
+    lab.module.set_response_timer(7.0)
     assert lab.session.get([POWER], until=lab.now + 59).values
     first, second = lab.typed_at("SKSENDTO")
     assert second - first == pytest.approx(7.0)
@@ -740,4 +740,4 @@ def test_timings_can_be_chosen() -> None:
 def test_before_the_first_join_there_is_no_session() -> None:
     lab = Lab()
     with pytest.raises(SessionLostError, match="not joined yet"):
-        lab.ask()
+        lab.read_power()

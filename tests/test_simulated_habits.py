@@ -44,7 +44,7 @@ def joined(**options: object) -> Host:
     """Return a host at a BP35A1 with a session, whose requests may follow one another at will."""
     at = power_up("BP35A1", echo=False, **options)
     at.join()
-    at.module.set_answer_timer(0)
+    at.module.set_response_timer(0)
     return at
 
 

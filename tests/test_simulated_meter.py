@@ -16,7 +16,7 @@ NO_DATA = bytes.fromhex("FFFFFFFE")
 
 
 def answer(meter: SimulatedMeter, request: Frame, at: float = NOON) -> Frame:
-    answered = meter.answer(request.to_bytes(), at)
+    answered = meter.respond(request.to_bytes(), at)
     assert answered is not None
     return Frame.from_bytes(answered)
 
@@ -226,7 +226,7 @@ def test_six_properties_are_answered_and_a_seventh_is_not() -> None:
     ],
 )
 def test_what_is_broken_or_for_others_is_dropped_without_a_word(payload: bytes) -> None:
-    assert make_meter().answer(payload, NOON) is None
+    assert make_meter().respond(payload, NOON) is None
 
 
 def test_announcements_have_the_meters_own_numbers() -> None:
@@ -251,7 +251,7 @@ def test_a_confirmed_announcement_takes_its_answer() -> None:
     meter.half_hour(NOON)
     announced = announced_by(meter)
     assert announced.esv is Esv.INFC
-    assert meter.answer(announced.answer_to_infc().to_bytes(), NOON) is None
+    assert meter.respond(announced.infc_response().to_bytes(), NOON) is None
     assert meter.confirmed_tids == [1]
 
 
@@ -400,7 +400,7 @@ def test_what_a_meter_lacks_is_neither_listed_nor_read() -> None:
 
 def test_another_instance_of_the_meter_is_not_there() -> None:
     request = Frame(1, CONTROLLER, bytes.fromhex("028802"), Esv.GET, (Property(0xE7),))
-    assert make_meter().answer(request.to_bytes(), NOON) is None
+    assert make_meter().respond(request.to_bytes(), NOON) is None
 
 
 def test_noon_is_noon_in_japan() -> None:

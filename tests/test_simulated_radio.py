@@ -254,7 +254,7 @@ def test_a_meter_announces_only_what_it_has(lacks: set[int], announced: list[lis
 def test_replies_can_be_lost_late_doubled_and_mistaken() -> None:
     at = power_up()
     at.join()
-    at.module.set_answer_timer(0)
+    at.module.set_response_timer(0)
     faults = at.module.faults
     faults.habits.append(lost(1))
     assert payloads(at.send(GET_POWER, 30)) == []
@@ -452,7 +452,7 @@ def test_an_exchanged_meter_answers_only_a_new_session() -> None:
 
 def test_any_datagram_can_come_out_of_the_air() -> None:
     at = power_up("BP35A1")
-    forged = GET_POWER.answer(Esv.GET_RES, (Property(0xE7, bytes(4)),)).to_bytes()
+    forged = GET_POWER.response(Esv.GET_RES, (Property(0xE7, bytes(4)),)).to_bytes()
     at.module.inject(Datagram("00000000000000AA", forged, "", secured=False), at.at)
     [line] = lines(at.wait(1))
     assert line.split()[1] == "FE80:0000:0000:0000:0200:0000:0000:00AA"
@@ -476,7 +476,7 @@ def test_a_request_over_another_is_a_violation_until_the_timer_ends() -> None:
 def test_a_different_request_may_come_only_after_the_longest_wait() -> None:
     at = power_up()
     at.join()
-    at.module.set_answer_timer(20, longest_s=60)
+    at.module.set_response_timer(20, longest_s=60)
     at.module.faults.habits.append(lost(9))
     at.send(GET_POWER, 25)
     at.send(Frame.get(2, [0xE7]), 15)  # the same one, 25 s later, with another TID
@@ -507,7 +507,7 @@ def test_a_receipt_is_no_request() -> None:
     [announced] = payloads(at.wait(1))
     at.module.faults.habits.append(lost(1))
     at.send(GET_POWER, 1)
-    at.send(announced.answer_to_infc(), 1)
+    at.send(announced.infc_response(), 1)
     assert at.module.violations == []
     assert at.module.meter.confirmed_tids == [announced.tid]
 

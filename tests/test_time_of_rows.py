@@ -32,7 +32,7 @@ def stored(home: Home) -> list[datetime]:
 
 def polled(home: Home) -> list[datetime]:
     """Return the true times at which the meter was asked for its power."""
-    return [at for at, _ in home.asked(0xE7)]
+    return [at for at, _ in home.requests(0xE7)]
 
 
 def set_later(home: Home, after: timedelta, *, ahead: timedelta = timedelta(0), is_synchronised: bool = True) -> None:
@@ -65,7 +65,7 @@ def show(ahead: timedelta) -> Callable[[Frame, Frame | None], Frame | None]:
         told = answer.edt_by_epc()
         date, time = told[0x98], told[0x97]
         at = datetime(int.from_bytes(date[:2], "big"), date[2], date[3], time[0], time[1]) + ahead  # noqa: DTZ001 - Japan's
-        return request.answer(
+        return request.response(
             answer.esv,
             (
                 Property(0x97, bytes((at.hour, at.minute))),
@@ -131,7 +131,7 @@ def _asks_for_the_time(request: Frame) -> bool:
 def _without_clock(request: Frame, answer: Frame | None) -> Frame | None:
     if answer is None or not _asks_for_the_time(request):
         return answer
-    return request.answer(Esv.GET_SNA, tuple(Property(each.epc, b"") for each in request.properties))
+    return request.response(Esv.GET_SNA, tuple(Property(each.epc, b"") for each in request.properties))
 
 
 @pytest.mark.parametrize("step", [-30 * SECOND, -90 * SECOND, -2 * MINUTE])

@@ -24,7 +24,7 @@ from skstack import (
     FilePanCache,
     Meter,
     MeterNotFoundError,
-    ModuleNotAnsweringError,
+    ModuleNotRespondingError,
     PanDescription,
     PortLostError,
     RadioEvent,
@@ -98,7 +98,7 @@ class RadioCheck:
     def _module(self) -> str:
         try:
             module = self._reach(lambda: self._session.module)
-        except ModuleNotAnsweringError as error:
+        except ModuleNotRespondingError as error:
             raise CheckFailedError(
                 f"nothing answers on {self._route_b.device} at any baud rate", error.remedy
             ) from error

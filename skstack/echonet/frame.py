@@ -62,7 +62,7 @@ class Esv(IntEnum):
 
 _ESV_BY_CODE: Mapping[int, Esv] = {esv.value: esv for esv in Esv}  # a dict is several times faster than Esv(code)
 _REFUSALS = frozenset({Esv.SET_C_SNA, Esv.GET_SNA})
-_ANSWERS: Mapping[Esv, frozenset[Esv]] = {  # to what we ask, be it a refusal
+_RESPONSES: Mapping[Esv, frozenset[Esv]] = {  # to what we ask, be it a refusal
     Esv.SET_C: frozenset({Esv.SET_RES, Esv.SET_C_SNA}),
     Esv.GET: frozenset({Esv.GET_RES, Esv.GET_SNA}),
 }
@@ -136,11 +136,11 @@ class Frame:
 
     # --- answers
 
-    def answer(self, esv: Esv, properties: tuple[Property, ...]) -> Frame:
+    def response(self, esv: Esv, properties: tuple[Property, ...]) -> Frame:
         """Return the answer to this frame: same TID, the two objects swapped."""
         return Frame(self.tid, self.deoj, self.seoj, esv, properties)
 
-    def answer_to_infc(self) -> Frame:
+    def infc_response(self) -> Frame:
         """Return the receipt an INFC asks for: same TID, objects swapped, the same EPCs in order, no data.
 
         Raises: ValueError: this frame is no INFC.
@@ -148,14 +148,14 @@ class Frame:
         """
         if self.esv is not Esv.INFC:
             raise ValueError(f"only an INFC wants an INFC_RES, not {self.esv.name}")
-        return self.answer(Esv.INFC_RES, tuple(Property(announced.epc) for announced in self.properties))
+        return self.response(Esv.INFC_RES, tuple(Property(announced.epc) for announced in self.properties))
 
     def matches(self, request: Frame) -> bool:
         """Tell whether this frame answers *request*: ESV, TID, both objects, and no property that was not asked for.
 
         Some may be missing: meters leave out what is past the number that they answer at once.
         """
-        if self.esv not in _ANSWERS.get(request.esv, ()):
+        if self.esv not in _RESPONSES.get(request.esv, ()):
             return False
         if self.tid != request.tid or self.seoj != request.deoj or self.deoj != request.seoj:
             return False

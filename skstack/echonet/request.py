@@ -1,4 +1,4 @@
-"""What is asked of the meter and what it says: a request with its attempts, its response, a notification.
+"""What is requested of the meter and what it says: a request with its attempts, its response, a notification.
 
 Pure: times are the caller's, monotonic seconds.
 """
@@ -23,13 +23,13 @@ def next_tid(tid: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """What answers a Get or a Set: its service, the data that came, by EPC, and what was listed without data.
+    """The response to a Get or a Set: its service, the data that came, by EPC, and what was listed without data.
 
-    What was *asked* for and is in neither was left out.
+    What was *requested* and is in neither was left out.
     """
 
     esv: Esv
-    asked: frozenset[int]
+    requested: frozenset[int]
     values: Mapping[int, bytes] = field(repr=False)  # C0 is a secret
     refused: frozenset[int]
     sent_at: float
@@ -56,7 +56,7 @@ class Request:
     earlier_free_at: float = 0.0  # that of the attempts before the last one
     response: Response | None = None
 
-    def is_answered(self) -> bool:
+    def has_response(self) -> bool:
         """Tell whether a response has come."""
         return self.response is not None
 
@@ -79,11 +79,11 @@ class Request:
     def take(self, frame: Frame, values: Mapping[int, bytes], now: float, *, fresh_s: float) -> bool:
         """Take *frame*, which gives *values*, for the response; False: it is none, or that of too old an attempt."""
         sent_at = self.attempts.get(frame.tid)
-        if self.is_answered() or sent_at is None or now - sent_at > fresh_s:
+        if self.has_response() or sent_at is None or now - sent_at > fresh_s:
             return False
         if not frame.matches(replace(self.frame, tid=frame.tid)):
             return False
-        asked = frozenset(each.epc for each in self.frame.properties)
-        listed = frozenset(each.epc for each in frame.properties) or asked  # some meters refuse without a list
-        self.response = Response(frame.esv, asked, values, listed - values.keys(), sent_at, now)
+        requested = frozenset(each.epc for each in self.frame.properties)
+        listed = frozenset(each.epc for each in frame.properties) or requested  # some meters refuse without a list
+        self.response = Response(frame.esv, requested, values, listed - values.keys(), sent_at, now)
         return True

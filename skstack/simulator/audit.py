@@ -30,7 +30,7 @@ class Audit:
 
     def __init__(self) -> None:
         """Start with nothing sent."""
-        self.answer_timer_s = self.longest_s = 20.0
+        self.response_timer_s = self.longest_s = 20.0
         self.sends: list[Sent] = []
         self.violations: list[str] = []
         self._first: Sent | None = None  # the request that stands, as it was first sent
@@ -46,11 +46,11 @@ class Audit:
                 self.violations.append(f"{sent.at:.3f}: sent {sent.at - closed_at:.3f} s after EVENT {number:X}")
         if self._first is not None and _is_request(sent.payload):
             repeats = _but_for_its_tid(sent) == _but_for_its_tid(self._first)
-            since, least_s = (self._last_at, self.answer_timer_s) if repeats else (self._first.at, self.longest_s)
+            since, least_s = (self._last_at, self.response_timer_s) if repeats else (self._first.at, self.longest_s)
             if sent.at < since + least_s - _TOLERANCE_S:
                 self.violations.append(f"{sent.at:.3f}: asked {sent.at - since:.3f} s after an unanswered request")
 
-    def asked(self, sent: Sent) -> None:
+    def requested(self, sent: Sent) -> None:
         """*sent* has reached the air; if it is a request, it stands from now on."""
         if _is_request(sent.payload):
             if self._first is None or _but_for_its_tid(sent) != _but_for_its_tid(self._first):
@@ -59,7 +59,7 @@ class Audit:
             self._tids.add(_tid(sent.payload))
             self._last_at = sent.at
 
-    def answered(self, payload: bytes) -> None:
+    def responded(self, payload: bytes) -> None:
         """Drop the request if *payload*, which has reached the host, answers it: it may answer an earlier one."""
         if _tid(payload) in self._tids:
             self.forget()

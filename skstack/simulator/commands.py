@@ -19,7 +19,7 @@ _UDP_HANDLES = ("1", "2")  # 3610 and 716 are open from the start
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Outcome:
     """What a command is answered: lines before the status, and the status, which SKLL64 has none of."""
 
     status: str | None = "OK"
@@ -28,11 +28,11 @@ class Answer:
     then: Callable[[float], object] | None = None  # what begins once the status has been said
 
 
-_OK = Answer()
-_UNKNOWN = Answer("FAIL ER04")
-_WRONG_COUNT = Answer("FAIL ER05")
-_WRONG_FORM = Answer("FAIL ER06")
-_FAILED = Answer("FAIL ER10")
+_OK = Outcome()
+_UNKNOWN = Outcome("FAIL ER04")
+_WRONG_COUNT = Outcome("FAIL ER05")
+_WRONG_FORM = Outcome("FAIL ER06")
+_FAILED = Outcome("FAIL ER10")
 
 
 class Commands:
@@ -46,7 +46,7 @@ class Commands:
         self._timing = radio.air.timing
         self._printer = radio.air.printer
 
-    def answer(self, name: str, args: tuple[str, ...], at: float) -> Answer:
+    def execute(self, name: str, args: tuple[str, ...], at: float) -> Outcome:
         """Execute a command that is one line, and return what it is answered."""
         entry = _COMMANDS.get(name)
         if entry is None or (name in PRODUCT_COMMANDS and not self._model.has_product_commands):
@@ -58,7 +58,7 @@ class Commands:
             return _WRONG_COUNT
         return execute(self, args, at)
 
-    def send(self, args: tuple[str, ...], payload: bytes, at: float) -> Answer:
+    def send(self, args: tuple[str, ...], payload: bytes, at: float) -> Outcome:
         """Execute an SKSENDTO."""
         handle, address, port, secure, *side, length = args
         fits = 1 <= len(payload) <= _MAX_PAYLOAD_BYTES and re.fullmatch("[0-9A-Fa-f]{4}", length)
@@ -70,33 +70,33 @@ class Commands:
         confirmed_at = self._radio.send(address, payload, int(secure), at)
         if confirmed_at is None:
             return _FAILED
-        return Answer(after_s=confirmed_at - at + self._timing.confirm_s)
+        return Outcome(after_s=confirmed_at - at + self._timing.confirm_s)
 
-    def _version(self, _args: tuple[str, ...], _at: float) -> Answer:
-        return Answer(lines=(f"EVER {self._model.firmware}".encode() + CRLF,))
+    def _version(self, _args: tuple[str, ...], _at: float) -> Outcome:
+        return Outcome(lines=(f"EVER {self._model.firmware}".encode() + CRLF,))
 
-    def _application(self, _args: tuple[str, ...], _at: float) -> Answer:
+    def _application(self, _args: tuple[str, ...], _at: float) -> Outcome:
         if self._model.application is None:
             return _UNKNOWN
-        return Answer(lines=(f"EAPPVER {self._model.application}".encode() + CRLF,))
+        return Outcome(lines=(f"EAPPVER {self._model.application}".encode() + CRLF,))
 
-    def _info(self, _args: tuple[str, ...], _at: float) -> Answer:
+    def _info(self, _args: tuple[str, ...], _at: float) -> Outcome:
         registers = self._radio.air.settings.registers
-        return Answer(lines=(self._printer.info(registers[CHANNEL], registers[PAN_ID]),))
+        return Outcome(lines=(self._printer.info(registers[CHANNEL], registers[PAN_ID]),))
 
-    def _reset(self, _args: tuple[str, ...], _at: float) -> Answer:
+    def _reset(self, _args: tuple[str, ...], _at: float) -> Outcome:
         self._radio.restart()
-        return Answer(after_s=self._timing.reset_s)
+        return Outcome(after_s=self._timing.reset_s)
 
-    def _register(self, args: tuple[str, ...], _at: float) -> Answer:
+    def _register(self, args: tuple[str, ...], _at: float) -> Outcome:
         settings = self._radio.air.settings
         if len(args) == 2:
             return _OK if settings.write(*args) else _WRONG_FORM
         own_mac = args[0] in ("S1", "S01") and self._model.has_side
         value = self._model.mac if own_mac else settings.read(args[0])
-        return _WRONG_FORM if value is None else Answer(lines=(f"ESREG {value}".encode() + CRLF,))
+        return _WRONG_FORM if value is None else Outcome(lines=(f"ESREG {value}".encode() + CRLF,))
 
-    def _password(self, args: tuple[str, ...], _at: float) -> Answer:
+    def _password(self, args: tuple[str, ...], _at: float) -> Outcome:
         if not re.fullmatch("[0-9A-F]{1,2}", args[0]) or not 1 <= int(args[0], 16) <= 32:
             return _WRONG_FORM
         length = int(args[0], 16)
@@ -104,47 +104,47 @@ class Commands:
         self._radio.air.settings.password = args[1][:length].ljust(length, "?")
         return _OK
 
-    def _route_b_id(self, args: tuple[str, ...], _at: float) -> Answer:
+    def _route_b_id(self, args: tuple[str, ...], _at: float) -> Outcome:
         settings = self._radio.air.settings
         settings.route_b_id, settings.registers[PAIRING_ID] = args[0], args[0][-8:]
         return _OK
 
-    def _scan(self, args: tuple[str, ...], at: float) -> Answer:
+    def _scan(self, args: tuple[str, ...], at: float) -> Outcome:
         mode, mask, duration = args[:3]
         formed = mode in ("2", "3") and re.fullmatch("[0-9A-Fa-f]{8}", mask) and re.fullmatch("[0-9A-E]", duration)
         if not formed or args[3:] not in ((), ("0",), ("1",)):
             return _WRONG_FORM
         wanted = int(mode), int(mask, 16), int(duration, 16)
-        return Answer(then=lambda now: self._radio.scan(*wanted, now))
+        return Outcome(then=lambda now: self._radio.scan(*wanted, now))
 
-    def _link_local(self, args: tuple[str, ...], _at: float) -> Answer:
+    def _link_local(self, args: tuple[str, ...], _at: float) -> Outcome:
         if not re.fullmatch("[0-9A-Fa-f]{16}", args[0]):
             return _WRONG_FORM
-        return Answer(None, (link_local(args[0]).encode() + CRLF,), self._timing.address_s)
+        return Outcome(None, (link_local(args[0]).encode() + CRLF,), self._timing.address_s)
 
-    def _join(self, args: tuple[str, ...], _at: float) -> Answer:
+    def _join(self, args: tuple[str, ...], _at: float) -> Outcome:
         if not _ADDRESS.fullmatch(args[0]):
             return _WRONG_FORM
-        return _FAILED if self._radio.pana.joining else Answer(then=lambda now: self._radio.pana.join(args[0], now))
+        return _FAILED if self._radio.pana.joining else Outcome(then=lambda now: self._radio.pana.join(args[0], now))
 
-    def _rejoin(self, _args: tuple[str, ...], _at: float) -> Answer:
-        return Answer(then=self._radio.pana.rejoin) if self._radio.pana.session else _FAILED
+    def _rejoin(self, _args: tuple[str, ...], _at: float) -> Outcome:
+        return Outcome(then=self._radio.pana.rejoin) if self._radio.pana.session else _FAILED
 
-    def _terminate(self, _args: tuple[str, ...], at: float) -> Answer:
+    def _terminate(self, _args: tuple[str, ...], at: float) -> Outcome:
         if not self._radio.pana.session:
             return _FAILED
         self._radio.pana.begin_termination(at)
-        return Answer(then=self._radio.pana.terminate)
+        return Outcome(then=self._radio.pana.terminate)
 
-    def _write_flash(self, _args: tuple[str, ...], _at: float) -> Answer:
+    def _write_flash(self, _args: tuple[str, ...], _at: float) -> Outcome:
         """Note a write; what it would change is not simulated."""
         self.flash_writes += 1
         return _OK
 
-    def _read_option(self, _args: tuple[str, ...], _at: float) -> Answer:
-        return Answer(f"OK {self._radio.air.hex_payload:02d}")
+    def _read_option(self, _args: tuple[str, ...], _at: float) -> Outcome:
+        return Outcome(f"OK {self._radio.air.hex_payload:02d}")
 
-    def _write_option(self, args: tuple[str, ...], at: float) -> Answer:
+    def _write_option(self, args: tuple[str, ...], at: float) -> Outcome:
         if args[0] not in ("00", "01"):
             return _WRONG_FORM
         self._radio.air.hex_payload = args[0] == "01"
@@ -153,7 +153,7 @@ class Commands:
 
 PRODUCT_COMMANDS = frozenset({"ROPT", "WOPT", "RUART", "WUART"})  # ROHM's own; answered with CR alone
 
-_Execute = Callable[[Commands, tuple[str, ...], float], Answer]
+_Execute = Callable[[Commands, tuple[str, ...], float], Outcome]
 _COMMANDS: dict[str, tuple[tuple[int, ...], _Execute]] = {
     "SKVER": ((0,), Commands._version),
     "SKAPPVER": ((0,), Commands._application),
@@ -171,7 +171,7 @@ _COMMANDS: dict[str, tuple[tuple[int, ...], _Execute]] = {
     "SKSAVE": ((0,), Commands._write_flash),
     "ROPT": ((0,), Commands._read_option),
     "WOPT": ((1,), Commands._write_option),
-    "RUART": ((0,), lambda _module, _args, _at: Answer("OK 80")),  # as in a log of an RS-WSUHA-P
+    "RUART": ((0,), lambda _module, _args, _at: Outcome("OK 80")),  # as in a log of an RS-WSUHA-P
     "WUART": ((1,), Commands._write_flash),
 }
 """Each command: how many arguments it takes (SKSCAN one more in the dual dialect), and what executes it."""

@@ -83,7 +83,7 @@ class SimulatedMeter:
         self.options = options or MeterOptions()
         self.installed_at = float(household.since if installed_at is None else installed_at)
         self.earlier: list[Registers] = []  # of the meters that were installed before
-        self.confirmed_tids: list[int] = []  # of the INFC that were answered
+        self.confirmed_tids: list[int] = []  # of the INFC that got their response
         self._begin(self.options.start_import_kwh, self.options.start_export_kwh)
 
     @property
@@ -155,7 +155,7 @@ class SimulatedMeter:
 
     # --- requests
 
-    def answer(self, payload: bytes, at: float) -> bytes | None:
+    def respond(self, payload: bytes, at: float) -> bytes | None:
         """Return the answer to a datagram, or None: it is broken, for somebody else, or wants none."""
         try:
             request = Frame.from_bytes(payload)
@@ -163,33 +163,33 @@ class SimulatedMeter:
             return None
         if request.deoj != METER:
             return None
-        answer = None
+        response = None
         match request.esv:
             case Esv.GET:
-                answer = self._read(request, at)
+                response = self._read(request, at)
             case Esv.SET_C:
-                answer = self._write(request)
+                response = self._write(request)
             case Esv.INFC_RES:
                 self.confirmed_tids.append(request.tid)
-        return answer.to_bytes() if answer else None
+        return response.to_bytes() if response else None
 
     def _read(self, request: Frame, at: float) -> Frame:
         """Read what can be read; the others come back without data, as do those that are too many."""
         readers, read = self._readers(), []
-        for number, asked in enumerate(request.properties):
-            reader = readers.get(asked.epc) if number < self.options.most_properties else None
-            read.append(Property(asked.epc, reader(at) if reader else b""))
+        for number, wanted in enumerate(request.properties):
+            reader = readers.get(wanted.epc) if number < self.options.most_properties else None
+            read.append(Property(wanted.epc, reader(at) if reader else b""))
         complete = all(found.edt for found in read)
-        return request.answer(Esv.GET_RES if complete else Esv.GET_SNA, tuple(read))
+        return request.response(Esv.GET_RES if complete else Esv.GET_SNA, tuple(read))
 
     def _write(self, request: Frame) -> Frame:
         """Write what may be written; the others come back with their data."""
         done = [self._write_one(wanted) for wanted in request.properties]
-        answered = tuple(
+        written = tuple(
             Property(wanted.epc) if written else wanted
             for wanted, written in zip(request.properties, done, strict=True)
         )
-        return request.answer(Esv.SET_RES if all(done) else Esv.SET_C_SNA, answered)
+        return request.response(Esv.SET_RES if all(done) else Esv.SET_C_SNA, written)
 
     def _write_one(self, wanted: Property) -> bool:
         if wanted.epc == 0xE5 and len(wanted.edt) == 1 and wanted.edt[0] <= HISTORY_DAYS:

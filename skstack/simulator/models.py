@@ -98,7 +98,7 @@ class Timing:
         """Return the time one channel takes in a scan of this *duration* (0 to 14)."""
         return self.scan_unit_s * ((1 << duration) + 1) + self.scan_gap_s
 
-    def answer_s(self, epcs: list[int]) -> float:
+    def response_s(self, epcs: list[int]) -> float:
         """Return how long the meter thinks about a request for *epcs*."""
         histories = len({0xE2, 0xE4, 0xEC, 0xEE}.intersection(epcs))
         return self.reply_s + self.more_s * max(len(epcs) - 1, 0) + self.history_s * histories

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Sequence
 
 from skstack.simulator.air import Air
-from skstack.simulator.commands import PRODUCT_COMMANDS, Answer, Commands
+from skstack.simulator.commands import PRODUCT_COMMANDS, Commands, Outcome
 from skstack.simulator.lines import CRLF, Beacon, Datagram
 from skstack.simulator.meter import SimulatedMeter
 from skstack.simulator.models import MODELS, REALISTIC, Credentials, Model, Timing
@@ -103,23 +103,23 @@ class SimulatedModule:
         name = request.words[0]
         refusal = self.faults.refusal(name)
         if refusal is not None:
-            answer = Answer(f"FAIL {refusal}")
+            outcome = Outcome(f"FAIL {refusal}")
         elif request.payload is not None:
-            answer = self._commands.send(request.words[1:], request.payload, at)
+            outcome = self._commands.send(request.words[1:], request.payload, at)
         else:
-            answer = self._commands.answer(name, request.words[1:], at)
-        usual_s = self.timing.command_s if answer.after_s is None else answer.after_s
+            outcome = self._commands.execute(name, request.words[1:], at)
+        usual_s = self.timing.command_s if outcome.after_s is None else outcome.after_s
         done_at = at + usual_s + self.timing.pause_s + self.faults.slowness_s(name)
         end = b"\r" if name in PRODUCT_COMMANDS and self.model.has_product_commands else CRLF
-        status = b"" if answer.status is None else answer.status.encode() + end
+        status = b"" if outcome.status is None else outcome.status.encode() + end
 
         def reply(now: float) -> None:
             self._executing = None
-            for line in (*answer.lines, status):
+            for line in (*outcome.lines, status):
                 if line:
                     self._say(line, now)
-            if answer.then is not None:
-                answer.then(now)
+            if outcome.then is not None:
+                outcome.then(now)
             self._interpret(now)
 
         self._executing = Life()
@@ -137,12 +137,12 @@ class SimulatedModule:
         """True while a PANA session stands, be it one that is being renewed."""
         return self._radio.pana.session is not None
 
-    def set_answer_timer(self, seconds: float, *, longest_s: float | None = None) -> None:
+    def set_response_timer(self, seconds: float, *, longest_s: float | None = None) -> None:
         """Let a request be repeated after *seconds* (20 by default), and a different one come after *longest_s*.
 
         Until then another is a violation. *longest_s* counts from the first of the repetitions; None: as *seconds*.
         """
-        self._air.audit.answer_timer_s = seconds
+        self._air.audit.response_timer_s = seconds
         self._air.audit.longest_s = seconds if longest_s is None else longest_s
 
     def emit_event(self, number: int, at: float, *, times: int = 1, every_s: float = 0.0) -> None:

@@ -108,7 +108,7 @@ class Radio:
         air.plan_line(done_at, air.printer.event(0x21, address, f"{param:02d}"))
         reached_at = self._plan_second_try(address, done_at) if param == 2 else done_at
         if param != 1 and secured and session is not None:
-            air.audit.asked(sent)
+            air.audit.requested(sent)
             air.agenda.plan(reached_at, lambda now: self._reach_meter(payload, now), session)
         return done_at
 
@@ -131,13 +131,13 @@ class Radio:
     def _reach_meter(self, payload: bytes, at: float) -> None:
         if not self.pana.hears(self.pana.session, at):
             return
-        answer = self.air.meter.answer(payload, at)
+        answer = self.air.meter.respond(payload, at)
         if answer is None:
             return
         self._thinking.over = True
         self._thinking = Life()
         request = Frame.from_bytes(payload)
-        usual_s = self.air.timing.answer_s([asked.epc for asked in request.properties])
+        usual_s = self.air.timing.response_s([asked.epc for asked in request.properties])
         for reply in self._habitual(Reply(request, answer, at, usual_s)):
             self.air.agenda.plan(at + reply.delay_s, self._deliver(reply, self._thinking), self.pana.session)
 
@@ -153,7 +153,7 @@ class Radio:
                 return
             left_at = self.air.print_datagram(datagram, at)
             if math.isfinite(left_at):
-                self.air.agenda.plan(left_at, lambda _: self.air.audit.answered(reply.payload), self.air.boot)
+                self.air.agenda.plan(left_at, lambda _: self.air.audit.responded(reply.payload), self.air.boot)
 
         return deliver
 

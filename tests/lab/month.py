@@ -55,7 +55,7 @@ class FaultyMonth(Home):
             **{**of_seed(seed), **options},
         )
 
-        self.module.set_answer_timer(20.0, longest_s=60.0)
+        self.module.set_response_timer(20.0, longest_s=60.0)
 
     def run_to_day(self, day: float) -> None:
         """Let it be the end of *day*."""

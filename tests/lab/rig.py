@@ -107,22 +107,22 @@ class Rig:
     # --- what the meter and others say
 
     def tamper(self, change: Callable[[Frame, Frame | None], Frame | None]) -> None:
-        """Let *change* have a say in every answer: it gets the request and the answer, and returns another or none."""
-        answer = self.simulated.answer
+        """Let *change* see every request and its response, and return another response or none."""
+        respond = self.simulated.respond
 
         def changed(payload: bytes, at: float) -> bytes | None:
-            told = answer(payload, at)
-            frame = change(Frame.from_bytes(payload), Frame.from_bytes(told) if told else None)
+            response = respond(payload, at)
+            frame = change(Frame.from_bytes(payload), Frame.from_bytes(response) if response else None)
             return frame.to_bytes() if frame else None
 
-        self.simulated.answer = changed  # type: ignore[method-assign]  # a meter with habits of its own
+        self.simulated.respond = changed  # type: ignore[method-assign]  # a meter with habits of its own
 
-    def answer(
+    def response(
         self, tid: int, *, watts: int = 9999, seoj: bytes = b"\x02\x88\x01", deoj: bytes = b"\x05\xff\x01"
     ) -> bytes:
-        """Return the answer to a request for the power."""
-        answer = Frame(tid, METER, CONTROLLER, Esv.GET_RES, (Property(POWER, watts.to_bytes(4, "big")),)).to_bytes()
-        return answer[:4] + seoj + deoj + answer[10:]
+        """Return the response to a request for the power."""
+        response = Frame(tid, METER, CONTROLLER, Esv.GET_RES, (Property(POWER, watts.to_bytes(4, "big")),)).to_bytes()
+        return response[:4] + seoj + deoj + response[10:]
 
     def inject(self, payload: bytes, *, sender: str = METER_MAC, secured: bool = True, port: int = 3610) -> None:
         """Let a datagram come out of the air now."""
@@ -141,10 +141,10 @@ class Rig:
         """The TID of the latest datagram that was sent."""
         return int.from_bytes(self.module.sends[-1].payload[2:4], "big")
 
-    def asked(self, *epcs: int) -> list[tuple[datetime, Frame]]:
+    def requests(self, *epcs: int) -> list[tuple[datetime, Frame]]:
         """Return the requests for any of *epcs* that the module was given, with their times."""
         sent = [(datetime.fromtimestamp(each.at, tz=UTC), Frame.from_bytes(each.payload)) for each in self.module.sends]
-        return [(at, frame) for at, frame in sent if {asked.epc for asked in frame.properties}.intersection(epcs)]
+        return [(at, frame) for at, frame in sent if {each.epc for each in frame.properties}.intersection(epcs)]
 
     def registers(self, at: datetime) -> tuple[Decimal, Decimal]:
         """Return both registers at *at*, kWh, of the meter that was installed then."""

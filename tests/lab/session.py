@@ -67,7 +67,7 @@ class Lab(Rig):
     def join(self) -> Lab:
         """Bring the link up as if a reading was stored, and let it be quiet; what was typed for that is forgotten."""
         assert self.session.run_until_up(self.now + 300.0)
-        self.ask()
+        self.read_power()
         self.run(10.0)
         self.forget()
         return self
@@ -82,7 +82,7 @@ class Lab(Rig):
         assert self.session.run_until_up(began + seconds), f"not up after {seconds} s: {self.session.down_reason}"
         return self.now - began
 
-    def ask(self, timeout_s: float = 59.0, **options: Any) -> int:
+    def read_power(self, timeout_s: float = 59.0, **options: Any) -> int:
         """Request the power in watts."""
         edt = self.session.get([POWER], until=self.now + timeout_s, **options).values[POWER]
         return int.from_bytes(edt, "big", signed=True)

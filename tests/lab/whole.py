@@ -89,7 +89,7 @@ class Whole(Home):
         )
         exchanges = [Later(each.at_s - 0.01, self._note_gone) for each in faults if each.kind == "another meter"]
         self.radio.plan([*happenings(faults), *turns(self, list(troubles)), *exchanges])
-        self.module.set_answer_timer(20.0, longest_s=60.0)
+        self.module.set_response_timer(20.0, longest_s=60.0)
 
     # --- the program's life
 
