@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 Texts = dict[str, dict[str, str]]  # by section and key
 
-_CONTROL = re.compile(r"[\x00-\x1F\x7F]")
+_CONTROL = re.compile(r"[\x00-\x1F\x7F-\x9F\u2028\u2029]")  # and what ends a line for Unicode
 _NUMBER = re.compile(r"[+-]?[0-9]{1,9}(\.[0-9]{1,9})?")
 _COMMENT_BEHIND = re.compile(r"\s[;#]")
 _QUOTED = re.compile(r"(['\"]).*\1", re.DOTALL)
@@ -52,7 +52,6 @@ class Section:
     name: str
     texts: Mapping[str, str]
     problems: list[str]
-    environ: Mapping[str, str]
 
     @property
     def is_empty(self) -> bool:
@@ -156,7 +155,7 @@ class Section:
     def _read_secret(self, file_name: str) -> bytes:
         path = self.path.parent / file_name
         # Source: systemd.exec(5), LoadCredential= and $CREDENTIALS_DIRECTORY.
-        credentials = self.environ.get("CREDENTIALS_DIRECTORY")
+        credentials = os.environ.get("CREDENTIALS_DIRECTORY")
         if credentials and (credential := Path(credentials, file_name)).exists():
             path = credential
         with path.open("rb") as file:
@@ -168,7 +167,6 @@ class IniFile:
     """The whole file, with nothing in it that *keys*, by section, does not name.
 
     *holds_secret* is asked with the texts by section and key: then others must not be able to read the file.
-    *environ* may name a directory of secrets.
     """
 
     def __init__(
@@ -178,10 +176,8 @@ class IniFile:
         *,
         required: bool = True,
         holds_secret: Callable[[Texts], bool],
-        environ: Mapping[str, str] = os.environ,
     ) -> None:
         self._path = path
-        self._environ = environ
         self._problems: list[str] = []
         try:
             with path.open("rb") as file:
@@ -199,7 +195,7 @@ class IniFile:
 
     def section(self, name: str) -> Section:
         """Return a section; one that is not there is empty."""
-        return Section(self._path, name, self._texts.get(name, {}), self._problems, self._environ)
+        return Section(self._path, name, self._texts.get(name, {}), self._problems)
 
     def conclude(self) -> None:
         """Raise SettingsError with all that was found wrong, a line each."""

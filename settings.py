@@ -10,7 +10,6 @@ are imported only when a file is read.
 from __future__ import annotations
 
 import logging
-import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
@@ -288,79 +287,6 @@ class Tariff:
     billing_day: int = _key("billing_day", Section.whole, "a day of the month", 1, 28, 1)  # a billing month's first
 
 
-@dataclass(frozen=True, slots=True)
-class GraphSettings:
-    """What the graph scripts need: where the database is and how to draw it."""
-
-    database: Database
-    storage: Storage
-    graph: Graph
-    tariff: Tariff | None  # None: no prices given
-
-
-@dataclass(frozen=True, slots=True)
-class Settings(GraphSettings):
-    """Everything the poller needs."""
-
-    route_b: RouteB
-    cpu: Cpu
-    co2: Co2
-    bme280: Bme280
-
-
-_SECTIONS = {
-    "routeB": RouteB,
-    "database": Database,
-    "storage": Storage,
-    "cpu": Cpu,
-    "co2": Co2,
-    "bme280": Bme280,
-    "graph": Graph,
-    "tariff": Tariff,
-}
-KEYS: Mapping[str, tuple[str, ...]] = {
-    name: tuple(key for each in fields(kind) for key in each.metadata["keys"]) for name, kind in _SECTIONS.items()
-}
-
-
-def load(path: Path | None = None, *, environ: Mapping[str, str] = os.environ) -> Settings:
-    """Read the poller's settings from *path*, or from ./power_consumption.ini.
-
-    Warns (logging) about an interval below 10 s and about a file others can read while it holds a password.
-    Raises: SettingsError: the file is missing, unreadable or malformed, or a value is wrong.
-    """
-    file = IniFile(path or DEFAULT_FILE, KEYS, holds_secret=_holds_secret, environ=environ)
-    read = Settings(
-        database=_read(Database, file.section("database")),
-        storage=_read(Storage, file.section("storage")),
-        graph=_read(Graph, file.section("graph")),
-        tariff=_tariff(file.section("tariff")),
-        route_b=_read(RouteB, file.section("routeB")),
-        cpu=_read(Cpu, file.section("cpu")),
-        co2=_read(Co2, file.section("co2")),
-        bme280=_read(Bme280, file.section("bme280")),
-    )
-    file.conclude()
-    return read
-
-
-def load_for_graphs(path: Path | None = None) -> GraphSettings:
-    """Read what the graph scripts need from *path*, or from ./power_consumption.ini where there is one.
-
-    Without *path* and without that file every value is the default. The values of [routeB] are not looked at.
-    Raises: SettingsError: *path* is missing, the file is unreadable or malformed, or a value is wrong.
-    """
-    file = IniFile(path or DEFAULT_FILE, KEYS, required=path is not None, holds_secret=_holds_secret)
-    read = GraphSettings(
-        database=_read(Database, file.section("database")),
-        storage=_read(Storage, file.section("storage")),
-        graph=_read(Graph, file.section("graph")),
-        tariff=_tariff(file.section("tariff")),
-    )
-    file.conclude()
-    return read
-
-
 def _read(kind: type[SectionT], section: Section) -> SectionT:
     """Read every key of a section; what is wrong is noted, so that IniFile.conclude says it all at once."""
     values: dict[str, Any] = {}
@@ -381,6 +307,72 @@ def _tariff(section: Section) -> Tariff | None:
         if tariff.tiers and tariff.time_of_use:
             raise section.error("tiers", "either tiers or time_of_use", "both")
     return tariff
+
+
+@dataclass(frozen=True, slots=True)
+class GraphSettings:
+    """What the graph scripts need: where the database is and how to draw it."""
+
+    database: Database
+    storage: Storage
+    graph: Graph
+    tariff: Tariff | None  # None: no prices given
+
+
+@dataclass(frozen=True, slots=True)
+class Settings(GraphSettings):
+    """Everything the poller needs."""
+
+    route_b: RouteB
+    cpu: Cpu
+    co2: Co2
+    bme280: Bme280
+
+
+# By the field of Settings: the name of the section, and what it holds.
+_SECTIONS: Mapping[str, tuple[str, type[DataclassInstance]]] = {
+    "route_b": ("routeB", RouteB),
+    "database": ("database", Database),
+    "storage": ("storage", Storage),
+    "cpu": ("cpu", Cpu),
+    "co2": ("co2", Co2),
+    "bme280": ("bme280", Bme280),
+    "graph": ("graph", Graph),
+    "tariff": ("tariff", Tariff),
+}
+KEYS: Mapping[str, tuple[str, ...]] = {
+    name: tuple(key for each in fields(kind) for key in each.metadata["keys"]) for name, kind in _SECTIONS.values()
+}
+
+
+def load(path: Path = DEFAULT_FILE) -> Settings:
+    """Read the poller's settings from *path*.
+
+    Warns (logging) about an interval below 10 s and about a file others can read while it holds a password.
+    Raises: SettingsError: the file is missing, unreadable or malformed, or a value is wrong.
+    """
+    return _load(Settings, IniFile(path, KEYS, holds_secret=_holds_secret))
+
+
+def load_for_graphs(path: Path | None = None) -> GraphSettings:
+    """Read what the graph scripts need from *path*, or from ./power_consumption.ini where there is one.
+
+    Without *path* and without that file every value is the default. The values of [routeB] are not looked at.
+    Raises: SettingsError: *path* is missing, the file is unreadable or malformed, or a value is wrong.
+    """
+    file = IniFile(path or DEFAULT_FILE, KEYS, required=path is not None, holds_secret=_holds_secret)
+    return _load(GraphSettings, file)
+
+
+def _load(kind: type[SectionT], file: IniFile) -> SectionT:
+    """Read each section that *kind* has a field for. Raises: SettingsError."""
+    values: dict[str, Any] = {}
+    for each in fields(kind):
+        name, part = _SECTIONS[each.name]
+        section = file.section(name)
+        values[each.name] = _tariff(section) if part is Tariff else _read(part, section)
+    file.conclude()
+    return kind(**values)
 
 
 def _holds_secret(texts: Texts) -> bool:

@@ -200,7 +200,7 @@ def test_the_defaults_are_those_of_the_program(tmp_path: Path) -> None:
     file = tmp_path / "power_consumption.ini"
     file.write_text(f"[routeB]\nid = {TEST_ROUTE_B_ID}\npassword = {TEST_PASSWORD}\n")
     file.chmod(0o600)
-    loaded = settings.load(file, environ={})
+    loaded = settings.load(file)
     assert defaults["routeB", "device"] == loaded.route_b.device
     assert float(defaults["routeB", "interval"]) == loaded.route_b.interval_s
     assert float(defaults["routeB", "timeout"]) == loaded.route_b.timeout_s

@@ -144,7 +144,7 @@ def outbox_bodies() -> Take:
 
 def what_is_said_of(path: Path) -> str:
     try:
-        return repr(settings.load(path, environ={}).route_b)
+        return repr(settings.load(path).route_b)
     except SettingsError as error:
         return str(error)
 
@@ -288,7 +288,7 @@ def read_ini(directory: Path, line: str, size: int) -> None:
     path = directory / "long.ini"
     path.write_text("[routeB]\n" + line * size, "utf-8")
     with suppress(SettingsError):
-        settings.load(path, environ={})
+        settings.load(path)
 
 
 def cpu_s(act: Callable[[int], object], size: int) -> float:

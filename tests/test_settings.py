@@ -69,7 +69,7 @@ def write(directory: Path, content: str | bytes, *, mode: int = 0o600) -> Path:
 
 
 def load(directory: Path, content: str | bytes) -> Settings:
-    return settings.load(write(directory, content), environ={})
+    return settings.load(write(directory, content))
 
 
 def refusals(directory: Path, content: str | bytes) -> list[str]:
@@ -186,7 +186,7 @@ def test_a_relative_data_directory_does_not_move_with_the_current_directory(
 ) -> None:
     write(tmp_path, METER + "[storage]\ndata_dir = data\n")
     monkeypatch.chdir(tmp_path)
-    assert settings.load(environ={}).storage.data_dir == tmp_path / "data"
+    assert settings.load().storage.data_dir == tmp_path / "data"
 
 
 def test_a_tilde_is_the_home_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -212,15 +212,15 @@ def test_credentials_come_from_files_beside_the_settings_less_one_line_ending(tm
     assert (read.route_b.id, read.route_b.password) == (ROUTE_B_ID, PASSWORD)
 
 
-def test_the_credentials_of_systemd_come_first(tmp_path: Path) -> None:
+def test_the_credentials_of_systemd_come_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     credentials = tmp_path / "credentials"
     credentials.mkdir()
     with_secret_files(credentials, ROUTE_B_ID.encode(), b"from-systemd")
     content = with_secret_files(tmp_path, ROUTE_B_ID.encode(), b"from-beside")
-    environ = {"CREDENTIALS_DIRECTORY": str(credentials)}
-    assert settings.load(write(tmp_path, content), environ=environ).route_b.password == "from-systemd"
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(credentials))
+    assert settings.load(write(tmp_path, content)).route_b.password == "from-systemd"
     (credentials / "routeb-password").unlink()
-    assert settings.load(write(tmp_path, content), environ=environ).route_b.password == "from-beside"
+    assert settings.load(write(tmp_path, content)).route_b.password == "from-beside"
 
 
 def test_an_absolute_credential_file_is_read_where_it_is(tmp_path: Path) -> None:
@@ -260,11 +260,13 @@ def test_a_missing_credential_file_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", [".", "x" * 5000])
-def test_a_credential_file_that_cannot_be_one_is_refused(tmp_path: Path, name: str) -> None:
-    environ = {"CREDENTIALS_DIRECTORY": str(tmp_path)}
+def test_a_credential_file_that_cannot_be_one_is_refused(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
     path = write(tmp_path, f"[routeB]\nid = {ROUTE_B_ID}\npassword_file = {name}\n")
     with pytest.raises(SettingsError, match="password_file: expected one line of printable ASCII"):
-        settings.load(path, environ=environ)
+        settings.load(path)
 
 
 @pytest.mark.parametrize("key", ["id", "password"])
@@ -672,7 +674,7 @@ def test_graphs_never_look_at_the_credentials(tmp_path: Path, route_b: str) -> N
 
 def test_the_poller_and_the_graphs_read_the_same_values(tmp_path: Path) -> None:
     path = write(tmp_path, f"{METER}[database]\nurl = {URL}\n[graph]\ncontract_a = 30\n[tariff]\ntiers = :30\n")
-    whole, part = settings.load(path, environ={}), settings.load_for_graphs(path)
+    whole, part = settings.load(path), settings.load_for_graphs(path)
     names = [item.name for item in dataclasses.fields(GraphSettings)]
     assert [getattr(whole, name) for name in names] == [getattr(part, name) for name in names]
 
@@ -812,6 +814,8 @@ CHARACTERS = st.text(st.sampled_from([*map(chr, range(0x80)), *"\x85\xa0０あ�
         CHARACTERS | st.from_regex(r"[-0-9:., ]{1,30}", fullmatch=True),
     )
 )
+@example(values={("routeB", "id_file"): "0\x850"})
+@example(values={("routeB", "password_file"): "a/b\u2028c"})
 @hypothesis_settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_value_of_any_key_loads_or_is_refused_line_by_line(
     tmp_path: Path, values: dict[tuple[str, str], str]

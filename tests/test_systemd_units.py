@@ -71,7 +71,9 @@ def test_all_services_read_one_settings_file() -> None:
     assert len(named) == 1
 
 
-def test_the_credentials_of_the_unit_are_read_by_the_settings_the_unit_describes(tmp_path: Path) -> None:
+def test_the_credentials_of_the_unit_are_read_by_the_settings_the_unit_describes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     names = [value.partition(":")[0] for value in read(POLLER)["LoadCredential"]]
     for name, content in zip(names, ["00112233445566778899AABBCCDDEEFF\n", "0123456789AB\n"], strict=True):
         (tmp_path / name).write_text(content)
@@ -80,7 +82,8 @@ def test_the_credentials_of_the_unit_are_read_by_the_settings_the_unit_describes
     file = tmp_path / "elsewhere" / "power_consumption.ini"
     file.parent.mkdir()
     file.write_text("[routeB]\n" + "".join(f"{key} = {name}\n" for key, name in described))
-    read_back = settings.load(file, environ={"CREDENTIALS_DIRECTORY": str(tmp_path)})
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    read_back = settings.load(file)
     assert read_back.route_b.password == "0123456789AB"
 
 
