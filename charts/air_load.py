@@ -20,7 +20,7 @@ from storage import series
 from storage.series import Point
 
 if TYPE_CHECKING:
-    from psycopg2.extensions import connection as Connection  # noqa: N812 - a class with a lower-case name
+    from storage.connection import Connection
 
 # Japan's hygiene standard for buildings (Act on Maintenance of Sanitation in Buildings, enforcement order, article 2,
 # as of 2022): 18 to 28 degrees Celsius, 40 to 70 percent, at most 1,000 ppm of CO2.

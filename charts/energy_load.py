@@ -31,9 +31,8 @@ from storage import energy
 from storage.energy import Energy, Lack, Span, SpanEnergy
 
 if TYPE_CHECKING:
-    from psycopg2.extensions import connection as Connection  # noqa: N812 - a class with a lower-case name
-
     from settings import Tariff, Tier
+    from storage.connection import Connection
 
 USUAL_DAYS = 28
 FEWEST_USUAL_DAYS = 7

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from itertools import pairwise
 from typing import Literal
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo
 
 from errors import UsageError
 from storage.energy import HALF_HOUR, Span
@@ -118,14 +118,6 @@ def _months_on(first: date, months: int) -> date:
     """Return the first of a month so many months after the *first* of another."""
     count = first.year * 12 + first.month - 1 + months
     return date(count // 12, count % 12 + 1, 1)
-
-
-def zone_named(name: str) -> ZoneInfo:
-    """Return the zone. Raises: PeriodError: this machine knows no such zone."""
-    try:
-        return ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError) as err:
-        raise PeriodError(f"time zone: expected a name such as Asia/Tokyo, got {name!r}") from err
 
 
 def midnight(day: date, zone: ZoneInfo) -> datetime:

@@ -34,9 +34,8 @@ from storage import energy, series
 from storage.energy import HALF_HOUR
 
 if TYPE_CHECKING:
-    from psycopg2.extensions import connection as Connection  # noqa: N812 - a class with a lower-case name
-
     from settings import Tariff
+    from storage.connection import Connection
 
 _W_OF_KWH = 2000  # a kWh in half an hour
 _A_DAY_AND_A_BIT_S = 36 * 3600.0

@@ -151,15 +151,10 @@ WORDS: Mapping[Language, Words] = {language: Words(language) for language in LAN
 
 
 def language_of(wanted: str | None, environ: Mapping[str, str]) -> Language:
-    """Return *wanted*, or where that is empty the language of the locale (Japanese or else English).
-
-    Raises: ValueError: *wanted* is neither ja nor en.
-    """
+    """Return *wanted*, or where that is none the language of the locale (Japanese or else English)."""
     for language in LANGUAGES:
         if wanted == language:
             return language
-    if wanted:
-        raise ValueError(f"expected ja or en, got {wanted!r}")
     return "ja" if help_ja.is_japanese(environ) else "en"
 
 

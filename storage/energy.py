@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
 
-    from psycopg2.extensions import connection as Connection  # noqa: N812 - a class with a lower-case name
+    from storage.connection import Connection
 
 HALF_HOUR = timedelta(minutes=30)  # the meter has registers on :00 and :30 and nowhere else
 _HALF_HOURS_OF_DAY = 48

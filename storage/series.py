@@ -17,7 +17,7 @@ from storage.energy import Span
 if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
 
-    from psycopg2.extensions import connection as Connection  # noqa: N812 - a class with a lower-case name
+    from storage.connection import Connection
 
 
 class Source(NamedTuple):

@@ -24,6 +24,7 @@ from charts.energy_load import Cost, EnergyData
 from charts.period import Period, day_of
 from charts.text import LANGUAGES, Language
 from settings import Tariff, Tier
+from storage.connection import connect
 from storage.energy import Lack
 from tests.lab.ledger import A_DAY, Ledger, Meter, Truth
 from tests.lab.pictures import overlaps, texts
@@ -389,7 +390,7 @@ def test_ten_years_are_right_to_the_step(database_url: str) -> None:
         *range(331, 175_000, 997),
         *(ledger.boundary(date(2018, 2, day)) for day in range(1, 29)),
     }
-    with closing(psycopg2.connect(database_url)) as connection:
+    with closing(connect(database_url)) as connection:
         site, used = ledger.write(connection, "home"), Truth(ledger)
         with connection.cursor() as cursor:
             cursor.execute("select used_kwh from energy_half_hour where site_id = %s order by started_at", (site,))
