@@ -7,10 +7,11 @@ Source: psycopg2 documentation, "Support for coroutine libraries".
 
 from __future__ import annotations
 
+import re
 import select
 import socket
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 from urllib.parse import quote
@@ -103,22 +104,22 @@ def connect(url: str) -> Connection:
             if (reason := one_line(err)) not in reasons:
                 reasons.append(reason)
     said = "; ".join(reasons)
-    raise DatabaseUnreachableError(f"cannot connect to {masked_url(url)}: {_masked(said, parts)}", remedy_for(said))
+    raise DatabaseUnreachableError(
+        f"cannot connect to {masked_url(url)}: {masked(said, secrets_of(url))}", remedy_for(said)
+    )
 
 
-def _masked(said: str, parts: Mapping[str, str]) -> str:
-    """Hide the secrets of a url in what libpq *said*, which names a value in quotes.
+def masked(text: str, secrets: Iterable[str]) -> str:
+    """Hide *secrets* in *text*, whatever their case.
 
-    A short one, or one that may be a word, stands in innocent text as well: to mask it there would tell it.
+    A short one, or one that may be a word, stands in innocent text as well: to mask it there would tell it. It is
+    hidden in quotes only, in which libpq names a value.
     """
-    for name in _SECRETS:
-        secret = parts.get(name)
-        if secret and secret not in (parts.get("user"), parts.get("host"), parts.get("dbname")):
-            is_innocent = len(secret) < _SHORTEST_SECRET or (
-                len(secret) < _NO_WORD and secret.isalpha() and secret.islower()
-            )
-            said = said.replace(f'"{secret}"' if is_innocent else secret, '"****"' if is_innocent else "****")
-    return said
+    for secret in secrets:
+        is_word = len(secret) < _NO_WORD and secret.isalpha() and secret.islower()
+        quote = '"' if is_word or len(secret) < _SHORTEST_SECRET else ""
+        text = re.sub(re.escape(f"{quote}{secret}{quote}"), f"{quote}****{quote}", text, flags=re.IGNORECASE)
+    return text
 
 
 def _wait(connection: psycopg2.extensions.connection) -> None:
@@ -181,9 +182,12 @@ def _looked_up(host: str) -> Sequence[str]:
 
 def secrets_of(url: str) -> Sequence[str]:
     """Give what must not be shown of *url*; nothing where libpq cannot read it."""
-    with suppress(psycopg2.ProgrammingError):
-        return [value for name, value in parse_dsn(url).items() if name in _SECRETS]
-    return []
+    try:
+        parts = parse_dsn(url)
+    except psycopg2.ProgrammingError:
+        return []
+    shown = ("", parts.get("user"), parts.get("host"), parts.get("dbname"))
+    return [parts[name] for name in _SECRETS if name in parts and parts[name] not in shown]
 
 
 def masked_url(url: str) -> str:

@@ -12,13 +12,12 @@ from typing import TextIO
 
 from errors import ExplainedError
 from skstack import StoppedError
+from storage.connection import masked
 
 logger = logging.getLogger(__name__)
 
 _NAME_WIDTH = 15
 _INDENT = " " * 5
-_SHORTEST_SECRET = 6  # a shorter text would be masked inside of innocent words; nothing prints secrets anyway
-_MASK = "****"
 # The meter's link-local address is made of its MAC, and an error may name a command with it.
 _ADDRESS = re.compile(r"\bFE80:[0-9A-F:]+|\b[0-9A-F]{16}\b", re.IGNORECASE)
 
@@ -61,9 +60,7 @@ class Report:
         self._out = out
         self._encoding = out.encoding or "utf-8"
         self._tick, self._cross = ("✓", "✗") if _can_show("✓✗", self._encoding) else ("ok", "FAIL")
-        self._secrets = [
-            re.compile(re.escape(secret), re.IGNORECASE) for secret in secrets if len(secret) >= _SHORTEST_SECRET
-        ]
+        self._secrets = secrets
         self._should_stop = should_stop
         self._monotonic = monotonic
         self._reasons: dict[str, str] = {}  # why those that need a part are not tried
@@ -134,9 +131,7 @@ class Report:
 
     def say(self, text: str) -> None:
         """Print a line."""
-        for secret in self._secrets:
-            text = secret.sub(_MASK, text)
-        text = _ADDRESS.sub(_MASK, text)
+        text = _ADDRESS.sub("****", masked(text, self._secrets))
         self._out.write(text.encode(self._encoding, "backslashreplace").decode(self._encoding) + "\n")
         self._out.flush()
 
