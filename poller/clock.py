@@ -60,7 +60,7 @@ class _Basis(Enum):
     """What the time is taken from."""
 
     NOTHING = "the time is not known yet"
-    MACHINE = "neither a time server nor the meter tells the time: this machine's clock is used as it is"
+    MACHINE = "neither a time server nor the meter gives the time: this machine's clock is used as it is"
     METER = "the meter's clock says so, and this machine follows no time server (sudo timedatectl set-ntp true)"
     SERVER = "this machine follows a time server"
 

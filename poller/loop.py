@@ -228,7 +228,7 @@ class Poller:
             self._note_failure(str(error) if self._session.up else self._session.down_reason)
             return None
         if poll is None:
-            self._note_failure("it answered without a single value")
+            self._note_failure("it responded without a single value")
             return None
         self._note_success()
         return self._row(poll, tick)
@@ -257,7 +257,7 @@ class Poller:
         if now_s - self._well_since_s >= self._session.timings.recovery.well_s:
             since = f"{self._clock.at(self._well_since_s):%H:%M} UTC"
             logger.info(
-                "the meter has answered every poll since %s; failed polls before: %d", since, self._failed_polls
+                "the meter has responded to every poll since %s; failed polls before: %d", since, self._failed_polls
             )
             self._failed_polls = 0
 

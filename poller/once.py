@@ -74,7 +74,7 @@ def _undelivered(store: Store, settings: Settings, *, is_stopped: bool) -> str:
 
 
 def _reason(app: App) -> str:
-    return (app.poller.last_failure or "it gave no answer") if app.session.up else app.session.down_reason
+    return (app.poller.last_failure or "it did not respond") if app.session.up else app.session.down_reason
 
 
 def shown(row: Reading) -> str:

@@ -105,7 +105,7 @@ class Sensing(ABC):
             return None
         self._said.add(type(result))
         level = logging.INFO if isinstance(result, SensorNotReadyError) else logging.WARNING
-        logger.log(level, "%s; no reading of the %s is stored until it answers again", result, self._source.name)
+        logger.log(level, "%s; no reading of the %s is stored until it responds again", result, self._source.name)
         return None
 
 
@@ -162,7 +162,7 @@ class ThreadSensing(Sensing):
                 if should_stop():
                     return None
                 if time.monotonic() >= until:
-                    return self._judged(SensorError(f"{self._source.name} did not answer in time"))
+                    return self._judged(SensorError(f"{self._source.name} did not respond in time"))
             else:
                 self._busy = False
                 return self._judged(result)

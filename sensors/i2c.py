@@ -41,7 +41,7 @@ def open_i2c_bus(bus: int) -> I2cBus:
 
 # A lost acknowledge, an electrical fault, a stretched clock: gone a moment later, or the sensor is.
 _PASSING_ERRNOS = frozenset({errno.EREMOTEIO, errno.EIO, errno.ETIMEDOUT, errno.ENXIO})
-_NO_ANSWER = ("nothing answers there", "check the wiring and the address ({addresses}; i2cdetect -y BUS)")
+_NO_ANSWER = ("nothing responds at this address", "check the wiring and the address ({addresses}; i2cdetect -y BUS)")
 _REMEDIES = {
     errno.ENOENT: ("no such I2C bus", "switch I2C on (raspi-config, Interface Options) and check the bus number"),
     errno.EACCES: (

@@ -106,7 +106,7 @@ def find_reply(received: bytes) -> Mhz19Reply | None:
 def describe_failure(heard: bytes) -> tuple[str, str]:
     """Say why *heard*, all that came, is not a valid reply; and what to do."""
     if not heard:
-        return "no answer", "check its 5 V supply, and that its TX goes to our RX and its RX to our TX"
+        return "no response", "check its 5 V supply, and that its TX goes to our RX and its RX to our TX"
     if READ_COMMAND in heard:
         return "our own command comes back", "connect RX and TX to the sensor, not to one another"
     # The next byte is the upper half of a concentration, so words that begin with BM are not taken for it.

@@ -107,7 +107,7 @@ class Capability:
         for epc in response.values:
             self._given.add(epc)
             if self._refused.forget(epc):
-                logger.info("the meter tells %02X again", epc)
+                logger.info("the meter gives %02X again", epc)
         if response.values:
             self.note_refusals(response.refused)
 
@@ -124,7 +124,7 @@ class Capability:
         """Count refusals; what was refused some times in a row, and never given, is not asked for until that lapses."""
         for epc in epcs:
             if epc not in self._given and self._refused.note(epc):
-                logger.warning("the meter refuses %02X: it is asked for that again in an hour", epc)
+                logger.warning("the meter refuses %02X: it will be requested again in an hour", epc)
 
     def singly(self, epcs: Sequence[int]) -> list[tuple[int, ...]]:
         """Part *epcs* into single ones; last what stayed silent, since nothing else is asked while that is awaited."""
@@ -181,7 +181,7 @@ class Reader:
         listed = response.values.keys() | response.refused
         if response.values and len(listed) < min(len(response.requested), self._at_once):
             self._at_once = len(listed)
-            logger.info("the meter answers %d properties at once: it is asked in groups of that many", len(listed))
+            logger.info("the meter gives %d properties at once: they are requested in groups of that many", len(listed))
 
     def poll(self, epcs: Sequence[int], until: float) -> tuple[Response, dict[int, bytes]]:
         """Ask for *epcs* in the form that is due; return the first response, and all that came, by EPC.
@@ -236,10 +236,10 @@ class Reader:
         self._groupless_polls = self._lone_responses = 0
         if self.is_single:
             self.is_single = False
-            logger.info("the meter answers several properties at once again")
+            logger.info("the meter responds to requests for several properties again")
         if self._is_slow != is_slow:
             self._is_slow = is_slow
-            logger.info("the meter is %s: it is waited for accordingly", "slow to answer" if is_slow else "quick again")
+            logger.info("the meter is %s: the timeout follows", "slow to respond" if is_slow else "quick again")
 
     def _note_groupless(self, form: Form, answered: Collection[int] = ()) -> None:
         """Learn that a poll was over without an answer to a group; *answered*: what came one by one."""
@@ -250,7 +250,7 @@ class Reader:
                 self.is_single = True
                 self._groupless_polls = 1
                 logger.warning(
-                    "the meter answers no request of several properties: it is asked for one after the other"
+                    "the meter does not respond to requests for several properties: they are requested one by one"
                 )
 
     def _ask_group_beside(self, form: Form, epcs: Sequence[int], values: Mapping[int, bytes], until: float) -> None:

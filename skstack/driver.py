@@ -56,7 +56,7 @@ class SkStack:
 
         What came before the command was written never answers it. Events and datagrams are left for receive, and
         however many come, they do not extend the wait.
-        Raises: CommandFailedError: the module answered FAIL. SkStackTimeoutError: no answer within *timeout_s*.
+        Raises: CommandFailedError: the module answered FAIL. SkStackTimeoutError: no response within *timeout_s*.
             PortLostError: the port is gone. StoppedError.
         """
         deadline = self._monotonic() + timeout_s
@@ -161,7 +161,7 @@ class SkStack:
                 if answer is not None and isinstance(line, StatusOk):
                     return answer
             if is_over:
-                raise SkStackTimeoutError(f"answer to {command.name}", self._monotonic() - started)
+                raise SkStackTimeoutError(f"response to {command.name}", self._monotonic() - started)
             if self._monotonic() < deadline:
                 self._receive(deadline)
             else:

@@ -47,7 +47,7 @@ class CommandFailedError(SkStackError):
 
     def __init__(self, command: str, code: str) -> None:
         """Name the *command* with its secrets masked, and the *code* ("ER10")."""
-        super().__init__(f"{command} was answered FAIL {code}")
+        super().__init__(f"{command} failed with FAIL {code}")
         self.code = code
 
 

@@ -39,7 +39,7 @@ _FAILURES: Mapping[Trigger, Callable[[], SessionLostError]] = {
     Trigger.FAILED: partial(AuthenticationFailedError, "PANA authentication failed (EVENT 24)"),
     Trigger.CLOSE_REQUESTED: partial(SessionLostError, "the meter ended the session (EVENT 26)"),
     Trigger.CLOSED: partial(SessionLostError, "the session was ended (EVENT 27)"),
-    Trigger.CLOSE_TIMEOUT: partial(SessionLostError, "the session was ended without an answer (EVENT 28)"),
+    Trigger.CLOSE_TIMEOUT: partial(SessionLostError, "the session was ended without a response (EVENT 28)"),
 }
 _NOT_SENT, _LOOKING_FOR_PEER = 1, 2  # EVENT 21; command reference 5.11
 

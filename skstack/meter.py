@@ -272,7 +272,7 @@ class Meter:
     def _suspect(self, reason: str) -> None:
         """Trust no register before the meter has said again who it is."""
         if self._identity.is_sure:
-            logger.info("the meter is asked again who it is: %s", reason)
+            logger.info("the meter's identity will be read again: %s", reason)
         self._identity.suspect(self._monotonic())
 
     def _look_at_telltales(self, values: Mapping[int, bytes]) -> None:
@@ -318,7 +318,7 @@ class Meter:
         if self._identity.is_sure and self._scale() is None and not self._has_missed_scale:
             self._has_missed_scale = True
             logger.warning(
-                "the meter does not tell how its registers count (E1, D3): power and currents are stored, no energy"
+                "the meter does not give the unit of its registers (E1, D3): power and currents are stored, no energy"
             )
         return self._identity.is_confirmed
 

@@ -89,7 +89,7 @@ def open_module(
             return module
         yield 0.0
     raise ModuleNotRespondingError(
-        "the module answers at no baud rate",
+        "the module does not respond at any baud rate",
         "see that [routeB] device names the Wi-SUN module; if it does, unplug it and plug it in again",
     )
 
@@ -97,7 +97,7 @@ def open_module(
 def reset(module: Module, credentials: Credentials) -> Module:
     """Set an open *module* up anew. Raises: ModuleNotRespondingError: it is silent. As set_up."""
     if not wake(module.stack):
-        raise ModuleNotRespondingError("the module no longer answers")
+        raise ModuleNotRespondingError("the module no longer responds")
     return set_up(module.stack, credentials, baud_rate=module.baud_rate)
 
 
@@ -130,7 +130,7 @@ def set_up(stack: SkStack, credentials: Credentials, *, baud_rate: int = FACTORY
     version = attempt(commands.STACK_VERSION)
     info = stack.execute(commands.MODULE_INFO)
     if info.dialect is None:
-        logger.warning("the module does not tell its dialect (EINFO): taken for a dual-stack one")
+        logger.warning("the module does not give its dialect (EINFO): assuming dual-stack")
     stack.execute(commands.set_password(credentials.password))
     stack.execute(commands.set_route_b_id(credentials.route_b_id))
     firmware = version.version if version else None

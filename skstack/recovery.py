@@ -275,7 +275,7 @@ class Recovery:
             deadline = link.state_since + self._timings.join_timeout_s
             while link.pana in HANDSHAKES:
                 if self._monotonic() >= deadline:
-                    raise SessionLostError(f"the meter did not answer within {self._timings.join_timeout_s:.0f} s")
+                    raise SessionLostError(f"the meter did not respond within {self._timings.join_timeout_s:.0f} s")
                 yield deadline
         except SkStackError as error:
             link.give_up(error)

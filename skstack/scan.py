@@ -51,7 +51,7 @@ def scan(
             best = max(ours, key=lambda pan: (pan.pair_id is not None, pan.lqi or 0))
             return best, len(heard.keys() - {best.mac})
     raise MeterNotFoundError(
-        "no meter answered the scan",
+        "no meter responded to the scan",
         "check the Route-B ID, bring the stick nearer to the meter, and see that the B-route service has begun",
         others=len(heard),
     )

@@ -270,7 +270,7 @@ class Session:
             with contextlib.suppress(SkStackTimeoutError):  # then the next attempt will show what is wrong
                 self._link.check_limit()
         elif not sending.accepted and self._link.lines == heard_before:
-            self._lose(ModuleNotRespondingError("the module no longer answers"))
+            self._lose(ModuleNotRespondingError("the module no longer responds"))
 
     def _note_silence(self) -> None:
         """Count an attempt without a response; after so many in a row the life of the link says what that means.
@@ -280,7 +280,7 @@ class Session:
         self._silent_attempts += 1
         if self._silent_attempts >= self.timings.silent_attempts and self.up:
             self._silent_attempts = 0
-            error = MeterSilentError(f"{self.timings.silent_attempts} requests in a row were not answered")
+            error = MeterSilentError(f"{self.timings.silent_attempts} requests in a row got no response")
             self._throw(error)
             if self._link.pana is Pana.SUSPECT:
                 raise error

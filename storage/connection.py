@@ -140,7 +140,7 @@ def _wait(connection: psycopg2.extensions.connection) -> None:
         if on_wake is not None and wake_fd in ready[0]:
             on_wake()
         elif remaining_s <= 0 and not any(ready):
-            raise psycopg2.OperationalError(f"no answer within {timeout_s:g} s")
+            raise psycopg2.OperationalError(f"no response within {timeout_s:g} s")
 
 
 def _connect_timeout_s(dsn: str) -> float:

@@ -281,7 +281,7 @@ class Outbox:
 
     def _note_slow(self) -> None:
         self._is_disk_slow = True
-        self._report(OutboxError(f"the disk with {self._path} does not answer"))
+        self._report(OutboxError(f"the disk with {self._path} does not respond"))
 
     def _note_tried(self, tried: int) -> None:
         with self._changed:

@@ -107,7 +107,7 @@ _REMEDIES = tuple(
             "see that PostgreSQL runs on this machine and has its socket in this directory",
         ),
         (
-            r"timeout expired|no answer within|No route to host|Network is unreachable",
+            r"timeout expired|no response within|No route to host|Network is unreachable",
             "see that the machine is on, and that its firewall lets this one in",
         ),
         (r"url cannot be read|invalid URI", "write it as postgresql://user:password@host:5432/database"),

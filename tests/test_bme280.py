@@ -423,7 +423,7 @@ def test_a_passing_nack_costs_no_reading(bench: Bench, nacks: int) -> None:
 
 def test_nothing_at_the_address_is_not_found(bench: Bench) -> None:
     bench.chip.unplugged = True
-    with pytest.raises(SensorNotFoundError, match=r"nothing answers.*0x77"):
+    with pytest.raises(SensorNotFoundError, match=r"nothing responds.*0x77"):
         bench.sensor.read()
 
 

@@ -86,7 +86,7 @@ def test_a_module_that_does_not_tell_its_dialect_is_taken_for_dual_stack(caplog:
     module = open_at(FACTORY_BAUD_RATE, opener.stack, CREDENTIALS)
     assert module is not None
     assert module.dialect is Dialect.DUAL
-    assert "does not tell its dialect" in caplog.text
+    assert "does not give its dialect" in caplog.text
 
 
 def test_a_healthy_module_is_ready_in_well_under_two_seconds() -> None:

@@ -193,7 +193,7 @@ def test_a_silent_device_may_be_another_one(tmp_path: Path, database_url: str) -
         checked = check(at_home(tmp_path, database_url))
     assert checked.code == 1
     assert checked.crosses == ["module"]
-    assert "nothing answers" in checked.line("module")
+    assert "nothing responds" in checked.line("module")
     assert "[routeB] device" in checked.advice("module")
     assert "not tried: needs the module" in checked.line("scan")
     assert checked.line("last reading").startswith("✓")
@@ -253,7 +253,7 @@ def test_an_error_that_names_the_meters_address_is_printed_without_it(
     with module_on(tmp_path / "tty") as module:
         module.faults.refuse_next("ER10", "SKJOIN")
         checked = check(at_home(tmp_path, database_url))
-    assert "SKJOIN **** was answered FAIL ER10" in checked.line("join")
+    assert "SKJOIN **** failed with FAIL ER10" in checked.line("join")
 
 
 def test_a_weak_signal_and_another_meter_are_reported(tmp_path: Path, database_url: str) -> None:

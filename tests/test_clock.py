@@ -139,7 +139,7 @@ def test_a_wait_for_a_quarter_of_an_hour_ends_with_the_machines_clock(caplog: py
         clock.update()
         settled.append(clock.is_settled)
     assert settled == [False, True, True]
-    assert caplog.text.count("neither a time server nor the meter tells the time") == 1
+    assert caplog.text.count("neither a time server nor the meter gives the time") == 1
 
 
 def test_a_meter_without_a_clock_makes_the_machines_count_at_once() -> None:

@@ -262,7 +262,7 @@ def accepting_and_silent() -> Iterator[int]:
 def test_a_server_that_accepts_and_says_nothing_is_given_up_in_the_time_that_the_url_gives() -> None:
     with accepting_and_silent() as port:
         began = time.monotonic()
-        with pytest.raises(DatabaseUnreachableError, match="no answer within 1 s"):
+        with pytest.raises(DatabaseUnreachableError, match="no response within 1 s"):
             connect(f"postgresql://me@127.0.0.1:{port}/home?connect_timeout=1")
         assert 0.9 < time.monotonic() - began < 4.0
 

@@ -51,7 +51,7 @@ def test_a_reply_in_pieces_with_a_long_gap_is_one_reply() -> None:
 
 def test_a_refusal_names_the_command_and_the_code() -> None:
     stack, _, _ = driver(Expect(b"SKTERM\r\n"), Reply(b"FAIL ER10\r\n"))
-    with pytest.raises(CommandFailedError, match="SKTERM was answered FAIL ER10") as caught:
+    with pytest.raises(CommandFailedError, match="SKTERM failed with FAIL ER10") as caught:
         stack.execute(commands.TERMINATE)
     assert caught.value.code == "ER10"
 
@@ -155,7 +155,7 @@ def test_a_datagram_within_an_answer_is_left_for_receive() -> None:
 
 def test_silence_ends_with_the_timeout() -> None:
     stack, _, clock = driver(SKVER)
-    with pytest.raises(SkStackTimeoutError, match=r"no answer to SKVER within 3\.0 s"):
+    with pytest.raises(SkStackTimeoutError, match=r"no response to SKVER within 3\.0 s"):
         stack.execute(commands.STACK_VERSION, timeout_s=3.0)
     assert clock.monotonic() == 3.0
 

@@ -397,7 +397,7 @@ def test_a_process_of_the_server_that_cannot_be_seen_keeps_another_from_being_st
     recorded.write_text("7\n")
     lock = FileLock(data_dir / "postgresql" / "server.lock")
     assert lock.acquire()
-    with closing_lock(lock), pytest.raises(EmbeddedServerError, match="does not answer"):
+    with closing_lock(lock), pytest.raises(EmbeddedServerError, match="does not respond"):
         EmbeddedServer(data_dir, fsync=False).start()
     assert recorded.read_text() == "7\n"
 
@@ -424,7 +424,7 @@ def test_an_initdb_whose_starter_was_killed_is_waited_for(tmp_path: Path, monkey
     (home / "data.new").mkdir(exist_ok=True)
     with monkeypatch.context() as impatient:
         impatient.setattr("storage.embedded.cluster.START_TIMEOUT_S", 0.2)
-        with pytest.raises(EmbeddedServerError, match="does not answer"):
+        with pytest.raises(EmbeddedServerError, match="does not respond"):
             EmbeddedServer(tmp_path, fsync=False).start()
     assert (home / "data.new").exists()
     os.kill(initdb, signal.SIGCONT)

@@ -117,7 +117,7 @@ def test_a_lasting_fault_is_not_tried_again_and_says_what_to_do(
 @pytest.mark.parametrize("number", [errno.EREMOTEIO, errno.ENXIO])
 def test_where_nothing_answers_every_address_is_named(bench: Bench, number: int) -> None:
     bench.fail(number, number, number)
-    with pytest.raises(SensorNotFoundError, match="nothing answers there") as caught:
+    with pytest.raises(SensorNotFoundError, match="nothing responds at this address") as caught:
         bench.read()
     assert caught.value.remedy == "check the wiring and the address (0x40 or 0x41; i2cdetect -y BUS)"
 

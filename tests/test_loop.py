@@ -120,8 +120,8 @@ def test_a_meter_that_answers_without_values_is_logged_once_and_once_that_it_is_
     home.simulated.habits.clear()
     home.run_minutes(20)
     assert [record.getMessage() for record in caplog.records if record.name == "poller.loop"] == [
-        "no reading of the meter: it answered without a single value",
-        "the meter has answered every poll since 03:11 UTC; failed polls before: 10",
+        "no reading of the meter: it responded without a single value",
+        "the meter has responded to every poll since 03:11 UTC; failed polls before: 10",
     ]
 
 

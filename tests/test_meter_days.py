@@ -316,7 +316,7 @@ def test_a_history_that_is_never_answered_disturbs_no_poll(database_url: str, ca
     assert home.session.number == 1
     assert_polls_on_every_tick(home, 60)
     assert len(home.requests(0xE2)) == 9  # three tries on each of three days
-    assert caplog.text.count("does not answer when asked for its history") == 1
+    assert caplog.text.count("does not respond to requests for its history") == 1
 
 
 def test_lost_answers_are_asked_for_again(database_url: str) -> None:
@@ -379,7 +379,9 @@ def test_progress_shows_a_line_a_day_and_a_sum(database_url: str, caplog: pytest
     home = solar_home(database_url, days_before=2, timing=INSTANT)
     home.run_until(NOON + timedelta(minutes=5))
     lines = [record.getMessage() for record in caplog.records if record.name == "poller.idle_tasks.history"]
-    assert lines[0] == "4776 half hours of 100 days are missing: asking the meter"  # 99 x 48, and 24 of today
+    assert (
+        lines[0] == "4776 half hours of 100 days are missing: requesting them from the meter"
+    )  # 99 x 48, and 24 of today
     assert lines[1] == "history of 2026-06-01: 24 of 24 half hours, 99 days to go"
     assert len(lines) == 102
     assert lines[-1].startswith("history: 120 half hours of 100 days filled in")

@@ -177,7 +177,7 @@ def test_a_meter_without_a_unit_keeps_its_power_and_says_so_once(
     home = home_of(**options)
     home.run_minutes(30)
     assert rows(home) == Rows(30, 0)
-    assert caplog.text.count("does not tell how its registers count") == 1
+    assert caplog.text.count("does not give the unit of its registers") == 1
     assert len(home.requests(0x8A)) <= 2
 
 

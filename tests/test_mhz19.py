@@ -113,7 +113,7 @@ def test_one_flipped_bit_never_passes(position: int, bit: int) -> None:
 @pytest.mark.parametrize(
     ("heard", "words"),
     [
-        (b"", "no answer.*5 V"),
+        (b"", "no response.*5 V"),
         (READ_COMMAND, "our own command comes back: connect RX and TX to the sensor"),
         (LOOK_ALIKE_FRAME, "'BM' frames.*look-alike"),
         (b"\x00\xe2" + LOOK_ALIKE_FRAME, "look-alike"),
@@ -284,7 +284,7 @@ def test_two_failed_attempts_cost_no_reading(clock: LabClock, fault: str) -> Non
 @pytest.mark.parametrize(
     ("fault", "value", "words"),
     [
-        ("silent", True, "no answer"),
+        ("silent", True, "no response"),
         ("wrong_checksums_left", 3, "wrong checksum"),
         ("echo", True, "our own command"),
         ("pushed", LOOK_ALIKE_FRAME, "look-alike"),
@@ -309,7 +309,7 @@ def test_a_port_that_stays_silent_is_opened_again(clock: LabClock) -> None:
     stuck, whole = ScriptedPort(clock, *[b""] * 6), ScriptedPort(clock, frame(640))
     bench = Bench(stuck, whole, clock=clock)
     for _ in range(2):
-        with pytest.raises(SensorError, match="no answer"):
+        with pytest.raises(SensorError, match="no response"):
             bench.sensor.read()
     assert stuck.closed == 1
     assert bench.sensor.read().co2_ppm == 640
@@ -483,7 +483,7 @@ def test_a_missed_reply_does_not_make_a_faulty_sensor_a_booting_one(clock: LabCl
     with pytest.raises(SensorNotReadyError):
         bench.sensor.read()
     clock.sleep(170.0)
-    with pytest.raises(SensorError, match="no answer"):
+    with pytest.raises(SensorError, match="no response"):
         bench.sensor.read()
     clock.sleep(10.0)
     with pytest.raises(SensorError, match="still has no value"):

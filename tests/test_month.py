@@ -126,7 +126,7 @@ def test_a_fault_is_logged_once_and_once_that_it_is_over(kind: str, caplog: pyte
     assert len([record for record in caplog.records if record.levelno >= logging.WARNING]) <= MOST_WARNINGS, told
     assert len(told) <= MOST_LINES, told
     failed = [text for text in told if text.startswith("no reading of the meter")]
-    over = [text for text in told if text.startswith("the meter has answered every poll since")]
+    over = [text for text in told if text.startswith("the meter has responded to every poll since")]
     assert len(failed) == len(over) <= 1, told
     lost = [text for text in told if text.startswith("the link is lost")]
     joined = [text for text in told if text.startswith("joined the meter")]

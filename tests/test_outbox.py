@@ -656,7 +656,7 @@ def test_a_disk_that_hangs_costs_two_seconds_once_and_nothing_is_lost(
     assert took_s[0] < 2.5
     assert max(took_s[1:]) < 0.5
     [said] = messages(caplog, logging.ERROR)
-    assert "does not answer" in said
+    assert "does not respond" in said
     assert rounds_in(outbox) == [round_of(number) for number in range(4)]
 
 
@@ -687,7 +687,7 @@ def test_a_disk_that_hangs_while_the_helper_is_held_elsewhere_costs_no_more(
     assert took_s[0] < 2.5
     assert max(took_s[1:]) < 0.5
     [said] = messages(caplog, logging.ERROR)
-    assert "does not answer" in said
+    assert "does not respond" in said
     assert rounds_in(outbox) == [round_of(number) for number in range(3)]
 
 

@@ -601,7 +601,7 @@ def test_a_join_without_an_answer_is_given_up_after_a_minute() -> None:
     assert lab.kinds == ["lost"]
     lab.run(2.0)
     assert lab.kinds[:2] == ["lost", "join_failed"]
-    assert lab.events[1].detail == "the meter did not answer within 60 s"
+    assert lab.events[1].detail == "the meter did not respond within 60 s"
     lab.run_until_up(60.0)
 
 
@@ -614,7 +614,7 @@ def test_a_module_that_is_late_to_take_the_pan_is_no_meter_that_refuses(caplog: 
     assert [record.message for record in caplog.records if record.levelno == logging.ERROR] == []
     failed = [record.message for record in caplog.records if "joining failed" in record.message]
     assert failed
-    assert all("no answer to SKSREG within 3.0 s" in message for message in failed)
+    assert all("no response to SKSREG within 3.0 s" in message for message in failed)
 
 
 def test_a_module_that_is_late_to_take_the_pan_has_not_lost_its_port_again() -> None:

@@ -47,7 +47,7 @@ def test_a_failing_sensor_warns_once_and_says_when_it_is_back(
             rows.append(sensing.collect(LONG_S))
     assert rows == [None, None, None, CpuTemperatureRow(TICK, 48.3)]
     assert [record.getMessage() for record in caplog.records] == [
-        "CPU: no sensor; no reading of the CPU temperature is stored until it answers again",
+        "CPU: no sensor; no reading of the CPU temperature is stored until it responds again",
         "CPU temperature is back after 3 failed readings",
     ]
     sensing.close()
@@ -70,8 +70,8 @@ def test_a_sensor_that_does_not_become_ready_is_said_to_be_faulty_once(
             sensing.start(TICK)
             sensing.collect(LONG_S)
     assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
-        ("INFO", "booting; no reading of the MH-Z19 is stored until it answers again"),
-        ("WARNING", "no value; no reading of the MH-Z19 is stored until it answers again"),
+        ("INFO", "booting; no reading of the MH-Z19 is stored until it responds again"),
+        ("WARNING", "no value; no reading of the MH-Z19 is stored until it responds again"),
         ("INFO", "MH-Z19 is back after 7 failed readings"),
     ]
     sensing.close()

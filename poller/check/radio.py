@@ -100,7 +100,7 @@ class RadioCheck:
             module = self._reach(lambda: self._session.module)
         except ModuleNotRespondingError as error:
             raise CheckFailedError(
-                f"nothing answers on {self._route_b.device} at any baud rate", error.remedy
+                f"nothing responds on {self._route_b.device} at any baud rate", error.remedy
             ) from error
         model = _MODELS.get((module.mac.hex()[:6], module.dialect), "of an unknown make")
         payload = {None: "always in hex", False: "in hex", True: "in binary"}[prints_binary(module)]
@@ -116,7 +116,7 @@ class RadioCheck:
             # A module answers for meters with our pairing ID only, so that silence says nothing of the radio itself.
             meters = "one other meter" if error.others == 1 else f"{error.others} other meters"
             others = f"; {meters} heard, so that the radio works" if error.others else ""
-            raise CheckFailedError(f"this household's meter did not answer{others}", error.remedy) from error
+            raise CheckFailedError(f"this household's meter did not respond{others}", error.remedy) from error
         if found.signal_dbm is not None and signal_word(found.signal_dbm) == "weak":
             self._report.remark(f"readings will be lost now and then: {_WEAK_ADVICE}")
         heard = next((event.detail for event in self._events if event.kind == "scan"), None)
@@ -167,7 +167,7 @@ class RadioCheck:
         scale = identity.scale
         if scale is None:
             self._report.remark(
-                "it does not tell how its registers count (E1, D3): power and currents are stored, energy is not"
+                "it does not give the unit of its registers (E1, D3): power and currents are stored, energy is not"
             )
         counting = "unit unknown"
         if scale is not None:
@@ -182,7 +182,7 @@ class RadioCheck:
         poll = self._meter.poll(until=self._request_until())
         if poll is None:
             raise CheckFailedError(
-                "the meter answered, without a single value",
+                "the meter responded without a single value",
                 "wait a few minutes and try again: a meter that has just started has none yet",
             )
         return shown(power_row(self._clock.now(), poll.reading))

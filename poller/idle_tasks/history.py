@@ -115,7 +115,7 @@ class MeterDays:
         if not days:
             return
         missing = sum(map(len, days.values()))
-        logger.info("%d half hours of %d days are missing: asking the meter", missing, len(days))
+        logger.info("%d half hours of %d days are missing: requesting them from the meter", missing, len(days))
         started_s = self._clock.monotonic()
         filled = read = unanswered = 0
         for day, wanted in days.items():
@@ -132,8 +132,8 @@ class MeterDays:
             logger.info("history of %s: %s, %d days to go", day, found, len(days) - read)
             if unanswered == GIVE_UP_AFTER_DAYS:
                 logger.warning(
-                    "the meter does not answer when asked for its history, or not before the next poll is due: "
-                    "it is asked again tomorrow"
+                    "the meter does not respond to requests for its history, or not before the next poll is due: "
+                    "it will be requested again tomorrow"
                 )
                 break
         minutes = (self._clock.monotonic() - started_s) / 60
@@ -165,7 +165,7 @@ class MeterDays:
             if histories:
                 return _Reading(self._rows(day, wanted, *histories))
             failures += 1
-        return _Reading({}, "not answered", is_answered=False)
+        return _Reading({}, "no response", is_answered=False)
 
     def _read_chosen(self, days_back: int) -> Part[tuple[DayHistory, ...] | None]:
         """Choose a day and read it in each direction that the meter measures; None: it refuses.

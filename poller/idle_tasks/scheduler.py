@@ -214,7 +214,7 @@ class IdleTasks:
         except StorageError as error:
             running.query_at = self._monotonic() + running.backoff.failed()
             level = logging.DEBUG if isinstance(error, DatabaseUnreachableError) else logging.WARNING
-            logger.log(level, "the database cannot be asked for %s: %s", wanted.about, error)
+            logger.log(level, "the database cannot be queried for %s: %s", wanted.about, error)
             return wanted
         running.backoff.succeeded()
         return running.task.send(found)

@@ -197,7 +197,7 @@ class Cluster:
             if self._nobody_serves():
                 return None
             if time.monotonic() >= deadline:
-                raise EmbeddedServerError(f"the server on {self.data} does not answer; see {self.home}/server.log")
+                raise EmbeddedServerError(f"the server on {self.data} does not respond; see {self.home}/server.log")
             if len(recorded) > 7 and recorded[7].strip() == "ready" and _has_lost_socket(Path(recorded[4])):
                 logger.warning("the socket of the embedded PostgreSQL is gone: it is stopped, and started again")
                 self.stop(deadline=deadline)
