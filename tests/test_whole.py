@@ -25,6 +25,7 @@ from storage.embedded import EmbeddedServer
 from storage.records import Co2Row, PowerRow, Round, Row
 from tests.lab.clock import DAY_S
 from tests.lab.database import Unreliable
+from tests.lab.disk import FAILING, Disk
 from tests.lab.faults import Fault, schedule
 from tests.lab.troubles import TROUBLES, Trouble, troubles_of
 from tests.lab.whole import Whole, listening
@@ -209,6 +210,22 @@ def test_an_end_that_takes_too_long_is_caught(place: Place, monkeypatch: pytest.
 
     monkeypatch.setattr(App, "close", close_late)
     assert_found("after the signal", place.problems(1, [Trouble(1800.0, "stopped", 30.0)], days=SHORT_DAYS))
+
+
+def test_a_disk_that_refuses_or_is_gone_hides_nothing_from_the_checks(tmp_path: Path) -> None:
+    disk = Disk(tmp_path / "data")
+    (tmp_path / "data").mkdir()
+    kept = tmp_path / "data" / "outbox.rejected"
+    kept.write_text("a round")
+    with disk.in_use():
+        disk.refusal = FAILING
+        with disk.shown() as directory:
+            assert (directory / kept.name).read_text() == "a round"
+        with pytest.raises(OSError, match="Input/output error"):
+            kept.read_text()
+        disk.go_away()
+        with disk.shown() as directory:
+            assert (directory / kept.name).read_text() == "a round"
 
 
 def test_the_smallest_part_that_fails_is_found() -> None:

@@ -320,8 +320,10 @@ class Whole(Home):
     def _rejected(self) -> dict[tuple[object, ...], list[Row]]:
         """Return what the outbox keeps as rejected, by key."""
         rows: dict[tuple[object, ...], list[Row]] = {}
-        path = self.data_dir / REJECTED_NAME
-        for line in path.read_text("ascii").splitlines() if path.exists() else []:
+        with self.disk.shown() as directory:
+            path = directory / REJECTED_NAME
+            lines = path.read_text("ascii").splitlines() if path.exists() else []
+        for line in lines:
             with suppress(ValueError):  # a line that was torn
                 for row in round_from_json(json.loads(line.partition(" ")[2])["body"]).rows:
                     rows.setdefault(key_of(row), []).append(row)
