@@ -21,7 +21,7 @@ from charts.period import Period, resolve
 from charts.text import Language, language_of
 from errors import ExplainedError, UsageError
 from storage import series
-from storage.connection import Connection, ReadingCursor, connect, masked_url, one_line, runnable_url
+from storage.connection import Connection, ReadingCursor, connect, one_line, shown_dsn
 from storage.errors import DatabaseUnreachableError
 from storage.remedies import remedy_for
 from storage.schema import NOT_APPLIED, psql_command
@@ -142,7 +142,7 @@ def _need_writable(directory: Path) -> None:
 def _looked_into(arguments: argparse.Namespace, config: settings.GraphSettings) -> str:
     """Name the database and the settings file that it comes from: it may be another than the reader thinks."""
     url = config.database.url
-    where = f"the embedded database in {config.storage.data_dir}" if url is None else masked_url(url)
+    where = f"the embedded database in {config.storage.data_dir}" if url is None else shown_dsn(url)
     file = Path(arguments.config or settings.DEFAULT_FILE).absolute()
     return f"looked into {where}, {f'as {file} says' if os.path.exists(file) else f'by default, without {file}'}"
 
@@ -208,14 +208,14 @@ def _opened(url: str, remedy: str | None = None) -> Iterator[Connection]:
         with closing(opened) as connection:
             yield for_reading(connection)
     except NOT_APPLIED as err:
-        command = psql_command(runnable_url(url))
+        command = psql_command(shown_dsn(url))
         raise GraphError(f"tables are missing ({one_line(err)}); as their owner, run: {command}") from err
     except _REFUSED as err:
         reason = one_line(err)
         raise GraphError(f"the database refuses ({reason})", remedy_for(reason, err.pgcode)) from err
     except (psycopg2.OperationalError, psycopg2.InterfaceError) as err:
         reason = one_line(err)
-        raise GraphError(f"{masked_url(url)} was lost: {reason}: {remedy or remedy_for(reason)}") from err
+        raise GraphError(f"{shown_dsn(url)} was lost: {reason}: {remedy or remedy_for(reason)}") from err
 
 
 def path_of(wanted: str | None, directory: Path, name: str) -> Path:

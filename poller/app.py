@@ -238,7 +238,7 @@ def database_of(settings: Settings) -> Iterator[Database]:
         return server.connect()
 
     with closing(server):
-        yield Database(connect, site=site, shown_url="the embedded PostgreSQL")
+        yield Database(connect, site=site, shown="the embedded PostgreSQL")
 
 
 def _embedded(data_dir: Path) -> EmbeddedServer:

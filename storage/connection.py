@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
-from urllib.parse import quote
 
 import psycopg2
 import psycopg2.extensions
@@ -105,7 +104,7 @@ def connect(url: str) -> Connection:
                 reasons.append(reason)
     said = "; ".join(reasons)
     raise DatabaseUnreachableError(
-        f"cannot connect to {masked_url(url)}: {masked(said, secrets_of(url))}", remedy_for(said)
+        f"cannot connect to {shown_dsn(url)}: {masked(said, secrets_of(url))}", remedy_for(said)
     )
 
 
@@ -190,40 +189,12 @@ def secrets_of(url: str) -> Sequence[str]:
     return [parts[name] for name in _SECRETS if name in parts and parts[name] not in shown]
 
 
-def masked_url(url: str) -> str:
-    """Show where *url* leads and as whom, and nothing else of it: no password, no path of a key."""
+def shown_dsn(url: str) -> str:
+    """Give *url* less its secrets, as psql takes it: where it leads, as whom, and what else libpq knows of it."""
     parts = _parts(url)
     if parts is None:
-        return "postgresql://****"
-    return _url_of({name: parts[name] for name in ("user", "host", "port", "dbname", "service") if name in parts})
-
-
-def runnable_url(url: str) -> str:
-    """Give *url* less its secrets, as psql takes it: what the database is reached by, whatever libpq knows of it."""
-    parts = _parts(url)
-    if parts is None:
-        return "postgresql://****"
-    return _url_of({name: value for name, value in parts.items() if name not in _SECRETS})
-
-
-def _url_of(parts: Mapping[str, str]) -> str:
-    """Write settings of libpq as a url. Source: PostgreSQL documentation, "Connection URIs"."""
-    hosts = parts.get("host", "").split(",")
-    ports = parts.get("port", "").split(",")
-    others = {name: value for name, value in parts.items() if name not in ("user", "host", "port", "dbname")}
-    if any(host.startswith(("/", "@")) for host in hosts) or len(ports) not in (1, len(hosts)):
-        # A socket directory cannot stand where a host name does.
-        others = {"host": parts["host"], **({"port": parts["port"]} if "port" in parts else {}), **others}
-        where = ""
-    else:
-        every = ports * len(hosts) if len(ports) == 1 else ports
-        where = ",".join(
-            (f"[{quote(host, safe=':')}]" if ":" in host else quote(host)) + (f":{port}" if port else "")
-            for host, port in zip(hosts, every, strict=True)
-        )
-    user = f"{quote(parts['user'], safe='')}@" if "user" in parts else ""
-    query = "&".join(f"{name}={quote(value, safe='/,')}" for name, value in others.items())
-    return f"postgresql://{user}{where}/{quote(parts.get('dbname', ''), safe='')}{f'?{query}' if query else ''}"
+        return "****"
+    return make_dsn(**{name: value for name, value in parts.items() if name not in _SECRETS})
 
 
 def _parts(url: str) -> dict[str, str] | None:

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import psycopg2
 import psycopg2.errors
 
-from storage.connection import Connection, Cursor, connect, limits, masked_url, one_line, runnable_url
+from storage.connection import Connection, Cursor, connect, limits, one_line, shown_dsn
 from storage.errors import DatabaseUnreachableError, MissingTablesError
 from storage.records import TABLES, VIEWS, WRITTEN_TABLES, EnergyRow, RadioEventRow, Round, Row
 from storage.remedies import remedy_for
@@ -114,14 +114,12 @@ class Database:
         connect: Callable[[], Connection],
         *,
         site: str,
-        shown_url: str = "URL",
-        psql_url: str | None = None,
+        shown: str,
     ) -> None:
-        """Write as *site*, over what *connect* returns; *shown_url* and *psql_url* stand in messages."""
+        """Write as *site*, over what *connect* returns; messages name it as *shown*."""
         self._connect = connect
         self.site = site
-        self._shown_url = shown_url
-        self._psql_url = psql_url or shown_url
+        self._shown = shown
         # While an answer is awaited, on_wake is called when wake_fd is readable; what it raises goes through.
         self.wake_fd: int | None = None
         self.on_wake: Callable[[], None] | None = None
@@ -132,7 +130,7 @@ class Database:
     @classmethod
     def from_url(cls, url: str, *, site: str) -> Database:
         """Make a Database that connects to a libpq *url*, whose secrets it never shows."""
-        return cls(lambda: connect(url), site=site, shown_url=masked_url(url), psql_url=runnable_url(url))
+        return cls(lambda: connect(url), site=site, shown=shown_dsn(url))
 
     def write(self, rounds: Sequence[Round]) -> tuple[RejectedRow, ...]:
         """Store *rounds* in one transaction; what is there already stays as it is. Return the rows that are not stored.
@@ -246,7 +244,7 @@ class Database:
                 raise
             self.close()
             reason = one_line(err)
-            raise DatabaseUnreachableError(f"{self._shown_url}: {reason}", remedy_for(reason, err.pgcode)) from err
+            raise DatabaseUnreachableError(f"{self._shown}: {reason}", remedy_for(reason, err.pgcode)) from err
         except _REFUSALS:
             raise
         except BaseException:  # a stop in the middle of a statement, or a fault in *read*: nobody knows its state
@@ -254,7 +252,7 @@ class Database:
             raise
 
     def _missing_tables(self, what: str) -> MissingTablesError:
-        remedy = f"as the owner of the database, run: {psql_command(self._psql_url)}"
+        remedy = f"as the owner of the database, run: {psql_command(self._shown)}"
         return MissingTablesError(f"tables are missing ({what})", remedy)
 
 

@@ -37,6 +37,6 @@ def init_sql_path() -> Path:
     raise StorageError("init.sql is missing from this installation; install power-consumption again")
 
 
-def psql_command(url: str) -> str:
-    """Give the command that applies init.sql to the database at *url*, to be run as it is. *url* holds no secret."""
-    return f"psql -q -1 -v ON_ERROR_STOP=1 -f {shlex.quote(str(init_sql_path()))} {shlex.quote(url)}"
+def psql_command(dsn: str) -> str:
+    """Give the command that applies init.sql to the database at *dsn*, to be run as it is. *dsn* holds no secret."""
+    return f"psql -q -1 -v ON_ERROR_STOP=1 -f {shlex.quote(str(init_sql_path()))} {shlex.quote(dsn)}"

@@ -112,7 +112,7 @@ def test_a_household_in_order_gets_a_tick_for_each_part(tmp_path: Path, database
     assert "46.2 C" in checked.line("CPU temperature")
     assert "612 ppm" in checked.line("MH-Z19")
     assert "21.5 C, 47 %, 1013.2 hPa" in checked.line("BME280")
-    assert re.search(r"PostgreSQL \d\d\.\d+ at postgresql://postgres@", checked.line("database"))
+    assert re.search(r"PostgreSQL \d\d\.\d+ at user=postgres dbname=", checked.line("database"))
     assert "all there" in checked.line("tables")
     assert "no reading of site 'home' yet; the database takes" in checked.line("last reading")
     assert len(re.findall(r"\(\d+\.\d s\)$", checked.text, re.MULTILINE)) == 16
@@ -467,7 +467,7 @@ def test_a_database_that_is_unreachable_is_named_without_its_password(tmp_path: 
     url = f"postgresql://me:{DATABASE_PASSWORD}@127.0.0.1:1/power"  # nobody listens on port 1
     checked = check(without_radio(tmp_path, url))
     assert checked.code == 1
-    assert "cannot connect to postgresql://me@127.0.0.1:1/power" in checked.line("database")
+    assert "cannot connect to user=me dbname=power host=127.0.0.1 port=1:" in checked.line("database")
     assert "see that PostgreSQL runs there" in checked.advice("database")
     assert "not tried: needs the database" in checked.line("tables")
 
@@ -483,7 +483,7 @@ def test_missing_tables_come_with_the_command_that_makes_them(tmp_path: Path, em
     assert checked.code == 1
     assert checked.line("database").startswith("✓")
     assert "tables are missing (site, meter, power" in checked.line("tables")
-    assert re.search(r"run: psql -q -1 -v ON_ERROR_STOP=1 -f \S*init.sql 'postgresql://", checked.advice("tables"))
+    assert re.search(r"run: psql -q -1 -v ON_ERROR_STOP=1 -f \S*init.sql 'user=postgres ", checked.advice("tables"))
     assert "not tried: needs the tables" in checked.line("last reading")
 
 

@@ -275,7 +275,10 @@ def test_a_server_that_was_killed_itself_is_started_again(data_dir: Path) -> Non
 
 
 def test_a_database_on_it_survives_the_end_of_the_server(data_dir: Path, caplog: pytest.LogCaptureFixture) -> None:
-    with EmbeddedServer(data_dir, fsync=False) as server, closing(Database(server.connect, site="home")) as database:
+    with (
+        EmbeddedServer(data_dir, fsync=False) as server,
+        closing(Database(server.connect, site="home", shown="PostgreSQL")) as database,
+    ):
         database.check()
         kill_server(data_dir)
         assert database.check().startswith("PostgreSQL ")

@@ -148,6 +148,6 @@ def test_a_database_that_is_unreachable_is_reported_as_such() -> None:
     def refuse() -> object:
         raise DatabaseUnreachableError("connection refused")
 
-    away = Database(refuse, site="home")  # type: ignore[arg-type]  # there is never a connection
+    away = Database(refuse, site="home", shown="PostgreSQL")  # type: ignore[arg-type]  # there is never a connection
     with pytest.raises(DatabaseUnreachableError):
         away.query(known_meter)

@@ -234,7 +234,7 @@ def test_where_there_is_no_data_the_database_and_the_settings_are_named(
     config: Path, database_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, _, err = run(["--config", str(config)], capsys)
-    assert re.search(r"no site 'home' \(\[storage\] site\); looked into postgresql://\S+/test_\d+\S*, as ", err)
+    assert re.search(r"no site 'home' \(\[storage\] site\); looked into user=postgres dbname=test_\d+ [^,]*, as ", err)
     assert f", as {config} says" in err
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()

@@ -233,7 +233,7 @@ def test_a_fault_of_ours_in_what_was_left_costs_no_round_and_is_met_once(
 
     monkeypatch.setattr(poller.app, "take_over", fail)
     clock = Clock(LabClock(), is_synchronised=lambda: True)
-    with closing(Store(Database(connect, site="home"), data_dir, clock)) as store:
+    with closing(Store(Database(connect, site="home", shown="PostgreSQL"), data_dir, clock)) as store:
         dating = Dating(clock, store.write, interval_s=60)
         with pytest.raises(ZeroDivisionError):
             dating.write(Round((polled(58),)))

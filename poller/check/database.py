@@ -15,7 +15,7 @@ from poller.app import database_of
 from poller.check.report import CheckFailedError, Part, Report
 from poller.clock import TimeSource
 from settings import Settings
-from storage.connection import Cursor, masked_url
+from storage.connection import Cursor, shown_dsn
 from storage.outbox import FILE_NAME, Outbox
 from storage.records import WRITTEN_TABLES
 from storage.remedies import GRANT, LAST_ADVICE
@@ -90,7 +90,7 @@ class DatabaseCheck:
         self._database = self._stack.enter_context(database_of(self._settings))
         self._stack.callback(self._database.close)
         url, data_dir = self._settings.database.url, self._settings.storage.data_dir
-        place = f"at {masked_url(url)}" if url else f"embedded, in {data_dir / 'postgresql'}"
+        place = f"at {shown_dsn(url)}" if url else f"embedded, in {data_dir / 'postgresql'}"
         version = int(self._ask(_VERSION)[0][0])
         found = f"PostgreSQL {version // 10_000}.{version % 10_000} {place}"
         if version < OLDEST_SERVER * 10_000:

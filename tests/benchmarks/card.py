@@ -65,7 +65,7 @@ def main() -> int:
         EmbeddedServer(arguments.database or arguments.directory) as server,
         closing(Outbox(arguments.directory)) as outbox,
     ):
-        delivery = Delivery(Database(server.connect, site="home", shown_url="the embedded PostgreSQL"), outbox)
+        delivery = Delivery(Database(server.connect, site="home", shown="the embedded PostgreSQL"), outbox)
         with closing(delivery):
             delivery.start()
             outbox.append(round_of(-1))

@@ -136,7 +136,7 @@ class Queries:
         self.asked = 0
         self._url = url
         self._released: threading.Event | None = None
-        self.database = Database(self._connect, site=site)
+        self.database = Database(self._connect, site=site, shown="PostgreSQL")
 
     def _connect(self) -> Any:
         self.asked += 1
