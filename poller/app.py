@@ -26,10 +26,9 @@ from poller.sensing import Sensing, ThreadSensing
 from poller.sources import Sensor
 from settings import Settings, SettingsError
 from skstack import Credentials, FilePanCache, Meter, MeterHistory, PanCache, SerialPort, Session, SessionTimings
-from storage.connection import Connection
 from storage.database import Database
 from storage.delivery import Delivery
-from storage.errors import DatabaseUnreachableError, EmbeddedServerError
+from storage.errors import EmbeddedServerError
 from storage.filelock import FileLock
 from storage.outbox import Outbox
 from storage.records import PowerRow, Round
@@ -224,21 +223,8 @@ def database_of(settings: Settings) -> Iterator[Database]:
     if url:
         yield Database.from_url(url, site=site)
         return
-    server = _embedded(settings.storage.data_dir)
-    is_started = False
-
-    def connect() -> Connection:
-        nonlocal is_started
-        try:
-            if not is_started:
-                server.start()
-                is_started = True
-        except EmbeddedServerError as error:
-            raise DatabaseUnreachableError(error.what, error.remedy) from error
-        return server.connect()
-
-    with closing(server):
-        yield Database(connect, site=site, shown="the embedded PostgreSQL")
+    with closing(_embedded(settings.storage.data_dir)) as server:
+        yield Database(server.connect, site=site, shown="the embedded PostgreSQL")
 
 
 def _embedded(data_dir: Path) -> EmbeddedServer:

@@ -315,8 +315,9 @@ def test_a_socket_file_on_which_nobody_listens_is_no_socket(data_dir: Path) -> N
 
 
 def test_a_connection_after_the_end_is_refused_as_unreachable(shared_dir: Path) -> None:
-    server = EmbeddedServer(shared_dir, fsync=False)
-    with pytest.raises(DatabaseUnreachableError, match="was not started"):
+    with EmbeddedServer(shared_dir, fsync=False) as server:
+        pass
+    with pytest.raises(DatabaseUnreachableError, match="was closed"):
         server.connect()
 
 

@@ -19,6 +19,7 @@ PRINTED = re.compile(
 )
 """Errors that the scripts print. Those of --check are not among them: each names its remedy itself."""
 SEEN_BY_NOBODY = (  # each is caught by ours, or says that ours called things in a wrong order
+    "the embedded PostgreSQL was closed",
     "the embedded PostgreSQL was not started",
     "the poller ends",
 )

@@ -55,6 +55,7 @@ class EmbeddedServer:
         self._using = FileLock(self._home / "users.lock")
         self._turn = threading.RLock()  # the file locks tell processes apart, not the threads of one
         self._socket_directory: Path | None = None
+        self._is_closed = False
 
     def __enter__(self) -> Self:
         self.start()
@@ -71,6 +72,7 @@ class EmbeddedServer:
         Raises: EmbeddedServerError: with what to do about it.
         """
         with self._turn:
+            self._is_closed = False
             self._start()
 
     def _start(self) -> None:
@@ -125,6 +127,7 @@ class EmbeddedServer:
         Takes CLOSE_TIMEOUT_S at most. What takes longer, be it a start in another thread or process or the stop itself,
         goes on without us, and its server is the next user's.
         """
+        self._is_closed = True
         deadline = time.monotonic() + CLOSE_TIMEOUT_S
         if not self._turn.acquire(timeout=CLOSE_TIMEOUT_S):
             logger.warning("the embedded PostgreSQL is still starting, and is left to its next user")
@@ -159,11 +162,15 @@ class EmbeddedServer:
         return f"postgresql://postgres@/{quote(database, safe='')}?host={host}&port=5432"
 
     def connect(self) -> Connection:
-        """Connect to our database; where the server died, start it again. What a Database is given.
+        """Connect to our database; start the server first, also where it died. What a Database is given.
 
-        Raises: DatabaseUnreachableError.
+        Raises: DatabaseUnreachableError: it cannot be started; or it was closed, and is not started for who is late.
         """
+        if self._is_closed:
+            raise DatabaseUnreachableError("the embedded PostgreSQL was closed")
         try:
+            if self._socket_directory is None:
+                self.start()
             try:
                 return connect(self.url())
             except DatabaseUnreachableError as err:
