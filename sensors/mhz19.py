@@ -131,7 +131,7 @@ def describe_failure(heard: bytes) -> tuple[str, str]:
 
 
 def _is_text(heard: bytes) -> bool:
-    """Tell whether at least four bytes came and nine in ten of them are printable or end a line."""
+    """Return whether at least four bytes came and nine in ten of them are printable or end a line."""
     readable = sum(0x20 <= byte < 0x7F or byte in b"\r\n\t\x1b" for byte in heard)
     return len(heard) >= 4 and readable * 10 >= len(heard) * 9
 

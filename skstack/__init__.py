@@ -1,6 +1,6 @@
 """From a serial port to a session with the household's smart meter, over a Wi-SUN module that speaks SKSTACK IP.
 
-A Session keeps the link up and asks; a Meter knows what the answers mean; a MeterHistory reads its memory.
+A Session keeps the link up and sends requests; a Meter knows what the responses mean; a MeterHistory reads its memory.
 """
 
 from skstack.driver import Module

@@ -1,7 +1,7 @@
-"""What a meter answers: which properties, how many at once, how long that takes; and asking it accordingly.
+"""What a meter can do: which properties it gives, how many at once, how fast; and how to read it accordingly.
 
-Meters depart from the specification for a minute or for good: what they answer is learnt, and unlearnt again. What has
-given data is asked for as long as the session lasts; every refusal lapses.
+Meters depart from the specification for a minute or for good: what they give is learnt, and unlearnt again. What has
+given data is requested as long as the session lasts; every refusal lapses.
 """
 
 from __future__ import annotations
@@ -21,25 +21,25 @@ logger = logging.getLogger(__name__)
 
 
 class Form(Enum):
-    """How a poll is put."""
+    """How a poll is split into requests."""
 
     GROUPS = auto()
-    PATIENT_GROUP = auto()  # one request that waits its longest wait: a meter may begin anew with each
-    ONE = auto()  # one property alone
-    SINGLES = auto()  # every property alone
+    PATIENT_GROUP = auto()  # one request that waits as long as it may: some meters start over with each
+    ONE = auto()  # one request for one property
+    SINGLES = auto()  # one request for each property
 
 
 # Numbers of polls, and seconds. Source: field reports of enkunkun/cube-j1-mqtt, nanamitm and hals5412.
-_SILENT_POLLS = 3  # without any answer, before other forms are tried
+_SILENT_POLLS = 3  # without any response, before other forms are tried
 _TRIAL_EVERY = 4  # polls
-_LONE_RESPONSES = 2  # in a row, until properties are asked one by one
-_GROUP_EVERY = 10  # polls in which the group is asked again meanwhile
-_REFUSALS = 2  # in a row, until a property is not asked for
+_LONE_RESPONSES = 2  # in a row, until properties are requested one by one
+_GROUP_EVERY = 10  # polls after which the group is requested again meanwhile
+_REFUSALS = 2  # in a row, until a property is no longer requested
 _REFUSAL_LASTS_S = 3600.0
 
 
 class _Withheld:
-    """Properties that were withheld some times in a row: for a while nobody asks for them, and then again."""
+    """Properties that the meter withheld several times in a row: they are not requested for a while."""
 
     def __init__(self, monotonic: Callable[[], float]) -> None:
         self._monotonic = monotonic
@@ -47,7 +47,7 @@ class _Withheld:
         self._until: dict[int, float] = {}
 
     def note(self, epc: int) -> bool:
-        """Count once more; True: it is not to be asked for from now on, for the first time since it was given."""
+        """Count once more; True: from now on it is not to be requested, for the first time since it was given."""
         self._times[epc] = self._times.get(epc, 0) + 1
         if self._times[epc] < _REFUSALS:
             return False
@@ -56,26 +56,26 @@ class _Withheld:
         return is_first
 
     def forget(self, epc: int) -> bool:
-        """Count anew; True: it had come to not being asked for."""
+        """Start counting again; True: it was not to be requested."""
         self._times.pop(epc, None)
         return self._until.pop(epc, None) is not None
 
     def clear(self) -> None:
-        """Count all anew."""
+        """Start counting again for all."""
         self._times.clear()
         self._until.clear()
 
     def was_last(self, epc: int) -> bool:
-        """Whether *epc* was withheld when it was asked for last."""
+        """Whether *epc* was withheld when it was last requested."""
         return epc in self._times
 
     def lasts(self, epc: int) -> bool:
-        """Whether *epc* is not to be asked for."""
+        """Whether *epc* is not to be requested now."""
         return self._monotonic() < self._until.get(epc, float("-inf"))
 
 
 class Capability:
-    """Which properties the meter of this session gives. Told of every response and every silence."""
+    """Which properties the meter of this session gives. Notified of every response and every silence."""
 
     def __init__(self, monotonic: Callable[[], float]) -> None:
         self._given: set[int] = set()  # what has given data in this session
@@ -89,7 +89,7 @@ class Capability:
         self.forget_refusals()
 
     def forget_refusals(self) -> None:
-        """Ask for everything again."""
+        """Allow every property to be requested again."""
         self._refused.clear()
 
     def is_refused(self, epc: int) -> bool:
@@ -97,7 +97,7 @@ class Capability:
         return self._refused.lasts(epc)
 
     def refused(self, epcs: Collection[int]) -> frozenset[int]:
-        """Return which of *epcs* the meter has refused when it was asked last."""
+        """Return which of *epcs* the meter refused when they were last requested."""
         return frozenset(epc for epc in epcs if self._refused.was_last(epc))
 
     def note(self, response: Response) -> None:
@@ -111,23 +111,23 @@ class Capability:
         if response.values:
             self.note_refusals(response.refused)
 
-    def note_silence(self, asked: Sequence[int]) -> None:
-        """Learn that a request stayed without a response for its whole wait: one can be lost, two are a habit."""
-        if len(asked) == 1:
-            self._silent_alone.note(asked[0])
+    def note_silence(self, requested: Sequence[int]) -> None:
+        """Learn that a request got no response in its whole wait: one can be lost, two are a habit."""
+        if len(requested) == 1:
+            self._silent_alone.note(requested[0])
 
     def responds_alone(self, epc: int) -> bool:
-        """Whether *epc* may be asked for alone: it has not lately stayed silent then."""
+        """Whether *epc* may be requested alone: that has not lately gone without a response."""
         return not self._silent_alone.lasts(epc)
 
     def note_refusals(self, epcs: Collection[int]) -> None:
-        """Count refusals; what was refused some times in a row, and never given, is not asked for until that lapses."""
+        """Count refusals; what was refused several times in a row, and never given, is not requested for a while."""
         for epc in epcs:
             if epc not in self._given and self._refused.note(epc):
                 logger.warning("the meter refuses %02X: it will be requested again in an hour", epc)
 
     def singly(self, epcs: Sequence[int]) -> list[tuple[int, ...]]:
-        """Part *epcs* into single ones; last what stayed silent, since nothing else is asked while that is awaited."""
+        """Split *epcs* into single ones; those that got no response come last, since to wait holds up the rest."""
         return [(epc,) for epc in sorted(epcs, key=self._silent_alone.was_last)]
 
 
@@ -141,10 +141,10 @@ class Get(Protocol):
 
 
 class Reader:
-    """Asks the meter in the form that its *capability* says, and learns from what comes.
+    """Reads the meter in the form that its *capability* allows, and learns from what comes.
 
-    A request is repeated after *response_timeout_s*, and may be answered for *longest_wait_s*: see SessionTimings.
-    *is_single*: the meter answers no request of several properties.
+    A request is repeated after *response_timeout_s*; its response may take *longest_wait_s*: see SessionTimings.
+    *is_single*: the meter does not respond to requests for several properties.
     """
 
     def __init__(
@@ -162,11 +162,11 @@ class Reader:
         self._longest_wait_s = longest_wait_s
         self._monotonic = monotonic
         self._at_once = MAX_GET_PROPERTIES
-        self._groupless_polls = 0  # since a group was answered
+        self._groupless_polls = 0  # since the last response to a group
         self._lone_responses = 0
         self.is_single = False
         self._is_slow = False
-        self._form = Form.GROUPS  # of the last poll without an answer
+        self._form = Form.GROUPS  # of the last poll without a response
         self._silent_until = float("-inf")  # and its deadline
 
     def begin_session(self) -> None:
@@ -184,7 +184,7 @@ class Reader:
             logger.info("the meter gives %d properties at once: they are requested in groups of that many", len(listed))
 
     def poll(self, epcs: Sequence[int], until: float) -> tuple[Response, dict[int, bytes]]:
-        """Ask for *epcs* in the form that is due; return the first response, and all that came, by EPC.
+        """Request *epcs* in the form that is due; return the first response, and all the data that came, by EPC.
 
         Raises: as Get: no response by *until* (monotonic).
         """
@@ -200,7 +200,7 @@ class Reader:
         except (StoppedError, SessionLostError):
             raise
         except SkStackError:
-            if until != self._silent_until:  # else the same poll, tried once more after the meter was joined again
+            if until != self._silent_until:  # else it is the same poll, repeated after the meter was joined again
                 self._note_groupless(form)
             self._form, self._silent_until = form, until
             raise
@@ -209,11 +209,11 @@ class Reader:
             self._note_group(is_slow=took_s > self._response_timeout_s)
         values = self._read_rest(first, groups[1:], until)
         if not is_group:
-            self._ask_group_beside(form, epcs, values, until)
+            self._retry_group(form, epcs, values, until)
         return first, values
 
     def read(self, epcs: Sequence[int], until: float) -> dict[int, bytes]:
-        """Return what the meter tells of *epcs*, in the background. Raises: as Get: it said nothing at all."""
+        """Return what the meter gives of *epcs*, in the background. Raises: as Get: there was no response at all."""
         first, *others = self._groups(epcs)
         return self._read_rest(self._background(first, until), others, until)
 
@@ -227,12 +227,12 @@ class Reader:
         return Form.ONE if polls // _TRIAL_EVERY % 2 else Form.PATIENT_GROUP
 
     def _groups(self, epcs: Sequence[int]) -> list[tuple[int, ...]]:
-        """Part *epcs* into as many as the meter answers at once."""
+        """Split *epcs* into groups of as many as the meter gives at once."""
         at_once = 1 if self.is_single else self._at_once
         return [tuple(epcs[start : start + at_once]) for start in range(0, len(epcs), at_once)]
 
     def _note_group(self, *, is_slow: bool) -> None:
-        """Learn that a group was answered; *is_slow*: only after a request would have been repeated."""
+        """Learn that a group got a response; *is_slow*: only after the request would have been repeated."""
         self._groupless_polls = self._lone_responses = 0
         if self.is_single:
             self.is_single = False
@@ -241,11 +241,11 @@ class Reader:
             self._is_slow = is_slow
             logger.info("the meter is %s: the timeout follows", "slow to respond" if is_slow else "quick again")
 
-    def _note_groupless(self, form: Form, answered: Collection[int] = ()) -> None:
-        """Learn that a poll was over without an answer to a group; *answered*: what came one by one."""
+    def _note_groupless(self, form: Form, given: Collection[int] = ()) -> None:
+        """Learn that a poll ended without a response to a group; *given*: what came one by one."""
         self._groupless_polls += 1
         if form is Form.ONE:
-            self._lone_responses = self._lone_responses + 1 if answered else 0
+            self._lone_responses = self._lone_responses + 1 if given else 0
             if self._lone_responses >= _LONE_RESPONSES:
                 self.is_single = True
                 self._groupless_polls = 1
@@ -253,8 +253,8 @@ class Reader:
                     "the meter does not respond to requests for several properties: they are requested one by one"
                 )
 
-    def _ask_group_beside(self, form: Form, epcs: Sequence[int], values: Mapping[int, bytes], until: float) -> None:
-        """Where properties are asked one by one, ask for the group again now and then."""
+    def _retry_group(self, form: Form, epcs: Sequence[int], values: Mapping[int, bytes], until: float) -> None:
+        """Where properties are requested one by one, try the group again now and then."""
         if self.is_single and self._groupless_polls % _GROUP_EVERY == 0:
             with contextlib.suppress(SkStackError):
                 self.note(self._background(epcs[: self._at_once], until))
@@ -263,9 +263,9 @@ class Reader:
         self._note_groupless(form, values)
 
     def _read_rest(self, first: Response, groups: Iterable[Sequence[int]], until: float) -> dict[int, bytes]:
-        """Return what *first* gave, and what the other *groups* give; what was left out is asked for once more.
+        """Return what *first* gave, and what the other *groups* give; what was left out is requested once more.
 
-        What stays without a response is left as it is: what came is a reading.
+        A request that gets no response is left at that: what came is a reading.
         """
         values: dict[int, bytes] = {}
         refused_alone: set[int] = set()
@@ -279,13 +279,13 @@ class Reader:
             waiting.extend(self._once_more(response))
             response = None
             if waiting:
-                response = self._asked_beside(waiting.popleft(), until)
+                response = self._response_or_none(waiting.popleft(), until)
         if values:  # else the meter is busy, and refuses whatever it is
             self._capability.note_refusals(refused_alone)
         return values
 
-    def _asked_beside(self, epcs: Sequence[int], until: float) -> Response | None:
-        """Return the response to _background; None: there was none, which is learnt from if the meter is to blame."""
+    def _response_or_none(self, epcs: Sequence[int], until: float) -> Response | None:
+        """Return the response to _background; None: none came, which counts against *epcs* if the meter is to blame."""
         with contextlib.suppress(SkStackError):
             try:
                 return self._background(epcs, until)
@@ -296,9 +296,9 @@ class Reader:
         return None
 
     def _once_more(self, response: Response) -> list[tuple[int, ...]]:
-        """Return what to ask again: what a response left out in groups, and what it refused one by one.
+        """Return what to request again: what a response left out, in groups, and what it refused, one by one.
 
-        Some meters refuse all for the sake of one, or tell a property only where it is asked for alone.
+        Some meters refuse all because of one, or give a property only when it is requested alone.
         """
         if len(response.requested) == 1:
             return []
@@ -308,6 +308,6 @@ class Reader:
         return [*self._groups(sorted(left_out)), *alone]
 
     def _background(self, epcs: Sequence[int], until: float) -> Response:
-        """Ask for something at no cost to the link, for no longer than a timeout. Raises: as Get."""
+        """Send a request whose failure does not count against the link; wait one timeout. Raises: as Get."""
         timeout_s = self._longest_wait_s if self._is_slow else self._response_timeout_s
         return self._get(epcs, until=min(until, self._monotonic() + timeout_s), background=True)

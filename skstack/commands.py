@@ -27,9 +27,9 @@ _MASK = "****"
 
 @dataclass(frozen=True, slots=True)
 class Command(Generic[ResponseT]):
-    """One command, the line that answers it, and the syntax quirks the reference gives it.
+    """One command, the line that responds to it, and the syntax quirks the reference gives it.
 
-    An *answer* other than StatusOk is followed by an OK; an OK without it is some other command's.
+    A *response* other than StatusOk is followed by an OK; an OK without it belongs to some other command.
 
     Raises: ValueError: a name or argument that is not printable ASCII. A CR in a password would start a second command.
     """
@@ -69,10 +69,10 @@ ECHO_OFF = Command("SKSREG", StatusOk, ("SFE", "0"))
 """Stop the module from repeating what we send, secrets included. This command itself is still echoed."""
 
 STACK_VERSION = Command("SKVER", StackVersion)
-"""SKVER: answered with EVER. A module with J11 (binary) firmware stays silent."""
+"""SKVER: the response is EVER. A module with J11 (binary) firmware stays silent."""
 
 MODULE_INFO = Command("SKINFO", ModuleInfo)
-"""SKINFO: answered with EINFO, which tells the dialect. Source: BP35A1 command reference 4.2."""
+"""SKINFO: the response is EINFO, which shows the dialect. Source: BP35A1 command reference 4.2."""
 
 REJOIN = Command("SKREJOIN", StatusOk)
 """SKREJOIN: renew the session; FAIL ER10 where there is none. Source: BP35A1 command reference 4.5."""
@@ -86,7 +86,7 @@ Source: BP35A1 command reference 4.6.
 PAYLOAD_MODE = Command("ROPT", StatusOk, terminator=b"\r")
 """ROPT: OK 00 where ERXUDP payloads are binary, OK 01 where they are hex text; Tessera modules say FAIL ER04.
 
-The command and its answers end with CR alone. Source: BP35A1 command reference 4.35.
+The command and its responses end with CR alone. Source: BP35A1 command reference 4.35.
 """
 
 
@@ -113,7 +113,7 @@ def set_route_b_id(route_b_id: str) -> Command[StatusOk]:
 def scan(dialect: Dialect, *, duration: int, channel_mask: int = ALL_CHANNELS_MASK) -> Command[StatusOk]:
     """SKSCAN: OK at once, then EVENT 20 and EPANDESC for each PAN, EVENT 22 at the end.
 
-    Mode 2: only coordinators with our pairing ID answer. duration is 0 to 14, see scan_seconds.
+    Mode 2: only coordinators with our pairing ID respond. duration is 0 to 14, see scan_seconds.
     Source: BP35A1 command reference 4.12.
     """
     args = ("2", f"{channel_mask:08X}", f"{duration:X}")
@@ -145,7 +145,7 @@ def write_register(name: str, value: str) -> Command[StatusOk]:
 
 
 def read_register(name: str) -> Command[RegisterValue]:
-    """SKSREG <name>: answered with ESREG and OK. Source: BP35A1 command reference 4.1."""
+    """SKSREG <name>: the response is ESREG, then OK. Source: BP35A1 command reference 4.1."""
     return Command("SKSREG", RegisterValue, (name,))
 
 

@@ -1,6 +1,6 @@
-"""The blocking driver: one command, its answer, one deadline. One thread, no policy.
+"""The blocking driver: one command, its response, one deadline. One thread, no policy.
 
-Lines that are nobody's answer (events, datagrams, scan results) are kept in order and handed out by receive.
+Lines that respond to no command (events, datagrams, scan results) are kept in order and returned by receive.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 COMMAND_TIMEOUT_S = 3.0  # SKRESET, the slowest, was seen to take 0.6 s
 _QUIET_S = 0.2  # longer than any gap seen within the output of a module
-_MOST_CHUNKS = 64  # a babbling device must not hold us for ever
+_MOST_CHUNKS = 64  # a device that never stops talking must not hold us for ever
 _GARBLED_PAUSE_S, _LONGEST_GARBLED_PAUSE_S = 0.05, 0.8
 
 
@@ -45,18 +45,18 @@ class SkStack:
         self._monotonic = monotonic
         self._should_stop = should_stop
         self._buffer = LineBuffer()
-        self._received: deque[Line] = deque()  # in the order of arrival, not looked at yet
-        self._unsolicited: deque[Line] = deque()  # seen while an answer was awaited, and not part of it
+        self._received: deque[Line] = deque()  # in order of arrival, not examined yet
+        self._unsolicited: deque[Line] = deque()  # came while a response was awaited, and not part of it
         self._has_warned = False
         self.written_at = 0.0
         self.echoes = 0
 
     def execute(self, command: Command[ResponseT], *, timeout_s: float = COMMAND_TIMEOUT_S) -> ResponseT:
-        """Send *command* and return the line that answers it; repeat it where it came in garbled (ER09).
+        """Send *command* and return its response; repeat it if the module received it garbled (ER09).
 
         What came before the command was written never answers it. Events and datagrams are left for receive, and
         however many come, they do not extend the wait.
-        Raises: CommandFailedError: the module answered FAIL. SkStackTimeoutError: no response within *timeout_s*.
+        Raises: CommandFailedError: the module responded FAIL. SkStackTimeoutError: no response within *timeout_s*.
             PortLostError: the port is gone. StoppedError.
         """
         deadline = self._monotonic() + timeout_s
@@ -73,7 +73,7 @@ class SkStack:
                 self._receive(again_at)
 
     def receive(self, timeout_s: float) -> Line | None:
-        """Return the next line that is nobody's answer, waiting up to *timeout_s*; None when none came.
+        """Return the next line that responds to no command, waiting up to *timeout_s*; None when none came.
 
         Raises: PortLostError: the port is gone. StoppedError.
         """
@@ -127,49 +127,49 @@ class SkStack:
         """
         self._port.write(request)
         deadline = self._monotonic() + timeout_s
-        reply = self._read(timeout_s)
+        received = self._read(timeout_s)
         while (remaining_s := deadline - self._monotonic()) > 0:
             more = self._read(min(_QUIET_S, remaining_s))
             if not more:
                 break
-            reply += more
-        return reply
+            received += more
+        return received
 
     def close(self) -> None:
         """Close the port."""
         self._port.close()
 
     def _attempt(self, command: Command[ResponseT], deadline: float) -> ResponseT:
-        """Send *command* once and return its answer. Raises: as execute."""
+        """Send *command* once and return its response. Raises: as execute."""
         self.collect()
         self._unsolicited.extend(self._received)
         self._received.clear()
         logger.debug("> %s", command)
         started = self.written_at = self._monotonic()
         self._port.write(command.to_bytes())
-        answer: ResponseT | None = None
+        response: ResponseT | None = None
         is_over = False
         while True:
             while self._received:
                 line = self._received.popleft()
                 if isinstance(line, command.response):
-                    answer = line
+                    response = line
                 elif isinstance(line, StatusFail):
                     raise CommandFailedError(str(command), line.code)
                 elif not isinstance(line, StatusOk):
                     self._unsolicited.append(line)
-                if answer is not None and isinstance(line, StatusOk):
-                    return answer
+                if response is not None and isinstance(line, StatusOk):
+                    return response
             if is_over:
                 raise SkStackTimeoutError(f"response to {command.name}", self._monotonic() - started)
             if self._monotonic() < deadline:
                 self._receive(deadline)
             else:
                 is_over = True
-                self._parse(self._buffer.abandon())  # a payload that declared too much may have swallowed the answer
+                self._parse(self._buffer.abandon())  # a payload that declared too much may have swallowed it
 
     def _receive(self, deadline: float) -> bool:
-        """Wait for lines until *deadline*; False when it has passed, or the wait was broken off, without any."""
+        """Wait for lines until *deadline*; False when it has passed, or the wait was cut short, without any."""
         while True:
             remaining_s = deadline - self._monotonic()
             chunk = self._read(max(0.0, remaining_s))
@@ -181,13 +181,13 @@ class SkStack:
                 return False
 
     def _read(self, timeout_s: float) -> bytes:
-        """Every wait passes here. Raises: StoppedError, PortLostError."""
+        """Read from the port; every wait passes here. Raises: StoppedError, PortLostError."""
         if self._should_stop():
             raise StoppedError
         return self._port.read(timeout_s)
 
     def _take(self, chunk: bytes) -> bool:
-        """Parse what a *chunk* completes; True if it brought a line worth keeping."""
+        """Parse the lines that *chunk* completes; True if one is worth keeping."""
         return self._parse(self._buffer.feed(chunk))
 
     def _parse(self, raw_lines: list[bytes]) -> bool:

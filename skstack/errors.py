@@ -1,7 +1,7 @@
 """What can go wrong between us, the module and the meter, by who noticed.
 
 SkStackError
-├── CommandFailedError      the module answered FAIL ERnn
+├── CommandFailedError      the module responded FAIL ERnn
 ├── SkStackTimeoutError     (also TimeoutError) nothing came in time
 ├── MalformedLineError      bytes from the module that we cannot read
 ├── FrameError              (also ValueError) bytes that are no ECHONET Lite frame, or no such property
@@ -10,7 +10,7 @@ SkStackError
 ├── SessionLostError        PANA is not established, has ended or has expired
 ├── MeterSilentError        several requests in a row stayed without a response
 ├── MeterNotFoundError      a scan ended without the meter
-├── ModuleNotRespondingError nothing comes back, or nothing that a module says
+├── ModuleNotRespondingError  nothing comes back, or nothing that a module says
 ├── ModuleUnsupportedError  the module speaks the binary J11 protocol
 ├── ModuleRestartedError    the module has lost its session, its credentials and its registers
 ├── PortLostError           (also OSError) the serial device is gone, busy or refused
@@ -29,17 +29,17 @@ _KEYWORD = re.compile(
     rb"|SK(?:SENDTO|JOIN|SCAN|TERM|SREG|VER|INFO|RESET|REJOIN|LL64|SETPWD|SETRBID)|[RW](?:OPT|UART)"
 )
 
-# EPC and PDC of the Route-B identification number. It is as long as the Route-B ID, and taken for as secret.
+# EPC and PDC of the Route-B identification number. It is as long as the Route-B ID, and treated as just as secret.
 _IDENTIFICATION_NUMBER = bytes((0xC0, 16))
 
 
 def may_hold_secret(frame: bytes) -> bool:
-    """Tell whether an ECHONET *frame*, be it whole or not, may hold the Route-B identification number (C0)."""
+    """Return whether an ECHONET *frame*, be it whole or not, may hold the Route-B identification number (C0)."""
     return _IDENTIFICATION_NUMBER in frame
 
 
 class SkStackError(ExplainedError):
-    """Anything that keeps the module or the meter from answering."""
+    """Anything that keeps the module or the meter from responding."""
 
 
 class CommandFailedError(SkStackError):
@@ -52,7 +52,7 @@ class CommandFailedError(SkStackError):
 
 
 class SkStackTimeoutError(SkStackError, TimeoutError):
-    """Nothing came before the deadline. Ask again, or recover the link."""
+    """Nothing came before the deadline. Repeat the request, or recover the link."""
 
     def __init__(self, waiting_for: str, waited_s: float) -> None:
         """Say what was awaited, and for how many seconds."""
@@ -86,7 +86,7 @@ class FrameError(SkStackError, ValueError):
 
 
 class SendUnconfirmedError(SkStackError):
-    """It is unknown whether the datagram left. Asking again is harmless for a Get."""
+    """It is unknown whether the datagram left. To send a Get again is harmless."""
 
 
 class SendFailedError(SkStackError):
@@ -106,7 +106,7 @@ class MeterSilentError(SkStackError):
 
 
 class MeterNotFoundError(SkStackError):
-    """No meter with our pairing ID answered a scan. Scan again later; a weak radio misses beacons."""
+    """No meter with our pairing ID responded to a scan. Scan again later; a weak radio misses beacons."""
 
     def __init__(self, what: str, remedy: str = "", *, others: int = 0) -> None:
         """Say also how many *others* were heard."""
@@ -134,5 +134,5 @@ class StoppedError(SkStackError):
     """The caller asked for an end, or the time for ending is up. Wait for nothing any more."""
 
     def __init__(self) -> None:
-        """Say so; there is nothing else to tell."""
+        """Say so; there is no more to it."""
         super().__init__("asked to stop")

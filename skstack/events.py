@@ -141,7 +141,7 @@ class ModuleInfo:
 
 @dataclass(frozen=True, slots=True)
 class RegisterValue:
-    """ESREG: the value of the register that was asked for, as hex digits.
+    """ESREG: the value of the register that was read, as hex digits.
 
     A long one is not shown: register S0A is the pairing ID.
     """
@@ -223,7 +223,7 @@ def link_local(mac: bytes) -> IPv6Address:
 
 @dataclass(frozen=True, slots=True)
 class PanDescription:
-    """A meter that answered the scan. Source: BP35A1 command reference 5.7."""
+    """A meter that responded to the scan. Source: BP35A1 command reference 5.7."""
 
     channel: int
     pan_id: int
@@ -239,7 +239,7 @@ class PanDescription:
 
     @property
     def signal_dbm(self) -> float | None:
-        """The received power in dBm, None where the module did not tell."""
+        """The received power in dBm, None where the module gave no LQI."""
         return None if self.lqi is None else signal_dbm(self.lqi)
 
 
@@ -247,14 +247,14 @@ class PanDescription:
 
 
 class Pana(Enum):
-    """The state of the PANA session, as far as the module's events tell. Source: command reference 5.11."""
+    """The state of the PANA session, as far as the module's events show it. Source: command reference 5.11."""
 
     CLOSED = "closed"
     JOINING = "joining"
     REJOINING = "rejoining"  # the same session, authenticated anew
     OPEN = "open"
     EXPIRED = "expired"  # EVENT 29: the module renews it by itself; nothing may be sent until 24 or 25
-    SUSPECT = "suspect"  # open for the module, but we do not believe it: SKREJOIN may still work
+    SUSPECT = "suspect"  # open for the module, suspect to us: SKREJOIN may still work
 
 
 class Trigger(Enum):

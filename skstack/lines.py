@@ -97,14 +97,14 @@ class LineBuffer:
     def abandon(self) -> list[bytes]:
         """Stop waiting for a payload: read what is held as plain lines, return the whole ones, keep the last part.
 
-        For the caller whose answer did not come in time: a wrong length may have swallowed it.
+        For a caller whose response did not come in time: a wrong length may have swallowed it.
         """
         *lines, self._held = _LINE_END.split(self._held)
         self._given_up = payload_span(self._held) is not None
         return [line for line in lines if line]
 
     def _payload_line_end(self, held: bytes, start: int, first_end: int) -> int:
-        """Return where the line from *start* ends if it has a payload, -1 if that cannot be told yet.
+        """Return where the line from *start* ends if it has a payload, -1 if that cannot be known yet.
 
         *first_end* is the first CR or LF, which may belong to the payload.
         """

@@ -1,7 +1,7 @@
 """The link: the module, the meter that was found, the PANA session with it, and whether sending is allowed.
 
 The only writer of all that: every line that is received brings it up to date, and every command that changes it passes
-here. It decides nothing: recovery.py says what is done next, session.py asks the meter.
+here. It decides nothing: recovery.py says what is done next, session.py sends the requests.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ class Link:
     found. *pana*: the state of the session, and *state_since* when it began. *limited_since*: since when the module is
     over its hourly sending limit; None: it is not. *failure*: what keeps the link down, or did so last. Times are
     monotonic seconds.
-    Counts: *sessions* that were established, *renewals* of one, *answers* of the meter (one proves the link), and
+    Counts: *sessions* that were established, *renewals* of one, *responses* of the meter (one proves the link), and
     *lines* that have come, of any kind.
     """
 
@@ -114,7 +114,7 @@ class Link:
         self.renewals = 0
         self.responses = 0
         self.lines = 0
-        self._sending: Sending | None = None  # what the next EVENT 21 tells of
+        self._sending: Sending | None = None  # what the next EVENT 21 is about
         self._echoes = 0
         self._events: list[RadioEvent] = []
 
@@ -191,20 +191,20 @@ class Link:
     def check_restart(self) -> None:
         """See whether the module has restarted behind our back: echo on again, or the PAN ID register at its default.
 
-        Raises: ModuleRestartedError: it has. SkStackTimeoutError: it does not answer at all. PortLostError.
+        Raises: ModuleRestartedError: it has. SkStackTimeoutError: it does not respond at all. PortLostError.
         """
         pan_id = self._read_register("S3")
-        has_forgotten = (pan_id or "").upper() == "FFFF" and self.peer is not None and self.peer.pan_id != 0xFFFF
-        if has_forgotten or self.attached.stack.echoes != self._echoes:
+        has_restarted = (pan_id or "").upper() == "FFFF" and self.peer is not None and self.peer.pan_id != 0xFFFF
+        if has_restarted or self.attached.stack.echoes != self._echoes:
             raise ModuleRestartedError("the module has restarted")
 
     def check_limit(self) -> None:
-        """Ask the module whether it may send (register SFB), should EVENT 32 or 33 have been lost.
+        """Read from the module whether it may send (register SFB), in case EVENT 32 or 33 was lost.
 
         Raises: SkStackTimeoutError, PortLostError.
         """
         value = self._read_register("SFB") or ""
-        # Should EVENT 33 be lost, and SFB say nothing that we understand.
+        # In case EVENT 33 was lost and SFB says nothing that we understand.
         is_hour_over = self.limited_since is not None and self._monotonic() >= self.limited_since + _LIMIT_S
         if re.fullmatch("0*1", value):
             self._impose_limit()
@@ -218,7 +218,7 @@ class Link:
         self.peer = peer
 
     def set_pan(self, peer: PanDescription) -> None:
-        """Tell the module where *peer* is (registers S2, S3), before a first handshake. Raises: as SkStack.execute."""
+        """Set the module to the PAN of *peer* (registers S2, S3), before a handshake. Raises: as SkStack.execute."""
         self.execute(commands.write_register("S2", f"{peer.channel:02X}"))
         self.execute(commands.write_register("S3", f"{peer.pan_id:04X}"))
 
@@ -245,11 +245,11 @@ class Link:
         self.failure = failure
 
     def note_response(self) -> None:
-        """Note that the meter has answered a request."""
+        """Note that the meter has responded to a request."""
         self.responses += 1
 
     def terminate(self, *, timeout_s: float) -> None:
-        """Ask the module to end the session, if it may have one: EVENT 27 or 28 follows.
+        """Let the module end the session, if it may have one: EVENT 27 or 28 follows.
 
         Raises: as SkStack.execute.
         """
@@ -283,7 +283,7 @@ class Link:
         peer: PanDescription | None = None,
         detail: str | None = None,
     ) -> None:
-        """Keep an event until it is taken; of what repeats itself only the first few, and how often it came."""
+        """Keep an event until it is taken; of repetitions, keep the first few and count the rest."""
         key = (kind, peer.pan_id if peer else None, detail)
         alike = [place for place, each in enumerate(self._events) if (each.kind, each.pan_id, each.detail) == key]
         if len(alike) >= _MOST_ALIKE:

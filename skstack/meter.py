@@ -1,6 +1,6 @@
-"""The meter as the household knows it: who it is, what it measures now, and what it tells every half hour.
+"""The meter as the household knows it: who it is, what it measures now, and what it announces every half hour.
 
-What is asked first in a session is the poll; who the meter is, and all that is not urgent, comes after it, in learn().
+A session begins with a poll; who the meter is, and all that is not urgent, is read after it, in learn().
 Source of the properties: AIF specification of the low-voltage meter, sections 3.1.2 and 3.1.3 (protocol facts 3.3).
 """
 
@@ -29,18 +29,18 @@ from skstack.session import Session
 logger = logging.getLogger(__name__)
 
 _POLLED = (Epc.POWER, Epc.CURRENTS, Epc.IMPORT_ENERGY, Epc.EXPORT_ENERGY)
-_SCALE = (Epc.COEFFICIENT, Epc.ENERGY_UNIT)  # asked beside the first poll of a meter that nobody knows
+_SCALE = (Epc.COEFFICIENT, Epc.ENERGY_UNIT)  # read with the first poll of an unknown meter
 _IDENTITY = (*_SCALE, Epc.DIGITS, Epc.MAKER_CODE, Epc.SERIAL_NUMBER, Epc.STANDARD_VERSION)
-_TELLTALES = (Epc.SERIAL_NUMBER, Epc.ENERGY_UNIT)  # and beside the first poll of a session with a known one
+_TELLTALES = (Epc.SERIAL_NUMBER, Epc.ENERGY_UNIT)  # and with the first poll of a session with a known one
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 60.0, 3600.0  # between two attempts to learn what did not come
-_SHORT_PAUSE_S = 10.0  # where somebody waits for it: a meter that has just started refuses all for a minute
+_SHORT_PAUSE_S = 10.0  # where somebody waits: a meter that has just started refuses everything for a minute
 _NO_READING = MeterReading(None, None, None, None, None)
-_MOST_RESPONSES = 3  # to who the meter is, at once: one may be wrong
+_MOST_RESPONSES = 3  # read in one go to learn who the meter is: one may be wrong
 
 
 @dataclass(frozen=True, slots=True)
 class Poll:
-    """One answered poll; *sent_at* and *arrived_at* are the monotonic times of what was answered, and of the answer."""
+    """One poll; *sent_at* is the monotonic time of the request, *arrived_at* that of the response."""
 
     reading: MeterReading
     sent_at: float
@@ -58,14 +58,14 @@ class HalfHour:
 
 @dataclass(frozen=True, slots=True)
 class ShownClock:
-    """What the meter's clock showed, to the minute, aware UTC; *read_at* is the monotonic time of the answer."""
+    """What the meter's clock showed, to the minute, aware UTC; *read_at* is the monotonic time of the response."""
 
     shown: datetime
     read_at: float
 
 
 class Meter:
-    """Asks over a *session*, and only for what the meter's property map (9F) offers and it did not refuse lately."""
+    """Reads over a *session* only what the meter's property map (9F) offers and the meter did not refuse lately."""
 
     def __init__(self, session: Session, *, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._session = session
@@ -92,7 +92,7 @@ class Meter:
         self._broken: set[int] = set()  # properties whose data mean nothing
         self._introduced: MeterIdentity | None = None  # the one that the log has named
         self._has_missed_scale = False
-        self.shown_clock: ShownClock | None = None  # in the present session; None: it did not tell
+        self.shown_clock: ShownClock | None = None  # in the present session; None: it did not give the time
         self.last_poll: Poll | None = None
         self.last_half_hour: HalfHour | None = None
 
@@ -109,7 +109,7 @@ class Meter:
         return self._identity.since
 
     def offers(self, epc: int) -> bool:
-        """Whether the meter can be asked for *epc*; True while its property map is not known."""
+        """Whether *epc* can be read; True while the property map is not known."""
         return not self._capability.is_refused(epc) and (not self._get_map or epc in self._get_map)
 
     def lists(self, *epcs: int) -> bool:
@@ -124,43 +124,41 @@ class Meter:
 
     @property
     def has_clock(self) -> bool:
-        """Whether the meter can be asked for its time."""
+        """Whether the meter's time can be read."""
         return self.offers(Epc.CLOCK_TIME) and self.offers(Epc.CLOCK_DATE)
 
     @property
     def is_known(self) -> bool:
-        """Whether the meter was asked in this session who it is, and nothing is suspect."""
-        is_asked = self._session_number == self._session.number and self._learn_identity not in self._to_learn
-        return is_asked and self._identity.is_confirmed
+        """Whether the meter's identity was read in this session, and nothing is suspect."""
+        was_read = self._session_number == self._session.number and self._learn_identity not in self._to_learn
+        return was_read and self._identity.is_confirmed
 
     @property
     def is_clock_asked(self) -> bool:
-        """Whether the meter was asked in this session for its time; what it showed is shown_clock."""
+        """Whether the meter's time was requested in this session; what it showed is shown_clock."""
         return self._session_number == self._session.number and self._look_at_clock not in self._to_learn
 
     @property
     def is_identified(self) -> bool:
-        """Whether it is known who answers in the present session, and how its registers count."""
+        """Whether it is known which meter responds in this session, and how its registers count."""
         return self.is_known and self._scale() is not None
 
     # --- the poll
 
     def poll(self, *, until: float) -> Poll | None:
-        """Read power, currents and registers; None if the meter answered without a single value.
+        """Read power, currents and registers; None if the meter responded without a single value.
 
-        What came is a reading, also where not all came. Raises: as Session.get: no answer by *until* (monotonic).
+        What came is a reading, even if not all came. Raises: as Session.get: no response by *until* (monotonic).
         """
         self._notice_session()
         epcs = [epc for epc in (*_POLLED, *self._telltales) if self.offers(epc)] or list(_POLLED)
         was_single = self._reader.is_single
         first, values = self._reader.poll(epcs, until)
         if self._reader.is_single and not was_single:
-            self._learn_at = float("-inf")  # what was never answered together may be answered now
+            self._learn_at = float("-inf")  # what got no response as a group may get one now
         if self._telltales:
             self._look_at_telltales(values)
-        if (
-            not self._identity.is_sure
-        ):  # asked at once, until two answers agree; without one, beside the next poll again
+        if not self._identity.is_sure:  # until two responses agree; if none comes, again after the next poll
             with contextlib.suppress(SkStackError):
                 self._learn_identity(until)
         poll = Poll(self._decoded(values), first.sent_at, first.arrived_at)
@@ -172,7 +170,7 @@ class Meter:
         return poll
 
     def take_late_polls(self) -> list[Poll]:
-        """Return the polls that were answered after they had been given up, since the last call, oldest first."""
+        """Return the polls whose response came after they had been given up, since the last call, oldest first."""
         polls = []
         while self._session.late_responses:
             late = self._session.late_responses.popleft()
@@ -180,7 +178,7 @@ class Meter:
             self._take_late(late)
             if self._telltales and late.requested.issuperset(self._telltales):
                 self._look_at_telltales(late.values)
-            if Epc.POWER not in late.requested:  # what belongs to another poll's reading is no row of its own
+            if Epc.POWER not in late.requested:  # part of another poll's reading, no row of its own
                 continue
             reading = self._decoded(late.values)
             if reading != _NO_READING:
@@ -204,32 +202,32 @@ class Meter:
 
     @property
     def has_to_learn(self) -> bool:
-        """Whether something is not known yet of the meter of this session, and it is time to ask for it (again)."""
+        """Whether something about this session's meter is not known yet, and it is time to read it (again)."""
         return self._session.up and bool(self._to_learn) and self._monotonic() >= self._learn_at
 
     def learn(self, *, until: float) -> None:
-        """Ask for the next thing that is not known yet, in the background, up to *until* (monotonic).
+        """Read the next thing that is not known yet, in the background, up to *until* (monotonic).
 
-        What does not come is asked for again after a pause that grows; but the clock is left to who needs it.
+        What does not come is requested again after a growing pause; the clock is not: whoever needs it reads it.
         Raises: as Session.get.
         """
         self._notice_session()
-        ask = self._to_learn[0]
+        read_next = self._to_learn[0]
         is_learnt = False
         try:
-            is_learnt = ask(until)
+            is_learnt = read_next(until)
         finally:
             del self._to_learn[0]
-            if is_learnt or ask == self._look_at_clock:
+            if is_learnt or read_next == self._look_at_clock:
                 self._backoff.succeeded()
             else:
-                self._to_learn.append(ask)  # what is never answered keeps nothing else back
+                self._to_learn.append(read_next)  # one that never gets a response holds up no other
                 self._learn_at = self._monotonic() + self._backoff.failed()
 
     def identify(self, *, until: float) -> MeterIdentity:
-        """Return who the meter of this session is, also before any poll; asks as long as that takes, up to *until*.
+        """Return who the meter of this session is, also before any poll; may take up to *until* (monotonic).
 
-        A meter that answers without saying who it is is asked again after a pause. Raises: as Session.get.
+        A meter that responds without its identity is read again after a pause. Raises: as Session.get.
         """
         backoff = Backoff(_SHORT_PAUSE_S, _FIRST_PAUSE_S)
         while not self.is_known:
@@ -270,17 +268,17 @@ class Meter:
         self._mac = peer.mac
 
     def _suspect(self, reason: str) -> None:
-        """Trust no register before the meter has said again who it is."""
+        """Trust no register before the meter's identity has been read again."""
         if self._identity.is_sure:
             logger.info("the meter's identity will be read again: %s", reason)
         self._identity.suspect(self._monotonic())
 
     def _look_at_telltales(self, values: Mapping[int, bytes]) -> None:
-        """Compare what came beside the first poll of a session with what is known; or learn how registers count."""
-        asked, self._telltales = self._telltales, ()
+        """Compare what came with the first poll of a session with what is known; or learn how registers count."""
+        requested, self._telltales = self._telltales, ()
         known = self._identity.known
-        if known is None or asked == _SCALE:
-            self._recognise(asked, values)
+        if known is None or requested == _SCALE:
+            self._recognise(requested, values)
             return
         seen = decode_identity(values, frozenset({Epc.COEFFICIENT}), report=self._report)
         if seen.serial_number and known.serial_number and seen.serial_number != known.serial_number:
@@ -289,7 +287,7 @@ class Meter:
             self._suspect("another unit")
 
     def _learn_map(self, until: float) -> bool:
-        """Ask for the property map; return whether it came. Raises: as Session.get."""
+        """Read the property map; return whether it came. Raises: as Session.get."""
         values = self._reader.read((Epc.GET_MAP,), until)
         self._learn_map_of(values)
         return bool(values)
@@ -298,13 +296,13 @@ class Meter:
         self._get_map = _believable(decoded(values, Epc.GET_MAP, parse_property_map, self._report) or frozenset())
 
     def _learn_identity(self, until: float) -> bool:
-        """Ask who the meter is; return whether it said so and is sure now. Raises: as Session.get."""
-        asked = [epc for epc in _IDENTITY if self.offers(epc) or epc is Epc.COEFFICIENT]
-        for _ in range(_MOST_RESPONSES):  # two are to agree before anybody is believed
-            values = self._reader.read(asked, until)
+        """Read the meter's identity; return whether it came and is now confirmed. Raises: as Session.get."""
+        wanted = [epc for epc in _IDENTITY if self.offers(epc) or epc is Epc.COEFFICIENT]
+        for _ in range(_MOST_RESPONSES):  # two must agree before either is believed
+            values = self._reader.read(wanted, until)
             if not values:
                 return False
-            self._recognise(asked, values)
+            self._recognise(wanted, values)
             if self._identity.is_confirmed:
                 break
         known = self._identity.known
@@ -322,16 +320,16 @@ class Meter:
             )
         return self._identity.is_confirmed
 
-    def _recognise(self, asked: Sequence[int], values: Mapping[int, bytes]) -> None:
-        has_none = Epc.COEFFICIENT in asked and not self.offers(Epc.COEFFICIENT)
-        refused = self._capability.refused(asked) | ({Epc.COEFFICIENT} if has_none else frozenset())
+    def _recognise(self, requested: Sequence[int], values: Mapping[int, bytes]) -> None:
+        has_none = Epc.COEFFICIENT in requested and not self.offers(Epc.COEFFICIENT)
+        refused = self._capability.refused(requested) | ({Epc.COEFFICIENT} if has_none else frozenset())
         seen = decode_identity(values, refused, report=self._report)
         if self._identity.note(seen, self._monotonic()):
             self._session.notifications.clear()  # of the meter that was installed before
             self.export_is_silent = False
 
     def _take_late(self, late: Response) -> None:
-        """Use what came too late for who asked for it, but tells who the meter is or what it offers."""
+        """Use what came too late for its request, but shows who the meter is or what it offers."""
         if Epc.GET_MAP in late.values:
             self._learn_map_of(late.values)
         elif late.requested & set(_SCALE) and Epc.POWER not in late.requested:
@@ -346,7 +344,7 @@ class Meter:
     def _scale(self) -> EnergyScale | None:
         return self._identity.known.scale if self._identity.known is not None and self._identity.is_sure else None
 
-    # --- the clock, and what it tells every half hour
+    # --- the clock, and what it announces every half hour
 
     def read_clock(self, *, until: float) -> datetime | None:
         """Return the meter's own time (97, 98), to the minute; None: it has no clock. Raises: as Session.get."""
@@ -358,9 +356,9 @@ class Meter:
         return None
 
     def read_half_hour(self, *, until: float) -> HalfHour | None:
-        """Ask for the registers of the last :00 or :30 (EA, EB). Raises: as Session.get."""
-        asked = [epc for epc in (Epc.SCHEDULED_IMPORT, Epc.SCHEDULED_EXPORT) if self.offers(epc)]
-        return self._half_hour(self._reader.read(asked, until))
+        """Read the registers of the last :00 or :30 (EA, EB). Raises: as Session.get."""
+        wanted = [epc for epc in (Epc.SCHEDULED_IMPORT, Epc.SCHEDULED_EXPORT) if self.offers(epc)]
+        return self._half_hour(self._reader.read(wanted, until))
 
     def take_half_hours(self) -> list[HalfHour]:
         """Return what the meter has notified since the last call. It is kept until the meter is identified."""
@@ -391,5 +389,5 @@ class Meter:
 
 
 def _believable(get_map: frozenset[int]) -> frozenset[int]:
-    """Return *get_map*, or an empty one, which means not known, if it is none that a meter can have."""
+    """Return *get_map*, or an empty one (not known) if no meter can have such a map."""
     return get_map if get_map & {Epc.POWER, Epc.IMPORT_ENERGY} else frozenset()

@@ -1,6 +1,6 @@
 """Reading the meter's memory: a day of half hours (E5, then E2 and E4).
 
-The day is chosen with one request and read with the next ones: nobody else may choose in between.
+One request chooses the day and the next ones read it: nobody else may choose another in between.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from skstack.session import Session
 
 
 class MeterHistory:
-    """One request a call, all in the background; deadlines are monotonic."""
+    """Each call is one request in the background; deadlines are monotonic."""
 
     def __init__(self, session: Session, meter: Meter) -> None:
         self._session = session
@@ -22,17 +22,17 @@ class MeterHistory:
 
     @property
     def offers_days(self) -> bool:
-        """Whether the meter can be asked for its days. It is known only after it was identified."""
+        """Whether the meter's days can be read. It is known only after the meter was identified."""
         return self._meter.lists(Epc.DAY_HISTORY_DAY, Epc.IMPORT_DAY_HISTORY)
 
     @property
     def offers_export_days(self) -> bool:
-        """Whether the days of what the household sells can be asked for, too."""
+        """Whether the days of what the household sells can be read, too."""
         return self._meter.lists(Epc.EXPORT_DAY_HISTORY) and not self._meter.export_is_silent
 
     @property
     def needs_export_days(self) -> bool:
-        """Whether a half hour without what was sold lacks something: not where the meter refuses its register now."""
+        """Whether a half hour without what was sold is incomplete: not where the meter refuses that register now."""
         return self._meter.measures_export
 
     def choose_day(self, day_back: int, *, until: float) -> bool:

@@ -1,7 +1,7 @@
 """From a silent port to a module that knows its credentials: open, wake, reset, probe, set up.
 
 Blocking, and bounded: under a second for a healthy module, about 5 s for a silent one at each baud rate, half a minute
-for one that answers each command as late as it may.
+for one that responds to each command as late as it may.
 Nothing here writes the module's flash: WOPT, WUART and SKSAVE are never sent.
 """
 
@@ -28,10 +28,10 @@ logger = logging.getLogger(__name__)
 
 BAUD_RATES = (FACTORY_BAUD_RATE, *OTHER_BAUD_RATES)
 RESET_TIMEOUT_S = 5.0  # SKRESET takes 0.6 s longer than the other commands
-_PROBE_TIMEOUT_S = 1.0  # of a module that did not answer in COMMAND_TIMEOUT_S
-_LATE_RESPONSE_S = 0.5  # 0.34 s is the slowest answer to a plain command in the logs
+_PROBE_TIMEOUT_S = 1.0  # for a module that did not respond in COMMAND_TIMEOUT_S
+_LATE_RESPONSE_S = 0.5  # 0.34 s is the slowest response to a plain command in the logs
 
-# The J11 firmware speaks binary frames, and answers any well-framed request. Source: ROHM BP35Cx-J11 UART interface.
+# J11 firmware speaks binary frames and responds to any well-framed request. Source: ROHM BP35Cx-J11 UART interface.
 _J11_MAGIC_REQUEST = bytes.fromhex("D0EA83FC")
 _J11_MAGIC_RESPONSE = bytes.fromhex("D0F9EE5D")
 _J11_GET_VERSION = 0x006B
@@ -57,9 +57,9 @@ def open_at(baud_rate: int, open_stack: StackOpener, credentials: Credentials) -
     """Open the port at one of BAUD_RATES and set the module up; None, and the port closed, if it is silent there.
 
     Raises: PortLostError: no such device, refused or busy. ModuleUnsupportedError: J11 firmware. SkStackError: it
-        answers, but not as a module should. StoppedError.
+        responds, but not as a module should. StoppedError.
     """
-    with contextlib.ExitStack() as unless_it_responds:  # whatever goes wrong: a port left open is busy for the next try
+    with contextlib.ExitStack() as unless_it_responds:  # a port left open would be busy for the next attempt
         stack = open_stack(baud_rate)
         unless_it_responds.callback(stack.close)
         if wake(stack):
@@ -77,10 +77,10 @@ def open_at(baud_rate: int, open_stack: StackOpener, credentials: Credentials) -
 def open_module(
     baud_rates: Sequence[int], open_stack: StackOpener, credentials: Credentials
 ) -> Generator[float, object, Module]:
-    """Return the module, set up, at the first of *baud_rates* at which it answers.
+    """Return the module, set up, at the first of *baud_rates* at which it responds.
 
-    Yields after each rate, since each takes seconds: the caller may look at the clock. What it yields is a time that
-    is over, so that it goes on at once.
+    Yields after each rate, since each takes seconds: the caller may look at the clock. It yields a time in the past,
+    so that it goes on at once.
     Raises: ModuleNotRespondingError: it is silent at all of them. As open_at.
     """
     for baud_rate in baud_rates:
@@ -114,7 +114,7 @@ def wake(stack: SkStack) -> bool:
 def set_up(stack: SkStack, credentials: Credentials, *, baud_rate: int = FACTORY_BAUD_RATE) -> Module:
     """Reset the module, learn its dialect and give it the credentials; the session and the echo are off afterwards.
 
-    Raises: SkStackError: the module refused or stopped answering.
+    Raises: SkStackError: the module refused or stopped responding.
     """
 
     def attempt(command: Command[ResponseT]) -> ResponseT | None:
@@ -138,7 +138,7 @@ def set_up(stack: SkStack, credentials: Credentials, *, baud_rate: int = FACTORY
 
 
 def prints_binary(module: Module) -> bool | None:
-    """Ask how the module prints payloads (ROPT), without changing it; None: only ROHM's can be asked, others print hex.
+    """Read how the module prints payloads (ROPT), without changing it; None: only ROHM's have ROPT, others print hex.
 
     Raises: SkStackError.
     """
@@ -151,7 +151,7 @@ def prints_binary(module: Module) -> bool | None:
 
 
 def _responds(stack: SkStack, timeout_s: float) -> bool:
-    """Ask for the version, twice: the first SKVER after power-up was seen to fail (transcripts, start-up)."""
+    """Read the version, twice: the first SKVER after power-up was seen to fail (transcripts, start-up)."""
     for _ in range(2):
         try:
             stack.execute(commands.STACK_VERSION, timeout_s=timeout_s)
@@ -161,8 +161,8 @@ def _responds(stack: SkStack, timeout_s: float) -> bool:
             return False
         else:
             return True
-        stack.drain(_LATE_RESPONSE_S)  # it was an answer to our line end; the one to SKVER must not answer what follows
-    return True  # it did answer, if only FAIL
+        stack.drain(_LATE_RESPONSE_S)  # FAIL was for our line end; SKVER's own must not pass for what follows
+    return True  # it did respond, if only with FAIL
 
 
 def _speaks_j11(stack: SkStack) -> bool:

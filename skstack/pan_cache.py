@@ -1,6 +1,6 @@
 """Where the meter was found last, kept on disk so that a restart joins without a scan.
 
-A peer of the driver, not of its core: the only file that skstack/ writes, and only where its caller says.
+The only file that skstack/ writes, and only where its caller says.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class PanCache(Protocol):
 
 
 def cache_key(module_mac: bytes, route_b_id: str) -> str:
-    """Name a module and a contract without telling the ID: a digest of both."""
+    """Return a key for a module and a contract that does not reveal the ID: a digest of both."""
     return hashlib.sha256(module_mac + route_b_id.encode("ascii")).hexdigest()[:24]
 
 

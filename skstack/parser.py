@@ -177,7 +177,7 @@ def _parse_udp_header(fields: bytes) -> Callable[[bytes], UdpReceived]:
 
 
 def _payload(printed: bytes, length: int) -> bytes:
-    """Return the payload, printed as hex text or as it is. The declared *length* tells which."""
+    """Return the payload, printed as hex text or as it is. The declared *length* decides which."""
     text = printed.rstrip(b" ")  # some firmware puts a space before the line end
     if len(text) == 2 * length:
         try:
@@ -267,8 +267,8 @@ def _parse_pan_field(text: str) -> PanField:
 _PAN_FIELD = re.compile(r"  ([A-Za-z][A-Za-z0-9 ]*): ?([^ ]+)")
 
 
-# The lines of a table, by their form: addresses (EADDR, ENEIGHBOR, EHANDLE; also the answer to SKLL64), and pairs of a
-# channel and its energy (EEDSCAN), after the side on a BP35C0 with firmware 1.5.2.
+# The lines of a table, by their form: addresses (EADDR, ENEIGHBOR, EHANDLE; also the response to SKLL64), and pairs of
+# a channel and its energy (EEDSCAN), after the side on a BP35C0 with firmware 1.5.2.
 _TABLE_ENTRY = re.compile(
     r"(?:[0-9A-F]{1,2} )?[0-9A-Fa-f]{0,4}:[0-9A-Fa-f:]{1,34}(?: [0-9A-F]{4}| [0-9A-F]{16}){0,2}"
     r"|(?:[01] )?(?:(?:2[1-9A-F]|3[0-9A-C]) [0-9A-F]{2} )*(?:2[1-9A-F]|3[0-9A-C]) [0-9A-F]{2}"
@@ -291,8 +291,8 @@ def _parse_echo(line: bytes) -> Line | None:
 
 _OUR_KEYWORD = r"(SK[A-Z]{3,9}|SKLL64|ROPT|WOPT|RUART|WUART)"
 _ECHO = re.compile(rf"{_OUR_KEYWORD}(?: |\Z)".encode("ascii"))
-# Behind a whole keyword an answer may follow. Behind arguments, which may be a password, or half a keyword: only what
-# comes by itself and looks it.
+# A response may follow a whole keyword. After arguments, which may be a password, or half a keyword, only what comes
+# unsolicited is recognised, by its form.
 _GLUED_RESPONSE = re.compile(rf"{_OUR_KEYWORD}(?=(?:{'|'.join((*_PARSERS, *_FOREIGN))})(?: |\Z))".encode("ascii"))
 _GLUED_EVENT = re.compile(rb"[SRW].*?(?=ERXUDP [0-9A-Fa-f]{1,4}:|EVENT [0-9A-Fa-f]{2}(?: |\Z))", re.DOTALL)
 

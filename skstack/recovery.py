@@ -1,14 +1,14 @@
-"""The link's life in one place: recover, stay up, recover ... What is done about a link that is down is decided here.
+"""The link's life in one place: recover, stay up, recover ... Here it is decided what to do about a link that is down.
 
 | step   | what it does                                                    | what leads to the next one           |
 | ------ | --------------------------------------------------------------- | ------------------------------------ |
 | REJOIN | SKREJOIN while the module may still have a session, else SKJOIN | EVENT 24, no EVENT 25 in time        |
 | RESCAN | scans with rising duration; nothing heard: takes the last PAN   | nothing found and no PAN known; 24   |
-| RESET  | SKRESET, credentials, joins (scans first if no PAN is known)    | no answer, nothing found, EVENT 24   |
+| RESET  | SKRESET, credentials, joins (scans first if no PAN is known)    | no response, nothing found, EVENT 24 |
 | REOPEN | closes and opens the port, then as RESET; every start is this   | the device is missing, silent ...    |
 
-The first attempt of a step comes at once; from the second on it waits, twice as long each time, until the meter has
-answered a request. A PAN is never forgotten: the last one that worked is kept until another one has worked.
+The first attempt of a step comes at once; each later one waits twice as long as the one before, until the meter has
+responded to a request. A PAN is never forgotten: the last one that worked is kept until another one has worked.
 A life is a generator: it yields the monotonic time until which it is willing to wait, and is sent the line that came,
 or None. Errors are thrown into it. So it reads as one story, and yet the caller keeps its ticks.
 """
@@ -46,7 +46,7 @@ logger = logging.getLogger(__name__)
 Life = Generator[float, Line | None, None]
 
 _MOST_REASONS = 100  # remembered, so that each is logged once
-_TELLING_REFUSALS = 4  # a weak radio and a meter that is restarting refuse once or twice, too
+_MANY_REFUSALS = 4  # a weak radio and a meter that is restarting refuse once or twice, too
 _LISTEN_S = 3600.0
 
 
@@ -66,16 +66,16 @@ class RecoveryTimings:
     join_timeout_s: float = 60.0  # 38 to 40 s is the worst estimate
     renewal_timeout_s: float = 60.0  # after EVENT 29 without 24 or 25: join
     limit_check_s: float = 120.0  # how often SFB is read while EVENT 32 holds us, should EVENT 33 be lost
-    first_pause_s: float = 10.0  # doubled with each attempt of a step, until the meter has answered
+    first_pause_s: float = 10.0  # doubled with each attempt of a step, until the meter has responded
     longest_pause_s: float = 120.0
     longest_reopen_pause_s: float = 30.0  # looking for a missing device disturbs nobody
-    silent_pause_s: float = 60.0  # from one handshake to the next with a meter that shakes hands and answers nothing
+    silent_pause_s: float = 60.0  # between handshakes with a meter that then stays silent
     longest_silent_pause_s: float = 300.0
     well_s: float = 900.0  # without a failure: then the next one is new, and is logged
 
 
 class _Pauses:
-    """How long to rest before each step, and before another handshake with a meter that answers nothing."""
+    """How long to rest before each step, and before another handshake with a meter that stays silent."""
 
     def __init__(self, timings: RecoveryTimings) -> None:
         longest_s = dict.fromkeys(Step, timings.longest_pause_s) | {Step.REOPEN: timings.longest_reopen_pause_s}
@@ -91,7 +91,7 @@ class _Pauses:
         return pause_s
 
     def bear_silence(self, now: float) -> None:
-        """Note that a handshake for the sake of a silent meter begins *now*: the next one is to come later."""
+        """Note that a handshake with a silent meter begins *now*: the next one is to come later."""
         self.silence_bearable_until = now + self._silence.failed()
 
 
@@ -141,7 +141,7 @@ class Recovery:
                     pauses, responses = _Pauses(self._timings), link.responses
                     if self._monotonic() - joined_at >= self._timings.well_s:
                         self._reported.clear()
-                rests = not isinstance(error, MeterSilentError)  # the meter shakes hands: we go on asking meanwhile
+                rests = not isinstance(error, MeterSilentError)  # the meter completes handshakes: polls go on meanwhile
                 if not rests:
                     pauses.bear_silence(self._monotonic())
                 step = self._after_loss(error)
@@ -262,7 +262,7 @@ class Recovery:
         link = self._link
         while (until := self._limit_holds_until()) is not None:
             yield until
-        yield from self._catch_up()  # an EVENT 25 from before is not an answer to what follows
+        yield from self._catch_up()  # an EVENT 25 from before does not end the handshake that follows
         try:
             if not again:
                 link.set_pan(peer)
@@ -284,12 +284,12 @@ class Recovery:
         raise link.failure
 
     def _catch_up(self) -> Life:
-        """Take note of everything that has already arrived."""
-        for _ in range(self._link.collect()):  # no more than that: a device may babble without end
+        """Process every line that has already arrived."""
+        for _ in range(self._link.collect()):  # no more than that: a device may talk without end
             yield self._monotonic()
 
     def _limit_holds_until(self) -> float | None:
-        """While the module is over its hourly limit, ask it now and then, should EVENT 33 be lost.
+        """While the module is over its hourly limit, query it now and then in case EVENT 33 was lost.
 
         Return when to look again; None: nothing limits it.
         """
@@ -309,7 +309,7 @@ class Recovery:
             self._link.give_up(error)
         name, _ = _STEPS[step]
         self._report_once(logging.WARNING, f"{name} failed: {error}")
-        if self._refusals == _TELLING_REFUSALS and not self._link.sessions:
+        if self._refusals == _MANY_REFUSALS and not self._link.sessions:
             self._report_once(
                 logging.ERROR, "the meter was heard but opens no session: check the Route-B ID and the password"
             )
@@ -335,7 +335,7 @@ class Recovery:
                 self._cache.save(self._key(), peer)
 
     def _stay_up(self, pauses: _Pauses) -> Life:
-        """Listen as long as there is a session, or will be by itself. Raises: SkStackError: what ended that."""
+        """Listen while there is a session, or the module renews it by itself. Raises: SkStackError: what ended that."""
         link = self._link
         while True:
             now = self._monotonic()
@@ -372,7 +372,7 @@ class Recovery:
     # --- what is logged
 
     def _report_once(self, level: int, reason: str) -> None:
-        """Log each reason once until the link has done well for a while: a bad one comes and goes. Count the rest."""
+        """Log each reason once until the link has done well for a while, and count its repetitions."""
         if len(self._reported) > _MOST_REASONS:
             self._reported.clear()
         self._reported[reason] = self._reported.get(reason, 0) + 1

@@ -31,10 +31,10 @@ def scan(
     """Return the PAN with our *pairing_id* that is heard best, and how many other meters were heard.
 
     Where the meter was *last* is tried first, for a moment, and a scan that fails costs little: it is one only, which
-    grows with the *failed_scans* before it. *report* is told of each scan. Yields the monotonic time until which
+    grows with the *failed_scans* before it. *report* gets a line about each scan. Yields the monotonic time until which
     it waits for a line, and is sent that or None. Raises: MeterNotFoundError, and as SkStack.execute.
     """
-    collector = PanCollector()  # one for all durations: what a late line tells still counts
+    collector = PanCollector()  # one for all durations: a late line still counts
     heard: dict[bytes, PanDescription] = {}
     durations = SCAN_DURATIONS if last is None else (SCAN_DURATIONS[failed_scans % len(SCAN_DURATIONS)],)
     attempts = [(duration, commands.ALL_CHANNELS_MASK, len(_CHANNELS)) for duration in durations]
@@ -58,7 +58,7 @@ def scan(
 
 
 def _may_be_ours(pan: PanDescription, pairing_id: str) -> bool:
-    """Tell whether to join *pan*: not another's, nor one whose channel line was damaged.
+    """Return whether to join *pan*: not another's, nor one whose channel line was damaged.
 
     Without a PairID, which a scan with our pairing ID prints, it is a last resort: that line was lost, or a firmware
     does not print it.

@@ -1,4 +1,4 @@
-"""The session with the meter: one request on the air at a time, and whatever the meter tells unsolicited.
+"""The session with the meter: one request on the air at a time, and whatever the meter sends unsolicited.
 
 The caller gives its time in slices: run() until the next tick, then a request. A recovery of the link that outlasts a
 slice goes on in the next one.
@@ -39,7 +39,7 @@ logger = logging.getLogger(__name__)
 
 _SentT = TypeVar("_SentT")
 
-_FRESH_WAITS = 2  # longest waits after which a response says nothing of now any more
+_FRESH_WAITS = 2  # a response that took more than so many longest waits says nothing about now
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class SessionTimings:
     """Seconds, unless the name says otherwise. Sources: protocol facts 3.3 and 3.6; AIF specification 2.4.2."""
 
     response_timeout_s: float = 20.0  # then the request is repeated; AIF response-wait timer 1
-    longest_wait_s: float = 60.0  # so long a request may still be answered; AIF response-wait timer 2
+    longest_wait_s: float = 60.0  # a response may take this long; AIF response-wait timer 2
     send_retry_s: float = 5.0  # after EVENT 21 01, as peers do
     request_pause_s: float = 0.2  # between a response and the next request
     silent_attempts: int = 3  # in a row without a response: the session may be dead
@@ -59,7 +59,7 @@ class Session:
     """A session with the household's meter, over the module that *open_port* opens.
 
     *monotonic* and *sleep* are the clock; every wait ends as soon as *should_stop* is true. *notifications* holds what
-    came unsolicited, and *late_responses* what answered a request that had been given up, oldest first, until the
+    came unsolicited, and *late_responses* what came for requests that had been given up, oldest first, until the
     caller takes it.
     """
 
@@ -142,7 +142,7 @@ class Session:
 
     @property
     def free_at(self) -> float:
-        """Until when the last request may still be answered, so that no different one is sent (monotonic)."""
+        """Until when (monotonic) a response to the last request may come, so that no different one is sent."""
         last = self._request
         is_open = last is not None and not last.has_response() and last.session == self.number
         return last.free_at if last is not None and is_open else float("-inf")
@@ -201,13 +201,13 @@ class Session:
             the request was sent. MeterSilentError: nor to the ones before, so that the meter is joined again.
             SessionLostError: the link is down, or silence is due. StoppedError.
         """
-        return self._ask(Frame.get(0, epcs), until, background, timeout_s)
+        return self._request_once(Frame.get(0, epcs), until, background, timeout_s)
 
     def set(self, epc: int, edt: bytes, *, until: float, timeout_s: float | None = None) -> bool:
         """Write a property of the meter, in the background; False: it refuses. Raises: as get."""
-        return self._ask(Frame.set_c(0, epc, edt), until, True, timeout_s).esv is Esv.SET_RES
+        return self._request_once(Frame.set_c(0, epc, edt), until, True, timeout_s).esv is Esv.SET_RES
 
-    def _ask(self, frame: Frame, until: float, background: bool, timeout_s: float | None) -> Response:
+    def _request_once(self, frame: Frame, until: float, background: bool, timeout_s: float | None) -> Response:
         if not self.up:
             raise SessionLostError(self.down_reason)
         started = self._monotonic()
@@ -228,9 +228,9 @@ class Session:
         return request.response
 
     def _take_turn(self, frame: Frame, until: float) -> Request:
-        """Return the request for *frame*, once no different one may still be answered.
+        """Return the request for *frame*, once no response to a different one can come any more.
 
-        One that is repeated goes on: a response to what was sent before answers it.
+        A repetition continues the earlier request: a response to any of its attempts counts.
         Raises: SkStackTimeoutError: not before *until*. SessionLostError, StoppedError.
         """
         last = self._request
@@ -251,7 +251,7 @@ class Session:
         Raises: SessionLostError: the link is down or goes down meanwhile, or silence is due. StoppedError.
         """
         try:
-            for _ in range(self._link.collect()):  # an EVENT 29 or 32 among it closes the gate before we write
+            for _ in range(self._link.collect()):  # an EVENT 29 or 32 among them forbids sending before we write
                 self._advance(self._monotonic())
             if request.has_response():
                 return
@@ -273,9 +273,9 @@ class Session:
             self._lose(ModuleNotRespondingError("the module no longer responds"))
 
     def _note_silence(self) -> None:
-        """Count an attempt without a response; after so many in a row the life of the link says what that means.
+        """Count an attempt without a response; after so many in a row the link's life decides what follows.
 
-        Raises: MeterSilentError: that the meter is joined again.
+        Raises: MeterSilentError: the meter is joined again.
         """
         self._silent_attempts += 1
         if self._silent_attempts >= self.timings.silent_attempts and self.up:
@@ -288,7 +288,7 @@ class Session:
     # --- the life of the link
 
     def _listen(self, until: float, done: Callable[[], bool]) -> None:
-        """Listen until it is *done*, or *until*. Raises: SessionLostError: the session ends before. StoppedError."""
+        """Listen until *done* is true, or *until*. Raises: SessionLostError: the session ends first. StoppedError."""
         while not done() and self._monotonic() < until:
             self._advance(until)
             if self._link.pana not in (Pana.OPEN, Pana.EXPIRED) and not done():
@@ -317,7 +317,7 @@ class Session:
         return life
 
     def _throw(self, error: SkStackError) -> None:
-        """Tell the life of the link what went wrong. Raises: StoppedError."""
+        """Report to the link's life what went wrong. Raises: StoppedError."""
         life = self._life or self._begin_life()
         self._resume(life.throw, error)
 
@@ -329,7 +329,7 @@ class Session:
             raise
 
     def _lose(self, error: SkStackError) -> NoReturn:
-        """Tell the life of the link that *error* ended it. Raises: SessionLostError."""
+        """Report to the link's life that *error* ended the session. Raises: SessionLostError."""
         self._silent_attempts = 0
         self._throw(error)
         raise SessionLostError(str(error)) from error
@@ -365,7 +365,7 @@ class Session:
             self._take_response(frame, values)
 
     def _take_notification(self, frame: Frame, values: dict[int, bytes]) -> None:
-        """Keep what the meter tells unsolicited; its TID is its own and means nothing to us."""
+        """Keep what the meter sends unsolicited; its TID is the meter's own and means nothing to us."""
         if frame.seoj not in (METER, NODE_PROFILE):
             logger.debug("dropped a notification of %s", frame.seoj.hex())
             return
@@ -377,7 +377,7 @@ class Session:
         request, now = self._request, self._monotonic()
         fresh_s = _FRESH_WAITS * self.timings.longest_wait_s
         if request is None or not request.take(frame, values, now, fresh_s=fresh_s):
-            logger.debug("dropped a response that answers no request of ours, or too late")
+            logger.debug("dropped a response to no request of ours, or one that came too late")
             return
         if request.response is not None and request is not self._awaited:
             self.late_responses.append(request.response)
@@ -390,7 +390,7 @@ class Session:
         while self._infc_responses and self.up:
             try:
                 if not self._link.send(self._infc_responses.popleft().to_bytes()).accepted:
-                    self._infc_responses.clear()  # a module that hangs holds us up once, not once for each
+                    self._infc_responses.clear()  # a module that hangs delays us once, not once for each
             except PortLostError as error:
                 self._throw(error)
             except (CommandFailedError, SessionLostError) as error:

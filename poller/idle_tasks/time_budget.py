@@ -45,7 +45,7 @@ class TimeBudget:
         self._refused: dict[str, float] = {}  # the tick before which it did not fit last
 
     def fits(self, kind: str, until: float) -> bool:
-        """Tell whether a response to a request of this *kind* can be expected before *until* (monotonic seconds)."""
+        """Return whether a response to a request of this *kind* can be expected before *until* (monotonic seconds)."""
         if self._monotonic() < self.free_at():  # which says nothing of how long a response takes
             return False
         free_s = until - self._monotonic() - self._margin_s

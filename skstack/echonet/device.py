@@ -1,4 +1,4 @@
-"""What any ECHONET device tells of itself, as far as we use it: release, maker, serial number, clock.
+"""What any ECHONET device reports about itself, as far as we use it: release, maker, serial number, clock.
 
 Source: ECHONET Device Objects (Appendix) release R, device object superclass. The numbers in brackets are EPCs.
 """
@@ -50,7 +50,7 @@ def decode_serial_number(edt: bytes) -> str | None:
 def decode_clock(time_edt: bytes, date_edt: bytes) -> datetime:
     """Decode the meter's clock from 97 and 98, aware UTC to the minute.
 
-    Ask for both in one Get, or midnight parts them.
+    Read both in one Get, or midnight may fall between them.
     Raises: FrameError: not 2 and 4 bytes, or no time of day and no date.
     """
     check_length("clock", time_edt, 2)

@@ -21,7 +21,7 @@ _FIRST_EPC = 0x80  # part 2, 3.2.7: the top bit of an EPC is always set
 _LAST_EPC = 0xFF
 
 SET_ALLOWED = frozenset({0xE5})
-"""The only property we ever write: which day of its history the meter shall tell. It belongs to the utility."""
+"""The only property we ever write: which day of its history the meter gives next. It belongs to the utility."""
 
 MAX_GET_PROPERTIES = 6
 """What a meter must take in one Get. Source: low-voltage meter AIF specification 1.01, section 2.4.4."""
@@ -30,7 +30,7 @@ _SECRET_EPCS = frozenset({0xC0})  # the Route-B identification number; see error
 
 
 def check_length(name: str, edt: bytes, length: int) -> None:
-    """Let *edt* pass only where it has exactly *length* bytes.
+    """Check that *edt* has exactly *length* bytes.
 
     Raises: FrameError: it has not; the text gives *name* and both lengths.
     """
@@ -47,7 +47,7 @@ NODE_PROFILE = bytes.fromhex("0EF001")
 
 
 class Esv(IntEnum):
-    """What a frame asks or answers, of what we speak; SNA: refused, or only partly done. Source: part 2, 3.2.5."""
+    """What a frame requests or responds, of what we speak; SNA: refused, or only partly done. Source: part 2, 3.2.5."""
 
     SET_C_SNA = 0x51
     GET_SNA = 0x52
@@ -62,7 +62,7 @@ class Esv(IntEnum):
 
 _ESV_BY_CODE: Mapping[int, Esv] = {esv.value: esv for esv in Esv}  # a dict is several times faster than Esv(code)
 _REFUSALS = frozenset({Esv.SET_C_SNA, Esv.GET_SNA})
-_RESPONSES: Mapping[Esv, frozenset[Esv]] = {  # to what we ask, be it a refusal
+_RESPONSES: Mapping[Esv, frozenset[Esv]] = {  # to our requests, refusals included
     Esv.SET_C: frozenset({Esv.SET_RES, Esv.SET_C_SNA}),
     Esv.GET: frozenset({Esv.GET_RES, Esv.GET_SNA}),
 }
@@ -113,20 +113,20 @@ class Frame:
 
     @classmethod
     def get(cls, tid: int, epcs: Iterable[int]) -> Frame:
-        """Ask the meter for the properties *epcs*, in that order.
+        """Return a request for the properties *epcs*, in that order.
 
         Raises: ValueError: none, more than MAX_GET_PROPERTIES, or one twice.
         """
-        asked = tuple(epcs)
-        if not 1 <= len(asked) <= MAX_GET_PROPERTIES:
-            raise ValueError(f"a Get asks for 1 to {MAX_GET_PROPERTIES} properties, not {len(asked)}")
-        if len(set(asked)) != len(asked):
+        requested = tuple(epcs)
+        if not 1 <= len(requested) <= MAX_GET_PROPERTIES:
+            raise ValueError(f"a Get asks for 1 to {MAX_GET_PROPERTIES} properties, not {len(requested)}")
+        if len(set(requested)) != len(requested):
             raise ValueError("a Get asks for each property once")
-        return cls(tid, CONTROLLER, METER, Esv.GET, tuple(Property(epc) for epc in asked))
+        return cls(tid, CONTROLLER, METER, Esv.GET, tuple(Property(epc) for epc in requested))
 
     @classmethod
     def set_c(cls, tid: int, epc: int, edt: bytes) -> Frame:
-        """Write *edt* to the meter and want an answer.
+        """Return a request to write *edt* to the meter, and to respond.
 
         Raises: ValueError: *epc* is not in SET_ALLOWED.
         """
@@ -134,14 +134,14 @@ class Frame:
             raise ValueError(f"EPC {epc:02X} of the meter is not ours to write")
         return cls(tid, CONTROLLER, METER, Esv.SET_C, (Property(epc, edt),))
 
-    # --- answers
+    # --- responses
 
     def response(self, esv: Esv, properties: tuple[Property, ...]) -> Frame:
-        """Return the answer to this frame: same TID, the two objects swapped."""
+        """Return a response to this frame: same TID, the two objects swapped."""
         return Frame(self.tid, self.deoj, self.seoj, esv, properties)
 
     def infc_response(self) -> Frame:
-        """Return the receipt an INFC asks for: same TID, objects swapped, the same EPCs in order, no data.
+        """Return the response that an INFC requires: same TID, objects swapped, the same EPCs in order, no data.
 
         Raises: ValueError: this frame is no INFC.
         Source: part 2, 4.2.3.5.
@@ -151,21 +151,21 @@ class Frame:
         return self.response(Esv.INFC_RES, tuple(Property(announced.epc) for announced in self.properties))
 
     def matches(self, request: Frame) -> bool:
-        """Tell whether this frame answers *request*: ESV, TID, both objects, and no property that was not asked for.
+        """Return whether this frame responds to *request*: ESV, TID, both objects, and no property not requested.
 
-        Some may be missing: meters leave out what is past the number that they answer at once.
+        Some may be missing: meters leave out what is beyond the number they give at once.
         """
         if self.esv not in _RESPONSES.get(request.esv, ()):
             return False
         if self.tid != request.tid or self.seoj != request.deoj or self.deoj != request.seoj:
             return False
-        asked = [each.epc for each in request.properties]
-        return all([answered.epc in asked for answered in self.properties])
+        requested = [each.epc for each in request.properties]
+        return all([given.epc in requested for given in self.properties])
 
     def edt_by_epc(self) -> dict[int, bytes]:
         """Return the data that came, by EPC; a property without data (unsupported, in a Get_SNA) is left out.
 
-        Raises: FrameError: two different values for one EPC. Taking the first would be a guess which of them is true.
+        Raises: FrameError: two different values for one EPC. To take the first would be to guess which is true.
         """
         edts = {found.epc: found.edt for found in self.properties if found.edt}
         if len(edts) != len(self.properties):
@@ -252,7 +252,7 @@ def parse_property_map(edt: bytes) -> frozenset[int]:
 
 
 def encode_property_map(epcs: Iterable[int]) -> bytes:
-    """Return the property map of *epcs*, in the form their number asks for (see parse_property_map).
+    """Return the property map of *epcs*, in the form their number requires (see parse_property_map).
 
     Raises: ValueError: an EPC outside 80 to FF.
     """

@@ -1,6 +1,6 @@
 """Registers at a time of the meter's own clock: the half-hour values, and the history of a day.
 
-The meter tells Japan time; every time that leaves this module is aware UTC.
+The meter gives Japan time; every time that leaves this module is aware UTC.
 Source: ECHONET Device Objects (Appendix) release R, class 0x0288, EPC E2, E4, E5, EA, EB.
 """
 
@@ -37,8 +37,8 @@ class ScheduledEnergy:
 class DayHistory:
     """One register at 00:00, 00:30 ... 23:30 of a day in Japan, in counts; None: missing, or still to come.
 
-    *day_back*: 0 today, 1 yesterday, to 99, by the meter's clock; None: no day was ever asked for, discard the slots.
-    Compare it with the day that was asked for: a late response for another day looks the same.
+    *day_back*: 0 today, 1 yesterday, to 99, by the meter's clock; None: no day was ever chosen, discard the slots.
+    Compare it with the day that was chosen: a late response for another day looks the same.
     """
 
     day_back: int | None

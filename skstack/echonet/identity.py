@@ -1,4 +1,4 @@
-"""Who the meter is and how its registers count; and when what it tells makes it another meter.
+"""Who the meter is and how its registers count; and when what it reports makes it another meter.
 
 Source: ECHONET Device Objects (Appendix) release R, device object superclass, and class 0x0288, EPC D3, D7, E1.
 """
@@ -12,12 +12,12 @@ from skstack.echonet.device import decode_maker_code, decode_release, decode_ser
 from skstack.echonet.properties import Epc, Report, decoded, warn
 from skstack.echonet.registers import EnergyScale, decode_coefficient, decode_digits, decode_unit_kwh
 
-_AGREEING = 2  # answers that make another meter: one wrong digit once is none
+_AGREEING = 2  # responses that prove another meter: a single one may have a wrong digit
 
 
 @dataclass(frozen=True, slots=True)
 class MeterIdentity:
-    """Which meter it is, how its registers count. None: it did not say."""
+    """Which meter it is and how its registers count. None: it did not say."""
 
     manufacturer: str | None  # 8A, six hex digits
     serial_number: str | None  # 8D
@@ -26,16 +26,16 @@ class MeterIdentity:
 
     @property
     def is_named(self) -> bool:
-        """Whether it tells a maker or a serial number."""
+        """Whether it gives a maker or a serial number."""
         return bool(self.manufacturer or self.serial_number)
 
     def agrees(self, other: MeterIdentity) -> bool:
-        """Tell whether both can be the same meter with the same scale; what one of them did not tell parts nobody."""
+        """Return whether both can be the same meter with the same scale; what one did not give makes no difference."""
         pairs = zip(self._facts(), other._facts(), strict=True)
         return all(one is None or another is None or one == another for one, another in pairs)
 
     def _facts(self) -> tuple[object, ...]:
-        """Return what tells one meter from another, None where it did not say."""
+        """Return what distinguishes one meter from another, None where it did not say."""
         scale = self.scale
         counts = (scale.coefficient, scale.unit_kwh, scale.digits) if scale is not None else (None, None, None)
         return self.manufacturer, self.serial_number, *counts
@@ -64,7 +64,7 @@ def decode_identity(
     coefficient = decoded(values, Epc.COEFFICIENT, decode_coefficient, report)
     if Epc.COEFFICIENT in refused:
         coefficient = 1
-    # A broken D7 costs the digits alone: without them a wrap cannot be told from a fall, and nothing is guessed.
+    # A broken D7 costs the digits alone: without them a wrap looks like a fall, and nothing is guessed.
     digits = decoded(values, Epc.DIGITS, decode_digits, report)
     scale = EnergyScale(coefficient, unit_kwh, digits) if unit_kwh is not None and coefficient is not None else None
     return MeterIdentity(

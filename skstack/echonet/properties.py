@@ -1,7 +1,7 @@
 """What the meter's properties mean: codes, and one poll as a reading.
 
 Class 0x0288, low-voltage smart electric energy meter. A missing value is None. Energy registers, half-hour values and
-what any device tells of itself have modules of their own.
+what any device reports about itself have modules of their own.
 Source: ECHONET Device Objects (Appendix) release R, class 0x0288 and the device object superclass.
 """
 
@@ -88,7 +88,7 @@ def _current_a(tenths: int) -> Decimal | None:
 
 @dataclass(frozen=True, slots=True)
 class MeterReading:
-    """One poll of the meter. None: the meter said "no data" or did not answer that property."""
+    """One poll of the meter. None: the meter said "no data" or did not give that property."""
 
     power_w: int | None  # negative: selling
     current_r_a: Decimal | None  # steps of 0.1 A
@@ -98,7 +98,7 @@ class MeterReading:
 
 
 Report = Callable[[Epc, FrameError], None]
-"""Is told of a property that is broken."""
+"""Is called for each property whose data are broken."""
 
 
 def warn(epc: Epc, error: FrameError) -> None:

@@ -52,12 +52,12 @@ class Request:
     session: int  # the number of the one in which it was first sent
     attempts: dict[int, float] = field(default_factory=dict)  # by TID: when it was sent
     repeat_at: float = 0.0  # when it may be sent again
-    free_at: float = 0.0  # when another one may be sent: until then a response may be on its way
+    free_at: float = 0.0  # when another one may be sent: before that a response may be on its way
     earlier_free_at: float = 0.0  # that of the attempts before the last one
     response: Response | None = None
 
     def has_response(self) -> bool:
-        """Tell whether a response has come."""
+        """Return whether a response has come."""
         return self.response is not None
 
     def attempt(self, tid: int, now: float) -> Frame:
@@ -77,7 +77,7 @@ class Request:
         self.free_at = max(self.earlier_free_at, repeat_at)
 
     def take(self, frame: Frame, values: Mapping[int, bytes], now: float, *, fresh_s: float) -> bool:
-        """Take *frame*, which gives *values*, for the response; False: it is none, or that of too old an attempt."""
+        """Take *frame*, with its *values*, as the response; False: it is none, or the attempt is too old."""
         sent_at = self.attempts.get(frame.tid)
         if self.has_response() or sent_at is None or now - sent_at > fresh_s:
             return False

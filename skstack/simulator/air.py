@@ -53,13 +53,13 @@ class Air:
         self.audit.reopen(0x32)
 
     def reaches(self, address: str, at: float) -> bool:
-        """Tell whether the meter is at *address*, tuned in to, and in reach at *at*."""
+        """Return whether the meter is at *address*, tuned in to, and in reach at *at*."""
         options, registers = self.meter.options, self.settings.registers
         tuned = (registers[CHANNEL], registers[PAN_ID]) == (f"{options.channel:02X}", f"{options.pan_id:04X}")
         return tuned and address == self.meter_address and at >= self.faults.silent_until
 
     def is_paired(self) -> bool:
-        """Tell whether the host has handed in the credentials that the meter accepts."""
+        """Return whether the host has handed in the credentials that the meter accepts."""
         wanted = (self.credentials.route_b_id, self.credentials.password)
         return (self.settings.route_b_id, self.settings.password) == wanted
 

@@ -104,11 +104,11 @@ class Faults:
     # --- asked by the simulation
 
     def session_is_forgotten(self, age_s: float) -> bool:
-        """Tell whether the meter has forgotten a session that was made or renewed *age_s* ago."""
+        """Return whether the meter has forgotten a session that was made or renewed *age_s* ago."""
         return age_s >= self._session_lasts_s
 
     def rejoin_fails(self) -> bool:
-        """Tell whether this renewal of a forgotten session is to fail."""
+        """Return whether this renewal of a forgotten session is to fail."""
         return not next(self._rejoins)
 
     def send_param(self) -> int:
@@ -124,7 +124,7 @@ class Faults:
         return _next(self._short_sessions)
 
     def describes_late(self) -> bool:
-        """Tell whether this scan is to print one description too late."""
+        """Return whether this scan is to print one description too late."""
         return _next(self._late_beacons) is not None
 
     def refusal(self, command: str) -> str | None:

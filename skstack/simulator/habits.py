@@ -58,7 +58,7 @@ class Habit:
         return changed
 
     def is_over(self, at: float) -> bool:
-        """Tell whether it has no effect any more from *at* on."""
+        """Return whether it has no effect any more from *at* on."""
         return self.times < 1 or at >= self.until
 
 

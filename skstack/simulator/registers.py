@@ -96,7 +96,7 @@ class Registers:
 
 
 def can_choose(edt: bytes, most: int, minutes: Collection[int]) -> bool:
-    """Tell whether *edt* can be written to ED or EF: a time at one of *minutes*, and 1 to *most* items."""
+    """Return whether *edt* can be written to ED or EF: a time at one of *minutes*, and 1 to *most* items."""
     if len(edt) != 7 or edt[5] not in minutes or not 1 <= edt[6] <= most:
         return False
     try:

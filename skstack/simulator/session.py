@@ -47,7 +47,7 @@ class PanaClient:
         self._drop()
 
     def hears(self, session: Session | None, at: float) -> bool:
-        """Tell whether the meter takes what is encrypted for *session*."""
+        """Return whether the meter takes what is encrypted for *session*."""
         return session is not None and not self._meter_is_away(at) and not self._is_forgotten(session, at)
 
     # --- made

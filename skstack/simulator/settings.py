@@ -29,7 +29,7 @@ class Settings:
         self.route_b_id: str | None = None
 
     def is_on(self, name: str) -> bool:
-        """Tell whether the register *name* is a switch that is on."""
+        """Return whether the register *name* is a switch that is on."""
         return self.registers[name] == "1"
 
     def read(self, register: str) -> str | None:

@@ -317,7 +317,7 @@ def _answers(socket_directory: Path) -> bool:
 
 
 def _has_lost_socket(socket_directory: Path) -> bool:
-    """Tell whether nothing listens there any more. One that listens and does not answer is another matter."""
+    """Return whether nothing listens there any more. One that listens and does not answer is another matter."""
     with socket.socket(socket.AF_UNIX) as client:
         client.settimeout(SOCKET_TIMEOUT_S)
         try:

@@ -138,7 +138,7 @@ class Checker:
             self.problems.append(f"wrong at {row.measured_at}: {row}")
 
     def _agrees(self, row: PowerRow, minutes: Sequence[float], end: float, may_lack: bool) -> bool:
-        """Tell whether *row* is what the meter measures: power and currents in *minutes*, registers up to *end*."""
+        """Return whether *row* is what the meter measures: power and currents in *minutes*, registers up to *end*."""
         household = self._home.module.meter.household
         currents = [household.currents_da(at) for at in minutes]
         measured: list[tuple[object, Collection[object]]] = [
@@ -183,7 +183,7 @@ class Checker:
             self.problems.append(f"wrong registers at {row.registered_at}: {row}")
 
     def _touched(self, kinds: Collection[str], at_s: float) -> bool:
-        """Tell whether a fault of *kinds* may still have an effect on what is stored for *at_s*."""
+        """Return whether a fault of *kinds* may still have an effect on what is stored for *at_s*."""
         return bool(self._touching(kinds, at_s))
 
     def _touching(self, kinds: Collection[str], at_s: float) -> list[Fault]:

@@ -81,7 +81,7 @@ class LivingRoom(Room):
         self.air.co2_ppm, self.air.temperature_c = air.co2_ppm, air.box_c
 
     def measured(self, row: SensorRow, at: float) -> bool:
-        """Tell whether *row*, which bears the true time *at* (Unix seconds), is what its sensor measured then."""
+        """Return whether *row*, which bears the true time *at* (Unix seconds), is what its sensor measured then."""
         return any(_agrees(row, air_at(at + after_s)) for after_s in _TAKES_S)
 
 

@@ -216,7 +216,7 @@ class Radio:
         self.catch_up()
 
     def takes_signal(self) -> bool:
-        """Tell whether a signal has come; it ends one wait."""
+        """Return whether a signal has come; it ends one wait."""
         was, self.is_signalled = self.is_signalled, False
         return was
 

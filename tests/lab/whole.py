@@ -256,7 +256,7 @@ class Whole(Home):
         return any(each.at_s <= now_s <= each.ends_s + margin_s for each in self._troubles if each.kind == kind)
 
     def _may_be_ahead(self, ahead: timedelta) -> bool:
-        """Tell whether the time may be so: a time server said so, or the meter, or nobody for a quarter of an hour."""
+        """Whether the time may be so: a time server said so, or the meter, or nobody for a quarter of an hour."""
         second = timedelta(seconds=1)
         now_s = self.clock.monotonic()
         followed = [
