@@ -7,6 +7,7 @@ from contextlib import closing
 from datetime import date, datetime, timedelta
 from functools import partial
 from pathlib import Path
+from typing import get_args
 from zoneinfo import ZoneInfo
 
 import psycopg2
@@ -19,6 +20,7 @@ from charts.period import day_of
 from charts.text import LANGUAGES
 from storage.connection import connect
 from storage.embedded import EmbeddedServer
+from storage.records import TABLES, Reading
 from storage.schema import init_sql_path
 from tests.lab.recorded import Household
 
@@ -35,7 +37,7 @@ def main() -> None:
         with closing(psycopg2.connect(server.url())) as connection, connection, connection.cursor() as cursor:
             cursor.execute(init_sql_path().read_text(encoding="utf-8"))
             Household(DAY - timedelta(days=29), 30, solar=True, air=True, cpu=True).write(connection)
-            for table in ("power", "cpu_temperature", "co2", "bme280"):
+            for table in (TABLES[row_class] for row_class in get_args(Reading)):
                 cursor.execute(
                     f"delete from {table} where measured_at >= %s and measured_at < %s", (OFF_FROM, OFF_FROM + OFF_FOR)
                 )
