@@ -198,7 +198,7 @@ def test_a_driver_that_never_gives_a_request_its_time_is_caught() -> None:
     home = FaultyMonth(1, [Fault(1790.0, "lost replies", 300.0, 3)])
     home.session.timings = dataclasses.replace(home.session.timings, response_timeout_s=5.0)
     home.run_to_day(0.1)
-    assert any("an unanswered request" in violation for violation in home.module.violations)
+    assert any("a pending request" in violation for violation in home.module.violations)
 
 
 def test_the_smallest_schedule_that_fails_is_found(monkeypatch: pytest.MonkeyPatch) -> None:

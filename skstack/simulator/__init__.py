@@ -1,7 +1,7 @@
 r"""A simulated Wi-SUN module, the meter behind it and its household. Does no I/O but in its pseudo-terminal.
 
 >>> clock = VirtualClock(datetime(2026, 6, 1, 3, 0, tzinfo=UTC))
->>> meter = SimulatedMeter(Household.typical(), MeterOptions(lacks=frozenset({0xE1})))  # that tells no unit,
+>>> meter = SimulatedMeter(Household.typical(), MeterOptions(lacks=frozenset({0xE1})))  # that gives no unit,
 >>> module = SimulatedModule(meter, model=MODELS["BP35A1"])
 >>> module.faults.habits.append(Habit(lambda reply: (), times=3))  # and is heard badly at first
 >>> port = SimulatedPort(module, clock)  # the driver's port

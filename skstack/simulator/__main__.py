@@ -54,7 +54,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def build_module(args: argparse.Namespace, start: float) -> SimulatedModule:
-    """Return the module that the command line *args* ask for, with a past of 120 days before *start*."""
+    """Return the module that the command line *args* describe, with a past of 120 days before *start*."""
     household = Household.typical(seed=args.seed, solar=args.solar, since=start - _REMEMBERED_DAYS * DAY_S)
     options = MeterOptions(
         unit_code=args.unit,

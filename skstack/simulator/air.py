@@ -59,7 +59,7 @@ class Air:
         return tuned and address == self.meter_address and at >= self.faults.silent_until
 
     def is_paired(self) -> bool:
-        """Return whether the host has handed in the credentials that the meter accepts."""
+        """Return whether the host has set the credentials that the meter accepts."""
         wanted = (self.credentials.route_b_id, self.credentials.password)
         return (self.settings.route_b_id, self.settings.password) == wanted
 

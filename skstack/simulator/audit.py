@@ -20,10 +20,10 @@ class Sent(NamedTuple):
 
 
 class Audit:
-    """Watches the sends. A request stands until it is answered, or its time is over.
+    """Watches the sends. A request is pending until its response has come, or its time is over.
 
-    The same one may be repeated once the timer has ended; a different one may come once the longest wait is over, which
-    counts from the first of the repetitions.
+    The same request may be repeated once the timer has ended. A different one may be sent once the longest wait is
+    over, counted from the first attempt.
     Source of the rules: one request at a time, AIF specification 1.01, 2.4.2; silence after EVENT 29 and 32, command
     reference 5.11.
     """
@@ -33,13 +33,13 @@ class Audit:
         self.response_timer_s = self.longest_s = 20.0
         self.sends: list[Sent] = []
         self.violations: list[str] = []
-        self._first: Sent | None = None  # the request that stands, as it was first sent
+        self._first: Sent | None = None  # the pending request, as it was first sent
         self._last_at = 0.0  # and when it was last repeated
         self._tids: set[bytes] = set()  # under which it was sent
         self._closed_at: dict[int, float] = {}  # EVENT 29 or 32 -> when its line had left
 
     def note(self, sent: Sent) -> None:
-        """Remember a send, and find fault with it."""
+        """Remember a send, and record every rule that it breaks."""
         self.sends.append(sent)
         for number, closed_at in self._closed_at.items():
             if sent.at > closed_at + _TOLERANCE_S:
@@ -48,10 +48,10 @@ class Audit:
             repeats = _but_for_its_tid(sent) == _but_for_its_tid(self._first)
             since, least_s = (self._last_at, self.response_timer_s) if repeats else (self._first.at, self.longest_s)
             if sent.at < since + least_s - _TOLERANCE_S:
-                self.violations.append(f"{sent.at:.3f}: asked {sent.at - since:.3f} s after an unanswered request")
+                self.violations.append(f"{sent.at:.3f}: sent {sent.at - since:.3f} s after a pending request")
 
     def requested(self, sent: Sent) -> None:
-        """*sent* has reached the air; if it is a request, it stands from now on."""
+        """Note that *sent* has reached the air; if it is a request, it is pending from now on."""
         if _is_request(sent.payload):
             if self._first is None or _but_for_its_tid(sent) != _but_for_its_tid(self._first):
                 self._first = sent
@@ -60,16 +60,16 @@ class Audit:
             self._last_at = sent.at
 
     def responded(self, payload: bytes) -> None:
-        """Drop the request if *payload*, which has reached the host, answers it: it may answer an earlier one."""
+        """Drop the request if *payload*, which has reached the host, is a response to any of its attempts."""
         if _tid(payload) in self._tids:
             self.forget()
 
     def forget(self) -> None:
-        """Drop the request: no answer can come any more."""
+        """Drop the request: no response can come any more."""
         self._first = None
 
     def close(self, event: int, at: float) -> None:
-        """From *at* on, when the line of *event* had left, the host is to be silent."""
+        """Note that the host must be silent from *at* on, when the line of *event* had left."""
         self._closed_at[event] = at
 
     def reopen(self, event: int) -> None:

@@ -1,4 +1,4 @@
-"""What a simulated module makes of each command: arguments checked as the module checks them, and the answer.
+"""What a simulated module makes of each command: arguments checked as the module checks them, and the outcome.
 
 Source: BP35A1 command reference 4; what else the other modules do, from their logs.
 """
@@ -20,12 +20,12 @@ _UDP_HANDLES = ("1", "2")  # 3610 and 716 are open from the start
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a command is answered: lines before the status, and the status, which SKLL64 has none of."""
+    """What a command leads to: lines, then the status (None: SKLL64 has no status)."""
 
     status: str | None = "OK"
     lines: tuple[bytes, ...] = ()
     after_s: float | None = None  # None: the usual time
-    then: Callable[[float], object] | None = None  # what begins once the status has been said
+    then: Callable[[float], object] | None = None  # what begins once the status has been printed
 
 
 _OK = Outcome()
@@ -39,7 +39,7 @@ class Commands:
     """Executes commands on the radio and its settings. Flash memory is here: it outlives a restart."""
 
     def __init__(self, radio: Radio) -> None:
-        """Obey for the module whose *radio* it is."""
+        """Execute the commands of the module that has this *radio*."""
         self.flash_writes = 0
         self._radio = radio
         self._model = radio.air.model
@@ -47,7 +47,7 @@ class Commands:
         self._printer = radio.air.printer
 
     def execute(self, name: str, args: tuple[str, ...], at: float) -> Outcome:
-        """Execute a command that is one line, and return what it is answered."""
+        """Execute a command that is one line, and return its outcome."""
         entry = _COMMANDS.get(name)
         if entry is None or (name in PRODUCT_COMMANDS and not self._model.has_product_commands):
             return _UNKNOWN
@@ -100,7 +100,7 @@ class Commands:
         if not re.fullmatch("[0-9A-F]{1,2}", args[0]) or not 1 <= int(args[0], 16) <= 32:
             return _WRONG_FORM
         length = int(args[0], 16)
-        # A real module takes whatever lies behind a password that is too short; here it is question marks.
+        # After a password that is too short, a real module takes whatever follows in memory; here: question marks.
         self._radio.air.settings.password = args[1][:length].ljust(length, "?")
         return _OK
 
@@ -151,7 +151,7 @@ class Commands:
         return self._write_flash(args, at)
 
 
-PRODUCT_COMMANDS = frozenset({"ROPT", "WOPT", "RUART", "WUART"})  # ROHM's own; answered with CR alone
+PRODUCT_COMMANDS = frozenset({"ROPT", "WOPT", "RUART", "WUART"})  # ROHM's own; their responses end with CR alone
 
 _Execute = Callable[[Commands, tuple[str, ...], float], Outcome]
 _COMMANDS: dict[str, tuple[tuple[int, ...], _Execute]] = {

@@ -1,4 +1,4 @@
-"""What can be made to go wrong in a simulation. Each method does one named thing, in the order of the calls."""
+"""What can be made to go wrong in a simulation. Each method is one kind of fault."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def hear_all(beacons: Sequence[Beacon], _channels: int) -> Sequence[Beacon]:
 
 @dataclass(frozen=True, slots=True)
 class JoinFailure:
-    """A handshake that ends in EVENT 24; *connects_after_s*: and in EVENT 25 so much later all the same."""
+    """A handshake that ends in EVENT 24; *connects_after_s*: with EVENT 25 all the same, so much later."""
 
     connects_after_s: float | None = None
 
@@ -60,7 +60,7 @@ class Faults:
     def forget_sessions(self, after_s: float, rejoins: Sequence[bool] = (False,)) -> None:
         """Let the meter forget each session *after_s* after its EVENT 25, without a word.
 
-        The module goes on believing in it: a send is acknowledged (EVENT 21 00) and never answered. Renewing it works
+        The module goes on believing in it: a send is acknowledged (EVENT 21 00) and gets no response. Renewing it works
         or ends in EVENT 24, in turn as *rejoins* say, over and over; SKJOIN works.
         """
         self._session_lasts_s = after_s
@@ -78,7 +78,7 @@ class Faults:
     def fail_joins(self, count: int = 1, *, connects_after_s: float | None = None) -> None:
         """Let the next *count* handshakes, renewals among them, end in EVENT 24.
 
-        *connects_after_s*: and EVENT 25 follow so much later all the same, unless another SKJOIN comes first.
+        *connects_after_s*: EVENT 25 follows all the same, so much later, unless another SKJOIN comes first.
         """
         self._failing_joins += [JoinFailure(connects_after_s)] * count
 
@@ -91,17 +91,17 @@ class Faults:
         self._late_beacons += [True] * count
 
     def refuse_next(self, code: str, command: str | None = None) -> None:
-        """Let the next command, or the next one called *command*, be answered FAIL *code* ("ER10")."""
+        """Let the next command, or the next one called *command*, fail with FAIL *code* ("ER10")."""
         self._refusals.append((code, command))
 
     def slow_next(self, by_s: float, command: str | None = None) -> None:
-        """Let the next command, or the next one called *command*, be answered *by_s* seconds later.
+        """Let the next command, or the next one called *command*, get its response *by_s* seconds later.
 
-        What is typed meanwhile waits unread, so that its answer comes after the late one.
+        What is typed meanwhile waits unread, so that its response comes after the late one.
         """
         self._slow_commands.append((by_s, command))
 
-    # --- asked by the simulation
+    # --- what the simulation reads
 
     def session_is_forgotten(self, age_s: float) -> bool:
         """Return whether the meter has forgotten a session that was made or renewed *age_s* ago."""
@@ -132,7 +132,7 @@ class Faults:
         return _take_for(command, self._refusals)
 
     def slowness_s(self, command: str) -> float:
-        """Return how much later than usual *command* is to be answered."""
+        """Return how much later than usual the response to *command* is to come."""
         return _take_for(command, self._slow_commands) or 0.0
 
 

@@ -1,7 +1,7 @@
-"""What becomes of the frames of a simulated meter on their way to the module: habits, each one effect on some of them.
+"""What happens to the frames of a simulated meter on their way to the module: habits, each one effect on some frames.
 
-A meter has habits for good (SimulatedMeter.habits); what goes wrong for a while is one too (Faults.habits). They are
-applied in their order, the meter's before the air's.
+A meter has permanent habits (SimulatedMeter.habits); temporary faults are habits of the air (Faults.habits). They
+apply in order, the meter's before the air's.
 """
 
 from __future__ import annotations
@@ -15,24 +15,24 @@ from skstack.echonet.frame import Frame
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A frame of the meter on its way: the answer to *request*, or what the meter announces by itself (None)."""
+    """A frame of the meter on its way: the response to *request*, or unsolicited (None)."""
 
     request: Frame | None
     payload: bytes
     at: float  # when the meter had the request or announced, Unix seconds
     delay_s: float = 0.0  # from then until the module has it
-    begins_anew: bool = False  # another request that comes before it has left takes its place
+    begins_anew: bool = False  # dropped if another request comes before it has left
 
 
 Effect = Callable[[Reply], tuple[Reply, ...]]
-"""What becomes of a frame: nothing, itself, another one, several."""
+"""What it makes of a frame: none, the same, another one, several."""
 
 Condition = Callable[[Reply], bool]
 """Which frames a habit applies to."""
 
 
-def answers(reply: Reply) -> bool:
-    """Every answer to a request."""
+def is_response(reply: Reply) -> bool:
+    """Return whether *reply* responds to a request."""
     return reply.request is not None
 
 
@@ -44,12 +44,12 @@ class Habit:
     """
 
     effect: Effect
-    when: Condition = answers
+    when: Condition = is_response
     until: float = math.inf
     times: float = math.inf
 
     def __call__(self, reply: Reply) -> tuple[Reply, ...]:
-        """Return what becomes of *reply*."""
+        """Return what it makes of *reply*."""
         if self.times < 1 or reply.at >= self.until or not self.when(reply):
             return (reply,)
         changed = self.effect(reply)
@@ -58,7 +58,7 @@ class Habit:
         return changed
 
     def is_over(self, at: float) -> bool:
-        """Return whether it has no effect any more from *at* on."""
+        """Return whether it has no effect from *at* on."""
         return self.times < 1 or at >= self.until
 
 

@@ -48,7 +48,7 @@ class Household:
         self._first_day = local_day(since)
         self._sums: dict[int, tuple[int, int]] = {self._first_day: (0, 0)}
         self._last_day = self._first_day
-        # The meter asks for one day, slot after slot, and for the day it was installed.
+        # The meter reads one day, slot after slot, and the day it was installed.
         self._running = lru_cache(maxsize=8)(self._running_of)
 
     @classmethod

@@ -1,6 +1,6 @@
 """What a simulated module prints. Lines are built here and nowhere else, after the logs of real modules.
 
-Nothing is shared with the room that parses them, so that an error there cannot hide here.
+Nothing is shared with the code that parses them, so that an error there cannot hide here.
 """
 
 from __future__ import annotations

@@ -50,10 +50,10 @@ class MeterOptions:
     measures_export: bool = True  # False: no E3, E4 and EB
     second_generation: bool = False  # C0, D0, EE and EF
     two_wire: bool = False  # the T phase is not measured
-    confirmed_notifications: bool = False  # half-hour values as INFC, which want an answer
+    confirmed_notifications: bool = False  # half-hour values as INFC, which require a response
     notification_delay_s: float | None = None  # after :00 and :30; None: another one each time
     lacks: frozenset[int] = frozenset()  # properties it does not have and does not list, such as D3
-    most_properties: int = MAX_GET_PROPERTIES  # in one Get; those past them come back without data
+    most_properties: int = MAX_GET_PROPERTIES  # in one Get; those beyond them come back without data
     zeros_before_installation: bool = False  # its history says 0 for the time before it was there, not "no data"
     serial_number: str = "SIM0000001"  # 8D
     maker: int = 0x000016  # as in the captures
@@ -77,13 +77,13 @@ class SimulatedMeter:
         installed_at: float | None = None,
         habits: Iterable[Habit] = (),
     ) -> None:
-        """Install the meter at *household*; *habits* are what it does to everything it says, as long as it serves."""
+        """Install the meter at *household*; *habits* apply to everything it sends while it serves."""
         self.household = household
         self.habits = list(habits)
         self.options = options or MeterOptions()
         self.installed_at = float(household.since if installed_at is None else installed_at)
         self.earlier: list[Registers] = []  # of the meters that were installed before
-        self.confirmed_tids: list[int] = []  # of the INFC that got their response
+        self.confirmed_tids: list[int] = []  # of the INFCs that got a response
         self._begin(self.options.start_import_kwh, self.options.start_export_kwh)
 
     @property
@@ -156,7 +156,7 @@ class SimulatedMeter:
     # --- requests
 
     def respond(self, payload: bytes, at: float) -> bytes | None:
-        """Return the answer to a datagram, or None: it is broken, for somebody else, or wants none."""
+        """Return the response to a datagram; None: it is broken, for somebody else, or requires none."""
         try:
             request = Frame.from_bytes(payload)
         except FrameError:
@@ -174,7 +174,7 @@ class SimulatedMeter:
         return response.to_bytes() if response else None
 
     def _read(self, request: Frame, at: float) -> Frame:
-        """Read what can be read; the others come back without data, as do those that are too many."""
+        """Read what can be read; other properties, and those beyond most_properties, come back without data."""
         readers, read = self._readers(), []
         for number, wanted in enumerate(request.properties):
             reader = readers.get(wanted.epc) if number < self.options.most_properties else None
@@ -185,11 +185,11 @@ class SimulatedMeter:
     def _write(self, request: Frame) -> Frame:
         """Write what may be written; the others come back with their data."""
         done = [self._write_one(wanted) for wanted in request.properties]
-        written = tuple(
-            Property(wanted.epc) if written else wanted
-            for wanted, written in zip(request.properties, done, strict=True)
+        results = tuple(
+            Property(wanted.epc) if is_done else wanted
+            for wanted, is_done in zip(request.properties, done, strict=True)
         )
-        return request.response(Esv.SET_RES if all(done) else Esv.SET_C_SNA, written)
+        return request.response(Esv.SET_RES if all(done) else Esv.SET_C_SNA, results)
 
     def _write_one(self, wanted: Property) -> bool:
         if wanted.epc == 0xE5 and len(wanted.edt) == 1 and wanted.edt[0] <= HISTORY_DAYS:
@@ -239,7 +239,7 @@ class SimulatedMeter:
         readers = {epc: reader for epc, reader in readers.items() if epc not in options.lacks}
         readable = {*readers, 0x9D, 0x9E, 0x9F}
         # 81, the place of installation, is in the set map of every captured meter. Writing it is refused here all the
-        # same, so that a driver which tries is noticed.
+        # same, so that a driver which does it is noticed.
         readers[0x9D] = lambda _: encode_property_map({0x80, 0x81, 0x88})
         readers[0x9E] = lambda _: encode_property_map({0x81, 0xE5, *self._times})
         readers[0x9F] = lambda _: encode_property_map(readable)

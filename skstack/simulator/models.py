@@ -31,7 +31,7 @@ class Model:
     name: str
     has_side: bool  # dual-stack: commands and lines carry the side, B-route or HAN
     firmware: str  # EVER
-    application: str | None  # EAPPVER; None: SKAPPVER is answered ER04
+    application: str | None  # EAPPVER; None: SKAPPVER fails with ER04
     mac: str
     has_product_commands: bool = True  # ROPT, WOPT, RUART, WUART are ROHM's own
     echoes_payload: bool = False  # the echo of SKSENDTO goes on with the raw bytes
@@ -77,19 +77,19 @@ class Timing:
 
     byte_s: float = 10 / 115_200  # 115200 baud, 8N1
     command_s: float = 0.004  # 3 to 10 ms to an OK
-    pause_s: float = 0.0  # and longer than usual to the answer of each command
+    pause_s: float = 0.0  # added to the usual time of each command
     reset_s: float = 0.6  # SKRESET to its OK
     address_s: float = 0.1  # SKLL64
     send_s: float = 0.13  # SKSENDTO to EVENT 21; 0.115 to 0.343 s in 38 sends
     confirm_s: float = 0.001  # EVENT 21 to OK
-    reply_s: float = 0.35  # EVENT 21 to the meter's answer, one property
+    reply_s: float = 0.35  # EVENT 21 to the meter's response, one property
     more_s: float = 0.25  # and for each property more
     history_s: float = 1.2  # and for a property of some two hundred bytes
     scan_unit_s: float = 0.0096  # times 2^D + 1 for each channel, command reference 4.12
     scan_gap_s: float = 0.02  # between channels; 28 of them at D = 6 then take the 18.0 s of a log
     pana_step_s: float = 0.55  # five steps of the handshake: 3.3 s in a log
     refusal_s: float = 9.0  # a wrong password
-    unreachable_s: float = 38.0  # nobody there: 2 + 4 + 8 * 4 s of asking again
+    unreachable_s: float = 38.0  # nobody there: 2 + 4 + 8 * 4 s of repeated attempts
     instance_list_s: float = 3.1  # EVENT 25 to the meter's instance list
     terminate_s: float = 0.5  # SKTERM to EVENT 27
     terminate_timeout_s: float = 10.0  # SKTERM to EVENT 28 if the meter is silent

@@ -16,14 +16,14 @@ from skstack.simulator.meter import SimulatedMeter
 from skstack.simulator.models import MODELS, REALISTIC, Credentials, Model, Timing
 from skstack.simulator.radio import Radio
 from skstack.simulator.settings import ECHO
-from skstack.simulator.uart import Agenda, CommandReader, Life, Outlet, Request
+from skstack.simulator.uart import Agenda, CommandReader, Life, Outlet, TypedCommand
 
 
 class SimulatedModule:
     """The module. Times are Unix seconds; *at* must never run backwards.
 
-    *sends*: every datagram the host has sent. *violations*: those that should not have been: over another request, or
-    while the module had asked for silence. *faults*: what goes wrong the next time it can; so do the methods
+    *sends*: every datagram the host has sent. *violations*: those that break a rule: while another request is
+    pending, or while the module must be silent. *faults*: what goes wrong the next time it can; so do the methods
     emit_event, restart, announce and inject, whose *at* may lie in the future.
     """
 
@@ -93,27 +93,27 @@ class SimulatedModule:
     def _interpret(self, at: float) -> None:
         """Work through what was typed, up to the first command that keeps the module busy."""
         while self._executing is None and not self._reader.idle:
-            echo, request = self._reader.next()
+            echo, command = self._reader.next()
             if echo and self._air.settings.is_on(ECHO):
                 self._say(echo, at)
-            if request is not None and request.words:
-                self._execute(request, at)
+            if command is not None and command.words:
+                self._execute(command, at)
 
-    def _execute(self, request: Request, at: float) -> None:
-        name = request.words[0]
+    def _execute(self, command: TypedCommand, at: float) -> None:
+        name = command.words[0]
         refusal = self.faults.refusal(name)
         if refusal is not None:
             outcome = Outcome(f"FAIL {refusal}")
-        elif request.payload is not None:
-            outcome = self._commands.send(request.words[1:], request.payload, at)
+        elif command.payload is not None:
+            outcome = self._commands.send(command.words[1:], command.payload, at)
         else:
-            outcome = self._commands.execute(name, request.words[1:], at)
+            outcome = self._commands.execute(name, command.words[1:], at)
         usual_s = self.timing.command_s if outcome.after_s is None else outcome.after_s
         done_at = at + usual_s + self.timing.pause_s + self.faults.slowness_s(name)
         end = b"\r" if name in PRODUCT_COMMANDS and self.model.has_product_commands else CRLF
         status = b"" if outcome.status is None else outcome.status.encode() + end
 
-        def reply(now: float) -> None:
+        def complete(now: float) -> None:
             self._executing = None
             for line in (*outcome.lines, status):
                 if line:
@@ -123,9 +123,9 @@ class SimulatedModule:
             self._interpret(now)
 
         self._executing = Life()
-        self._agenda.plan(done_at, reply, self._executing)
+        self._agenda.plan(done_at, complete, self._executing)
 
-    # --- faults and what a checker asks
+    # --- faults, and what a checker reads
 
     @property
     def flash_writes(self) -> int:
@@ -134,13 +134,13 @@ class SimulatedModule:
 
     @property
     def has_session(self) -> bool:
-        """True while a PANA session stands, be it one that is being renewed."""
+        """True while there is a PANA session, also one that is being renewed."""
         return self._radio.pana.session is not None
 
     def set_response_timer(self, seconds: float, *, longest_s: float | None = None) -> None:
         """Let a request be repeated after *seconds* (20 by default), and a different one come after *longest_s*.
 
-        Until then another is a violation. *longest_s* counts from the first of the repetitions; None: as *seconds*.
+        Before that another is a violation. *longest_s* counts from the first attempt; None: as *seconds*.
         """
         self._air.audit.response_timer_s = seconds
         self._air.audit.longest_s = seconds if longest_s is None else longest_s

@@ -15,7 +15,7 @@ _TERMINATION = 3
 
 
 def handshake(route_b_id: str, session: int, lifetime_s: int) -> list[bytes]:
-    """Return the meter's four messages of a join: start, challenge (with the ID), answer, result (with lifetime)."""
+    """Return the meter's four messages of a join: start, challenge (with the ID), response, result (with lifetime)."""
     challenge = _noise(session, 16)
     identity = b"SM" + route_b_id.encode("ascii")
     return [

@@ -33,7 +33,7 @@ class Radio:
         self._scanning: Life | None = None
 
     def restart(self) -> None:
-        """Forget everything: registers, credentials, session, scan, and every answer on its way."""
+        """Forget everything: registers, credentials, session, scan, and every response on its way."""
         self.pana.forget()
         self.air.restart()
 
@@ -42,8 +42,8 @@ class Radio:
     def scan(self, mode: int, mask: int, duration: int, at: float) -> None:
         """Begin a scan, unless one is under way: channel after channel, each beacon in the time of its channel.
 
-        The second one is answered OK all the same, and the EVENT 22 that comes is the first one's: seen on a BP35A1. In
-        mode 2 only coordinators answer that have the pairing ID asked for.
+        The second one gets OK all the same, and the EVENT 22 that comes is the first one's: seen on a BP35A1. In
+        mode 2 only coordinators with the requested pairing ID respond.
         Source: BP35A1 command reference 4.12. The times within a channel are those of a log of a BP35A1, whose scan of
         duration 6 printed EVENT 20 early and EPANDESC at the end of the channel, 0.65 s later, and EVENT 22 after the
         last channel.
@@ -106,7 +106,7 @@ class Radio:
         done_at = at + air.timing.send_s
         param = self._send_result(address, at)
         air.plan_line(done_at, air.printer.event(0x21, address, f"{param:02d}"))
-        reached_at = self._plan_second_try(address, done_at) if param == 2 else done_at
+        reached_at = self._plan_second_attempt(address, done_at) if param == 2 else done_at
         if param != 1 and secured and session is not None:
             air.audit.requested(sent)
             air.agenda.plan(reached_at, lambda now: self._reach_meter(payload, now), session)
@@ -119,8 +119,8 @@ class Radio:
             return 1
         return self.air.faults.send_param()
 
-    def _plan_second_try(self, address: str, at: float) -> float:
-        """Plan what follows EVENT 21 02: the neighbour answers, and the module sends by itself. Return when."""
+    def _plan_second_attempt(self, address: str, at: float) -> float:
+        """Plan what follows EVENT 21 02: the neighbour responds, and the module sends by itself. Return when."""
         again_at = at + self.air.timing.send_s
         self.air.plan_line(again_at, self.air.printer.event(0x02, address))
         self.air.plan_line(again_at, self.air.printer.event(0x21, address, "00"))
@@ -131,14 +131,14 @@ class Radio:
     def _reach_meter(self, payload: bytes, at: float) -> None:
         if not self.pana.hears(self.pana.session, at):
             return
-        answer = self.air.meter.respond(payload, at)
-        if answer is None:
+        response = self.air.meter.respond(payload, at)
+        if response is None:
             return
         self._thinking.over = True
         self._thinking = Life()
         request = Frame.from_bytes(payload)
-        usual_s = self.air.timing.response_s([asked.epc for asked in request.properties])
-        for reply in self._habitual(Reply(request, answer, at, usual_s)):
+        usual_s = self.air.timing.response_s([each.epc for each in request.properties])
+        for reply in self._habitual(Reply(request, response, at, usual_s)):
             self.air.agenda.plan(at + reply.delay_s, self._deliver(reply, self._thinking), self.pana.session)
 
     def _habitual(self, reply: Reply) -> list[Reply]:

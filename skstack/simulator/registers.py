@@ -1,6 +1,6 @@
 """The energy registers of a simulated meter: counts now and at any time it remembers, from one and the same function.
 
-Source: Machine Readable Appendix 1.3.1, class 0x0288; the shapes as in the answers of real meters.
+Source: Machine Readable Appendix 1.3.1, class 0x0288; the shapes as in the responses of real meters.
 """
 
 from __future__ import annotations

@@ -82,7 +82,7 @@ class PanaClient:
         return self._sessions
 
     def _pana_step(self, message: bytes) -> Callable[[float], None]:
-        """Return what prints a message of the meter, and EVENT 21 for the module's own answer to it."""
+        """Return what prints a message of the meter, and EVENT 21 for the module's own response to it."""
         air, datagram = self._air, self._pana_datagram(message)
         confirmed = air.printer.event(0x21, air.meter_address, "00")
 
@@ -180,7 +180,7 @@ class PanaClient:
         self._air.say(self._air.printer.event(0x21, self._air.meter_address, "02"), at)
 
     def terminate(self, at: float) -> None:
-        """End the session, as SKTERM; EVENT 28 if the meter does not answer."""
+        """End the session, as SKTERM; EVENT 28 if the meter does not respond."""
         air, session = self._air, self.session
         if session is None:
             return

@@ -74,7 +74,7 @@ class Outlet:
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class TypedCommand:
     """One command as typed: its words, and the payload where it is an SKSENDTO."""
 
     words: tuple[str, ...]
@@ -113,11 +113,11 @@ class CommandReader:
 
     @property
     def idle(self) -> bool:
-        """True if nothing typed is waiting to be looked at."""
+        """True if nothing typed is waiting to be read."""
         return not self._inbox
 
-    def next(self) -> tuple[bytes, Request | None]:
-        """Return the echo of what was looked at, and the command it completed, if any."""
+    def next(self) -> tuple[bytes, TypedCommand | None]:
+        """Return the echo of what was read, and the command it completed, if any."""
         echo = bytearray()
         while self._inbox:
             if self._missing:
@@ -145,10 +145,10 @@ class CommandReader:
         del self._inbox[:count]
         return taken
 
-    def _complete(self, words: tuple[str, ...], payload: bytes | None) -> Request:
+    def _complete(self, words: tuple[str, ...], payload: bytes | None) -> TypedCommand:
         self._line.clear()
         self._payload.clear()
-        return Request(words, payload)
+        return TypedCommand(words, payload)
 
     def _begins_payload(self, echo: bytearray) -> bool:
         """Look for a whole SKSENDTO header; return True if it announces no payload at all."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from skstack.echonet import Esv
 from skstack.simulator import Device, Habit, Hearing
-from skstack.simulator.habits import answers
+from skstack.simulator.habits import is_response
 from tests.lab.devices import Babbling, Deaf
 from tests.lab.habits import (
     add_counts,
@@ -72,7 +72,7 @@ slow = habits(lambda fault: Habit(take((4.0, 10.0, 21.0)[fault.amount - 1])))
 slower_than_a_minute = habits(lambda _: Habit(take(62.0)))
 slow_by_chance = habits(lambda fault: Habit(delay(partial(_rng(fault).uniform, 0.0, 10.0 * fault.amount))))
 begins_anew = habits(lambda _: Habit(take(25.0, begins_anew=True), several))
-lost_by_chance = habits(lambda fault: Habit(lose_share((0.6, 0.8)[fault.amount - 1], _rng(fault)), answers))
+lost_by_chance = habits(lambda fault: Habit(lose_share((0.6, 0.8)[fault.amount - 1], _rng(fault)), is_response))
 
 
 # --- numbers that slip, a meter that is exchanged
