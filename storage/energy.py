@@ -252,21 +252,36 @@ order by registered_at
 limit 1
 """
 
-# Only a household that sold anything before lacks what is not read of it; the server looks for that only where needed.
+# Where the register stands higher at the end, there is no need to look at what is between. Only a household that sold
+# anything before lacks what is not read of it; the server looks for that only where needed.
 _EXPORTS = """
-select max(export_kwh) > min(export_kwh) or bool_or(import_kwh is null and export_kwh is not null)
-    or bool_or(import_kwh > 0 and export_kwh is null)
-    and exists (select from energy where site_id = %(site_id)s and registered_at < %(end)s and export_kwh > 0)
-from energy
-where site_id = %(site_id)s
-    and registered_at >= coalesce((
+with reach as materialized (
+    select coalesce((
         select max(registered_at) from energy
         where site_id = %(site_id)s and registered_at between %(before)s and %(start)s and {is_register}
-    ), %(start)s)
-    and registered_at <= coalesce((
+    ), %(start)s) as first_at, coalesce((
         select min(registered_at) from energy
         where site_id = %(site_id)s and registered_at between %(end)s and %(after)s and {is_register}
-    ), %(end)s)
+    ), %(end)s) as last_at
+)
+select (
+    select export_kwh from energy
+    where site_id = %(site_id)s and export_kwh is not null
+        and registered_at >= (select first_at from reach) and registered_at <= (select last_at from reach)
+    order by registered_at limit 1
+) <> (
+    select export_kwh from energy
+    where site_id = %(site_id)s and export_kwh is not null
+        and registered_at >= (select first_at from reach) and registered_at <= (select last_at from reach)
+    order by registered_at desc limit 1
+) or (
+    select max(export_kwh) > min(export_kwh) or bool_or(import_kwh is null and export_kwh is not null)
+        or bool_or(import_kwh > 0 and export_kwh is null)
+        and exists (select from energy where site_id = %(site_id)s and registered_at < %(end)s and export_kwh > 0)
+    from energy
+    where site_id = %(site_id)s
+        and registered_at >= (select first_at from reach) and registered_at <= (select last_at from reach)
+)
 """
 
 # An import register of exactly 0 is what the memory of a meter holds for the time before it served: no register.

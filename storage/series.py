@@ -69,16 +69,16 @@ with unit as materialized (
     group by {unit}
 ), spaced as (
     select *, lead(first_at) over units as next_at,
+        date_part('epoch', first_at - lag(first_at) over units) / lag(readings) over units as spacing_before_s,
         date_part('epoch', lead(first_at) over units - first_at) / readings as spacing_s
     from unit
     window units as (order by first_at)
-), told as (
-    select *, case when abs(spacing_s - lag(spacing_s) over units) <= 0.5
-            or next_at is null and lag(spacing_s) over units is not null then 0 else 1 end as is_new
-    from spaced
-    window units as (order by first_at)
 ), numbered as (
-    select *, sum(is_new) over (order by first_at) as run from told
+    select *, sum(
+        case when abs(spacing_s - spacing_before_s) <= 0.5 or next_at is null and spacing_before_s is not null then 0
+            else 1 end
+    ) over (order by first_at rows unbounded preceding) as run
+    from spaced
 )
 select min(first_at) as first_at, max(last_at) as last_at, null as next_at, null as spacings, sum(readings)::bigint,
     array[{points}]::float8[]
@@ -97,9 +97,15 @@ _VALUE = (
 )
 _POINT = "sum(count_{n}), sum(sum_{n}) / nullif(sum(count_{n}), 0), min(lowest_{n}), max(highest_{n})"
 
+# Hardly a reading reaches the peak of the last day: to sort all of ten years would take longer than to read them.
 _PEAK = """
 select measured_at, power_w from power
-where site_id = %(site_id)s and measured_at >= %(start)s and measured_at < %(end)s and power_w is not null
+where power_w >= coalesce((
+        select max(power_w) from power
+        where site_id = %(site_id)s and measured_at >= greatest(%(start)s, %(end)s - interval '1 day')
+            and measured_at < %(end)s
+    ), -2147483648)
+    and site_id = %(site_id)s and measured_at >= %(start)s and measured_at < %(end)s
 order by power_w desc, measured_at
 limit 1
 """
