@@ -194,14 +194,14 @@ def _draw_time_of_day(axes: Axes, data: PowerData, columns: TimeOfDay, words: Wo
     style.hatch(axes, float(edges[0]), float(edges[-1]), zorder=0.5)
     bought_w, sold_w = _top_w(columns.mean_w), _top_w(-columns.mean_w)
     # Each side has a scale of its own: what the sun gives would otherwise pale all that is used, or be paled by it.
-    shares = np.where(columns.mean_w < 0, columns.mean_w / sold_w, columns.mean_w / bought_w)
+    shares = columns.mean_w / np.where(columns.mean_w < 0, sold_w, bought_w)  # NaN where nothing is known
+    shares = shares.astype(np.float32)  # single: half the memory of ten years
     rows = np.arange(49) / 2
     look: dict[str, Any] = {"zorder": 1, "rasterized": True}  # 17,520 outlines would make an SVG of megabytes
     outside = _outside(data, columns)
     if outside.any():
         axes.pcolormesh(edges, rows, np.ma.masked_equal(outside, 0), cmap=_WHITE, gid="not due", **look)
-    cells = np.ma.masked_invalid(shares.astype(np.float32), copy=False)  # single: half the memory of ten years
-    axes.pcolormesh(edges, rows, cells, cmap=_COLOURS, vmin=-1, vmax=1, gid="time of day", **look)
+    axes.pcolormesh(edges, rows, shares, cmap=_COLOURS, vmin=-1, vmax=1, gid="time of day", **look)
     is_sold = columns.mean_w < 0
     if is_sold.any():
         _draw_white_lines(axes, edges, rows[:-1] + 0.25, is_sold)
