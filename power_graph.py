@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 
 def picture() -> Picture[PowerData]:
-    """Import what the picture needs, and return how it is loaded and drawn."""
-    from charts import command, power_draw, power_load
+    """Import what loading the picture needs, and return how it is loaded and drawn."""
+    from charts import command, power_load
 
     def load(connection: Connection, site: int, request: Request) -> PowerData:
         return power_load.load(connection, site, request.period, now=request.now, tariff=request.tariff)
@@ -32,6 +32,8 @@ def picture() -> Picture[PowerData]:
     def draw(data: PowerData, request: Request) -> Figure | None:
         if data.is_empty:
             return None
+        from charts import power_draw
+
         return power_draw.draw(
             data, language=request.language, with_current=request.with_current, contract_a=request.contract_a
         )

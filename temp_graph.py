@@ -23,14 +23,18 @@ if TYPE_CHECKING:
 
 
 def picture() -> Picture[AirData]:
-    """Import what the picture needs, and return how it is loaded and drawn."""
-    from charts import air_draw, air_load, command
+    """Import what loading the picture needs, and return how it is loaded and drawn."""
+    from charts import air_load, command
 
     def load(connection: Connection, site: int, request: Request) -> AirData:
         return air_load.load(connection, site, request.period, now=request.now)
 
     def draw(data: AirData, request: Request) -> Figure | None:
-        return None if data.is_empty else air_draw.draw(data, language=request.language)
+        if data.is_empty:
+            return None
+        from charts import air_draw
+
+        return air_draw.draw(data, language=request.language)
 
     return command.Picture(load, draw)
 

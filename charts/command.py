@@ -6,10 +6,12 @@ import argparse
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -78,23 +80,16 @@ def run(
 ) -> Path:
     """Do what the command line asks for and return the path written; *name* is the start of the default file name.
 
-    *picture* imports what the picture needs, which takes longer than all else: the database is connected to behind it.
+    *picture* imports what loading it needs.
     Raises: ExplainedError.
     """
     config = settings.load_for_graphs(Path(arguments.config) if arguments.config is not None else None)
     request = _request(arguments, config, now or datetime.now(UTC))
     path = path_of(arguments.output, config.graph.output_dir, f"{name}_{request.period.name}")
     try:
-        return write(imported(picture), _connected(config), config.storage.site, request, path)
+        return write(picture(), _connected(config), config.storage.site, request, path)
     except NoDataError as err:
         raise GraphError(f"{err}; {_looked_into(arguments, config)}") from err
-
-
-def imported(picture: Callable[[], Picture[DataT]]) -> Picture[DataT]:
-    """Return the picture, with all that it imports."""
-    # A notebook's setting; it is looked at when matplotlib is loaded, and refused where its backend is not installed.
-    os.environ.pop("MPLBACKEND", None)
-    return picture()
 
 
 def write(
@@ -105,11 +100,17 @@ def write(
     Raises: NoDataError. GraphError: *path* cannot be written. psycopg2.Error.
     """
     _need_writable(Path(os.path.realpath(path)).parent)  # before anybody waits for a picture
-    with connected as connection:
-        number = series.site_id(connection, site)
-        if number is None:
-            raise NoDataError(f"no data: the database has no site {site!r} ([storage] site)")
-        data = picture.load(connection, number, request)
+    # A notebook's setting; it is looked at when matplotlib is loaded, and refused where its backend is not installed.
+    os.environ.pop("MPLBACKEND", None)
+    with ThreadPoolExecutor(1) as beside:
+        # matplotlib takes longer to import than all else; meanwhile the server works.
+        drawing = beside.submit(import_module, "charts.style")
+        with connected as connection:
+            number = series.site_id(connection, site)
+            if number is None:
+                raise NoDataError(f"no data: the database has no site {site!r} ([storage] site)")
+            data = picture.load(connection, number, request)
+        drawing.result()
     from charts import style
 
     with style.applied(request.language):

@@ -60,7 +60,7 @@ def run_demo(pictures: Mapping[str, Callable[[], command.Picture[Any]]], *, now:
         server = stack.enter_context(EmbeddedServer(data_dir, fsync=False))
         _simulate(midnight, server, data_dir)
         for name, picture in pictures.items():
-            print(_draw(name, command.imported(picture), server, midnight))
+            print(_draw(name, picture(), server, midnight))
     return 0
 
 

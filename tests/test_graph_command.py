@@ -315,6 +315,12 @@ def test_help_imports_nothing_heavy(script: str) -> None:
     assert "Ranges are half-open" in done.stdout
 
 
+@pytest.mark.parametrize("script", ["power_graph", "temp_graph"])
+def test_the_database_is_not_kept_waiting_for_matplotlib(script: str) -> None:
+    code = f"import sys, {script}; {script}.picture(); assert 'matplotlib' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
 def test_a_picture_needs_neither_a_display_nor_pyplot(config: Path, connection: Any, tmp_path: Path) -> None:
     Household(DAY, 1).write(connection)
     code = (
