@@ -24,7 +24,7 @@ from charts.period import day_of
 from charts.text import language_of
 from poller.app import App, Store
 from poller.clock import Clock
-from poller.sensing import InlineSensing, Source, bme280_source, cpu_source, mhz19_source
+from poller.sensing import Sensing, Source, bme280_source, cpu_source, mhz19_source
 from sensors.bme280 import Bme280
 from sensors.mhz19 import Mhz19
 from sensors.simulated_bme280 import SimulatedBme280
@@ -94,7 +94,7 @@ def _simulate(midnight: datetime, server: EmbeddedServer, data_dir: Path) -> Non
             trusted,
             keep=store.write,
             query=store.delivery.query,
-            sensors=[InlineSensing(source) for source in simulated_sensors(clock)],
+            sensors=[Sensing(source) for source in simulated_sensors(clock)],
             interval_s=INTERVAL_S,
             should_stop=lambda: clock.now() >= end,
         )

@@ -6,8 +6,9 @@ import logging
 import queue
 import threading
 import time
-from abc import ABC, abstractmethod
 from collections.abc import Callable
+from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -62,67 +63,83 @@ def bme280_source(sensor: Bme280) -> Source:
     return Source("BME280", read, sensor.close)
 
 
-class Sensing(ABC):
+class Sensing:
     """One sensor's part in a round: started at the tick, collected at its end.
 
-    How it fails is said once of each kind, and that it is back.
+    It reads in the caller's thread, as a virtual clock needs it. How it fails is said once of each kind, and that it is
+    back.
     """
 
     def __init__(self, source: Source) -> None:
         self._source = source
+        self._reading: Future[Reading] = Future()  # that was ordered last
+        self._reading.cancel()  # none is under way
+        self._is_busy = False  # with a reading of an earlier round
         self._failures = 0
         self._said: set[type[SensorError]] = set()
 
-    @abstractmethod
     def start(self, measured_at: datetime) -> None:
-        """Begin to read."""
+        """Begin to read, unless the last reading is still under way."""
+        self._is_busy = not self._reading.done()
+        if not self._is_busy:
+            self._reading = Future()
+            self._order(measured_at, self._reading)
 
-    @abstractmethod
     def collect(self, timeout_s: float, *, should_stop: Callable[[], bool] = lambda: False) -> Reading | None:
-        """Return the row, waiting up to *timeout_s* and not while *should_stop*; None if there is none this time."""
+        """Return the row; None if there is none within *timeout_s*.
 
-    @abstractmethod
-    def close(self) -> None:
-        """Let the sensor go."""
-
-    def _read(self, measured_at: datetime) -> Reading | SensorError:
+        What *should_stop* cuts short is no failure of the sensor.
+        """
         try:
-            return self._source.read(measured_at)
+            reading = self._awaited(timeout_s, should_stop)
         except SensorError as error:
-            return error
-
-    def _judged(self, result: Reading | SensorError) -> Reading | None:
-        """Return the row; None and a line in the log for an error."""
-        if not isinstance(result, SensorError):
-            if self._failures:
-                logger.info("%s is back after %d failed readings", self._source.name, self._failures)
-                self._failures = 0
-                self._said.clear()
-            return result
-        self._failures += 1
-        if type(result) in self._said:
-            logger.debug("%s (%d times in a row)", result, self._failures)
+            self._note_failure(error)
             return None
-        self._said.add(type(result))
-        level = logging.INFO if isinstance(result, SensorNotReadyError) else logging.WARNING
-        logger.log(level, "%s; no reading of the %s is stored until it responds again", result, self._source.name)
-        return None
-
-
-class InlineSensing(Sensing):
-    """Reads in the caller's thread: for a virtual clock."""
-
-    def start(self, measured_at: datetime) -> None:
-        """Read at once."""
-        self._result = self._read(measured_at)
-
-    def collect(self, timeout_s: float, *, should_stop: Callable[[], bool] = lambda: False) -> Reading | None:
-        """Return what start read."""
-        return self._judged(self._result)
+        if reading is not None and self._failures:
+            logger.info("%s is back after %d failed readings", self._source.name, self._failures)
+            self._failures = 0
+            self._said.clear()
+        return reading
 
     def close(self) -> None:
         """Let the sensor go."""
         self._source.close()
+
+    def _order(self, measured_at: datetime, reading: Future[Reading]) -> None:
+        self._read(measured_at, reading)
+
+    def _read(self, measured_at: datetime, reading: Future[Reading]) -> None:
+        try:
+            reading.set_result(self._source.read(measured_at))
+        except SensorError as error:
+            reading.set_exception(error)
+        except Exception:  # the edge of a sensor: a bug in one must not end the others
+            logger.exception("%s: a fault of the program", self._source.name)
+            reading.set_exception(SensorError(f"{self._source.name}: a fault of the program"))
+
+    def _awaited(self, timeout_s: float, should_stop: Callable[[], bool]) -> Reading | None:
+        """Return the row that was ordered; None: asked to stop before. Raises: SensorError."""
+        if self._is_busy:
+            raise SensorError(f"{self._source.name} is still busy with an earlier reading")
+        until = time.monotonic() + timeout_s
+        while True:
+            is_stopped = should_stop()
+            left_s = 0.0 if is_stopped else max(0.0, until - time.monotonic())
+            with suppress(TimeoutError):
+                return self._reading.result(min(left_s, _LOOK_S))
+            if is_stopped:
+                return None
+            if not left_s:
+                raise SensorError(f"{self._source.name} did not respond in time")
+
+    def _note_failure(self, error: SensorError) -> None:
+        self._failures += 1
+        if type(error) in self._said:
+            logger.debug("%s (%d times in a row)", error, self._failures)
+            return
+        self._said.add(type(error))
+        level = logging.INFO if isinstance(error, SensorNotReadyError) else logging.WARNING
+        logger.log(level, "%s; no reading of the %s is stored until it responds again", error, self._source.name)
 
 
 class ThreadSensing(Sensing):
@@ -133,50 +150,17 @@ class ThreadSensing(Sensing):
 
     def __init__(self, source: Source) -> None:
         super().__init__(source)
-        self._orders: queue.SimpleQueue[datetime | None] = queue.SimpleQueue()
-        self._results: queue.SimpleQueue[Reading | SensorError] = queue.SimpleQueue()
-        self._busy = False  # an order is under way
-        self._awaited = False  # and it is this round's
+        self._orders: queue.SimpleQueue[tuple[datetime, Future[Reading]] | None] = queue.SimpleQueue()
         threading.Thread(target=self._work, name=f"sensor {source.name}", daemon=True).start()
-
-    def start(self, measured_at: datetime) -> None:
-        """Order a reading, unless the last one is still under way."""
-        while not self._results.empty():  # a reading that came after its round
-            self._results.get()
-            self._busy = False
-        if not self._busy:
-            self._busy = self._awaited = True
-            self._orders.put(measured_at)
-
-    def collect(self, timeout_s: float, *, should_stop: Callable[[], bool] = lambda: False) -> Reading | None:
-        """Return the row that was ordered, if it comes in time; what a stop cuts short is no failure of the sensor."""
-        if not self._awaited:
-            return self._judged(SensorError(f"{self._source.name} is still busy with an earlier reading"))
-        self._awaited = False
-        until = time.monotonic() + timeout_s
-        while True:
-            wait_s = 0.0 if should_stop() else min(until - time.monotonic(), _LOOK_S)
-            try:
-                result = self._results.get(timeout=max(0.0, wait_s))
-            except queue.Empty:
-                if should_stop():
-                    return None
-                if time.monotonic() >= until:
-                    return self._judged(SensorError(f"{self._source.name} did not respond in time"))
-            else:
-                self._busy = False
-                return self._judged(result)
 
     def close(self) -> None:
         """Let the worker end and close the sensor when it is through with its last order."""
         self._orders.put(None)
 
+    def _order(self, measured_at: datetime, reading: Future[Reading]) -> None:
+        self._orders.put((measured_at, reading))
+
     def _work(self) -> None:
-        while (measured_at := self._orders.get()) is not None:
-            try:
-                result = self._read(measured_at)
-            except Exception:  # the edge of this worker: a bug in one sensor must not end the others
-                logger.exception("%s: a fault of the program", self._source.name)
-                result = SensorError(f"{self._source.name}: a fault of the program")
-            self._results.put(result)
+        while (order := self._orders.get()) is not None:
+            self._read(*order)
         self._source.close()

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from poller.sensing import Source
+from skstack import Poll
 from skstack.echonet import Frame
 from skstack.simulator import Habit
 from storage.records import CpuTemperatureRow, PowerRow, RadioEventRow, Reading
@@ -181,15 +182,19 @@ def test_a_clock_that_is_set_forward_between_two_ticks_costs_no_wrong_time() -> 
     assert times[1:] == [NOON + timedelta(hours=2, minutes=n) for n in (1, 2)]
 
 
-def test_a_fault_of_the_program_is_logged_and_the_next_round_is_taken(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_fault_of_the_program_is_logged_and_the_next_round_is_taken(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     faults = iter([ZeroDivisionError()])
+    home = home_of(read_cpu)
+    poll = home.meter.poll
 
-    def read(tick: datetime) -> Reading:
+    def faulty(*, until: float) -> Poll | None:
         for fault in faults:
             raise fault
-        return CpuTemperatureRow(tick, 48.3)
+        return poll(until=until)
 
-    home = home_of(read)
+    monkeypatch.setattr(home.meter, "poll", faulty)
     home.run_minutes(3)
     assert "a fault of the program; polling goes on" in caplog.text
     assert len(home.of(CpuTemperatureRow)) == 2

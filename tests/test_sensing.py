@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from poller.sensing import InlineSensing, Sensing, Source, ThreadSensing
+from poller.sensing import Sensing, Source, ThreadSensing
 from sensors.errors import SensorError, SensorNotReadyError
 from storage.records import CpuTemperatureRow, Reading
 
@@ -26,7 +26,7 @@ def failing(_tick: datetime) -> Reading:
     raise SensorError("CPU: no sensor")
 
 
-@pytest.mark.parametrize("make", [InlineSensing, ThreadSensing])
+@pytest.mark.parametrize("make", [Sensing, ThreadSensing])
 def test_a_reading_carries_the_tick(make: Callable[[Source], Sensing]) -> None:
     sensing = make(Source("CPU temperature", row))
     sensing.start(TICK)
@@ -34,7 +34,7 @@ def test_a_reading_carries_the_tick(make: Callable[[Source], Sensing]) -> None:
     sensing.close()
 
 
-@pytest.mark.parametrize("make", [InlineSensing, ThreadSensing])
+@pytest.mark.parametrize("make", [Sensing, ThreadSensing])
 def test_a_failing_sensor_warns_once_and_says_when_it_is_back(
     make: Callable[[Source], Sensing], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -53,7 +53,7 @@ def test_a_failing_sensor_warns_once_and_says_when_it_is_back(
     sensing.close()
 
 
-@pytest.mark.parametrize("make", [InlineSensing, ThreadSensing])
+@pytest.mark.parametrize("make", [Sensing, ThreadSensing])
 def test_a_sensor_that_does_not_become_ready_is_said_to_be_faulty_once(
     make: Callable[[Source], Sensing], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -165,7 +165,7 @@ def test_a_fault_of_the_program_ends_neither_the_worker_nor_the_poller(caplog: p
 
 def test_closing_closes_the_sensor() -> None:
     closed = threading.Event()
-    for make in (InlineSensing, ThreadSensing):
+    for make in (Sensing, ThreadSensing):
         closed.clear()
         make(Source("BME280", row, closed.set)).close()
         assert closed.wait(LONG_S)

@@ -18,7 +18,7 @@ import pytest
 
 from poller.app import App
 from poller.clock import Clock
-from poller.sensing import InlineSensing
+from poller.sensing import Sensing
 from skstack import MeterHistory
 from skstack.commands import Command
 from storage.embedded import EmbeddedServer
@@ -175,10 +175,10 @@ def test_a_clock_that_believes_any_machine_is_caught(place: Place, monkeypatch: 
 
 
 def test_a_reading_of_the_minute_before_is_caught(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    collect = InlineSensing.collect
+    collect = Sensing.collect
     last: dict[int, Row | None] = {}
 
-    def stale(self: InlineSensing, timeout_s: float, **options: Any) -> Row | None:
+    def stale(self: Sensing, timeout_s: float, **options: Any) -> Row | None:
         row = collect(self, timeout_s, **options)
         before, last[id(self)] = last.get(id(self)), row
         return (
@@ -187,7 +187,7 @@ def test_a_reading_of_the_minute_before_is_caught(place: Place, monkeypatch: pyt
             else row
         )
 
-    monkeypatch.setattr(InlineSensing, "collect", stale)
+    monkeypatch.setattr(Sensing, "collect", stale)
     assert_found("Co2Row", place.problems(1, [], days=SHORT_DAYS))
 
 

@@ -19,7 +19,7 @@ import psycopg2
 
 from poller.app import App
 from poller.clock import Clock
-from poller.sensing import InlineSensing
+from poller.sensing import Sensing
 from skstack import Session
 from skstack.simulator import INSTANT, Household, SimulatedMeter, SimulatedModule, SimulatedPort, VirtualClock
 from storage.database import Database
@@ -127,7 +127,7 @@ def _app(
         Clock(clock, is_synchronised=lambda: True),
         keep=store.write,
         query=store.delivery.query,
-        sensors=[InlineSensing(source) for source in sensors(directory)],
+        sensors=[Sensing(source) for source in sensors(directory)],
         interval_s=INTERVAL_S,
         history_pause_s=10.0,
         should_stop=until,

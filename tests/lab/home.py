@@ -18,7 +18,7 @@ import psycopg2
 from poller.app import App
 from poller.clock import Clock
 from poller.idle_tasks.scheduler import AskDatabase
-from poller.sensing import InlineSensing, Source
+from poller.sensing import Sensing, Source
 from skstack import Credentials, Session
 from skstack.simulator import TEST_PASSWORD, TEST_ROUTE_B_ID
 from storage.database import Database
@@ -96,7 +96,7 @@ class Home(Rig):
             clock,
             keep=self.write,
             query=self._query,
-            sensors=[InlineSensing(source) for source in self._sensors(self.machine)],
+            sensors=[Sensing(source) for source in self._sensors(self.machine)],
             interval_s=self.interval_s,
             history_pause_s=self.history_pause_s,
             takes_one_round=self._takes_one_round,
