@@ -168,10 +168,15 @@ def span(duration: timedelta) -> str:
     return f"{seconds:.0f} s"
 
 
-def next_tick(now: datetime, interval_s: int) -> datetime:
-    """Return the first moment after *now* that is a whole multiple of *interval_s*, counted from midnight UTC 1970.
+def last_tick(now: datetime, interval_s: int) -> datetime:
+    """Return the last moment up to *now* that is a whole multiple of *interval_s*, counted from midnight UTC 1970.
 
     Japan is nine whole hours away, so for an interval that divides an hour these are round local times too.
     """
-    elapsed_s = int((now - _EPOCH).total_seconds())
-    return _EPOCH + timedelta(seconds=(elapsed_s // interval_s + 1) * interval_s)
+    interval = timedelta(seconds=interval_s)
+    return _EPOCH + (now - _EPOCH) // interval * interval
+
+
+def next_tick(now: datetime, interval_s: int) -> datetime:
+    """Return the first such moment after *now*."""
+    return last_tick(now, interval_s) + timedelta(seconds=interval_s)

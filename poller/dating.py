@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from poller.clock import Clock, next_tick
+from poller.clock import Clock, last_tick
 from storage.records import EnergyRow, MeterRow, RadioEventRow, Round, Row
 
 logger = logging.getLogger(__name__)
@@ -89,7 +89,7 @@ class Dating:
             self.release()
 
     def _is_tick(self, time: datetime) -> bool:
-        return self._interval_s > 1 and next_tick(time - _SECOND, self._interval_s) == time
+        return self._interval_s > 1 and last_tick(time, self._interval_s) == time
 
     def _is_taken(self, time: datetime) -> bool:
         key, bit = self._bit(time)

@@ -12,7 +12,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, closing
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -49,9 +49,9 @@ _DELIVERY_S = 60.0  # for PostgreSQL to take what is left when the day is over
 _SOLAR_SEED = 7  # a household whose day shows every feature of the pictures
 
 
-def run_demo(pictures: Mapping[str, Callable[[], command.Picture[Any]]], *, now: datetime | None = None) -> int:
+def run_demo(pictures: Mapping[str, Callable[[], command.Picture[Any]]]) -> int:
     """Simulate yesterday (Japan) and draw it with each of *pictures*; return the exit code."""
-    today = (now or datetime.now(UTC)).astimezone(ZONE).replace(hour=0, minute=0, second=0, microsecond=0)
+    today = datetime.now(ZONE).replace(hour=0, minute=0, second=0, microsecond=0)
     midnight = today - timedelta(days=1)
     logging.getLogger().setLevel(max(logging.WARNING, logging.getLogger().level))  # the bar speaks for itself
     with tempfile.TemporaryDirectory(prefix="power-consumption-demo-") as directory, ExitStack() as stack:

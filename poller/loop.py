@@ -14,7 +14,7 @@ from operator import attrgetter
 from typing import Protocol, TypeVar
 
 from backoff import Backoff
-from poller.clock import Clock, next_tick
+from poller.clock import Clock, last_tick, next_tick
 from poller.dating import LATE, Dating
 from poller.idle_tasks.time_budget import TimeBudget
 from poller.process import Notifier
@@ -216,7 +216,7 @@ class Poller:
         now = self._clock.now()
         if abs(now - tick) < timedelta(seconds=self._interval_s):
             return tick
-        return next_tick(now, self._interval_s) - timedelta(seconds=self._interval_s)
+        return last_tick(now, self._interval_s)
 
     def _poll_meter(self, tick: datetime, until: float) -> PowerRow | None:
         try:

@@ -29,9 +29,7 @@ FINISH_S = 5.0  # for it to say which meter it knows
 ONCE_TIMEOUT_S = 240.0  # a scan over every duration takes 140 s, a join up to 60 s
 
 
-def run_once(
-    settings: Settings, sensors: Sequence[Sensor], *, stop: StopSignal, timeout_s: float = ONCE_TIMEOUT_S
-) -> int:
+def run_once(settings: Settings, sensors: Sequence[Sensor], *, stop: StopSignal) -> int:
     """Take one round, print it and end the session; return 0 if the meter was read and PostgreSQL has it all, else 1.
 
     The reason for a 1 is printed; the round is on disk then, and delivered by the next run. Also 0: asked to stop.
@@ -41,7 +39,7 @@ def run_once(
     with opened(settings, sensors, stop=stop, on_round=rounds.append, takes_one_round=True) as (app, store):
         monotonic = app.clock.monotonic
         finish = partial(app.idle_tasks.finish, sleep=app.clock.sleep, should_stop=stop.requested)
-        app.session.run_until_up(monotonic() + timeout_s)
+        app.session.run_until_up(monotonic() + ONCE_TIMEOUT_S)
         power = app.poller.take_round(app.clock.now().replace(microsecond=0), timeout_s=3 * settings.route_b.timeout_s)
         if not app.clock.is_settled:  # the meter may know the time
             finish(monotonic() + settings.route_b.timeout_s)

@@ -10,10 +10,8 @@ import os
 import select
 import signal
 import socket
-import sys
 from collections.abc import Mapping
 from types import FrameType
-from typing import TextIO
 
 logger = logging.getLogger(__name__)
 
@@ -79,10 +77,10 @@ class JournalFormatter(logging.Formatter):
         return "\n".join(priority + line for line in super().format(record).splitlines())
 
 
-def configure_log(*, verbose: bool, stream: TextIO | None = None, environ: Mapping[str, str] = os.environ) -> None:
-    """Log to *stream* (standard error), for the journal where systemd says so, else with the time for a person."""
-    handler = logging.StreamHandler(stream or sys.stderr)
-    if "JOURNAL_STREAM" in environ:
+def configure_log(*, verbose: bool) -> None:
+    """Log to standard error, for the journal where systemd says so, else with the time for a person."""
+    handler = logging.StreamHandler()
+    if "JOURNAL_STREAM" in os.environ:
         handler.setFormatter(JournalFormatter("%(message)s"))
     else:
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))

@@ -14,7 +14,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, redirect_stdout
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, NoReturn
@@ -547,7 +547,8 @@ def test_no_database_at_all_says_how_to_get_one(tmp_path: Path, monkeypatch: pyt
 def test_a_terminal_without_the_signs_gets_words(tmp_path: Path, database_url: str) -> None:
     raw = io.BytesIO()
     out = io.TextIOWrapper(raw, encoding="ascii")
-    assert run_check(without_radio(tmp_path, database_url), (), file=FILE, out=out, stop=StopSignal()) == 1
+    with redirect_stdout(out):
+        assert run_check(without_radio(tmp_path, database_url), (), file=FILE, stop=StopSignal()) == 1
     text = raw.getvalue().decode("ascii")
     assert "\nok   database" in text
     assert "\nFAIL serial port" in text

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import logging
 import re
 from collections.abc import Iterator
@@ -21,19 +20,23 @@ def root() -> Iterator[logging.Logger]:
     logger.setLevel(level)
 
 
-def test_a_person_is_told_time_level_and_message(root: logging.Logger) -> None:
-    stream = io.StringIO()
-    configure_log(verbose=False, stream=stream, environ={})
+def test_a_person_is_told_time_level_and_message(
+    root: logging.Logger, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("JOURNAL_STREAM", raising=False)
+    configure_log(verbose=False)
     root.warning("the link is lost")
     root.debug("not shown")
-    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} WARNING the link is lost\n", stream.getvalue())
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} WARNING the link is lost\n", capsys.readouterr().err)
 
 
-def test_the_journal_is_told_the_priority_of_each_line(root: logging.Logger) -> None:
-    stream = io.StringIO()
-    configure_log(verbose=True, stream=stream, environ={"JOURNAL_STREAM": "8:12345"})
+def test_the_journal_is_told_the_priority_of_each_line(
+    root: logging.Logger, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("JOURNAL_STREAM", "8:12345")
+    configure_log(verbose=True)
     root.debug("a")
     root.info("b")
     root.warning("c")
     root.error("d\ne")
-    assert stream.getvalue() == "<7>a\n<6>b\n<4>c\n<3>d\n<3>e\n"  # syslog: debug 7, info 6, warning 4, error 3
+    assert capsys.readouterr().err == "<7>a\n<6>b\n<4>c\n<3>d\n<3>e\n"  # syslog: debug 7, info 6, warning 4, error 3

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from functools import partial
 from pathlib import Path
-from typing import TextIO
 
 from poller.app import AnotherPollerError, only_poller
 from poller.check.database import DatabaseCheck, check_data_dir
@@ -31,16 +30,14 @@ from version import VERSION
 _FREE = "running poller"
 
 
-def run_check(
-    settings: Settings, sensors: Sequence[Sensor], *, file: Path, stop: StopSignal, out: TextIO | None = None
-) -> int:
-    """Try every part and report to *out* (default: stdout); return 1 if a part failed, 0 too where a signal ended it.
+def run_check(settings: Settings, sensors: Sequence[Sensor], *, file: Path, stop: StopSignal) -> int:
+    """Try every part and print a report; return 1 if a part failed, 0 too where a signal ended it.
 
     *file*: where the settings come from, to be named. Nothing secret is printed.
     """
     clock, route_b = Clock(SystemClock(stop.sleep)), settings.route_b
     secrets = (route_b.id, route_b.id[-8:], route_b.password, *secrets_of(settings.database.url or ""))
-    report = Report(out or sys.stdout, secrets=secrets, should_stop=stop.requested, monotonic=clock.monotonic)
+    report = Report(sys.stdout, secrets=secrets, should_stop=stop.requested, monotonic=clock.monotonic)
     report.say(f"power_consumption.py {VERSION} --check at {clock.now().astimezone():%Y-%m-%d %H:%M:%S %z}")
     report.say(f"Python {platform.python_version()}, {platform.system()} {platform.release()} {platform.machine()}")
     found = f"{file}: a reading every {route_b.interval_s} s, for site {settings.storage.site!r}"

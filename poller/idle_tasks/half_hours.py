@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from datetime import UTC, datetime, timedelta
 
-from poller.clock import TimeSource
+from poller.clock import TimeSource, last_tick, next_tick
 from poller.idle_tasks.meter_clock import MeterClock
 from poller.idle_tasks.scheduler import Keep, Part, Pause, Task, attempt
 from skstack import HalfHour, Meter, Session, SessionLostError
@@ -17,7 +17,7 @@ from storage.records import EnergyRow, EnergySource
 
 logger = logging.getLogger(__name__)
 
-HALF_HOUR = timedelta(minutes=30)
+HALF_HOUR_S = 1800
 ANNOUNCED_WITHIN = timedelta(minutes=5)
 ATTEMPTS = 4
 RETRY_S = 120.0
@@ -25,11 +25,6 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # A time stamp further than this from the meter's own clock is wrong. One ahead of it would store a value too early
 # and hide the half hours up to it.
 _LATEST_AHEAD, _OLDEST = timedelta(minutes=5), timedelta(days=1)
-
-
-def half_hour_before(at: datetime) -> datetime:
-    """Return the last :00 or :30 up to *at*; Japan is whole hours away from UTC."""
-    return _EPOCH + (at - _EPOCH) // HALF_HOUR * HALF_HOUR
 
 
 class HalfHours:
@@ -65,7 +60,7 @@ class HalfHours:
             yield Pause(until=due_at, is_over=lambda: self._due_in_s() <= 0)
             if self._can_ask() and self._due_in_s() <= 0:
                 try:
-                    yield from self._ask(half_hour_before(self._meter_clock.now()))
+                    yield from self._ask(last_tick(self._meter_clock.now(), HALF_HOUR_S))
                 except SessionLostError:
                     continue  # it is asked for in the next session, if that is soon
 
@@ -76,9 +71,9 @@ class HalfHours:
     def _due_in_s(self) -> float:
         """Return in how many seconds a half hour will be overdue that is neither there nor given up."""
         now = self._meter_clock.now()
-        boundary = half_hour_before(now)
+        boundary = last_tick(now, HALF_HOUR_S)
         if max(self._latest, self._given_up) >= boundary:
-            boundary += HALF_HOUR
+            boundary = next_tick(now, HALF_HOUR_S)
         return (boundary + ANNOUNCED_WITHIN - now).total_seconds()
 
     def _ask(self, boundary: datetime) -> Part[None]:
@@ -101,7 +96,7 @@ class HalfHours:
 
     def _is_missing(self, boundary: datetime) -> bool:
         """Whether the half hour of *boundary* can still be had by asking for it, and is not there."""
-        return self._latest < boundary == half_hour_before(self._meter_clock.now())
+        return self._latest < boundary == last_tick(self._meter_clock.now(), HALF_HOUR_S)
 
     def _keep(self, half_hour: HalfHour, source: EnergySource) -> Part[None]:
         at = half_hour.registered_at

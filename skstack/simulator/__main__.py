@@ -12,12 +12,12 @@ from datetime import datetime
 from pathlib import Path
 from types import FrameType
 
+from skstack.echonet.device import JST
 from skstack.simulator.household import DAY_S, Household
 from skstack.simulator.meter import MeterOptions, SimulatedMeter
 from skstack.simulator.models import INSTANT, MODELS, REALISTIC, TEST_PASSWORD, TEST_ROUTE_B_ID, Credentials
 from skstack.simulator.module import SimulatedModule
 from skstack.simulator.pseudo_terminal import ANNOUNCE, STOP, serve, terminal_at
-from skstack.simulator.registers import JAPAN
 
 _REMEMBERED_DAYS = 120  # more than the meter's history is deep
 
@@ -104,7 +104,7 @@ def _turn_signals_into_bytes(signal_fd: int) -> None:
 
 
 def _moment(when: datetime) -> float:
-    return (when if when.tzinfo else when.replace(tzinfo=JAPAN)).timestamp()
+    return (when if when.tzinfo else when.replace(tzinfo=JST)).timestamp()
 
 
 if __name__ == "__main__":

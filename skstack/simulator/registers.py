@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import datetime
 
+from skstack.echonet.device import JST
 from skstack.echonet.registers import UNIT_KWH_BY_CODE
 from skstack.simulator.household import DAY_S, Household, local_day, midnight
 
-JAPAN = timezone(timedelta(hours=9), "JST")
 HALF_HOUR_S = 1800
 ZERO = bytes(4)
 NO_DATA = bytes.fromhex("FFFFFFFE")
@@ -32,7 +32,7 @@ def half_hour_before(at: float) -> int:
 
 def encode_time(at: float) -> bytes:
     """Return year (2 bytes), month, day, hour, minute and second, as the meter's clock shows them."""
-    local = datetime.fromtimestamp(at, tz=JAPAN)
+    local = datetime.fromtimestamp(at, tz=JST)
     return local.year.to_bytes(2, "big") + bytes((local.month, local.day, local.hour, local.minute, local.second))
 
 
@@ -109,4 +109,4 @@ def can_choose(edt: bytes, most: int, minutes: Collection[int]) -> bool:
 def _time_chosen(edt: bytes) -> int:
     """Return the Unix second in ED or EF. Raises: ValueError: the bytes are no time."""
     year = int.from_bytes(edt[:2], "big")
-    return int(datetime(year, edt[2], edt[3], edt[4], edt[5], tzinfo=JAPAN).timestamp())
+    return int(datetime(year, edt[2], edt[3], edt[4], edt[5], tzinfo=JST).timestamp())

@@ -67,7 +67,8 @@ def check(settings: Settings, wanted: Sequence[Sensor] = (), **options: Any) -> 
     out = io.StringIO()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("poller.check.radio.BAUD_RATES", (FACTORY_BAUD_RATE,))  # a silent module takes no time
-        code = run_check(settings, wanted, **{"file": FILE, "out": out, "stop": StopSignal(), **options})
+        patch.setattr("sys.stdout", out)
+        code = run_check(settings, wanted, **{"file": FILE, "stop": StopSignal(), **options})
     return Checked(code, out.getvalue())
 
 
