@@ -207,10 +207,9 @@ def _parse_event(fields: list[str]) -> Event:
             return Event(code, _address(address), side=_short_hex(side, "side"))
         case [address, param]:
             return Event(code, _address(address), param=hex_field(param, 2, "parameter"))
-        case [address, side, param]:
+        case all_four:
+            address, side, param = all_four
             return Event(code, _address(address), _short_hex(side, "side"), _short_hex(param, "parameter"))
-        case _:
-            raise AssertionError("counted above")
 
 
 def _parse_ok(fields: list[str]) -> StatusOk:

@@ -16,8 +16,8 @@ from skstack import (
     PortLostError,
     SkStackTimeoutError,
 )
-from skstack.driver import SkStack
-from skstack.module import open_at, set_up, wake
+from skstack.driver import Module, SkStack
+from skstack.module import open_at, prints_binary, set_up, wake
 from tests.lab.clock import LabClock
 from tests.lab.port import Expect, FakePort, Reply, Silence, Step, Unplug
 
@@ -308,3 +308,24 @@ def test_what_a_module_need_not_offer_does_not_stop_the_setup(command: bytes, an
     module = set_up(SkStack(port, monotonic=clock.monotonic), CREDENTIALS)
     assert module.dialect is Dialect.DUAL
     port.assert_done()
+
+
+@pytest.mark.parametrize(
+    ("answer", "printed"), [(b"OK 00\r", True), (b"OK 01\r", False), (b"FAIL ER04\r\n", None)], ids=["00", "01", "ER04"]
+)
+def test_how_payloads_are_printed_is_asked_and_not_changed(answer: bytes, printed: bool | None) -> None:
+    """ROPT gives 00 for binary and 01 for hexadecimal text; a module of another maker has no such command (ER04)."""
+    assert prints_binary(module_that_answers(answer)) is printed
+
+
+def test_a_refusal_to_tell_how_payloads_are_printed_is_no_answer() -> None:
+    with pytest.raises(CommandFailedError) as caught:
+        prints_binary(module_that_answers(b"FAIL ER10\r"))
+    assert caught.value.code == "ER10"
+
+
+def module_that_answers(answer: bytes) -> Module:
+    """Return one that takes ROPT, and nothing else."""
+    clock = LabClock()
+    stack = SkStack(FakePort(clock, [Expect(b"ROPT\r"), Reply(answer)]), monotonic=clock.monotonic)
+    return Module(stack, Dialect.SINGLE, bytes.fromhex("001D129012345678"), "1.2.10", FACTORY_BAUD_RATE)

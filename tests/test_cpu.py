@@ -198,6 +198,12 @@ def test_a_monitor_of_something_else_is_not_read(tmp_path: Path) -> None:
         read_c(root)
 
 
+def test_a_monitor_that_cannot_be_read_is_passed_over(tmp_path: Path) -> None:
+    root = monitors(zones(tmp_path), ("coretemp", {"Package id 0": "61000\n"}), ("k10temp", {"Tctl": "45250\n"}))
+    (root / "hwmon" / "hwmon0" / "name").unlink()
+    assert read_c(root) == 45.25
+
+
 # --- [cpu] zone
 
 
@@ -218,6 +224,14 @@ def test_a_type_that_several_zones_have_is_refused_with_their_names(tmp_path: Pa
     with pytest.raises(SensorNotFoundError, match=r"thermal_zone0 acpitz 16.0 C, thermal_zone1 acpitz 52.0 C"):
         read_c(root, "acpitz")
     assert read_c(root, "thermal_zone1") == 52.0
+
+
+def test_a_zone_without_a_value_is_listed_with_what_is_wrong_with_it(tmp_path: Path) -> None:
+    root = zones(tmp_path, ("acpitz", "16000\n"), ("acpitz", "hot\n"), ("acpitz", ""))
+    (root / "thermal_zone2" / "temp").unlink()
+    listed = "thermal_zone0 acpitz 16.0 C, thermal_zone1 acpitz no temperature, thermal_zone2 acpitz No such file"
+    with pytest.raises(SensorNotFoundError, match=listed):
+        read_c(root, "acpitz")
 
 
 def test_a_type_that_no_zone_has_is_refused_with_what_is_there(tmp_path: Path) -> None:

@@ -130,6 +130,18 @@ def test_a_bus_that_is_not_there_says_what_to_do() -> None:
     assert clock.monotonic() == 0.0
 
 
+def test_the_bus_of_the_number_is_opened(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[int] = []
+
+    def open_bus(number: int) -> Registers:
+        opened.append(number)
+        return Registers()
+
+    monkeypatch.setattr("smbus2.SMBus", open_bus)
+    assert open_i2c_bus(7).read_i2c_block_data(0x40, 0x10, 2) == [0x10, 0x11]
+    assert opened == [7]
+
+
 def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "smbus2", None)
     with pytest.raises(SensorError, match="pip install"):

@@ -198,6 +198,50 @@ def test_an_unplugged_device_is_reported_by_read_and_write(terminal: Terminal) -
     port.close()
 
 
+def test_a_device_that_fails_is_reported_unplugged_with_the_reason(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_arguments: object) -> bytes:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    port = SerialPort(terminal.device)
+    os.write(terminal.module_fd, b"OK\r\n")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "read", fail)
+        with pytest.raises(PortLostError, match=r"was unplugged \(Input/output error\)"):
+            port.read(5.0)
+    port.close()
+
+
+def test_a_device_that_has_nothing_after_all_is_not_lost(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A descriptor that poll calls readable may still have nothing to read (poll(2), select(2): Bugs)."""
+
+    def block(*_arguments: object) -> bytes:
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    port = SerialPort(terminal.device)
+    os.write(terminal.module_fd, b"OK\r\n")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "read", block)
+        assert port.read(5.0) == b""
+    assert port.read(5.0) == b"OK\r\n"
+    port.close()
+
+
+def test_a_device_that_cannot_be_closed_is_closed_all_the_same(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_self: serial.Serial) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    port = SerialPort(terminal.device)
+    with monkeypatch.context() as patch:
+        patch.setattr(serial.Serial, "close", fail)
+        port.close()
+    with pytest.raises(PortLostError, match="is closed"):
+        port.read(0.0)
+
+
 def test_an_unplugged_device_ends_a_wait_at_once(terminal: Terminal) -> None:
     port = SerialPort(terminal.device)
     puller = threading.Timer(0.05, terminal.unplug)

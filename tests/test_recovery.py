@@ -684,6 +684,20 @@ def test_each_reason_is_logged_once_until_the_meter_has_answered(caplog: pytest.
     assert len(warnings) <= 6
 
 
+def test_reasons_without_end_are_not_all_remembered_and_each_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """A port that fails in another way each time; of a hundred ways each is remembered, so that it is logged once."""
+    clock, ways = LabClock(), itertools.count()
+
+    def fail(_baud_rate: int) -> Port:
+        raise PortLostError(f"way {min(next(ways), 150) % 150}")
+
+    session = Session(fail, Credentials(TEST_ROUTE_B_ID, TEST_PASSWORD), monotonic=clock.monotonic, sleep=clock.sleep)
+    session.run(86_400.0)
+    told = [record.message.rpartition(": ")[2] for record in caplog.records if record.levelno >= logging.WARNING]
+    assert [told.count(f"way {number}") for number in (1, 75, 149)] == [1, 1, 1]
+    assert told.count("way 0") == 2  # forgotten meanwhile, and then all that came of it was counted
+
+
 def test_a_wrong_password_is_named_once_and_never_ends_the_recovery(caplog: pytest.LogCaptureFixture) -> None:
     lab = Lab(credentials=Credentials(TEST_ROUTE_B_ID, "BA9876543210"))
     lab.run(3600.0)

@@ -243,3 +243,23 @@ def test_a_signal_ends_the_demo_with_0_and_leaves_nothing_behind(number: signal.
     _, said = process.communicate(timeout=60)
     assert (process.returncode, said) == (0, "")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_old_python_is_named_and_nothing_runs(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "hexversion", 0x030A0CF0)
+    monkeypatch.setattr(sys, "version_info", (3, 10, 12, "final", 0))
+    assert script.run("x.py", lambda: pytest.fail("it ran"), extras="graph") == 1
+    assert capsys.readouterr().err == "x.py: Python 3.11 or newer is needed, this is 3.10.12\n"
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_a_script_sees_whether_a_terminal_reads_it(
+    is_terminal: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader, writer = os.openpty() if is_terminal else os.pipe()
+    with open(reader, "rb"), open(writer, "w") as stream:
+        monkeypatch.setattr(sys, "stdout", stream)
+        monkeypatch.setattr(sys, "__stdout__", stream)
+        assert script.run("x.py", lambda: int(sys.stdout.isatty()), extras="graph") == is_terminal

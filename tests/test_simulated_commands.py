@@ -105,6 +105,17 @@ def test_registers_have_two_spellings_and_start_at_the_factorys_values() -> None
     assert lines(at.type("SKSREG S0A")) == ["ESREG CCDDEEFF", "OK"]  # the last eight of the ID
 
 
+def test_a_way_to_print_that_does_not_exist_is_er06_and_not_written() -> None:
+    at = power_up("BP35A1", echo=False)
+    assert at.type("WOPT 02") == b"FAIL ER06\r"
+    assert at.module.flash_writes == 0
+
+
+@pytest.mark.parametrize(("model", "application"), [("BP35A1", "rev26e"), ("BP35C2", "rev12")])
+def test_the_application_s_version_is_told(model: str, application: str) -> None:
+    assert lines(power_up(model, echo=False).type("SKAPPVER")) == [f"EAPPVER {application}", "OK"]
+
+
 def test_a_dual_module_tells_its_own_mac() -> None:
     assert lines(power_up(echo=False).type("SKSREG S1")) == [f"ESREG {MODELS['BP35C2'].mac}", "OK"]
 
@@ -208,6 +219,30 @@ def test_without_a_key_sec_2_sends_in_clear_and_the_meter_keeps_silent() -> None
     at.set_up()
     assert shapes(at.send(GET_POWER, 30.0, secure=2)) == ["EVENT 21 <ip> 0 00", "OK"]
     assert [sent.secured for sent in at.module.sends] == [False]
+
+
+def test_a_handle_that_is_no_udp_handle_sends_nothing() -> None:
+    at = power_up(echo=False)
+    at.join()
+    assert at.type(at.send_header(3).replace(b"SKSENDTO 1", b"SKSENDTO 7") + b"abc") == b"FAIL ER10\r\n"
+    assert at.module.sends == []
+
+
+@pytest.mark.parametrize("command", ["SKREJOIN", "SKTERM"])
+def test_a_session_that_ends_while_a_command_for_it_is_taken_stays_ended(command: str) -> None:
+    at = power_up("BP35C2", echo=False)
+    at.join()
+    at.module.receive(f"{command}\r\n".encode(), at.at)
+    at.module.emit_event(0x26, at.at)
+    seen = events(at.wait(30.0))
+    assert [number for number in seen if number != "21"] == ["26"]
+    assert not at.module.has_session
+
+
+def test_without_a_session_none_expires() -> None:
+    at = power_up(echo=False)
+    at.module.emit_event(0x29, at.at)
+    assert at.wait(600.0) == b""
 
 
 def test_a_neighbour_that_is_not_there_does_not_acknowledge() -> None:
