@@ -18,7 +18,7 @@ from poller.idle_tasks.half_hours import HalfHours
 from poller.idle_tasks.history import MeterDays
 from poller.idle_tasks.meter_clock import MeterClock
 from poller.idle_tasks.meter_identity import InstalledMeter
-from poller.idle_tasks.scheduler import AskDatabase, IdleTasks, Task
+from poller.idle_tasks.scheduler import IdleTasks, QueryDatabase, Task
 from poller.idle_tasks.time_budget import TimeBudget
 from poller.loop import Idle, Poller
 from poller.process import Notifier, StopSignal
@@ -63,7 +63,7 @@ class App:
         clock: Clock,
         *,
         keep: Callable[[Round], None],
-        query: AskDatabase,
+        query: QueryDatabase,
         sensors: Sequence[Sensing] = (),
         interval_s: int = 60,
         history_pause_s: float = 0.0,
@@ -115,7 +115,7 @@ class App:
             return tasks
         history = MeterHistory(session, meter)
         days = MeterDays(session, history, meter_clock, installed, clock, pause_s=history_pause_s)
-        return (*tasks, half_hours.ask_for_missing, days.fill)
+        return (*tasks, half_hours.read_missing, days.fill)
 
     def close(self) -> None:
         """Keep what waits for somebody to tell the time, end the session, close the port."""

@@ -134,7 +134,7 @@ class Meter:
         return was_read and self._identity.is_confirmed
 
     @property
-    def is_clock_asked(self) -> bool:
+    def has_looked_at_clock(self) -> bool:
         """Whether the meter's time was requested in this session; what it showed is shown_clock."""
         return self._session_number == self._session.number and self._look_at_clock not in self._to_learn
 

@@ -185,7 +185,7 @@ def test_a_clock_that_stays_silent_as_a_session_begins_stalls_nothing() -> None:
     assert home.requests(0x8A) == []  # who it is comes when the air is free again: 60 s after that request
     home.run_until(NOON + 3 * MINUTE)
     assert home.meter.is_identified
-    assert home.meter.is_clock_asked
+    assert home.meter.has_looked_at_clock
 
 
 def test_nothing_is_asked_while_the_link_is_down(database_url: str) -> None:
@@ -263,7 +263,7 @@ def _fault(*_arguments: object) -> Task:
 
 
 def test_a_faulty_task_leaves_the_rows_of_the_others(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(HalfHours, "ask_for_missing", _faulty_task)
+    monkeypatch.setattr(HalfHours, "read_missing", _faulty_task)
     home = home_at(database_url)
     home.run_until(NOON + 5 * MINUTE)
     assert len(polls(home)) == 5

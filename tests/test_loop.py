@@ -266,7 +266,7 @@ def test_what_was_not_learnt_after_one_poll_is_learnt_before_the_next_which_may_
     home.tamper(lose_map)
     home.run(timedelta(minutes=5))
     assert home.meter.is_identified
-    assert home.meter.is_clock_asked
+    assert home.meter.has_looked_at_clock
 
 
 def test_learning_costs_no_tick_where_it_fits_before_the_next() -> None:

@@ -1,4 +1,4 @@
-"""The half-hour record: what the meter announces at every :00 and :30, and asked for where it did not announce it.
+"""The half-hour record: what the meter announces at every :00 and :30, or what is read where it did not.
 
 Source of the five minutes: AIF specification of the low-voltage meter, sections 3.2.1 and 3.3.1 (protocol facts 3.3).
 """
@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 from poller.clock import TimeSource, last_tick, next_tick
 from poller.idle_tasks.meter_clock import MeterClock
-from poller.idle_tasks.scheduler import Keep, Part, Pause, Task, attempt
+from poller.idle_tasks.scheduler import Keep, Pause, Subtask, Task, attempt
 from skstack import HalfHour, Meter, Session, SessionLostError
 from skstack.echonet import Epc
 from storage.records import EnergyRow, EnergySource
@@ -28,9 +28,9 @@ _LATEST_AHEAD, _OLDEST = timedelta(minutes=5), timedelta(days=1)
 
 
 class HalfHours:
-    """Two tasks: keep_announced() takes what the meter announces, ask_for_missing() asks for what it did not.
+    """Two tasks: keep_announced() takes what the meter announces, read_missing() reads what it did not.
 
-    That begins at minute 5 and 35, and ends after a few attempts.
+    The second begins at minute 5 and 35, and gives up after a few attempts.
     """
 
     def __init__(self, session: Session, meter: Meter, meter_clock: MeterClock, clock: TimeSource) -> None:
@@ -42,7 +42,7 @@ class HalfHours:
         self._given_up = _EPOCH
 
     def keep_announced(self) -> Task:
-        """Keep what was announced, as soon as it is known when that is."""
+        """Keep what was announced, once the meter and its time are known."""
         while True:
             yield Pause(is_over=self._has_announced)
             for half_hour in self._meter.take_half_hours():
@@ -52,32 +52,32 @@ class HalfHours:
         is_known = self._meter.is_identified and self._meter_clock.is_settled
         return is_known and bool(self._session.notifications)
 
-    def ask_for_missing(self) -> Task:
-        """Ask for the registers of the last half hour, where they were not announced within five minutes."""
+    def read_missing(self) -> Task:
+        """Read the registers of the last half hour, where they were not announced within five minutes."""
         while True:
-            yield Pause(is_over=self._can_ask)
+            yield Pause(is_over=self._can_read)
             due_at = self._clock.monotonic() + self._due_in_s()
             yield Pause(until=due_at, is_over=lambda: self._due_in_s() <= 0)
-            if self._can_ask() and self._due_in_s() <= 0:
+            if self._can_read() and self._due_in_s() <= 0:
                 try:
-                    yield from self._ask(last_tick(self._meter_clock.now(), HALF_HOUR_S))
+                    yield from self._read(last_tick(self._meter_clock.now(), HALF_HOUR_S))
                 except SessionLostError:
-                    continue  # it is asked for in the next session, if that is soon
+                    continue  # the next session reads it, if that comes soon
 
-    def _can_ask(self) -> bool:
+    def _can_read(self) -> bool:
         is_known = self._session.up and self._meter.is_identified and self._meter_clock.is_settled
         return is_known and self._meter.offers(Epc.SCHEDULED_IMPORT)
 
     def _due_in_s(self) -> float:
-        """Return in how many seconds a half hour will be overdue that is neither there nor given up."""
+        """Return in how many seconds the next half hour that is neither there nor given up is overdue."""
         now = self._meter_clock.now()
         boundary = last_tick(now, HALF_HOUR_S)
         if max(self._latest, self._given_up) >= boundary:
             boundary = next_tick(now, HALF_HOUR_S)
         return (boundary + ANNOUNCED_WITHIN - now).total_seconds()
 
-    def _ask(self, boundary: datetime) -> Part[None]:
-        """Ask until the half hour of *boundary* is there, a few times. Raises: SessionLostError."""
+    def _read(self, boundary: datetime) -> Subtask[None]:
+        """Read, a few times, until the half hour of *boundary* is there. Raises: SessionLostError."""
         for _attempt in range(ATTEMPTS):
             half_hour = yield from attempt(
                 "half hour",
@@ -98,12 +98,12 @@ class HalfHours:
         """Whether the half hour of *boundary* can still be had by asking for it, and is not there."""
         return self._latest < boundary == last_tick(self._meter_clock.now(), HALF_HOUR_S)
 
-    def _keep(self, half_hour: HalfHour, source: EnergySource) -> Part[None]:
+    def _keep(self, half_hour: HalfHour, source: EnergySource) -> Subtask[None]:
         at = half_hour.registered_at
         if not -_OLDEST <= at - self._meter_clock.now() <= _LATEST_AHEAD:
             logger.warning("a register is dropped: its time %s is not that of the meter's clock", at)
         elif at == self._latest or (source == "read" and at < self._latest):
-            return  # announced twice, or asked for too early: still the half hour before
+            return  # announced twice, or read too early: still the half hour before
         else:
             self._latest = max(self._latest, at)
             yield Keep([EnergyRow(at, half_hour.import_kwh, half_hour.export_kwh, source)])

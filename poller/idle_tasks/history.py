@@ -1,7 +1,7 @@
 """Fills the gaps of the half-hour record from the meter's own memory: today and 99 days back, newest first.
 
 A day is chosen by its distance from today (E5), and the meter's response carries that distance, not the date. So the
-date comes from the meter's clock, nothing is asked around its midnight, and a day is read in one go or not at all.
+date comes from the meter's clock, nothing is read around its midnight, and a day is read in one go or not at all.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, TypeVar
 from poller.clock import TimeSource
 from poller.idle_tasks.meter_clock import MeterClock
 from poller.idle_tasks.meter_identity import InstalledMeter
-from poller.idle_tasks.scheduler import Keep, Part, Pause, Task, query, request
+from poller.idle_tasks.scheduler import Keep, Pause, Subtask, Task, query, request
 from skstack import MeterHistory, Session, SessionLostError, SkStackError
 from skstack.echonet import JST, MAX_DAY_BACK, DayHistory, Epc, half_hours
 from storage.gaps import energy_gaps
@@ -33,7 +33,7 @@ Rows = dict[datetime, EnergyRow]
 
 DAILY_S = 86_400.0
 AROUND_MIDNIGHT = timedelta(minutes=10)
-STILL_TO_COME = timedelta(minutes=15)  # a half hour this young is announced, or read by itself
+STILL_TO_COME = timedelta(minutes=15)  # a half hour this young is still announced, or read by half_hours.py
 ATTEMPTS = 3  # at a day
 GIVE_UP_AFTER_DAYS = 3  # in a row without any response
 _DAY = timedelta(days=1)
@@ -41,15 +41,15 @@ _DAY = timedelta(days=1)
 
 @dataclass(frozen=True, slots=True)
 class _Reading:
-    """What came of reading a day, and why that is not all; *is_answered*: the meter has said all it knows."""
+    """The result of reading a day, and why that is not all; *is_complete*: the meter has given all it has."""
 
     rows: Rows
     reason: str = ""
-    is_answered: bool = True
+    is_complete: bool = True
 
 
 class MeterDays:
-    """The task is fill(). What the meter does not remember is not asked for again before the next day.
+    """The task is fill(). What the meter does not remember is not read again before the next day.
 
     *pause_s*: from the start of one of its requests to that of the next.
     """
@@ -77,19 +77,19 @@ class MeterDays:
         """List the gaps at the start, in every new session and once a day, and fill them day by day."""
         daily_at = float("-inf")
         while True:
-            yield Pause(is_over=self._can_ask)
+            yield Pause(is_over=self._can_read)
             session_number = self._session.number
             if self._clock.monotonic() >= daily_at:
                 daily_at = self._clock.monotonic() + DAILY_S
                 self._forgotten.clear()
-            gaps = yield from query("missing half hours", self._ask_database)
+            gaps = yield from query("missing half hours", self._query_gaps)
             try:
                 yield from self._fill_days(self._by_day(gaps))
             except SessionLostError:
-                continue  # the day that was begun counts for nothing: what is missing is listed anew
+                continue  # the day under way is lost: list what is missing again
             yield Pause(until=daily_at, is_over=partial(self._is_over, session_number))
 
-    def _can_ask(self) -> bool:
+    def _can_read(self) -> bool:
         is_known = self._session.up and self._installed.is_settled and self._meter_clock.is_settled
         return is_known and self._history.offers_days
 
@@ -98,7 +98,7 @@ class MeterDays:
 
     # --- which days
 
-    def _ask_database(self, cursor: Cursor, site_id: int) -> list[datetime]:
+    def _query_gaps(self, cursor: Cursor, site_id: int) -> list[datetime]:
         return energy_gaps(cursor, site_id, MAX_DAY_BACK, now=self._meter_clock.now())
 
     def _by_day(self, gaps: Sequence[datetime]) -> Days:
@@ -110,27 +110,27 @@ class MeterDays:
                 days.setdefault(gap.astimezone(JST).date(), set()).add(gap)
         return {day: frozenset(wanted) for day, wanted in days.items()}
 
-    def _fill_days(self, days: Days) -> Part[None]:
+    def _fill_days(self, days: Days) -> Subtask[None]:
         """Read *days* and keep what the meter remembers of their gaps. Raises: SessionLostError."""
         if not days:
             return
         missing = sum(map(len, days.values()))
         logger.info("%d half hours of %d days are missing: requesting them from the meter", missing, len(days))
         started_s = self._clock.monotonic()
-        filled = read = unanswered = 0
+        filled = read = silent = 0
         for day, wanted in days.items():
             reading = yield from self._read_day(day, wanted)
             if reading.rows:
                 yield Keep(list(reading.rows.values()))
-            if reading.is_answered:
+            if reading.is_complete:
                 self._forgotten |= wanted - reading.rows.keys()
-            unanswered = 0 if reading.is_answered else unanswered + 1
+            silent = 0 if reading.is_complete else silent + 1
             read += 1
             filled += len(reading.rows)
             missing -= len(reading.rows)
             found = f"{len(reading.rows)} of {len(wanted)} half hours{reading.reason and f' ({reading.reason})'}"
             logger.info("history of %s: %s, %d days to go", day, found, len(days) - read)
-            if unanswered == GIVE_UP_AFTER_DAYS:
+            if silent == GIVE_UP_AFTER_DAYS:
                 logger.warning(
                     "the meter does not respond to requests for its history, or not before the next poll is due: "
                     "it will be requested again tomorrow"
@@ -143,8 +143,8 @@ class MeterDays:
 
     # --- one day
 
-    def _read_day(self, day: date, wanted: frozenset[datetime]) -> Part[_Reading]:
-        """Read *day* from its choice to its end, anew where that fails. Raises: SessionLostError."""
+    def _read_day(self, day: date, wanted: frozenset[datetime]) -> Subtask[_Reading]:
+        """Choose and read *day*, a few times if that fails. Raises: SessionLostError."""
         failures = 0
         while failures < ATTEMPTS:
             yield from self._wait_past_midnight()
@@ -165,20 +165,20 @@ class MeterDays:
             if histories:
                 return _Reading(self._rows(day, wanted, *histories))
             failures += 1
-        return _Reading({}, "no response", is_answered=False)
+        return _Reading({}, "no response", is_complete=False)
 
-    def _read_chosen(self, days_back: int) -> Part[tuple[DayHistory, ...] | None]:
+    def _read_chosen(self, days_back: int) -> Subtask[tuple[DayHistory, ...] | None]:
         """Choose a day and read it in each direction that the meter measures; None: it refuses.
 
-        Empty: what came is not of that day, since somebody else has chosen another.
+        Empty: what came is of another day, since somebody else has chosen one.
         Raises: SkStackError: no response.
         """
-        if not (yield from self._put("choose", partial(self._history.choose_day, days_back))):
+        if not (yield from self._send("choose", partial(self._history.choose_day, days_back))):
             return None
         read: list[DayHistory] = []
         epcs = (Epc.IMPORT_DAY_HISTORY, Epc.EXPORT_DAY_HISTORY)
         for epc in epcs if self._history.offers_export_days else epcs[:1]:
-            history = yield from self._put(epc.name, partial(self._history.read_day, epc))
+            history = yield from self._send(epc.name, partial(self._history.read_day, epc))
             if history is None:
                 if read and not self._history.needs_export_days:
                     break
@@ -188,8 +188,8 @@ class MeterDays:
             read.append(history)
         return tuple(read)
 
-    def _put(self, kind: str, send: Callable[..., T]) -> Part[T]:
-        """Put one request after the pause, and not around midnight. Raises: as _read_chosen."""
+    def _send(self, kind: str, send: Callable[..., T]) -> Subtask[T]:
+        """Send one request after the pause, and not around midnight. Raises: as _read_chosen."""
         yield Pause(until=self._not_before)
         yield from self._wait_past_midnight()
 
@@ -217,14 +217,14 @@ class MeterDays:
     def _days_back(self, day: date) -> int:
         return (self._meter_clock.now().astimezone(JST).date() - day).days
 
-    def _wait_past_midnight(self) -> Part[None]:
+    def _wait_past_midnight(self) -> Subtask[None]:
         """Pause while the meter's midnight is near."""
         while (near_s := _past_midnight_in_s(self._meter_clock.now())) > 0:
             yield Pause(until=self._clock.monotonic() + near_s)
 
 
 def _past_midnight_in_s(meter_now: datetime) -> float:
-    """Return for how many seconds nothing may be asked, since the meter's midnight is near."""
+    """Return for how many seconds nothing may be read, since the meter's midnight is near."""
     local = meter_now.astimezone(JST)
     since = local - local.replace(hour=0, minute=0, second=0, microsecond=0)
     if since < AROUND_MIDNIGHT:

@@ -1,4 +1,4 @@
-"""The meter's clock (97, 98), looked at once a session: our clock is compared with it, and a difference is recorded."""
+"""The meter's clock (97, 98), read once a session: our clock is compared with it, and a difference is recorded."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import logging
 from datetime import datetime, timedelta
 
 from poller.clock import TOLERANCE, Clock, span
-from poller.idle_tasks.scheduler import Keep, Part, Pause, Task, attempt
+from poller.idle_tasks.scheduler import Keep, Pause, Subtask, Task, attempt
 from skstack import Meter, Session, SessionLostError
 from storage.records import RadioEventRow
 
@@ -15,7 +15,7 @@ logger = logging.getLogger(__name__)
 MINUTE = timedelta(minutes=1)
 ATTEMPTS = 3
 RETRY_S = 60.0
-LATER_S = 600.0  # after so many attempts without a response: others need not wait any longer
+LATER_S = 600.0  # after so many attempts without a response: tasks that need the time wait no longer
 GIVE_UP_AFTER = 8  # attempts: an hour
 
 
@@ -25,7 +25,7 @@ def beyond_minute(ahead: timedelta) -> timedelta:
 
 
 class MeterClock:
-    """Tells the time as the meter has it; follow() is the task."""
+    """The time as the meter has it; follow() is the task."""
 
     def __init__(self, session: Session, meter: Meter, clock: Clock) -> None:
         self._session = session
@@ -49,11 +49,11 @@ class MeterClock:
 
     @property
     def is_settled(self) -> bool:
-        """Whether the meter has shown its time in this session, has no clock, or was asked often enough."""
+        """Whether the meter has shown its time in this session, has no clock, or was read often enough."""
         return self._session_number == self._session.number > 0
 
     def follow(self) -> Task:
-        """Take what the meter showed as a session began; where it did not, ask it."""
+        """Take what the meter showed as a session began; where it showed nothing, read it."""
         while True:
             yield Pause(is_over=self._has_to_look)
             self._looked_at = self._session.number
@@ -64,15 +64,15 @@ class MeterClock:
                 yield from self._settle(None, self._clock.monotonic())
             else:
                 try:
-                    yield from self._ask(self._looked_at)
+                    yield from self._read(self._looked_at)
                 except SessionLostError:
-                    self._looked_at = 0  # again, should the same session go on
+                    self._looked_at = 0  # read again if the same session goes on
 
     def _has_to_look(self) -> bool:
-        return self._looked_at != self._session.number and self._session.up and self._meter.is_clock_asked
+        return self._looked_at != self._session.number and self._session.up and self._meter.has_looked_at_clock
 
-    def _ask(self, session_number: int) -> Part[None]:
-        """Ask the meter, for an hour at most. Raises: SessionLostError."""
+    def _read(self, session_number: int) -> Subtask[None]:
+        """Read the meter's clock, for an hour at most. Raises: SessionLostError."""
         for number in range(1, GIVE_UP_AFTER + 1):
             shown = yield from attempt(
                 "clock",
@@ -89,7 +89,7 @@ class MeterClock:
             if session_number != self._session.number:
                 return
 
-    def _settle(self, shown: datetime | None, read_at: float) -> Part[None]:
+    def _settle(self, shown: datetime | None, read_at: float) -> Subtask[None]:
         """Take note of the minute that the meter has *shown* at *read_at* (monotonic); None: it has no clock."""
         self._session_number = self._session.number
         self._clock.compare(shown, read_at)

@@ -1,8 +1,7 @@
 """Which meter is installed: a row when it is first seen, and a row and an event when it was exchanged.
 
 A meter is another one when its maker or its serial number says so, twice; or, where it gives none, when its registers
-count in another way, or start a new course and stay on it. A slip of a number is not an exchange, nor is
-another release.
+count in another way, or start a new course and stay on it. A single wrong number is no exchange, nor is a new release.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from poller.clock import Clock
-from poller.idle_tasks.scheduler import Keep, Part, Pause, Task, query
+from poller.idle_tasks.scheduler import Keep, Pause, Subtask, Task, query
 from skstack import HalfHour, Meter, Poll
 from skstack.echonet import EnergyScale, MeterIdentity, register_difference
 from storage.gaps import KnownMeter, LastRegisters, known_meter, last_registers
@@ -29,37 +28,36 @@ _MOMENT = timedelta(seconds=1)  # the times in the database are whole seconds
 _POLLS_ON_NEW_COURSE, _HALF_HOURS_ON_NEW_COURSE = 3, 2
 
 
-# What tells two meters apart, and what does only where they give no names.
+# What distinguishes two meters; the scale does only where they give no names.
 _NAMES = {"manufacturer": "manufacturer", "serial_number": "serial number"}
 _SCALE = {"coefficient": "coefficient", "unit_kwh": "unit (kWh)", "digits": "number of digits"}
 
 
 @dataclass(frozen=True, slots=True)
 class _Sighting:
-    """A meter that is in service since row.since; *reason*: how it differs from the one before, "": not at all."""
+    """A meter in service since row.since; *reason*: how it differs from the one before, "": not at all."""
 
     row: MeterRow
     reason: str
 
 
 class _Course:
-    """The course of the registers: it tells who the meter is where no serial number does."""
+    """The course of the registers: it identifies the meter where no serial number does."""
 
     def __init__(self) -> None:
         self.last: LastRegisters | None = None
-        self.before: LastRegisters | None = None  # that one
-        self._new: list[
-            tuple[LastRegisters, bool]
-        ] = []  # that do not go on from those, each with whether of a half hour
+        self.before: LastRegisters | None = None  # the ones before *last*
+        # Registers that do not continue from those, each with whether it is of a half hour.
+        self._new: list[tuple[LastRegisters, bool]] = []
 
     def follow(self, seen: LastRegisters, row: MeterRow, *, of_half_hour: bool) -> LastRegisters | None:
-        """Return the first registers of a new course of the meter of *row* that has lasted; None: there is none."""
+        """Return the first registers of a new course that has lasted, if the meter of *row* is on one."""
         if self.last is None or row.serial_number is not None or not _falls(self.last, seen, row):
             self.before, self.last = self.last, seen
             self._new.clear()
             return None
         if self.before is not None and not _falls(self.before, seen, row):
-            self.last = seen  # the last one was too high, once
+            self.last = seen  # the last one was a single value too high
             self._new.clear()
             return None
         if self._new and _falls(self._new[-1][0], seen, row):
@@ -73,8 +71,8 @@ class _Course:
 class InstalledMeter:
     """Two tasks: watch() compares what the meter says with what it said before, record() keeps what it has seen.
 
-    What the database knows from before this run is compared with the first sight. Nothing is looked at before *clock*
-    is settled: since when a meter is installed is compared with the dates of the database.
+    What the database knows from before this run is compared with the first sighting. Nothing is compared before *clock*
+    is settled: when a meter was installed is compared with dates in the database.
     """
 
     def __init__(self, meter: Meter, clock: Clock) -> None:
@@ -90,7 +88,7 @@ class InstalledMeter:
         self._half_hour: HalfHour | None = None
         self._course = _Course()
         self.serves_from: datetime | None = None
-        """The present meter took another one's place at that time; None: as far as is known it was always there."""
+        """When the present meter replaced another one; None: as far as is known it was always there."""
 
     @property
     def is_settled(self) -> bool:
@@ -100,7 +98,7 @@ class InstalledMeter:
     # --- what is seen
 
     def watch(self) -> Task:
-        """Look at all that the meter says: who it is, and whether its registers go on."""
+        """Watch the meter's identity, and whether its registers continue."""
         while True:
             yield Pause(is_over=lambda: self._said() not in (None, self._looked_at))
             if said := self._said():
@@ -108,7 +106,7 @@ class InstalledMeter:
                 self._look(*said)
 
     def _said(self) -> tuple[MeterIdentity, EnergyScale, Poll, HalfHour | None] | None:
-        """Return what there is to be looked at; None: nothing yet."""
+        """Return what there is to compare; None: nothing yet."""
         identity, poll = self._meter.identity, self._meter.last_poll
         if identity is None or identity.scale is None or poll is None:
             return None
@@ -132,7 +130,7 @@ class InstalledMeter:
             self._half_hour = half_hour
             seen = LastRegisters(half_hour.registered_at, half_hour.import_kwh, half_hour.export_kwh)
             last = self._course.last
-            if last is None or seen.known_at >= last.known_at:  # one from before the last poll says nothing new
+            if last is None or seen.known_at >= last.known_at:  # one from before the last poll is nothing new
                 self._follow(row, seen, of_half_hour=True)
 
     def _follow(self, row: MeterRow, seen: LastRegisters, *, of_half_hour: bool) -> None:
@@ -145,7 +143,7 @@ class InstalledMeter:
             self._course.last = seen
 
     def _see(self, row: MeterRow, reason: str) -> None:
-        """Note a sighting. Where it is another meter, every register after the last one of the meter before is its."""
+        """Note a sighting. If it is another meter, it served from right after the last register of the one before."""
         last = self._course.last
         if reason and last is not None:
             row = replace(row, since=min(row.since, last.known_at.replace(microsecond=0) + _MOMENT))
@@ -156,10 +154,10 @@ class InstalledMeter:
     # --- what is recorded
 
     def record(self) -> Task:
-        """Compare the first sight with what the database knows; keep that and every exchange after it."""
+        """Compare the first sighting with what the database knows; keep it, and every exchange after it."""
         yield Pause(is_over=lambda: bool(self._sightings))
         if not self._is_recorded:
-            known, last = yield from query("its meter", self._ask_database)
+            known, last = yield from query("its meter", self._query_known)
             self._course.before = self._course.before or last
             yield from self._keep_first(self._sightings[0].row, known, last)
             self._is_recorded = True
@@ -169,12 +167,12 @@ class InstalledMeter:
             yield from self._keep(self._sightings[0])
             self._sightings.popleft()
 
-    def _ask_database(self, cursor: Cursor, site_id: int) -> tuple[KnownMeter | None, LastRegisters | None]:
+    def _query_known(self, cursor: Cursor, site_id: int) -> tuple[KnownMeter | None, LastRegisters | None]:
         """Return the meter in service, and the last registers from before this run."""
         started_at = self._clock.now() - timedelta(seconds=self._clock.monotonic() - self._started_s)
         return known_meter(cursor, site_id), last_registers(cursor, site_id, before=started_at)
 
-    def _keep_first(self, row: MeterRow, known: KnownMeter | None, last: LastRegisters | None) -> Part[None]:
+    def _keep_first(self, row: MeterRow, known: KnownMeter | None, last: LastRegisters | None) -> Subtask[None]:
         if known is None:
             yield Keep([row])
             return
@@ -195,7 +193,7 @@ class InstalledMeter:
             return ""
         return _fall(last, seen)
 
-    def _keep(self, sighting: _Sighting) -> Part[None]:
+    def _keep(self, sighting: _Sighting) -> Subtask[None]:
         if not sighting.reason:
             logger.info("the registers of the meter count in another way from now on")
             yield Keep([sighting.row])
@@ -227,7 +225,7 @@ def _difference(old: MeterRow, new: MeterRow) -> str:
 
 
 def _is_rescaled(old: MeterRow, new: MeterRow) -> bool:
-    """Whether the registers of the same meter count in another way; without names its row would say an exchange."""
+    """Whether the registers of the same meter count in another way; without names, that would mean an exchange."""
     is_same = all(getattr(new, name) in (None, getattr(old, name)) for name in _SCALE)
     return _are_named(old, new) and not is_same
 

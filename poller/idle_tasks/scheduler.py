@@ -1,11 +1,11 @@
-"""What is done between two polls: each task is a story told from top to bottom, a generator; one scheduler runs them.
+"""What is done between two polls: each task is a generator that reads from top to bottom; one scheduler runs them all.
 
 A task yields what it wants next, and goes on when it has it:
 
-- Request: one request to the meter. It begins only where its response can be expected before the next tick, and never
-  more than one is on its way. What the radio raises is thrown into the task: SessionLostError, too, while the link is
-  down, so that each task begins anew where the next session does.
-- Query: something to ask the database for. An outage is waited out here, no task ever notices one.
+- MeterRequest: one request to the meter. It begins only where its response can be expected before the next tick, and
+  there is never more than one. What the radio raises is thrown into the task: also SessionLostError while the link is
+  down, so that each task starts over with the next session.
+- Query: something to read from the database. Outages are waited out here; no task ever notices one.
 - Keep: rows for the outbox.
 - Pause: nothing before a time, or before something is true.
 """
@@ -32,15 +32,15 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 FAULT_PAUSE_S = 60.0  # of a task after a fault of the program
-_LOOK_AGAIN_S = 0.2  # while the database is asked
-_FIRST_QUERY_PAUSE_S, _LAST_QUERY_PAUSE_S = 5.0, 60.0  # after it did not answer
+_LOOK_AGAIN_S = 0.2  # while a query is under way
+_FIRST_QUERY_PAUSE_S, _LAST_QUERY_PAUSE_S = 5.0, 60.0  # after it did not respond
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
-    """*send* puts one request to the meter and returns its response; it is handed its deadline (monotonic seconds).
+class MeterRequest:
+    """*send* sends one request to the meter and returns its response; it gets its deadline (monotonic seconds).
 
-    *kind* tells apart what takes differently long. It is given up after *timeout_s*.
+    *kind*: requests of one kind take about the same time. It is given up after *timeout_s*.
     """
 
     kind: str
@@ -50,7 +50,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """*read* is handed a cursor and the number of our site, in the delivery's thread; *about* names it in the log."""
+    """*read* gets a cursor and the number of our site, in the delivery's thread; *about* names it in the log."""
 
     about: str
     read: Callable[[Cursor, int], Any]
@@ -65,25 +65,25 @@ class Keep:
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """Until the monotonic time *until*, or until *is_over* says so, which is asked at least once a tick."""
+    """Until the monotonic time *until*, or until *is_over* is true, which is called at least once a tick."""
 
     until: float = float("inf")
     is_over: Callable[[], bool] = lambda: False
 
 
-Want = Request | Query | Keep | Pause
+Want = MeterRequest | Query | Keep | Pause
 Task = Generator[Want, Any, None]
-Part = Generator[Want, Any, T]  # of a task, called with "yield from": it returns a T
+Subtask = Generator[Want, Any, T]  # of a task, called with "yield from": it returns a T
 
 
-def request(kind: str, send: Callable[[float], T], *, timeout_s: float) -> Part[T]:
-    """Put one request to the meter, see Request. Raises: what *send* raises; SessionLostError: the link is down."""
-    response: T = yield Request(kind, send, timeout_s)
+def request(kind: str, send: Callable[[float], T], *, timeout_s: float) -> Subtask[T]:
+    """Send one request, see MeterRequest. Raises: what *send* raises; SessionLostError: the link is down."""
+    response: T = yield MeterRequest(kind, send, timeout_s)
     return response
 
 
-def attempt(kind: str, send: Callable[[float], T], *, timeout_s: float) -> Part[T | None]:
-    """Put one request as request() does; None: it was refused, or had no response. Raises: SessionLostError."""
+def attempt(kind: str, send: Callable[[float], T], *, timeout_s: float) -> Subtask[T | None]:
+    """Send one request as request() does; None: it was refused, or got no response. Raises: SessionLostError."""
     try:
         return (yield from request(kind, send, timeout_s=timeout_s))
     except SessionLostError:
@@ -92,22 +92,22 @@ def attempt(kind: str, send: Callable[[float], T], *, timeout_s: float) -> Part[
         return None
 
 
-def query(about: str, read: Callable[[Cursor, int], T]) -> Part[T]:
-    """Ask the database, see Query, however long that takes."""
+def query(about: str, read: Callable[[Cursor, int], T]) -> Subtask[T]:
+    """Query the database, see Query, however long that takes."""
     result: T = yield Query(about, read)
     return result
 
 
-class AskDatabase(Protocol):
-    """How the database is asked: Delivery.query."""
+class QueryDatabase(Protocol):
+    """How the database is queried: Delivery.query."""
 
     def __call__(self, read: Callable[[Cursor, int], T], /) -> Future[T]:
-        """Have *read* called by whoever owns the connection."""
+        """Let the owner of the connection call *read*."""
 
 
 @dataclass(slots=True)
 class _Running:
-    """A task, what it wants, and what stands in the way of that."""
+    """A task, what it wants, and what it waits for."""
 
     begin: Callable[[], Task]
     task: Task
@@ -121,15 +121,15 @@ class _Running:
 class IdleTasks:
     """Runs *tasks*, each given by what begins it, the most urgent first.
 
-    *query* asks the database, *keep* returns when a round is safe, *is_up* says whether the meter can be asked.
-    A fault of the program in a task is logged, once of each kind; it begins anew a minute later, the others go on.
+    *query* queries the database, *keep* returns when a round is safe, *is_up*: whether requests can be sent.
+    A fault of the program is logged, once of each kind; its task starts over a minute later, the others go on.
     """
 
     def __init__(
         self,
         tasks: Sequence[Callable[[], Task]],
         *,
-        query: AskDatabase,
+        query: QueryDatabase,
         keep: Callable[[Round], None],
         budget: TimeBudget,
         monotonic: Callable[[], float],
@@ -159,7 +159,7 @@ class IdleTasks:
     def finish(self, until: float, *, sleep: Callable[[float], None], should_stop: Callable[[], bool]) -> None:
         """Work until no task waits for the meter or the database any more, or *until* (monotonic) has come."""
         due_at = self.work(until)
-        while any(isinstance(each.want, Request | Query) for each in self._tasks) and not should_stop():
+        while any(isinstance(each.want, MeterRequest | Query) for each in self._tasks) and not should_stop():
             if self._monotonic() >= until:
                 return
             sleep(max(0.0, min(due_at, until) - self._monotonic()))
@@ -168,14 +168,14 @@ class IdleTasks:
     def _goes_on(self, running: _Running, until: float = float("-inf")) -> bool:
         """Give the task what it wants, if that is there, and take its next want; return whether it went on.
 
-        A request is put where its response can be expected before *until*. Whatever a task raises ends here.
+        A request is sent where its response can be expected before *until*. Whatever a task raises ends here.
         """
         try:
             match running.want:
-                case Request(kind=kind) as wanted:
+                case MeterRequest(kind=kind) as wanted:
                     if self._is_up() and not self._budget.fits(kind, until):
                         return False
-                    running.want = self._put(running.task, wanted, until)
+                    running.want = self._send(running.task, wanted, until)
                 case Query() as wanted:
                     if running.result is None and self._monotonic() >= running.query_at:
                         running.result = self._query(wanted.read)
@@ -192,11 +192,11 @@ class IdleTasks:
         except StopIteration:
             running.want = Pause()
         except Exception as error:  # noqa: BLE001 - it is logged
-            self._begin_anew(running, error)
+            self._start_over(running, error)
         return True
 
-    def _put(self, task: Task, wanted: Request, until: float) -> Want:
-        """Put the request; return what the task wants then."""
+    def _send(self, task: Task, wanted: MeterRequest, until: float) -> Want:
+        """Send the request; return what the task wants next."""
         try:
             if not self._is_up():
                 raise SessionLostError("the link is down")
@@ -207,7 +207,7 @@ class IdleTasks:
         return task.send(response)
 
     def _take(self, result: Future[Any], running: _Running, wanted: Query) -> Want:
-        """Hand on what the database said; return what the task wants then: the same, where it did not answer."""
+        """Pass on the result of the query; return what the task wants next: the same, if the query failed."""
         running.result = None
         try:
             found = result.result(timeout=0)
@@ -231,7 +231,7 @@ class IdleTasks:
         free_at = self._budget.free_at()
         return min(free_at, until) if free_at > now else until
 
-    def _begin_anew(self, running: _Running, error: Exception) -> None:
+    def _start_over(self, running: _Running, error: Exception) -> None:
         if type(error) not in running.faults:
             running.faults.add(type(error))
             logger.error("a fault of the program in %s, the rest goes on", running.begin.__qualname__, exc_info=error)

@@ -10,10 +10,10 @@ from skstack import SessionLostError, SkStackError
 
 T = TypeVar("T")
 
-FIRST_S = 2.0  # what a response is expected to take before there was one of its kind
-_FORGET = 0.9  # of an expectation, at each response that was quicker and at each tick that left no time for it
+FIRST_S = 2.0  # what the first response of a kind is expected to take
+_FORGET = 0.9  # an expectation shrinks by this at each quicker response, and at each tick that left no time for it
 _MOST_DOUBLINGS = 6
-_SAME_TICK_S = 0.5  # by which its deadline may differ from one look to the next
+_SAME_TICK_S = 0.5  # by which the deadline may differ between two calls for one tick
 
 
 class TimeBudget:
@@ -21,8 +21,8 @@ class TimeBudget:
 
     *margin_s*: kept free before the tick. *usual_s*: a response that takes longer than this is not slow but lost.
     *held_s*: the time before a tick in which a request that is lost makes the poll late, since it holds the air. A kind
-    that was lost last, or never answered, begins before that: soon after a poll. *free_at*: until when (monotonic) the
-    air is held by a request that may still be answered: nothing begins before.
+    whose last response was lost, or that never had one, begins before that: soon after a poll. *free_at*: until when
+    (monotonic) a response to an earlier request may come: nothing begins before.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class TimeBudget:
         self._margin_s = margin_s
         self._held_s = held_s
         self._expected_s: dict[str, float] = {}
-        self._suspect_s: dict[str, float] = {}  # of a kind that may be lost again: what is to be free
+        self._suspect_s: dict[str, float] = {}  # the time that must be free for a kind that may be lost again
         self._failures: dict[str, int] = {}
         self._refused: dict[str, float] = {}  # the tick before which it did not fit last
 
@@ -60,7 +60,7 @@ class TimeBudget:
         return False
 
     def spend(self, kind: str, send: Callable[[float], T], until: float, *, timeout_s: float = inf) -> T:
-        """Let *send* put its request, handed its deadline, and learn from how long it takes.
+        """Call *send* with its deadline, and learn from how long its request takes.
 
         It is given up after *timeout_s*, and at *until*. Raises: what *send* raises.
         """
@@ -79,7 +79,7 @@ class TimeBudget:
         return response
 
     def _learn_from_failure(self, kind: str, waited_s: float) -> None:
-        """After a wait cut short by the tick, want more time the next time; else the response was lost, not slow."""
+        """After a wait cut short by the tick, reserve more time next time; after a full wait: it was lost, not slow."""
         if waited_s < self._usual_s:
             failures = self._failures.get(kind, 0) + 1
             self._failures[kind] = min(failures, _MOST_DOUBLINGS)

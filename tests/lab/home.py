@@ -17,7 +17,7 @@ import psycopg2
 
 from poller.app import App
 from poller.clock import Clock
-from poller.idle_tasks.scheduler import AskDatabase
+from poller.idle_tasks.scheduler import QueryDatabase
 from poller.sensing import Sensing, Source
 from skstack import Credentials, Session
 from skstack.simulator import TEST_PASSWORD, TEST_ROUTE_B_ID
@@ -57,7 +57,7 @@ class Home(Rig):
         idle_tasks: bool = True,
         takes_one_round: bool = False,
         keep: Callable[[Round], None] | None = None,
-        query: AskDatabase | None = None,
+        query: QueryDatabase | None = None,
         **options: Any,
     ) -> None:
         super().__init__(start=start - LEAD, **{"notification_delay_s": 20.0, **options})
