@@ -16,7 +16,7 @@ from typing import TypeVar
 
 from storage.errors import OutboxError
 from storage.line_file import LineFile, Reserve
-from storage.outbox_files import MAX_REJECTED, Place, Rejected, RejectedFile, RoundFile
+from storage.outbox_files import Place, Rejected, RejectedFile, RoundFile
 from storage.records import Round
 from storage.rows_json import round_from_json, round_to_json
 
@@ -32,6 +32,7 @@ MEMORY_ROUNDS = 20_000  # two weeks of minutes, some 40 MB
 DISK_TIMEOUT_S = 2.0  # a round takes milliseconds; a disk that hangs must not cost the next one
 _HELPER_TIMEOUT_S = 0.1  # for the delivery thread to turn to the disk, unless libpq holds it
 _SETTLED_AT_ONCE = 500
+_MOST_UNKEPT = 10_000  # rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,8 @@ class Outbox:
         self._disk = threading.RLock()  # held by who is at the files
         self._changed = threading.Condition()  # what follows is changed under it
         self._memory: deque[Entry] = deque(maxlen=MEMORY_ROUNDS)
-        self._unkept: deque[Rejected] = deque(maxlen=MAX_REJECTED)  # rejected, and not on disk yet
+        self._unkept: deque[Rejected] = deque(maxlen=_MOST_UNKEPT)  # rejected, and not on disk yet
+        self._unreadable: Sequence[Rejected] = ()  # of what oldest() saw last
         self._helper: Callable[[], None] | None = None
         self._is_disk_slow = False
         self.appended = 0
@@ -139,9 +141,7 @@ class Outbox:
         """Take out what oldest() gave: it was delivered, but for what was *rejected* of it."""
         with self._disk:
             if rejected:
-                with self._changed:
-                    self._unkept.extend(rejected)
-                self._settle()
+                self._reject(rejected)
             if batch.end is not None:
                 self._rounds.remove_up_to(batch.end)
                 return
@@ -185,7 +185,8 @@ class Outbox:
     def adopt(self, bodies: Sequence[str], rejected: Sequence[Rejected]) -> None:
         """Take over what a file of another format held. To do so twice is harmless. Raises: OutboxError."""
         with self._disk:
-            self._rejected.add(rejected)
+            if rejected:
+                self._rejected.add(rejected)
             if bodies:
                 self._rounds.append(bodies)
         with self._changed:
@@ -207,20 +208,20 @@ class Outbox:
 
     def _oldest_on_disk(self, limit: int) -> Batch:
         rounds, unreadable, end = self._rounds.oldest(limit)
-        if unreadable:
-            try:
-                added = self._rejected.add(unreadable)
-                if not rounds:
-                    self._rounds.remove_up_to(end)
-            except OutboxError as err:  # a full disk: they are taken out with the rounds behind them
-                self._report(err)
-                with self._changed:
-                    added = [each for each in unreadable if each not in self._unkept]
-                    self._unkept.extend(added)
-            if added:
-                said = "%d rounds in %s cannot be read and are rejected; the first: %s"
-                logger.error(said, len(added), self._path, added[0].reason)
+        if added := [each for each in unreadable if each not in self._unreadable]:
+            said = "%d rounds in %s cannot be read and are rejected; the first: %s"
+            logger.error(said, len(added), self._path, added[0].reason)
+            self._reject(added)
+        self._unreadable = unreadable
+        if unreadable and not rounds:
+            self._rounds.remove_up_to(end)
         return Batch(rounds, end)
+
+    def _reject(self, rejected: Sequence[Rejected]) -> None:
+        """Keep *rejected* apart, in memory where the disk does not take them."""
+        with self._changed:
+            self._unkept.extend(rejected)
+        self._settle()
 
     def _entry(self, stored: Round) -> Entry | None:
         """Write the round down; rows with values of a wrong kind are kept apart. None: there are no others."""

@@ -21,7 +21,7 @@ from storage.rows_json import MAX_BYTES, round_from_json, round_to_json
 
 logger = logging.getLogger(__name__)
 
-MAX_REJECTED = 10_000  # rows: then the oldest are dropped
+MAX_REJECTED_BYTES = 5_000_000  # some 10,000 rows: then the oldest are dropped
 BAD_AFTER_S = 3600.0  # of failing reads, on a disk that writes: what is there is given up
 _KEPT_OF_UNREADABLE = 10_000  # characters
 
@@ -163,20 +163,16 @@ class RejectedFile:
         self._lines = lines
 
     def read(self) -> list[Rejected]:
-        """Give all of them."""
-        return [_rejected_of(line) for line in self._lines.lines()]
+        """Give all of them; what was rejected twice, as after a kill in between, is one."""
+        return list(dict.fromkeys(_rejected_of(line) for line in self._lines.lines()))
 
-    def add(self, rejected: Sequence[Rejected]) -> list[Rejected]:
-        """Put rows behind all others, but for those that are there; return these others."""
-        there = self.read()
-        known = set(there)
-        added = [each for each in rejected if each not in known]
-        if len(there) + len(added) > MAX_REJECTED:
-            logger.warning("more than %d rejected rows: the oldest are dropped", MAX_REJECTED)
-            self._replace([*there, *added][-MAX_REJECTED * 9 // 10 :])
-        elif added:
-            self._lines.append([json.dumps(asdict(each)) for each in added])
-        return added
+    def add(self, rejected: Sequence[Rejected]) -> None:
+        """Put rows behind all others."""
+        if self._lines.end() > MAX_REJECTED_BYTES:
+            logger.warning("more than %d MB of rejected rows: the oldest are dropped", MAX_REJECTED_BYTES // 1_000_000)
+            there = self.read()
+            self._replace(there[len(there) // 10 + 1 :])
+        self._lines.append([json.dumps(asdict(each)) for each in rejected])
 
     def exchange(self, gone: Sequence[Rejected], added: Sequence[Rejected]) -> None:
         """Take some out, and put others in."""
