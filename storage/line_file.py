@@ -10,9 +10,8 @@ import errno
 import io
 import logging
 import os
-import time
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,33 +24,25 @@ logger = logging.getLogger(__name__)
 
 ROOM_BYTES = 32_768  # some 40 rounds. Written over again and again: a file that grows wears a card out sooner
 _ROOM = bytes(ROOM_BYTES)
-RESERVE_AGAIN_S = 3600.0  # to keep room aside, after there was none
+RESERVE_BYTES = 8_000_000  # kept aside: a week of minutes for when the disk is full
 _LONGEST_LINE = 4 * MAX_BYTES
 _BLOCK_BYTES = 4096  # a page of the kernel: where a part of it cannot be read, nothing of it can
 
 
 class Reserve:
-    """A file that takes room on the disk and holds nothing, for the day the disk is full; of 0 bytes there is none."""
+    """A file that takes room on the disk and holds nothing, for the day the disk is full."""
 
-    def __init__(self, path: Path, size_bytes: int, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, path: Path) -> None:
         self._path = path
-        self._size_bytes = size_bytes
-        self._monotonic = monotonic
-        self._not_before_s = float("-inf")
 
     def keep(self) -> None:
-        """Take the room, if it is not taken yet and there is some; looked at once an hour."""
-        if not self._size_bytes or self._monotonic() < self._not_before_s:
+        """Take the room, if it is not taken yet and there is some."""
+        if self._path.exists():
             return
-        self._not_before_s = self._monotonic() + RESERVE_AGAIN_S
         try:
             fd = private_file.create(self._path)
-        except OSError as err:
-            logger.debug("no room is taken: %s", err)
-            return
-        try:
             try:
-                os.posix_fallocate(fd, 0, self._size_bytes)
+                os.posix_fallocate(fd, 0, RESERVE_BYTES)
             finally:
                 os.close(fd)
         except OSError as err:
@@ -60,12 +51,11 @@ class Reserve:
                 self._path.unlink()
 
     def release(self) -> bool:
-        """Give the room up, for an hour at least; False: there is none to give up."""
+        """Give the room up; False: there is none to give up."""
         try:
             self._path.unlink()
         except OSError:
             return False
-        self._not_before_s = self._monotonic() + RESERVE_AGAIN_S
         logger.error("the disk is full: the room that was kept aside in %s is used now; make room", self._path.parent)
         return True
 
@@ -125,11 +115,12 @@ class LineFile:
         with self._explaining():
             try:
                 end = self._append(content, anew=anew)
+                if anew and self._fsync:
+                    self._reserve.keep()
             except OSError as err:
                 if not (_is_full(err) and self._reserve.release()):
                     raise
                 end = self._append(content, anew=anew)
-        self._reserve.keep()
         return end
 
     def replace(self, texts: Sequence[str]) -> None:

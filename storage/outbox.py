@@ -27,7 +27,6 @@ T = TypeVar("T")
 FILE_NAME = "outbox.rounds"
 REJECTED_NAME = "outbox.rejected"
 RESERVE_NAME = "outbox.reserve"
-RESERVE_BYTES = 8_000_000  # kept aside: a week of minutes for when the disk is full
 MEMORY_ROUNDS = 20_000  # two weeks of minutes, some 40 MB
 DISK_TIMEOUT_S = 2.0  # a round takes milliseconds; a disk that hangs must not cost the next one
 _HELPER_TIMEOUT_S = 0.1  # for the delivery thread to turn to the disk, unless libpq holds it
@@ -65,7 +64,7 @@ class Outbox:
     def __init__(self, data_dir: Path, *, fsync: bool = True) -> None:
         """Keep the files in *data_dir*; *fsync* False is for throw-away data only."""
         self._path = data_dir / FILE_NAME
-        reserve = Reserve(data_dir / RESERVE_NAME, RESERVE_BYTES if fsync else 0)
+        reserve = Reserve(data_dir / RESERVE_NAME)
         self._rounds = RoundFile(LineFile(self._path, reserve, fsync=fsync))
         self._rejected = RejectedFile(LineFile(data_dir / REJECTED_NAME, reserve, fsync=fsync))
         self._disk = threading.RLock()  # held by who is at the files

@@ -568,7 +568,7 @@ def test_a_full_disk_is_told_from_other_errors(data_dir: Path, monkeypatch: pyte
         raise OSError(28, "No space left on device")  # 28: ENOSPC
 
     monkeypatch.setattr("storage.line_file.os.open", no_space)
-    file = LineFile(data_dir / "outbox.rounds", Reserve(data_dir / "outbox.reserve", 0))
+    file = LineFile(data_dir / "outbox.rounds", Reserve(data_dir / "outbox.reserve"))
     with pytest.raises(OutboxError, match="make room"):
         file.append(["one line"])
 
