@@ -31,7 +31,6 @@ BATCH_ROUNDS = 500  # 2,500 rows: some 100 ms, far below the statement timeout
 FIRST_RETRY_S, LAST_RETRY_S = 1.0, 60.0  # a restart is noticed at once, a dead server not pestered
 REFUSED_AGAIN_S = 86_400.0  # after what was refused was tried last
 LOOK_AGAIN_S = 60.0  # at a disk that does not take what comes
-_REFUSED_AT_ONCE = 100
 _STOP_TIMEOUT_S = 1.0  # to leave a statement that is under way
 _MOST_REASONS = 100  # of refusals, each said once
 
@@ -267,29 +266,23 @@ class Delivery:
 
     def _retry_refused(self) -> None:
         """Try again what PostgreSQL refused once. Raises: DatabaseUnreachableError."""
-        done: list[Rejected] = []
-        through = 0  # rows of these
-        final: list[RejectedRow] = []
         try:
             refused = self._outbox.refused()
-            try:
-                for start in range(0, len(refused), _REFUSED_AT_ONCE):
-                    batch = refused[start : start + _REFUSED_AT_ONCE]
-                    rejected = self._database.write([stored for _, stored in batch])
-                    final += [each for each in rejected if each.is_conflict]
-                    again = {id(each.row) for each in rejected if not each.is_conflict}
-                    for kept, stored in batch:
-                        if not again.intersection(map(id, stored.rows)):
-                            done.append(kept)
-                            through += len(stored.rows)
-            finally:
-                if done:
-                    self._outbox.exchange_rejected(done, self._told(final))
+            for start in range(0, len(refused), BATCH_ROUNDS):
+                self._retry(refused[start : start + BATCH_ROUNDS])
         except OutboxError as err:
             logger.debug("what was refused cannot be read or written now: %s", err)
         self._refused_due_s = self._monotonic() + REFUSED_AGAIN_S
-        if through > len(final):
-            logger.info("stored now: %s that PostgreSQL had refused", counted(through - len(final), "row"))
+
+    def _retry(self, refused: Sequence[tuple[Rejected, Round]]) -> None:
+        rejected = self._database.write([stored for _, stored in refused])
+        final = [each for each in rejected if each.is_conflict]
+        again = {id(each.row) for each in rejected if not each.is_conflict}
+        done = [(kept, stored) for kept, stored in refused if not again.intersection(map(id, stored.rows))]
+        if done:
+            self._outbox.exchange_rejected([kept for kept, _ in done], self._told(final))
+        if (through := sum(len(stored.rows) for _, stored in done) - len(final)) > 0:
+            logger.info("stored now: %s that PostgreSQL had refused", counted(through, "row"))
 
     def _answer(self) -> None:
         """Answer the first query. Raises: DatabaseUnreachableError."""
