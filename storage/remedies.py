@@ -10,11 +10,12 @@ import re
 LAST_ADVICE = "see that PostgreSQL runs there and takes connections"
 GRANT = "as the owner of the tables, grant this user its rights as init.sql says"
 
-_BUSY = "the server is too busy, or somebody holds a lock on the tables: once that is over, this works again"
+_BUSY = "the server is too busy, or somebody holds a lock on the tables: try again once that is over"
 # Source: PostgreSQL documentation, "PostgreSQL Error Codes".
 _REMEDIES_BY_CODE = {
     "42501": GRANT,  # insufficient_privilege
-    "57014": _BUSY,  # query_canceled, after statement_timeout
+    # query_canceled, after statement_timeout
+    "57014": f"{_BUSY}; where it never is, the server is too slow for so many days at once",
     "55P03": _BUSY,  # lock_not_available, after lock_timeout
     "40P01": _BUSY,  # deadlock_detected
 }
