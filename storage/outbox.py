@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from storage.errors import OutboxError
 from storage.line_file import LineFile, Reserve
@@ -34,17 +34,11 @@ _SETTLED_AT_ONCE = 500
 _MOST_UNKEPT = 10_000  # rows
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """A round, and how it is written down."""
 
     stored: Round
     body: str
-
-    @classmethod
-    def of(cls, stored: Round) -> Entry:
-        """Write *stored* down. Raises: ValueError: a value is of the wrong kind."""
-        return cls(stored, round_to_json(stored))
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,7 +219,7 @@ class Outbox:
     def _entry(self, stored: Round) -> Entry | None:
         """Write the round down; rows with values of a wrong kind are kept apart. None: there are no others."""
         try:
-            return Entry.of(stored)
+            return Entry(stored, round_to_json(stored))
         except ValueError:
             right, wrong = [], []
             for row in stored.rows:
@@ -237,7 +231,7 @@ class Outbox:
                     wrong.append(Rejected(repr(row), str(err), is_final=True))
             with self._changed:
                 self._unkept.extend(wrong)
-            return Entry.of(Round(tuple(right))) if right else None
+            return self._entry(Round(tuple(right))) if right else None
 
     def _remember(self, entry: Entry) -> None:
         if len(self._memory) == self._memory.maxlen:

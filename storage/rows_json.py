@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -21,30 +21,23 @@ _ENCODER = json.JSONEncoder(separators=(",", ":"))
 
 
 @dataclass(frozen=True, slots=True)
-class _Kind:
-    """What a column holds: whether a value is of its kind, how it is read and written.
+class _Column:
+    """What a column holds: whether a value is of its *kind*, how it is read and written, and whether it may be None.
 
     *read* and *write* are None where JSON has the kind itself.
     """
 
-    name: str
+    kind: str
     is_right: Callable[[Any], bool]
     read: Callable[[Any], Any] | None = None
     write: Callable[[Any], str] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class _Column:
-    """The kind of a column, and whether it may be None."""
-
-    kind: _Kind
-    is_optional: bool
+    is_optional: bool = False
 
     def checked(self, name: str, value: object) -> object:
         """Return *value*. Raises: ValueError: it is of another kind, such as a time without a zone."""
-        if (value is None and self.is_optional) or (value is not None and self.kind.is_right(value)):
+        if (value is None and self.is_optional) or (value is not None and self.is_right(value)):
             return value
-        raise ValueError(f"{name}: expected {self.kind.name}, got {type(value).__name__} {str(value)[:40]!r}")
+        raise ValueError(f"{name}: expected {self.kind}, got {type(value).__name__} {str(value)[:40]!r}")
 
 
 def row_to_values(row: Row) -> dict[str, object]:
@@ -52,7 +45,7 @@ def row_to_values(row: Row) -> dict[str, object]:
     values: dict[str, object] = {}
     for name, column in _COLUMNS[type(row)].items():
         value = column.checked(name, getattr(row, name))
-        write = column.kind.write
+        write = column.write
         values[name] = value if value is None or write is None else write(value)
     return values
 
@@ -85,7 +78,7 @@ def _row_from_json(table: str, values: Mapping[str, Any]) -> Row:
     make_row: Callable[..., Row] = _CLASSES[table]
     columns, checked = _COLUMNS[_CLASSES[table]], {}
     for name, value in values.items():
-        read = columns[name].kind.read
+        read = columns[name].read
         checked[name] = columns[name].checked(name, value if value is None or read is None else read(value))
     return make_row(**checked)
 
@@ -127,13 +120,13 @@ def _text_of(value: object) -> str:
     return value
 
 
-_KINDS: Mapping[object, _Kind] = {
-    datetime: _Kind("a time with its zone", _is_moment, _moment_of, _utc_text),
-    Decimal: _Kind("a decimal number", _is_decimal, lambda value: Decimal(_text_of(value)), str),
-    bool: _Kind("true or false", lambda value: isinstance(value, bool)),
-    int: _Kind("a whole number", _is_whole),
-    float: _Kind("a number", _is_number),
-    str: _Kind("a text", lambda value: isinstance(value, str)),
+_KINDS: Mapping[object, _Column] = {
+    datetime: _Column("a time with its zone", _is_moment, _moment_of, _utc_text),
+    Decimal: _Column("a decimal number", _is_decimal, lambda value: Decimal(_text_of(value)), str),
+    bool: _Column("true or false", lambda value: isinstance(value, bool)),
+    int: _Column("a whole number", _is_whole),
+    float: _Column("a number", _is_number),
+    str: _Column("a text", lambda value: isinstance(value, str)),
 }
 
 
@@ -141,9 +134,10 @@ def _column(annotation: object) -> _Column:
     """Choose by the type of a field how its values are checked and read."""
     choices = get_args(annotation)
     if get_origin(annotation) is Literal:
-        return _Column(_Kind(" or ".join(choices), lambda value: value in choices), is_optional=False)
+        return _Column(" or ".join(choices), lambda value: value in choices)
     kinds = choices or (annotation,)
-    return _Column(next(_KINDS[kind] for kind in kinds if kind in _KINDS), type(None) in kinds)
+    column = next(_KINDS[kind] for kind in kinds if kind in _KINDS)
+    return replace(column, is_optional=type(None) in kinds)
 
 
 _CLASSES: Mapping[str, type[Row]] = {table: row_class for row_class, table in TABLES.items()}
