@@ -31,7 +31,7 @@ from storage.delivery import Delivery
 from storage.errors import EmbeddedServerError
 from storage.filelock import FileLock
 from storage.outbox import Outbox
-from storage.records import PowerRow, Round
+from storage.records import Round
 from storage.takeover import read_boot_id, take_over
 
 if TYPE_CHECKING:
@@ -285,23 +285,10 @@ def opened(
 def run_loop(settings: Settings, sensors: Sequence[Sensor], *, stop: StopSignal) -> int:
     """Poll until *stop*; return 0. Raises: as opened()."""
     notifier = Notifier()
-    with opened(settings, sensors, stop=stop, notifier=notifier, on_round=_FirstReading()) as (app, _store):
+    with opened(settings, sensors, stop=stop, notifier=notifier) as (app, _store):
         logger.info("polling %s every %d s", settings.route_b.device, settings.route_b.interval_s)
         notifier.ready()
         app.poller.run()
         notifier.stopping()
         logger.info("asked to stop: ending the session")
     return 0
-
-
-class _FirstReading:
-    """Called with each round; says of the first with a reading that the meter is read: it may not be stored yet."""
-
-    def __init__(self) -> None:
-        self._is_said = False
-
-    def __call__(self, stored: Round) -> None:
-        power = next((row for row in stored.rows if isinstance(row, PowerRow) and row.power_w is not None), None)
-        if power is not None and not self._is_said:
-            self._is_said = True
-            logger.info("first reading: %d W", power.power_w)

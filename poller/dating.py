@@ -5,11 +5,10 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from poller.clock import Clock, last_tick
-from storage.records import EnergyRow, MeterRow, RadioEventRow, Round, Row
+from storage.records import Reading, Round, moved
 
 logger = logging.getLogger(__name__)
 
@@ -71,9 +70,9 @@ class Dating:
     def _keep_first(self) -> None:
         zero, stored = self._waiting[0]
         if by := self._clock.zero - zero:
-            stored = Round(tuple(_moved(row, by) for row in stored.rows))
+            stored = Round(tuple(moved(row, by) for row in stored.rows))
         for row in stored.rows:
-            if not isinstance(row, EnergyRow | MeterRow | RadioEventRow):
+            if isinstance(row, Reading):
                 self._take(row.measured_at)
         self._keep(stored)
 
@@ -106,12 +105,3 @@ class Dating:
         day, second = divmod((time - _EPOCH) // _SECOND, 86_400)
         step_s = self._interval_s if self._is_tick(time) else 1
         return (day, step_s), 1 << second // step_s
-
-
-def _moved(row: Row, by: timedelta) -> Row:
-    """Return *row* at another time; a reading on the whole second, as all are."""
-    if isinstance(row, EnergyRow | MeterRow):
-        return row
-    if isinstance(row, RadioEventRow):
-        return replace(row, happened_at=row.happened_at + by)
-    return replace(row, measured_at=(row.measured_at + by + _SECOND / 2).replace(microsecond=0))

@@ -102,7 +102,10 @@ class Poller:
             if self._clock.now() < due:
                 continue  # a fault broke the wait off: the tick is still to come
             started, zero = self._clock.monotonic(), self._clock.zero
+            is_first = self.last_power is None
             power = self._survived(self.take_round, due, otherwise=None)
+            if is_first and power is not None:
+                logger.info("first reading: %s", self._status(power))  # it may not be stored yet
             self._count_missed(due, self._clock.monotonic() - started, expected=power is None)
             now = self._clock.now()
             tick = next_tick(now if self._has_moved(zero) else max(now - self._catches_up, due), self._interval_s)

@@ -12,17 +12,7 @@ from poller.app import App, Store, opened
 from poller.process import StopSignal
 from poller.sources import Sensor
 from settings import Settings
-from storage.records import (
-    Bme280Row,
-    Co2Row,
-    CpuTemperatureRow,
-    EnergyRow,
-    MeterRow,
-    PowerRow,
-    RadioEventRow,
-    Reading,
-    Round,
-)
+from storage.records import Bme280Row, Co2Row, CpuTemperatureRow, PowerRow, Reading, Round
 
 ONCE_DELIVERY_S = 20.0  # for PostgreSQL to take the round, also where it is just starting
 FINISH_S = 5.0  # for it to say which meter it knows
@@ -59,7 +49,7 @@ def _print(rounds: Sequence[Round]) -> None:
     """Print the readings, a line each."""
     for stored in rounds:
         for row in stored.rows:
-            if not isinstance(row, EnergyRow | MeterRow | RadioEventRow):
+            if isinstance(row, Reading):
                 print(f"{row.measured_at.astimezone():%Y-%m-%d %H:%M:%S}  {shown(row)}", flush=True)
 
 

@@ -6,8 +6,8 @@ None means "not measured". Every time is an aware UTC datetime. site_id is not h
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Literal
 
@@ -116,3 +116,12 @@ class Round:
     """Rows that belong together: stored in one transaction, and kept together in the outbox."""
 
     rows: tuple[Row, ...]
+
+
+def moved(row: Row, by: timedelta) -> Row:
+    """Return *row* at another time, but for times that the meter gives; a reading on the whole second, as all are."""
+    if isinstance(row, EnergyRow | MeterRow):
+        return row
+    if isinstance(row, RadioEventRow):
+        return replace(row, happened_at=row.happened_at + by)
+    return replace(row, measured_at=(row.measured_at + by + timedelta(milliseconds=500)).replace(microsecond=0))

@@ -5,14 +5,13 @@ from __future__ import annotations
 import logging
 import sqlite3
 from contextlib import closing, suppress
-from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from storage.outbox import Outbox
 from storage.outbox_files import Rejected
-from storage.records import EnergyRow, MeterRow, RadioEventRow, Round, Row
+from storage.records import Round, moved
 from storage.rows_json import round_from_json, round_to_json
 
 logger = logging.getLogger(__name__)
@@ -91,22 +90,12 @@ def _waiting(rows: list[list[Any]], zero: datetime, boot_id: str | None) -> tupl
             if boot is None:
                 waiting.append(round_to_json(stored))
             elif boot == boot_id:
-                waiting.append(round_to_json(Round(tuple(_dated(row, zero) for row in stored.rows))))
+                waiting.append(round_to_json(Round(tuple(moved(row, zero - _START) for row in stored.rows))))
             else:
                 rejected.append(Rejected(str(body), _UNDATABLE, is_final=True))
         except (ValueError, OverflowError) as err:  # a flipped bit makes it the year 9970
             rejected.append(Rejected.unreadable(str(body), err))
     return waiting, rejected
-
-
-def _dated(row: Row, zero: datetime) -> Row:
-    """Return a row that was held with its date; a reading on the whole second, as all are."""
-    if isinstance(row, EnergyRow | MeterRow):
-        return row
-    if isinstance(row, RadioEventRow):
-        return replace(row, happened_at=zero + (row.happened_at - _START))
-    at = zero + (row.measured_at - _START) + timedelta(milliseconds=500)
-    return replace(row, measured_at=at.replace(microsecond=0))
 
 
 def _lenient_text(text: bytes) -> str:

@@ -137,6 +137,7 @@ def test_the_log_of_a_healthy_day_is_that_of_its_start(caplog: pytest.LogCapture
         ("INFO", "module"),
         ("INFO", "scanning"),
         ("INFO", "joined"),
+        ("INFO", "first"),
         ("INFO", "the"),
     ]
 
