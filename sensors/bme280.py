@@ -146,7 +146,7 @@ def parse_sample(block_f7: bytes) -> RawSample:
     """Read the counts from registers 0xF7-0xFE (8 bytes); a skipped quantity is None.
 
     The reset contents look like weather once they are compensated (about 22 C and 620 hPa), so they are caught here.
-    The chip has no other sign for them: a true count of the same value (a step of 0.005 C) cannot be told from it.
+    The chip has no other sign for them: a true count of the same value (a step of 0.005 C) looks the same.
     Raises: SensorError: not eight bytes.
     Source: data sheet, section 5.4.7 to 5.4.9; the reset values: table 18.
     """
@@ -266,7 +266,7 @@ class Bme280:
     def read(self) -> Bme280Reading:
         """Measure once: about 12 ms, 40 ms the first time; a passing fault is tried again as I2cDevice.attempt says.
 
-        Raises: SensorNotFoundError: no bus, no answer, or another chip. SensorError: any other failure, a skipped
+        Raises: SensorNotFoundError: no bus, no response, or another chip. SensorError: any other failure, a skipped
         quantity, a value outside the operating range. The text says what to do.
         """
         return self._device.attempt(self._measure)

@@ -64,7 +64,7 @@ class _Place:
 
 
 class _FirmwareRefusedError(Exception):
-    """The Pi's firmware could not be asked: vcgencmd says why."""
+    """The Pi's firmware could not be queried: vcgencmd says why."""
 
 
 def read_cpu_temperature_c(
@@ -200,7 +200,7 @@ def _printable(text: str) -> str:
 
 
 def _read_place_c(place: _Place) -> float:
-    """Read a place, a doubtful value twice. Raises: OSError, ValueError: it has no temperature."""
+    """Read a place, a suspicious value twice. Raises: OSError, ValueError: it has no temperature."""
     try:
         temperature_c = _read_once_c(place.file)
     except ValueError:
@@ -222,18 +222,18 @@ def _text_of(file: Path) -> str:
 
 
 def _read_firmware_c(run: Callable[..., subprocess.CompletedProcess[bytes]]) -> float:
-    """Ask the Pi's firmware, which answers temp=55.8'C in every locale. Raises: _FirmwareRefusedError, and others."""
-    answer = run(
+    """Query the Pi's firmware, which prints temp=55.8'C in every locale. Raises: _FirmwareRefusedError, and others."""
+    done = run(
         ["vcgencmd", "measure_temp"],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         timeout=_VCGENCMD_LIMIT_S,
         check=False,
     )
-    found = re.search(rb"temp=(-?[0-9]+(?:\.[0-9]+)?)", answer.stdout)
+    found = re.search(rb"temp=(-?[0-9]+(?:\.[0-9]+)?)", done.stdout)
     if found is None:
-        said = (answer.stdout + answer.stderr).decode("ascii", "replace").strip()[:60]
-        kind = ValueError if answer.stdout.startswith(b"temp=") else _FirmwareRefusedError
+        said = (done.stdout + done.stderr).decode("ascii", "replace").strip()[:60]
+        kind = ValueError if done.stdout.startswith(b"temp=") else _FirmwareRefusedError
         raise kind(f"expected temp=..., got {said!r}")
     return _checked_c(float(found[1]))
 

@@ -2,7 +2,7 @@
 
 SensorError
 ├── SensorNotFoundError     nothing there, or something else than the sensor
-└── SensorNotReadyError     it has just got its power and needs its time
+└── SensorNotReadyError     it has just been switched on and needs its time
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from errors import ExplainedError
 
 
 class SensorError(ExplainedError):
-    """No trustworthy value this time. Leave the row out and ask again at the next round."""
+    """No trustworthy value this time. Leave the row out and read again in the next round."""
 
 
 class SensorNotFoundError(SensorError):

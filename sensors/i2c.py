@@ -41,7 +41,7 @@ def open_i2c_bus(bus: int) -> I2cBus:
 
 # A lost acknowledge, an electrical fault, a stretched clock: gone a moment later, or the sensor is.
 _PASSING_ERRNOS = frozenset({errno.EREMOTEIO, errno.EIO, errno.ETIMEDOUT, errno.ENXIO})
-_NO_ANSWER = ("nothing responds at this address", "check the wiring and the address ({addresses}; i2cdetect -y BUS)")
+_NO_RESPONSE = ("nothing responds at this address", "check the wiring and the address ({addresses}; i2cdetect -y BUS)")
 _REMEDIES = {
     errno.ENOENT: ("no such I2C bus", "switch I2C on (raspi-config, Interface Options) and check the bus number"),
     errno.EACCES: (
@@ -52,8 +52,8 @@ _REMEDIES = {
         "a kernel driver holds the address",
         "unload it (sudo rmmod {kernel_driver}) or remove its dtoverlay",
     ),
-    errno.EREMOTEIO: _NO_ANSWER,
-    errno.ENXIO: _NO_ANSWER,
+    errno.EREMOTEIO: _NO_RESPONSE,
+    errno.ENXIO: _NO_RESPONSE,
     errno.EIO: ("the transfer failed", "check the wiring, keep it short, or slow the bus down (i2c_arm_baudrate)"),
     errno.ETIMEDOUT: ("the bus is stuck", "check the wiring, then switch the sensor off and on"),
 }
@@ -63,7 +63,7 @@ _RETRY_PAUSES_S = (0.02, 0.1)  # three attempts in all: a disturbance of the wir
 
 
 class PassingError(SensorError):
-    """The sensor was caught in a bad moment; another try may cure it."""
+    """The sensor failed for a moment; another attempt may succeed."""
 
 
 class I2cDevice:
@@ -90,10 +90,10 @@ class I2cDevice:
         self._bus: I2cBus | None = None
 
     def attempt(self, measure: Callable[[], Reading]) -> Reading:
-        """Return what *measure* gives; begin it anew, twice at most, where it fails with what may pass.
+        """Return what *measure* gives; repeat it, twice at most, if it fails with what may pass.
 
-        The pauses are 0.12 s in all; to them comes what the kernel waits on a stuck bus (up to a second a transfer).
-        Raises: SensorNotFoundError: no bus, or no answer. SensorError: any other failure, and what *measure* raises.
+        The pauses are 0.12 s in all; the kernel may wait longer on a stuck bus (up to a second a transfer).
+        Raises: SensorNotFoundError: no bus, or no response. SensorError: any other failure, and what *measure* raises.
         The text says what to do, and the bus is closed.
         """
         pauses_s = iter(_RETRY_PAUSES_S)
@@ -125,7 +125,7 @@ class I2cDevice:
         self._opened_bus().write_byte_data(self._address, register, value)
 
     def wait_until(self, is_done: Callable[[], bool], polls: int, pause_s: float, fault: str) -> None:
-        """Ask *is_done* up to *polls* times, with *pause_s* after each. Raises: PassingError: *fault*, it never was."""
+        """Call *is_done* up to *polls* times, *pause_s* apart. Raises: PassingError: it was never true: *fault*."""
         for _ in range(polls):
             if is_done():
                 return

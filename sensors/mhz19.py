@@ -1,7 +1,7 @@
 """Winsen MH-Z19, MH-Z19B, MH-Z19C: CO2 over a serial line at 9600 baud.
 
 Source: the maker's manuals, MH-Z19B v1.5 and MH-Z19C v1.21. Only the read command (0x86) is ever sent: the others
-calibrate the sensor or change its range, which is nothing a logger does unasked.
+calibrate the sensor or change its range, which a logger must never do by itself.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ READ = 0x86
 BOOTING_STATUS = 1  # first MH-Z19
 BOOTING_U = 15000  # first MH-Z19
 HIGHEST_PPM = 10_000  # the widest range there is
-# What a sensor shows that would have to show more, by its range. Which range one has, it does not tell.
+# What a sensor shows where there is more to measure, by its range. It does not report which range it has.
 RANGE_ENDS_PPM = (2000, 5000, 10_000)
 FRESH_AIR_PPM = 400  # less is possible on a sensor whose zero has drifted
 
@@ -40,10 +40,10 @@ LOWEST_C, HIGHEST_C = -20, 70
 
 @dataclass(frozen=True, slots=True)
 class Mhz19Reply:
-    """One valid reply, as it stands: not yet judged."""
+    """One valid reply as it came, not yet judged."""
 
     co2_ppm: int
-    temperature_c: int | None  # inside the box; None: this sensor does not tell (byte 0)
+    temperature_c: int | None  # inside the box; None: this sensor does not give it (byte 0)
     status: int  # S; only 1 has a known meaning
     u: int  # U; only 15000 has a known meaning
 
@@ -180,7 +180,7 @@ _CHANGES_WHEN_SETTLED = 2
 _MOST_LOST_REPLIES = 1
 _JUMP_PPM = 50  # the sensor's own uncertainty, without the part that grows with the value
 _ATTEMPTS = 3
-_REPLY_S = 0.6  # per try; sensors were seen to answer within 15 to 120 ms
+_REPLY_S = 0.6  # per attempt; sensors were seen to respond within 15 to 120 ms
 _QUIET_S = 0.1  # a gap of about 100 bytes: whatever was being sent has ended
 _QUIET_LIMIT_S = 0.25  # and something that never pauses is not waited for
 _POLL_S = 0.01  # for a port whose read does not wait by itself
@@ -191,9 +191,9 @@ class Mhz19:
     """An MH-Z19 on its own serial port, opened at the first reading, after it failed and after two lost replies.
 
     For *warm_up_s* after opening, readings are marked as warming up: it is not known when the sensor got its power,
-    so a restart of the program marks again, and readings are marked, not withheld. No value tells warming up from
-    fresh air (410 fixed, 400 then 448, 388 then 555 were all seen), but a settled sensor is never still: the mark
-    ends early when three readings in a row differ, each from the one before.
+    so a restart of the program marks again; readings are marked, not withheld. No value distinguishes warming
+    up from fresh air (410 fixed, 400 then 448, 388 then 555 were all seen), but a settled sensor is never still: the
+    mark ends early when three readings in a row differ, each from the one before.
 
     A settled sensor that misses one reading has lost a reply, or its power for a moment. It stays settled as long as
     its values go on from where they were; one that jumps within *warm_up_s* of its first reply is warming up.
@@ -222,14 +222,14 @@ class Mhz19:
         self._begin_warm_up()
 
     def read(self) -> Mhz19Reading:
-        """Ask for one reading: usually 0.1 s; up to three attempts, all within 3 s.
+        """Take one reading: usually 0.1 s; up to three attempts, all within 3 s.
 
         Raises: SensorNotFoundError: no such port. SensorNotReadyError: the sensor is booting. SensorError: the port
         failed, no valid reply came, the sensor has no value although its warm-up is over, or the value is impossible
         (over 10000 ppm) or the end of its range. The text says what to do.
         """
         try:
-            reply = self._ask(self._opened_port())
+            reply = self._request(self._opened_port())
         except (OSError, termios.error) as error:
             self.close()
             what, remedy = _port_remedy(error)
@@ -264,7 +264,7 @@ class Mhz19:
             self._begin_warm_up()
         return self._port
 
-    def _ask(self, port: SerialLike) -> Mhz19Reply:
+    def _request(self, port: SerialLike) -> Mhz19Reply:
         heard = b""
         for _ in range(_ATTEMPTS):
             # A byte left over from before would shift every reply from now on.

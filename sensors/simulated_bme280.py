@@ -1,6 +1,6 @@
 """A BME280 down to its registers, for tests and the demo: it goes wherever an I2C bus goes.
 
-It owns no clock: the time is asked of the callable it is given, so it follows virtual time as well as real time.
+It owns no clock: it calls the one it is given, so it follows virtual time as well as real time.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ class SimulatedBme280:
         self._measuring_until: float | None = None
 
     def read_i2c_block_data(self, i2c_addr: int, register: int, length: int, /) -> list[int]:
-        """Answer one transfer. Raises: OSError: no acknowledge."""
+        """Return the registers of one transfer. Raises: OSError: no acknowledge."""
         self._acknowledge(i2c_addr)
         self._pass_time()
         self._registers[CHIP_ID] = self.chip_id

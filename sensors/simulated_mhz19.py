@@ -21,7 +21,7 @@ from pathlib import Path
 from sensors.mhz19 import FRAME_BYTES, READ, READ_COMMAND, READ_SLICE_S, START, checksum
 
 BYTE_S = 10 / 9600  # eight bits, start and stop bit at 9600 baud
-ANSWER_S = 0.02  # sensors were seen to answer within 15 to 120 ms
+RESPONSE_S = 0.02  # sensors were seen to respond within 15 to 120 ms
 PUSH_EVERY_S = 1.0
 WARM_UP_PPM = 410  # what a sensor in its warm-up was seen to repeat
 
@@ -33,17 +33,17 @@ CONSOLE_TEXT = b"\r\nDebian GNU/Linux 12 raspberrypi ttyS0\r\n\r\nraspberrypi lo
 class SimulatedMhz19:
     """The sensor behind its UART. Source: manual MH-Z19B v1.5, chapter 7.
 
-    Set co2_ppm and temperature_c (inside the box; None for a sensor that does not tell) to what it measures.
+    Set co2_ppm and temperature_c (inside the box; None for a sensor that does not give it) to what it measures.
     Until *warm_up_s* after *powered_at* it repeats 410 ppm instead. Set a fault to make it misbehave:
 
-    silent                it answers nothing
-    silences_left         so many commands from now on get no answer
-    wrong_checksums_left  so many answers from now on have a wrong checksum
-    stray                 these bytes come before each answer
-    split_s               each answer pauses for so long after its fourth byte
+    silent                it never responds
+    silences_left         so many commands from now on get no reply
+    wrong_checksums_left  so many replies from now on have a wrong checksum
+    stray                 these bytes come before each reply
+    split_s               each reply pauses for so long after its fourth byte
     echo                  TX is wired to RX: what is sent comes back, and nothing else
-    pushed                it is not an MH-Z19: it sends these bytes every second, and answers nothing
-    status, u             the bytes S and U of its answers (S 1, U 15000: booting)
+    pushed                it is not an MH-Z19: it sends these bytes every second, and never responds
+    status, u             the bytes S and U of its replies (S 1, U 15000: booting)
     """
 
     def __init__(self, *, powered_at: float = 0.0, warm_up_s: float = 180.0) -> None:
@@ -71,8 +71,8 @@ class SimulatedMhz19:
         self._received += data
         while READ_COMMAND in self._received:
             _, _, self._received = self._received.partition(READ_COMMAND)
-            if self._answers():
-                self._answer(at + ANSWER_S)
+            if self._responds():
+                self._respond(at + RESPONSE_S)
         self._received = self._received[-(FRAME_BYTES - 1) :]
 
     def take_output(self, at: float) -> bytes:
@@ -93,13 +93,13 @@ class SimulatedMhz19:
             return self._sending[0][0]
         return self._next_push_at + BYTE_S if self.pushed else None
 
-    def _answers(self) -> bool:
+    def _responds(self) -> bool:
         if self.silences_left:
             self.silences_left -= 1
             return False
         return not self.silent and not self.pushed
 
-    def _answer(self, at: float) -> None:
+    def _respond(self, at: float) -> None:
         ppm = self.co2_ppm if at >= self._warm_at else WARM_UP_PPM
         box = 0 if self.temperature_c is None else self.temperature_c + 40
         frame = bytes((START, READ, *ppm.to_bytes(2, "big"), box, self.status, *self.u.to_bytes(2, "big")))

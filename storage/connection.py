@@ -1,7 +1,7 @@
 """Connections to PostgreSQL: every wait has an end and knows of the stop, and the url is never shown with a secret.
 
-psycopg2 hands each wait to us (its "green" mode), so that nothing blocks in C: a server that stops answering in the
-middle of a statement costs no more than the deadline, and who is asked to stop need not wait for it at all.
+psycopg2 hands each wait to us (its "green" mode), so that nothing blocks in C: a server that stops responding in
+the middle of a statement costs no more than the deadline, and a stop need not wait for it at all.
 Source: psycopg2 documentation, "Support for coroutine libraries".
 """
 
@@ -34,7 +34,7 @@ TCP_USER_TIMEOUT_S = 15  # the same for what was sent and is not acknowledged
 _LONGEST_WAIT_S = 3600.0  # of one call of select
 _SECRETS = ("password", "sslpassword", "oauth_client_secret", "scram_client_key", "scram_server_key")
 _SHORTEST_SECRET = 6  # characters; a shorter one stands in other words
-_NO_WORD = 12  # characters; as long as this no word of libpq's is
+_NO_WORD = 12  # characters; no word in libpq's messages is as long
 # Local to the transaction: a pooler hands the connection on to others. Not as a start-up option: poolers refuse those.
 _LIMITS = (
     f"select set_config('statement_timeout', '{{statement_s}}s', true),"
@@ -76,7 +76,7 @@ def connect(url: str) -> Connection:
     """Connect to *url* with bounded waits. What the url itself says of a setting of libpq goes first.
 
     Each address of each of its hosts is tried in turn, in at most CONNECT_TIMEOUT_S.
-    Raises: DatabaseUnreachableError: no answer, or the server refuses; the text never shows a secret of the url.
+    Raises: DatabaseUnreachableError: no response, or the server refuses; the text never shows a secret of the url.
     """
     parts = _parts(url)
     if parts is None:
@@ -111,8 +111,8 @@ def connect(url: str) -> Connection:
 def masked(text: str, secrets: Iterable[str]) -> str:
     """Hide *secrets* in *text*, whatever their case.
 
-    A short one, or one that may be a word, stands in innocent text as well: to mask it there would tell it. It is
-    hidden in quotes only, in which libpq names a value.
+    A short one, or one that may be a word, occurs in innocent text as well: to mask it there would reveal it. It is
+    hidden only in quotes, in which libpq names a value.
     """
     for secret in secrets:
         is_word = len(secret) < _NO_WORD and secret.isalpha() and secret.islower()
@@ -143,15 +143,15 @@ def _wait(connection: psycopg2.extensions.connection) -> None:
 
 
 def _connect_timeout_s(dsn: str) -> float:
-    """Return what the url says, which libpq itself heeds only where it blocks; 0 is for ever there, and not here."""
-    told = parse_dsn(dsn).get("connect_timeout", "")
-    return float(told) if told.isdigit() and int(told) else CONNECT_TIMEOUT_S
+    """Return the timeout in the url, which libpq heeds only when it blocks; its 0 (for ever) means the default here."""
+    given = parse_dsn(dsn).get("connect_timeout", "")
+    return float(given) if given.isdigit() and int(given) else CONNECT_TIMEOUT_S
 
 
 def _addresses(parts: Mapping[str, str]) -> Iterator[dict[str, str]]:
-    """Give what is to be tried one after the other, as settings of libpq that replace those of the url.
+    """Yield the addresses to try one after the other, as settings of libpq that replace those of the url.
 
-    libpq would do so itself, but waits for one that does not answer without an end where it does not block.
+    libpq would do so itself, but when it does not block it waits for ever for one that does not respond.
     """
     hosts = parts.get("host", "").split(",")
     ports = parts.get("port", "").split(",")
@@ -201,7 +201,7 @@ def _parts(url: str) -> dict[str, str] | None:
     """Take *url* apart; None where libpq cannot, or would take a piece of the password for the host or the port."""
     try:
         parts = parse_dsn(url)
-    except psycopg2.ProgrammingError:  # its text quotes what it stumbled over
+    except psycopg2.ProgrammingError:  # its text quotes what it could not parse
         return None
     misread = "@" in parts.get("host", "").lstrip("@") + parts.get("dbname", "")
     return None if misread or parts.get("port", "").strip("0123456789,") else parts

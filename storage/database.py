@@ -1,4 +1,4 @@
-"""Writes rounds of readings into PostgreSQL over one connection, and answers queries over the same."""
+"""Writes rounds of readings into PostgreSQL over one connection, and runs queries over the same."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ class Database:
         self._connect = connect
         self.site = site
         self._shown = shown
-        # While an answer is awaited, on_wake is called when wake_fd is readable; what it raises goes through.
+        # While the server is waited for, on_wake is called when wake_fd is readable; what it raises goes through.
         self.wake_fd: int | None = None
         self.on_wake: Callable[[], None] | None = None
         self._connection: Connection | None = None
@@ -276,7 +276,7 @@ def _transaction(connection: Connection) -> Iterator[Cursor]:
             yield cursor
         except (psycopg2.Error, ValueError):
             if not connection.closed and cursor.has_begun:
-                with suppress(psycopg2.Error):  # it is the first error that tells what is wrong
+                with suppress(psycopg2.Error):  # the first error is the one that says what is wrong
                     cursor.execute("rollback")
             raise
         if cursor.has_begun:
@@ -284,7 +284,7 @@ def _transaction(connection: Connection) -> Iterator[Cursor]:
 
 
 def _is_fault_of_a_row(err: Exception) -> bool:
-    """Tell what a row is refused for from what somebody has to put right in the database."""
+    """Return whether the row itself is refused, and nothing has to be put right in the database."""
     if isinstance(err, psycopg2.errors.ForeignKeyViolation):  # the site was removed under us
         return False
     if isinstance(err, psycopg2.errors.CheckViolation) and err.diag.constraint_name is None:  # no partition for it

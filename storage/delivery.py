@@ -1,4 +1,4 @@
-"""The delivery: one thread that brings what waits in the outbox to PostgreSQL, oldest first, and answers queries."""
+"""The delivery: one thread that brings what waits in the outbox to PostgreSQL, oldest first, and runs queries."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ T = TypeVar("T")
 
 BATCH_ROUNDS = 500  # 2,500 rows: some 100 ms, far below the statement timeout
 FIRST_RETRY_S, LAST_RETRY_S = 1.0, 60.0  # a restart is noticed at once, a dead server not pestered
-REFUSED_AGAIN_S = 86_400.0  # after what was refused was tried last
-LOOK_AGAIN_S = 60.0  # at a disk that does not take what comes
+REFUSED_AGAIN_S = 86_400.0  # after the last attempt at what was refused
+LOOK_AGAIN_S = 60.0  # at a disk that takes no rounds
 _STOP_TIMEOUT_S = 1.0  # to leave a statement that is under way
 _MOST_REASONS = 100  # of refusals, each said once
 
@@ -53,7 +53,7 @@ class Writer(Protocol):
 
 
 class StoppedError(Exception):
-    """The delivery is asked to end while it waits for an answer."""
+    """The delivery is to end while it waits for the server."""
 
 
 class Delivery:
@@ -103,10 +103,10 @@ class Delivery:
         self._thread.start()
 
     def query(self, read: Callable[[Cursor, int], T]) -> Future[T]:
-        """Ask the database, when all that was appended before has reached it.
+        """Query the database, once all that was appended before has reached it.
 
-        *read* is handed a cursor in a transaction of its own and our site_id, in the delivery's thread. The future
-        holds what it returns or raises; DatabaseUnreachableError where PostgreSQL does not answer: ask again later.
+        *read* gets a cursor in a transaction of its own and our site_id, in the delivery's thread. The future holds
+        what it returns or raises; DatabaseUnreachableError if PostgreSQL does not respond: query again later.
         """
         future: Future[T] = Future()
         with self._changed:
@@ -140,14 +140,14 @@ class Delivery:
         self._thread.join(_STOP_TIMEOUT_S)
         self._outbox.help_with(None)
         if self._thread.is_alive():
-            logger.info("PostgreSQL or the disk does not answer; the delivery ends with the process")
+            logger.info("PostgreSQL or the disk does not respond; the delivery ends with the process")
             return  # the thread still uses what would be closed here
         self._thread = None
         wake_fd, self._wake_fd = self._wake_fd, -1
         os.close(wake_fd)
 
     def turn(self) -> float:
-        """Do one thing that is due: deliver a batch, or answer a query. Return the seconds until there is another.
+        """Do one thing that is due: deliver a batch, or run a query. Return the seconds until there is another.
 
         Called by the delivery's thread; by others only where start() is not called.
         """
@@ -160,7 +160,7 @@ class Delivery:
         elif now >= self._refused_due_s:
             self._try(self._retry_refused)
         elif self._queries:
-            self._try(self._answer)
+            self._try(self._run_query)
         elif self._outbox.error is not None:
             self._seen = -1  # the disk may be well again, and hold rounds that nobody has seen yet
             return LOOK_AGAIN_S
@@ -186,7 +186,7 @@ class Delivery:
             os.eventfd_write(self._wake_fd, 1)
 
     def _woken(self) -> None:
-        """Serve who wakes us while PostgreSQL is waited for. Raises: StoppedError."""
+        """Serve whoever wakes us while we wait for PostgreSQL. Raises: StoppedError."""
         self._drain_wake_ups()
         if self._is_stopping:
             raise StoppedError("asked to stop")
@@ -199,7 +199,7 @@ class Delivery:
     # --- one turn
 
     def _try(self, act: Callable[[], None]) -> None:
-        """Do *act*, with all that follows where PostgreSQL does not answer."""
+        """Do *act*, and what follows if PostgreSQL does not respond."""
         try:
             act()
         except DatabaseUnreachableError as err:
@@ -236,15 +236,15 @@ class Delivery:
             self._seen = appended
             return
         rejected = self._database.write(batch.rounds)
-        self._outbox.remove(batch, self._told(rejected))
+        self._outbox.remove(batch, self._logged(rejected))
         self._delivered += len(batch.rounds)
         is_ordinary = self._seen >= 0 and self._outage.since is None and self._outbox.error is None
         if len(batch.rounds) < BATCH_ROUNDS and is_ordinary:
             self._seen = appended  # there are no more: to look again would cost each round a transaction
             self._delivered = 0
 
-    def _told(self, rejected: Sequence[RejectedRow]) -> Sequence[Rejected]:
-        """Log rows that are kept apart, each kind once."""
+    def _logged(self, rejected: Sequence[RejectedRow]) -> Sequence[Rejected]:
+        """Log the rejected rows, each kind once, and return them as they are kept."""
         for each in rejected:
             if each.is_conflict:
                 if not self._has_said_conflict:
@@ -280,12 +280,12 @@ class Delivery:
         again = {id(each.row) for each in rejected if not each.is_conflict}
         done = [(kept, stored) for kept, stored in refused if not again.intersection(map(id, stored.rows))]
         if done:
-            self._outbox.exchange_rejected([kept for kept, _ in done], self._told(final))
+            self._outbox.exchange_rejected([kept for kept, _ in done], self._logged(final))
         if (through := sum(len(stored.rows) for _, stored in done) - len(final)) > 0:
             logger.info("stored now: %s that PostgreSQL had refused", counted(through, "row"))
 
-    def _answer(self) -> None:
-        """Answer the first query. Raises: DatabaseUnreachableError."""
+    def _run_query(self) -> None:
+        """Run the first query. Raises: DatabaseUnreachableError."""
         with self._changed:
             read, future = self._queries.popleft()
         try:
@@ -293,7 +293,7 @@ class Delivery:
         except (DatabaseUnreachableError, StoppedError) as err:
             future.set_exception(DatabaseUnreachableError(str(err)))
             raise
-        except Exception as err:  # noqa: BLE001 - it is raised again where the answer is taken
+        except Exception as err:  # noqa: BLE001 - it is raised again where the result is taken
             future.set_exception(err)
 
     def _fail_queries(self, err: DatabaseUnreachableError) -> None:

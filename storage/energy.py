@@ -51,7 +51,7 @@ class Lack(NamedTuple):
     """A step that no span holds, or the time before the first or after the last register.
 
     across: it reaches over the edge of a span; kwh is known. impossible: a fall that is no wrap, or a rise that cannot
-    be true. exchange: the meter was exchanged in it. unread: there is no register at one of its ends.
+    be true. exchange: the meter was exchanged in it. unread: one of its ends has no register.
     """
 
     started_at: datetime  # register before, or where the spans begin
@@ -126,7 +126,7 @@ _METERS = """
         from meter
         where site_id = %(site_id)s
         window meters as (order by since)
-    ) as told
+) as changes
     window meters as (order by since)
 """
 
@@ -317,15 +317,15 @@ def read(connection: Connection, site: int, register: Register, spans: Sequence[
 
 
 def read_sold(connection: Connection, site: int, spans: Sequence[Span]) -> Energy:
-    """Read what was sold in each span, as read() does; nothing where the export register tells nothing of its own."""
+    """Read what was sold in each span, as read() does; nothing where the export register adds nothing."""
     return read(connection, site, "export_kwh", spans) if exports(connection, site, spans) else nothing(spans)
 
 
 def exports(connection: Connection, site: int, spans: Sequence[Span]) -> bool:
-    """Whether the export register tells of the *spans* what the import register does not: a rise, or a gap of its own.
+    """Whether the export register adds something about the *spans*: a rise, or a gap of its own.
 
-    A register that has never stood above 0 has no gap: nothing was sold. Where there is nothing to tell, there is no
-    need to add up its steps, which takes as long as those of the import register.
+    A register that has never stood above 0 has no gap: nothing was sold. Where it adds nothing, its steps need
+    not be added up, which takes as long as for the import register.
     """
     start, end = spans[0][0], spans[-1][1]
     with connection.cursor() as cursor:
@@ -336,7 +336,7 @@ def exports(connection: Connection, site: int, spans: Sequence[Span]) -> bool:
 
 
 def nothing(spans: Sequence[Span]) -> Energy:
-    """Return the energy of a register of which nothing is to be told."""
+    """Return the energy of a register that adds nothing."""
     return Energy([SpanEnergy(start, end, None, None, None, timedelta()) for start, end in spans], [])
 
 
@@ -392,7 +392,7 @@ def uneven(connection: Connection, site: int, register: Register, span: Span) ->
 
 
 def _first_register(connection: Connection, site: int, register: Register, span: Span) -> datetime:
-    """Return where the registers begin to tell of *span*; its end, where none does."""
+    """Return where the registers begin to cover *span*; its end, where none does."""
     with connection.cursor() as cursor:
         sql = _REACHES.format(is_register=_IS_REGISTER[register])
         cursor.execute(sql, {"site_id": site, "start": span[0], "end": span[1]})

@@ -1,6 +1,6 @@
-"""What the poller asks the database: which meter it knows, how far it reaches, and which half hours are missing.
+"""What the poller reads from the database: the meter it knows, the last registers, and which half hours are missing.
 
-Each function is handed a cursor in a transaction and the number of the site (Delivery.query).
+Each function gets a cursor in a transaction and the number of the site (Delivery.query).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from (
         manufacturer = lag(manufacturer) over meters and serial_number = lag(serial_number) over meters
     ) is not true as is_exchange
     from meter where site_id = %s window meters as (order by since)
-) as told
+) as changes
 order by since desc limit 1
 """
 

@@ -30,13 +30,13 @@ _BLOCK_BYTES = 4096  # a page of the kernel: where a part of it cannot be read, 
 
 
 class Reserve:
-    """A file that takes room on the disk and holds nothing, for the day the disk is full."""
+    """A file that takes space on the disk and holds nothing, for the day the disk is full."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
     def keep(self) -> None:
-        """Take the room, if it is not taken yet and there is some."""
+        """Take the space, if it is not taken yet and there is some."""
         if self._path.exists():
             return
         try:
@@ -51,7 +51,7 @@ class Reserve:
                 self._path.unlink()
 
     def release(self) -> bool:
-        """Give the room up; False: there is none to give up."""
+        """Give the space up; False: there is none to give up."""
         try:
             self._path.unlink()
         except OSError:
@@ -78,7 +78,7 @@ class LineFile:
 
     @property
     def room_bytes(self) -> int:
-        """How much room a file begins with: behind what is written anew there is none to be made."""
+        """How much space a file begins with: behind what is written anew none can be made."""
         return ROOM_BYTES
 
     def end(self) -> int:

@@ -101,7 +101,7 @@ class Outbox:
                 self._note_slow()
 
     def help_with(self, wake: Callable[[], None] | None) -> None:
-        """Let another thread do what append() asks of the disk: *wake* is called, and that thread calls settle()."""
+        """Let another thread do the disk work of append(): *wake* is called, and that thread calls settle()."""
         with self._changed:
             self._helper = wake
 

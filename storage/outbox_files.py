@@ -61,7 +61,7 @@ class RoundFile:
 
     def __init__(self, lines: LineFile) -> None:
         self._lines = lines
-        self._start: Place | None = None  # of the first that waits; None: the file tells
+        self._start: Place | None = None  # of the first that waits; None: see the file
         self._written_start = Place(0, 0)
         self._end = 0  # of what is known to be in the file
         self._failing_since_s: float | None = None  # to be read
@@ -86,7 +86,7 @@ class RoundFile:
         self._end = new_end
 
     def oldest(self, limit: int) -> tuple[list[Round], list[Rejected], Place]:
-        """Give the oldest *limit* rounds, what stands between them and is none, and where all that ends.
+        """Return the oldest *limit* rounds, what is between them and is no round, and where all that ends.
 
         Fewer: there are no more.
         """

@@ -52,7 +52,7 @@ _REMEDIES = tuple(
         (
             r"valid client certificate|certificate present, but not private key|alert unknown ca"
             r"|certificate authentication failed|could not (?:open|read|load) (?:certificate|private key)",
-            "this server asks for a certificate of ours that its authority signed: name both files in [database] url: "
+            "this server requires a certificate of ours that its authority signed: name both files in [database] url: "
             "sslcert=FILE&sslkey=FILE",
         ),
         (

@@ -59,7 +59,7 @@ class Series(NamedTuple):
 
 
 # A spacing is the time to the next reading. Where points are days it is the mean of a quarter of an hour, so that ten
-# years are a few hundred thousand of them; gaps that leave half of its readings are not told there.
+# years are a few hundred thousand of them; gaps that leave half of its readings do not show there.
 # date_part gives a double: extract gives a numeric from PostgreSQL 14 on, which is slower.
 _SERIES = """
 with unit as materialized (

@@ -26,7 +26,7 @@ _FINAL = ("unreadable", _UNDATABLE)  # reasons of a spool that no second attempt
 
 
 def read_boot_id(path: Path = Path("/proc/sys/kernel/random/boot_id")) -> str | None:
-    """Return what tells this run of the machine from others; None: it cannot be known."""
+    """Return what identifies this run of the machine; None: it cannot be known."""
     try:
         return path.read_text(encoding="ascii").strip()
     except OSError:

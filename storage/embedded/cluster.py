@@ -2,13 +2,13 @@
 
 ::
 
-    data/           the cluster; PG_VERSION tells its major version
+    data/           the cluster; PG_VERSION holds its major version
     data.new/       a cluster in the making
     data.upgraded/  one that is about to take the place of data/
     data-<major>/   one whose place was taken
     run/            the socket, mode 0700: whoever can reach it is trusted, and there is no TCP
     bin             leads to the programs that started the server: bin/psql, bin/pg_dump
-    server.lock     held by the server itself, or by initdb, as long as one process of it lives
+    server.lock     held by the server itself, or by initdb, while one process of it lives
     server.log      what the server has to say
 
 Who calls keeps others out meanwhile: nothing here expects a second starter.
@@ -43,7 +43,7 @@ SOCKET_NAME = ".s.PGSQL.5432"
 SOCKET_PATH_MAX = 107  # bytes of sockaddr_un.sun_path less its closing zero, unix(7)
 SOCKET_TIMEOUT_S = 1.0
 LOG_MAX_BYTES = 1_000_000
-# Not what a client was told that came too early.
+# Not what was sent to a client that came too early.
 _REASON = re.compile(r"^.*\b((?:FATAL|PANIC):(?!\s+the database system is ).*)$", re.MULTILINE)
 _SETTING = re.compile(r"LOG:\s+(.*)")
 
@@ -192,7 +192,7 @@ class Cluster:
         deadline = time.monotonic() + START_TIMEOUT_S
         while True:
             recorded = self._recorded()
-            if len(recorded) > 4 and _answers(Path(recorded[4])):
+            if len(recorded) > 4 and _responds(Path(recorded[4])):
                 return Path(recorded[4])
             if self._nobody_serves():
                 return None
@@ -206,7 +206,7 @@ class Cluster:
     def _nobody_serves(self) -> bool:
         """Take the lock that a server or initdb is started with, if there is neither; also none that we cannot see.
 
-        The lock tells of those in another container, the processes of a server that was started by hand.
+        The lock shows those in another container, the processes a server that was started by hand.
         """
         is_free = self._serving.acquire()
         self.leave_to_owner(self._serving.path)
@@ -306,7 +306,7 @@ def _rename(source: Path, target: Path) -> None:
     sync_directory(target.parent)
 
 
-def _answers(socket_directory: Path) -> bool:
+def _responds(socket_directory: Path) -> bool:
     try:
         psycopg2.connect(
             host=str(socket_directory), port=5432, user="postgres", dbname="postgres", connect_timeout=CONNECT_TIMEOUT_S
@@ -317,7 +317,7 @@ def _answers(socket_directory: Path) -> bool:
 
 
 def _has_lost_socket(socket_directory: Path) -> bool:
-    """Return whether nothing listens there any more. One that listens and does not answer is another matter."""
+    """Return whether nothing listens there any more. One that listens and does not respond is another matter."""
     with socket.socket(socket.AF_UNIX) as client:
         client.settimeout(SOCKET_TIMEOUT_S)
         try:
@@ -332,7 +332,7 @@ def _has_lost_socket(socket_directory: Path) -> bool:
 def _why_not_started(log: Path, before: int) -> str:
     """Quote the last FATAL or PANIC that the *log* holds since it had *before* bytes; "" where there is none.
 
-    What stands last tells the end of it, not the reason; and what is wrong with a setting stands just before.
+    The last line says how it ended, not why; what is wrong with a setting stands just before.
     """
     try:
         with log.open("rb") as file:

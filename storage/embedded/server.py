@@ -53,7 +53,7 @@ class EmbeddedServer:
         self._cluster = Cluster(self._home, fsync=fsync)
         self._starting = FileLock(self._home / "start.lock")
         self._using = FileLock(self._home / "users.lock")
-        self._turn = threading.RLock()  # the file locks tell processes apart, not the threads of one
+        self._turn = threading.RLock()  # the file locks separate processes, not the threads of one
         self._socket_directory: Path | None = None
         self._is_closed = False
 

@@ -54,7 +54,7 @@ Counts = dict[tuple[str, str, str], int]  # rows by database, schema and table
 def upgrade(server: EmbeddedServer, *, say: Callable[[str], None]) -> None:
     """Bring the data of *server*, which nobody uses meanwhile, to the newest major version of the wheel.
 
-    What is done is told by *say*, a line at a time. Run again after an interruption, it ends what was begun.
+    *say* reports what is done, a line at a time. Run again after an interruption, it finishes what was begun.
     Raises: EmbeddedServerError: with the remedy; the data are as they were.
     """
     newest = max(installed_programs())
@@ -207,7 +207,7 @@ def _analyze(server: _Running) -> None:
 
 
 def _check_room(cluster: Cluster) -> int:
-    """Return the size of the data in bytes. Raises: EmbeddedServerError: there is no room for as much again."""
+    """Return the size of the data in bytes. Raises: EmbeddedServerError: there is no space for as much again."""
     size = sum(path.lstat().st_size for path in (cluster.data / "base").rglob("*"))
     free = shutil.disk_usage(cluster.home).free
     if free < size + SPARE_BYTES:
