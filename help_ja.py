@@ -95,6 +95,6 @@ def install() -> None:
 
 
 def is_japanese(environ: Mapping[str, str]) -> bool:
-    """Whether *environ* asks for Japanese, as gettext has it."""
+    """Whether *environ* selects Japanese, as gettext has it."""
     names = (environ.get(name) for name in ("LANGUAGE", "LC_ALL", "LC_MESSAGES", "LANG"))
     return next((name for name in names if name), "").startswith("ja")

@@ -166,7 +166,7 @@ class Section:
 class IniFile:
     """The whole file, with nothing in it that *keys*, by section, does not name.
 
-    *holds_secret* is asked with the texts by section and key: then others must not be able to read the file.
+    *holds_secret* gets the texts by section and key; if it is true, others must not be able to read the file.
     """
 
     def __init__(

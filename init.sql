@@ -63,7 +63,7 @@ create table if not exists power (
     primary key (site_id, measured_at)
 );
 comment on table power is 'What the meter said at each poll.';
-comment on column power.measured_at is 'When: the tick of the round, or the arrival of an answer that was late.';
+comment on column power.measured_at is 'When: the tick of the round, or the arrival of a response that was late.';
 comment on column power.site_id is 'Where.';
 comment on column power.power_w is 'EPC 0xE7: instantaneous power, W. Positive: used from the grid. Negative: sold to the grid.';
 comment on column power.current_r_a is 'EPC 0xE8: instantaneous current of the R phase, A, steps of 0.1. Negative: towards the grid.';
@@ -84,7 +84,7 @@ comment on column energy.registered_at is 'The time stamp of the meter: exactly 
 comment on column energy.site_id is 'Where.';
 comment on column energy.import_kwh is 'EPC 0xEA or 0xE2, x 0xD3 x 0xE1: register of the energy used from the grid, kWh, exact.';
 comment on column energy.export_kwh is 'EPC 0xEB or 0xE4, x 0xD3 x 0xE1: register of the energy sold to the grid, kWh, exact.';
-comment on column energy.source is 'notified: the meter sent it. read: asked for after the half hour. history: from the memory of the meter.';
+comment on column energy.source is 'notified: the meter sent it. read: requested after the half hour. history: from the memory of the meter.';
 
 create table if not exists cpu_temperature (
     measured_at   timestamptz not null,
@@ -109,7 +109,7 @@ comment on table co2 is 'Carbon dioxide in the air of the room (MH-Z19).';
 comment on column co2.measured_at is 'When: the tick of the round.';
 comment on column co2.site_id is 'Where.';
 comment on column co2.co2_ppm is 'Parts per million of volume; the sensor reaches to 10,000 at most.';
-comment on column co2.temperature_c is 'Degrees Celsius inside the sensor: several degrees above the room. null where the sensor does not tell.';
+comment on column co2.temperature_c is 'Degrees Celsius inside the sensor: several degrees above the room. null where the sensor does not give it.';
 comment on column co2.warming_up is 'true: the sensor had not settled yet; kept, but not to be trusted.';
 
 create table if not exists bme280 (
@@ -173,7 +173,7 @@ comment on function energy_step_kwh is
     'kWh between two registers that follow one another; null where that is not known. exchanged_at: when the meter of the '
     'first was exchanged; count_kwh: one count of it; range_kwh: where it goes back to zero, null: not known.';
 
--- A row of "meter" whose maker and serial number are both told and equal those of the row before it changes the scale
+-- A row of "meter" whose maker and serial number are both known and equal those of the row before it changes the scale
 -- only; any other row after the first is an exchange. The memory of a meter reaches back before the moment at which it
 -- was first seen, so the first row serves that time too.
 create or replace view meter_service as
@@ -190,9 +190,9 @@ from (
             as is_another
     from meter
     window meters as (partition by site_id order by since)
-) as told
+) as changes
 window meters as (partition by site_id order by since);
-comment on view meter_service is 'From when to when each row of "meter" tells the scale of the registers.';
+comment on view meter_service is 'From when to when each row of "meter" gives the scale of the registers.';
 comment on column meter_service.site_id is 'Where.';
 comment on column meter_service.served_from is 'First moment; -infinity for the first row.';
 comment on column meter_service.served_until is 'The moment after the last; infinity for the last row.';
@@ -201,7 +201,7 @@ comment on column meter_service.count_kwh is 'kWh of one count of the registers.
 comment on column meter_service.range_kwh is 'kWh at which the registers go back to zero; null: not known.';
 
 -- An import register of exactly 0 is what the memory of a meter holds for the time before it served: no register.
--- The order inside is for who asks for the newest half hours: they are then found without making all the others.
+-- The order inside is for queries of the newest half hours: they are then found without making all the others.
 create or replace view energy_half_hour as
 select half_hour.site_id, half_hour.started_at,
     case when earlier.import_kwh > 0 and later.import_kwh > 0 then energy_step_kwh(

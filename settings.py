@@ -240,7 +240,7 @@ class Co2:
     """The MH-Z19. Section [co2]."""
 
     device: str = _key("device", Section.plain, "a device", "/dev/serial0")
-    warm_up_s: float = _key("warm_up", Section.seconds, 0, 3600, 180.0)  # until then readings are marked so
+    warm_up_s: float = _key("warm_up", Section.seconds, 0, 3600, 180.0)  # readings before that are marked so
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,1 +1,1 @@
-"""What the graph scripts share: the period asked for, fonts and style."""
+"""What the graph scripts share: the period, fonts and style."""

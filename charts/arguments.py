@@ -1,4 +1,4 @@
-"""The command line that both graph scripts share. Imports argparse alone, so that -h answers at once."""
+"""The command line that both graph scripts share. Imports argparse alone, so that -h is printed at once."""
 
 from __future__ import annotations
 

@@ -78,7 +78,7 @@ class Picture(Generic[DataT]):
 def run(
     arguments: argparse.Namespace, name: str, picture: Callable[[], Picture[DataT]], *, now: datetime | None = None
 ) -> Path:
-    """Do what the command line asks for and return the path written; *name* is the start of the default file name.
+    """Draw what the command line names and return the path written; *name* is the start of the default file name.
 
     *picture* imports what loading it needs.
     Raises: ExplainedError.

@@ -1,4 +1,4 @@
-"""What is known of a quantity, what is missing, and what is not due yet. All that draws or says it asks here.
+"""What is known of a quantity, what is missing, and what is not due yet. Whatever draws or says it comes here.
 
 Readings: how often they come is seen where they were read, from the spacings beside. A reading was due one such
 spacing after the one before; where nothing came for more than two, the time since is missing. Each reading counts for
@@ -206,5 +206,5 @@ def course_of(points: Sequence[Point], gaps: Sequence[Gap], spacing: timedelta) 
 
 
 def unread(lacks: Iterable[Lack], start: datetime, until: datetime) -> list[Gap]:
-    """Return where no register tells anything; the other lacks have their reasons."""
+    """Return where there is no register at all; the other lacks have their reasons."""
     return of_energy([lack for lack in lacks if lack.reason == "unread"], start, until)

@@ -109,7 +109,7 @@ class EnergyData:
 
     @property
     def has_registers(self) -> bool:
-        """Whether any register tells of this period."""
+        """Whether there is any register of this period."""
         return self.used.kwh is not None or any(lack.reason != "unread" for lack in self.lacks)
 
     @property

@@ -160,11 +160,11 @@ def label_gaps(labels: Labels, gaps: Iterable[Gap], words: Words) -> None:
         left, right = days_since_epoch(gap.start), days_since_epoch(gap.end)
         text = words.missing.format(length=length_of(gap.length, words.language))
         points = [((left + right) / 2, bottom + share * (top - bottom)) for share in (0.5, 0.25, 0.75)]
-        labels.set(text, points, WITHIN, gid="gap label", color=style.MUTED, within=(left, right), ground=style.HOLE)
+        labels.set(text, points, WITHIN, gid="gap label", color=style.MUTED, within=(left, right), ground=style.GAP)
 
 
 def mark_weekends(panels: Iterable[Axes], period: Period) -> None:
-    """Shade Saturdays and Sundays faintly, where days can still be told apart."""
+    """Shade Saturdays and Sundays faintly, where days can still be distinguished."""
     if not 1 < period.days <= _MOST_WEEKENDS_DAYS:
         return
     for day in period.dates():

@@ -1,6 +1,6 @@
-"""The period asked for: what the command line says, as two instants and the zone that decides where a day begins.
+"""The period of a picture: what the command line says, as two instants and the zone that decides where a day begins.
 
-And how it is cut: into the points of a line, and into the steps of the energy bars, whichever a reader can tell apart.
+And how it is cut: into the points of a line, and into the steps of the energy bars, whichever a reader can distinguish.
 """
 
 from __future__ import annotations
@@ -217,7 +217,7 @@ def step_of(period: Period) -> Step:
 
 
 def points_of(period: Period, until: datetime) -> tuple[list[datetime], bool]:
-    """Cut *period* up to *until* into the points of a line, and tell whether they are days or more.
+    """Cut *period* up to *until* into the points of a line, and say whether they are days or more.
 
     A picture is 1,200 px wide: more than 1,500 points it cannot show. A day of one-minute polls falls on 60 s: its
     points are the readings themselves. Beyond a month a point is a day of the zone or several: a line that rises and

@@ -227,7 +227,7 @@ def _draw_white_lines(
 
 
 def _outside(data: PowerData, columns: TimeOfDay) -> NDArray[np.uint8]:
-    """Tell the cells that are not due: before the period begins, or after what can be known by now."""
+    """Mark the cells that are not due: before the period begins, or after what can be known by now."""
     zone = data.period.zone
     outside = np.zeros(columns.mean_w.shape, dtype=np.uint8)
     if len(columns.edges) == 2 or columns.edges[1] - columns.edges[0] > columns.edges[-1] - columns.edges[0]:

@@ -8,10 +8,10 @@ The energy is in charts.energy_load. The other figures are defined so:
   lack more than half of themselves do not count. Left out of ranges whose points are longer than half an hour.
 * usual: the median of the 28 days before; the day before where fewer than 7 of them have data.
 * time of day: of a long range, the mean power of each half hour of the day over the days of a point; from the
-  registers, and from readings where they do not tell it.
-* a day without any reading of power shows the mean of each half hour that the registers tell.
+  registers, and from readings where they do not give it.
+* a day without any reading of power shows the mean of each half hour that the registers give.
 
-Where something is sold, the registers tell a half hour only with the export: without it the mean is not known.
+Where something is sold, the registers give a half hour only with the export: without it the mean is not known.
 """
 
 from __future__ import annotations

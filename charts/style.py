@@ -40,8 +40,8 @@ INK = "#222222"
 MUTED = "#5f5f5f"
 GRID = "#dddddd"
 WEEKEND, WEEKEND_ALPHA = "#a06a10", 0.06  # a translucent tint, also over the comfortable range
-HOLE = "#f3f3f3"
-HOLE_HATCH = "#c9c9c9"
+GAP = "#f3f3f3"
+GAP_HATCH = "#c9c9c9"
 
 WIDTH_IN = 12.0
 DPI = 100  # 1,200 px wide
@@ -176,7 +176,7 @@ def _rows(figures: Sequence[KeyFigure]) -> list[list[KeyFigure]]:
 
 
 def _sizes(count: int, row: int) -> list[float]:
-    """Return the size of each value of a row: the first figure of all is the answer that people came for."""
+    """Return the size of each value of a row: the first figure of all is what people came for."""
     return [22.0 if row == 0 and place == 0 else 17.0 for place in range(count)]
 
 
@@ -259,5 +259,5 @@ def _quiet(axes: Axes) -> None:
 def hatch(axes: Axes, left: float, right: float, *, zorder: float) -> None:
     """Fill the height of the panel with the sign for "nothing was measured"."""
     axes.axvspan(
-        left, right, facecolor=HOLE, edgecolor=HOLE_HATCH, hatch="////", linewidth=0, zorder=zorder, gid="gap"
+        left, right, facecolor=GAP, edgecolor=GAP_HATCH, hatch="////", linewidth=0, zorder=zorder, gid="gap"
     )  # fmt: skip

@@ -226,8 +226,8 @@ def title_of(period: Period, template: str, words: Words, *, now: datetime | Non
         name = f"{first} {start}{dash}{'24:00' if end == '0:00' else end}"
     else:
         name = f"{first} {start}{dash}{long_date(period.end.astimezone(period.zone).date(), language)} {end}"
-    told = template.format(when=name)
-    return told + words.now.format(time=when(now, period, language)) if now else told
+    title = template.format(when=name)
+    return title + words.now.format(time=when(now, period, language)) if now else title
 
 
 def _calendar_name(period: Period, language: Language) -> str | None:

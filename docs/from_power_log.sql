@@ -12,7 +12,7 @@
 -- - What is no measurement stays out: the codes of the meter for "no data", "over" and "under", a unit or coefficient
 --   that is not known, 0 ppm, a CO2 sensor that was booting, its -40 C for "no temperature", and what lies outside of
 --   what a sensor can measure.
--- - Half hours (table energy) cannot be told from readings between them: the poller reads those of the last 99 days
+-- - Half hours (table energy) cannot be derived from readings between them: the poller reads those of the last 99 days
 --   from the meter's own memory.
 
 set client_encoding = 'UTF8';
@@ -78,7 +78,7 @@ begin
     end if;
 
     if to_regclass('co2_log') is not null then
-        -- Nothing tells any more whether the sensor had settled, but for the bytes S = 1 and U = 15000 of one that boots,
+        -- Nothing shows any more whether the sensor had settled, but for the bytes S = 1 and U = 15000 of one that boots,
         -- in the columns ss and pressure, which not every co2_log has.
         insert into co2 (site_id, measured_at, co2_ppm, temperature_c, warming_up)
         select

@@ -53,7 +53,7 @@ class AnotherPollerError(ExplainedError):
 class App:
     """The poller's parts, put together; what differs between a real poller, the demo and a test is a parameter.
 
-    *keep* returns when a round is safe, *query* asks the database. *takes_one_round*: between polls nothing is asked
+    *keep* returns when a round is safe, *query* queries the database. *takes_one_round*: between polls nothing is read
     but the meter's clock. *wrap_idle* may stand something before the idle tasks. close() it.
     """
 
@@ -118,7 +118,7 @@ class App:
         return (*tasks, half_hours.read_missing, days.fill)
 
     def close(self) -> None:
-        """Keep what waits for somebody to tell the time, end the session, close the port."""
+        """Keep what waits for the time to be known, end the session, close the port."""
         try:
             self.dating.close()
         finally:
@@ -290,5 +290,5 @@ def run_loop(settings: Settings, sensors: Sequence[Sensor], *, stop: StopSignal)
         notifier.ready()
         app.poller.run()
         notifier.stopping()
-        logger.info("asked to stop: ending the session")
+        logger.info("stopping: ending the session")
     return 0

@@ -20,7 +20,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Dating:
-    """Hands rounds on to *keep* while the clock is settled. Until then they wait in memory and move with the clock.
+    """Hands rounds on to *keep* while the clock is settled. Before that they wait in memory and move with the clock.
 
     Half-hour rows carry the meter's own time, and since when a meter is installed is only said by a
     settled clock: these are never moved.
@@ -38,7 +38,7 @@ class Dating:
         """Return the time for a reading of *tick* that arrived *at*: the tick, as for all of a round.
 
         It is the second of its arrival where that is LATE, where the tick was given before (the clock was set back), or
-        where it answers a request of an earlier poll (None). That second is never a tick, which would say that the
+        where it responds to an earlier poll's request (None). That second is never a tick, which would say that the
         value was measured at it or just after.
         """
         if tick is not None and at - tick <= LATE and not self._is_taken(tick):
@@ -60,11 +60,11 @@ class Dating:
                 self._keep_first()
             except Exception as error:
                 self._attempts += 1
-                # What is refused for what is in it, or fails again and again, holds up no other.
+                # A round that is refused for its contents, or fails again and again, must not hold up the others.
                 if isinstance(error, ValueError) or self._attempts == _MOST_ATTEMPTS:
                     self._give_up_first()
                 raise
-            self._waiting.popleft()  # not before: after a fault it is tried again
+            self._waiting.popleft()  # not earlier: after a fault it is kept again
             self._attempts = 0
 
     def _keep_first(self) -> None:

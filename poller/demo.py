@@ -67,7 +67,7 @@ def run_demo(pictures: Mapping[str, Callable[[], command.Picture[Any]]]) -> int:
 def _simulate(midnight: datetime, server: EmbeddedServer, data_dir: Path) -> None:
     """Poll the simulated household from shortly before *midnight* for 24 hours."""
     clock = VirtualClock(midnight - timedelta(minutes=3))
-    end = midnight + timedelta(days=1, minutes=6)  # the meter tells of 24:00 within five minutes
+    end = midnight + timedelta(days=1, minutes=6)  # the meter announces 24:00 within five minutes
     accepted = AcceptedCredentials()
     household = Household.typical(seed=_SOLAR_SEED, solar=True)
     options = MeterOptions(unit_code=0x02, digits=8)  # 0.01 kWh a count, for smoother bars

@@ -33,7 +33,7 @@ _LAST_MOMENT_S = 1.0  # kept free before the next tick
 _FIRST_FAULT_PAUSE_S, _LAST_FAULT_PAUSE_S = 1.0, 10.0  # the link is not looked after meanwhile
 _LINK_TIMEOUT_S = 55.0  # a round may wait for the link, but the sensors' rows not for hours
 _SHORTEST_NAP_S = 0.01
-_SENSOR_GRACE_S = 3.5  # the slowest sensor needs 3 s to find out that it has no answer
+_SENSOR_GRACE_S = 3.5  # the slowest sensor needs 3 s to give up
 _SENSOR_SHARE = 0.8  # of a short interval
 _REMINDER_S = 3600.0
 _LEARNING = "who the meter is"  # as a kind of request
@@ -95,12 +95,12 @@ class Poller:
         self.last_power: PowerRow | None = None
 
     def run(self) -> None:
-        """Poll on every tick until asked to stop, then store what is left."""
+        """Poll on every tick until a stop, then store what is left."""
         self._clock.update()
         tick = next_tick(self._clock.now(), self._interval_s)
         while (due := self._survived(self._wait_for, tick, otherwise=tick)) is not None:
             if self._clock.now() < due:
-                continue  # a fault broke the wait off: the tick is still to come
+                continue  # a fault cut the wait short: the tick is still to come
             started, zero = self._clock.monotonic(), self._clock.zero
             is_first = self.last_power is None
             power = self._survived(self.take_round, due, otherwise=None)
@@ -140,22 +140,22 @@ class Poller:
         self._notifier.status(self._status(power))
         self._rounds_to_learn = self._rounds_to_learn + 1 if self._meter.has_to_learn else 0
         if timeout_s is not None or self._rounds_to_learn > _LEARNS_WITHIN:
-            while self._learn(started + timeout_s if timeout_s else self._answered_by()):
+            while self._learn(started + timeout_s if timeout_s else self._response_due()):
                 self._look_at_clock()
         return power
 
-    def _answered_by(self) -> float:
+    def _response_due(self) -> float:
         return self._clock.monotonic() + self._session.timings.response_timeout_s
 
     def _learn(self, until: float) -> bool:
-        """Ask for the next thing that is not known yet of the meter; return whether that was to be and could be.
+        """Read the next thing that is not known yet of the meter; return whether there was one and it fitted.
 
-        It begins where it fits before *until*, and is not broken off then: a request that is lost holds the air.
+        It begins only where it fits before *until*, but is not cut short there: a lost request holds the air.
         """
         if not (self._meter.has_to_learn and self._budget.fits(_LEARNING, until)):
             return False
         try:
-            until = max(until, self._answered_by())
+            until = max(until, self._response_due())
             self._budget.spend(_LEARNING, lambda end: self._meter.learn(until=end), until)
         except SkStackError as error:
             logger.debug("who the meter is: %s", error)
@@ -223,11 +223,11 @@ class Poller:
 
     def _poll_meter(self, tick: datetime, until: float) -> PowerRow | None:
         try:
-            poll = self._ask_meter(until)
+            poll = self._read_meter(until)
         except StoppedError:
             return None
         except (SkStackError, ValueError) as error:
-            # While the link is down, what keeps it down says more than that it is.
+            # While the link is down, the reason for that says more.
             self._note_failure(str(error) if self._session.up else self._session.down_reason)
             return None
         if poll is None:
@@ -238,12 +238,12 @@ class Poller:
 
     def _row(self, poll: Poll, tick: datetime) -> PowerRow:
         arrived_at = self._clock.at(poll.arrived_at)
-        is_of_tick = self._clock.at(poll.sent_at) >= tick - _BEFORE_TICK  # else it answers a request of an earlier poll
+        is_of_tick = self._clock.at(poll.sent_at) >= tick - _BEFORE_TICK  # else it responds to an earlier poll
         measured_at = self._dating.stamp(tick if is_of_tick else None, arrived_at)
         return power_row(measured_at, poll.reading)
 
     def _note_failure(self, reason: str) -> None:
-        """Say it once, and count what follows until the meter has done well for a while: it may come and go."""
+        """Log the first failure, and count the rest until the meter has done well for a while: it may come and go."""
         self._failed_polls += 1
         self._well_since_s = None
         self.last_failure = reason
@@ -251,7 +251,7 @@ class Poller:
         logger.log(level, "no reading of the meter: %s", reason)
 
     def _note_success(self) -> None:
-        """Say that it is over, once no poll has failed for a while."""
+        """Log that the failures are over, once no poll has failed for a while."""
         if not self._failed_polls:
             return
         now_s = self._clock.monotonic()
@@ -264,7 +264,7 @@ class Poller:
             )
             self._failed_polls = 0
 
-    def _ask_meter(self, until: float) -> Poll | None:
+    def _read_meter(self, until: float) -> Poll | None:
         """Poll the meter; where the link is down, or goes down meanwhile, wait for it while the round has time.
 
         Raises: as Meter.poll.
@@ -286,7 +286,7 @@ class Poller:
     def _count_missed(self, tick: datetime, took_s: float, *, expected: bool) -> None:
         """Count the ticks that a long round has cost, and say so once an hour.
 
-        *expected*: the link is down, and that was said before.
+        *expected*: the link is down, and that was logged before.
         """
         missed = int((took_s - self._catches_up.total_seconds()) // self._interval_s)
         if missed <= 0:

@@ -42,7 +42,7 @@ class StopSignal:
         return self._reader
 
     def requested(self) -> bool:
-        """Whether the poller has been asked to end."""
+        """Whether the poller is to end."""
         return self._requested
 
     def sleep(self, seconds: float) -> None:
@@ -51,7 +51,7 @@ class StopSignal:
             os.read(self._reader, 4096)
 
     def request(self) -> None:
-        """Ask the poller to end."""
+        """Let the poller end."""
         self._requested = True
         try:
             os.write(self._writer, b"\0")

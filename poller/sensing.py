@@ -1,4 +1,4 @@
-"""The room's sensors beside the meter: read while its answer is awaited, each failing on its own."""
+"""The room's sensors beside the meter: read while its response is awaited, each failing on its own."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from sensors.errors import SensorError, SensorNotReadyError
 from storage.records import Bme280Row, Co2Row, CpuTemperatureRow, Reading
 
-if TYPE_CHECKING:  # a driver is imported where its sensor is asked for
+if TYPE_CHECKING:  # a driver is imported only if its sensor is in use
     from sensors.bme280 import Bme280
     from sensors.mhz19 import Mhz19
 
@@ -118,7 +118,7 @@ class Sensing:
             reading.set_exception(SensorError(f"{self._source.name}: a fault of the program"))
 
     def _awaited(self, timeout_s: float, should_stop: Callable[[], bool]) -> Reading | None:
-        """Return the row that was ordered; None: asked to stop before. Raises: SensorError."""
+        """Return the row that was ordered; None: stopped before. Raises: SensorError."""
         if self._is_busy:
             raise SensorError(f"{self._source.name} is still busy with an earlier reading")
         until = time.monotonic() + timeout_s

@@ -1,4 +1,4 @@
-"""The sensors that can be asked for, in one table: the flags, the hints and what is read come from it.
+"""The sensors that can be chosen, in one table: the flags, the hints and what is read come from it.
 
 -h needs the table, so this module imports nothing: a sensor imports what it takes when it is made.
 """

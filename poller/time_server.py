@@ -1,4 +1,4 @@
-"""Whether this machine's clock follows a time server: asked of the kernel, or, where that is refused, of systemd."""
+"""Whether this machine's clock follows a time server: the kernel says so, or, where that is refused, systemd."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ UNSYNCHRONISED_US = 16_000_000
 TIMESYNCD_MARK = Path("/run/systemd/timesync/synchronized")  # made when it has set the clock: systemd-timesyncd(8)
 TIMEDATED = ("timedatectl", "show", "--property=NTPSynchronized", "--value")
 _TIMEDATED_S = 2.0
-_ASK_AGAIN_S = 120.0
+_QUERY_AGAIN_S = 120.0
 _TIMEX_BYTES = 512  # struct timex has at most 208
 
 
@@ -48,7 +48,7 @@ def kernel_max_error_us() -> int | None:
 
 
 def timedated_says_so() -> bool:
-    """Ask systemd-timedated over D-Bus; False also where there is none."""
+    """Query systemd-timedated over D-Bus; False also where there is none."""
     try:
         done = subprocess.run(TIMEDATED, capture_output=True, text=True, timeout=_TIMEDATED_S, check=False)
     except (OSError, subprocess.SubprocessError):
@@ -57,7 +57,7 @@ def timedated_says_so() -> bool:
 
 
 class TimeServer:
-    """Tells whether a time server sets this machine's clock. Works inside the sandbox of the systemd unit.
+    """Knows whether a time server sets this machine's clock. Works inside the sandbox of the systemd unit.
 
     The parameters stand in for the machine in tests.
     """
@@ -74,15 +74,15 @@ class TimeServer:
         self._mark = mark
         self._timedated = timedated
         self._monotonic = monotonic
-        self._ask_at = float("-inf")
+        self._query_at = float("-inf")
         self._is_followed = False
 
     def is_followed(self) -> bool:
-        """Whether the clock follows a time server; where the kernel does not say, systemd is asked, now and then."""
+        """Whether the clock follows a time server; where the kernel does not say, systemd is queried now and then."""
         error_us = self._max_error_us()
         if error_us is not None:
             return error_us < UNSYNCHRONISED_US
-        if self._monotonic() >= self._ask_at:
-            self._ask_at = self._monotonic() + _ASK_AGAIN_S
+        if self._monotonic() >= self._query_at:
+            self._query_at = self._monotonic() + _QUERY_AGAIN_S
             self._is_followed = os.path.exists(self._mark) or self._timedated()  # unlike Path.exists, never raises
         return self._is_followed

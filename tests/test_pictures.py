@@ -603,7 +603,7 @@ def test_words_can_be_read_on_their_ground(record: Any) -> None:
         colors = {text.get_color() for text in found}
         assert {color: contrast(color, "white") for color in colors if contrast(color, "white") < 4.5} == {}
     for color in (style.INK, style.MUTED):
-        assert min(contrast(color, ground) for ground in (style.HOLE, style.GOOD)) >= 4.5
+        assert min(contrast(color, ground) for ground in (style.GAP, style.GOOD)) >= 4.5
         assert min(contrast(color, veiled(ground)) for ground in ("white", style.GOOD)) >= 4.5
 
 

@@ -41,7 +41,7 @@ select count(*) from power join site using (site_id) where name = %s and measure
 
 
 def check_data_dir(settings: Settings, report: Report) -> str:
-    """Look whether the data directory can be written, how much room it has, and what waits in it."""
+    """Look whether the data directory can be written, how much space it has, and what waits in it."""
     data_dir = settings.storage.data_dir
     try:
         data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -62,7 +62,7 @@ def check_data_dir(settings: Settings, report: Report) -> str:
 
 
 class DatabaseCheck:
-    """Tries the database that the settings name, or the embedded one. close() leaves it."""
+    """Checks the database that the settings name, or the embedded one. close() leaves it."""
 
     def __init__(self, settings: Settings, clock: TimeSource) -> None:
         self._settings = settings
@@ -91,7 +91,7 @@ class DatabaseCheck:
         self._stack.callback(self._database.close)
         url, data_dir = self._settings.database.url, self._settings.storage.data_dir
         place = f"at {shown_dsn(url)}" if url else f"embedded, in {data_dir / 'postgresql'}"
-        version = int(self._ask(_VERSION)[0][0])
+        version = int(self._query(_VERSION)[0][0])
         found = f"PostgreSQL {version // 10_000}.{version % 10_000} {place}"
         if version < OLDEST_SERVER * 10_000:
             raise CheckFailedError(found, f"upgrade the server: PostgreSQL {OLDEST_SERVER} or newer is needed")
@@ -99,12 +99,12 @@ class DatabaseCheck:
 
     def _tables(self) -> str:
         self._database.check()
-        if self._ask(_IS_READ_ONLY)[0][0]:
+        if self._query(_IS_READ_ONLY)[0][0]:
             raise CheckFailedError(
                 "the server takes no data: it is read-only",
                 "name the primary server in [database] url, not a standby; or set default_transaction_read_only off",
             )
-        forbidden = ", ".join(str(name) for (name,) in self._ask(_FORBIDDEN, list(WRITTEN_TABLES)))
+        forbidden = ", ".join(str(name) for (name,) in self._query(_FORBIDDEN, list(WRITTEN_TABLES)))
         if forbidden:
             raise CheckFailedError(
                 f"this user may not read and add rows in: {forbidden}",
@@ -113,18 +113,18 @@ class DatabaseCheck:
         return "all there; this user may read and add rows"
 
     def _last_reading(self) -> str:
-        site, size = self._settings.storage.site, _size(self._ask(_SIZE)[0][0])
-        latest = self._ask(_LAST_READING, site)
+        site, size = self._settings.storage.site, _size(self._query(_SIZE)[0][0])
+        latest = self._query(_LAST_READING, site)
         if not latest:
             return f"no reading of site {site!r} yet; the database takes {size}"
         measured_at, power_w = latest[0]
-        readings = self._ask(_READINGS_A_DAY, site, self._clock.now())[0][0]
+        readings = self._query(_READINGS_A_DAY, site, self._clock.now())[0][0]
         power = "no power" if power_w is None else f"{power_w} W"
         at = f"{measured_at.astimezone():%Y-%m-%d %H:%M:%S}"
         last = f"last reading of site {site!r} at {at}, {power}; {readings} in the last 24 hours"
         return f"{last}; the database takes {size}"
 
-    def _ask(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
+    def _query(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
         def read(cursor: Cursor, _site_id: int) -> list[tuple[Any, ...]]:
             cursor.execute(statement, values)
             return cursor.fetchall()
@@ -133,7 +133,7 @@ class DatabaseCheck:
 
 
 def _waiting(path: Path) -> str:
-    """Tell what waits in the outbox, without making one."""
+    """Say what waits in the outbox, without making one."""
     if not path.exists():
         return "nothing waits for the database"
     with closing(Outbox(path.parent)) as outbox:

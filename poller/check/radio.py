@@ -54,7 +54,7 @@ _WEAK_ADVICE = "bring the stick nearer to the meter, or put it on a USB extensio
 
 
 class RadioCheck:
-    """Tries the parts between us and the meter, over a session that close() ends."""
+    """Checks the parts between us and the meter, over a session that close() ends."""
 
     def __init__(self, settings: Settings, report: Report, clock: Clock, stop: StopSignal) -> None:
         self._route_b = settings.route_b
@@ -113,7 +113,7 @@ class RadioCheck:
         try:
             found = self._reach(lambda: self._session.peer)
         except MeterNotFoundError as error:
-            # A module answers for meters with our pairing ID only, so that silence says nothing of the radio itself.
+            # A module reports only meters with our pairing ID, so that silence says nothing about the radio itself.
             meters = "one other meter" if error.others == 1 else f"{error.others} other meters"
             others = f"; {meters} heard, so that the radio works" if error.others else ""
             raise CheckFailedError(f"this household's meter did not respond{others}", error.remedy) from error
@@ -214,7 +214,7 @@ class _WriteOnlyCache(FilePanCache):
 
 
 def _shortened(serial_number: str | None) -> str:
-    """Show enough of it to tell two meters apart: reports are shown to strangers."""
+    """Show enough of it to distinguish two meters, and no more: reports are shown to strangers."""
     return f"...{serial_number[-3:]}" if serial_number else "unknown"
 
 

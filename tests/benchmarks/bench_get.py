@@ -45,7 +45,7 @@ def figures(effort: float) -> list[Figure]:
         )
         for ours, what, limits in (
             ("driver", "CPU of one Get, driver and codec", (MOST_OF_BARE, MOST_OF_MOMONGA)),
-            ("session", "the same through the session, as the poller asks", (None, None)),
+            ("session", "the same through the session, as the poller reads", (None, None)),
         )
         for other, reference, limit in zip(("bare", "momonga"), (BARE, "momonga"), limits, strict=True)
     ]

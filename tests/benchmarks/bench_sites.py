@@ -62,7 +62,7 @@ def figures(effort: float) -> list[Figure]:
         Figure(
             f"{sites:,} sites, 4 rows each a minute, {minutes} minutes, PostgreSQL {version}: rounds late",
             f"{len(late)} of {len(paced):,}, the latest by {latest_s:.2f} s; commit {_quantiles(paced)}",
-            f"late is {LATE_S:.0f} s after the meter's answer",
+            f"late is {LATE_S:.0f} s after the meter's response",
             len(late),
             0,
             "late",
