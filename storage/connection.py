@@ -35,16 +35,15 @@ _LONGEST_WAIT_S = 3600.0  # of one call of select
 _SECRETS = ("password", "sslpassword", "oauth_client_secret", "scram_client_key", "scram_server_key")
 _SHORTEST_SECRET = 6  # characters; a shorter one stands in other words
 _NO_WORD = 12  # characters; no word in libpq's messages is as long
-# Local to the transaction: a pooler hands the connection on to others. Not as a start-up option: poolers refuse those.
-_LIMITS = (
-    f"select set_config('statement_timeout', '{{statement_s}}s', true),"
-    f" set_config('lock_timeout', '{LOCK_TIMEOUT_S}s', true); "
-)
 
 
 def limits(*, statement_timeout_s: int = STATEMENT_TIMEOUT_S) -> str:
     """Give the SQL that bounds what the server does in the transaction that it begins; to be put before statements."""
-    return _LIMITS.format(statement_s=statement_timeout_s)
+    # Local to the transaction: a pooler hands the connection on to others. Not as a start-up option: poolers refuse it.
+    return (
+        f"select set_config('statement_timeout', '{statement_timeout_s}s', true),"
+        f" set_config('lock_timeout', '{LOCK_TIMEOUT_S}s', true); "
+    )
 
 
 class Connection(psycopg2.extensions.connection):
