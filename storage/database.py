@@ -171,12 +171,12 @@ class Database:
         """
         return self._once_more(lambda: self._transact(read, needs_site))
 
-    def check(self) -> str:
-        """Look whether every table and view is there; return what the server calls itself.
+    def check(self) -> None:
+        """Look whether every table and view is there.
 
         Raises: MissingTablesError: with the command that makes them.
         """
-        return self.query(self._check, needs_site=False)
+        self.query(self._check, needs_site=False)
 
     def close(self) -> None:
         """Close the connection; the next call would open a new one."""
@@ -186,14 +186,11 @@ class Database:
         self._connection = None
         self._site_id = None  # the next server may be another, with other numbers
 
-    def _check(self, cursor: Cursor, _site_id: int) -> str:
+    def _check(self, cursor: Cursor, _site_id: int) -> None:
         cursor.execute(_MISSING_RELATIONS, ([*WRITTEN_TABLES, *VIEWS],))
         missing = ", ".join(name for (name,) in cursor.fetchall())
         if missing:
             raise self._missing_tables(missing)
-        cursor.execute("select split_part(version(), ' on ', 1)")
-        version = cursor.fetchone()
-        return str(version[0]) if version else ""
 
     def _once_more(self, act: Callable[[], T]) -> T:
         """Do *act*, again over a new connection where the one that was open turns out dead."""

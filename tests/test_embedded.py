@@ -168,7 +168,7 @@ def test_a_new_directory_becomes_a_server_with_our_tables_and_is_stopped_again(t
     """The whole way from nothing, with fsync as users have it."""
     with EmbeddedServer(tmp_path / "not yet there" / "data") as server:
         with closing(Database.from_url(server.url(), site="home")) as database:
-            assert database.check().startswith("PostgreSQL ")
+            database.check()
         assert ask(server.url(), "show fsync") == "on"
         assert ask(server.url(), "show full_page_writes") == "on"
         assert ask(server.url(), "show synchronous_commit") == "on"
@@ -281,7 +281,7 @@ def test_a_database_on_it_survives_the_end_of_the_server(data_dir: Path, caplog:
     ):
         database.check()
         kill_server(data_dir)
-        assert database.check().startswith("PostgreSQL ")
+        database.check()
     assert "started again" in caplog.text
     assert server_processes(data_dir) == []
 
