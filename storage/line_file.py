@@ -22,7 +22,8 @@ from storage.rows_json import MAX_BYTES
 
 logger = logging.getLogger(__name__)
 
-ROOM_BYTES = 32_768  # some 40 rounds. Written over again and again: a file that grows wears a card out sooner
+# What a file begins with: some 40 rounds. Written over again and again: a file that grows wears a card out sooner.
+ROOM_BYTES = 32_768
 _ROOM = bytes(ROOM_BYTES)
 RESERVE_BYTES = 8_000_000  # kept aside: a week of minutes for when the disk is full
 _LONGEST_LINE = 4 * MAX_BYTES
@@ -75,11 +76,6 @@ class LineFile:
         self.path = path
         self._reserve = reserve
         self._fsync = fsync
-
-    @property
-    def room_bytes(self) -> int:
-        """How much space a file begins with: behind what is written anew none can be made."""
-        return ROOM_BYTES
 
     def end(self) -> int:
         """Return where the last line ends; 0 where there is no file."""

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import NamedTuple
 
+from storage import line_file
 from storage.errors import OutboxError
 from storage.line_file import Line, LineFile
 from storage.records import Round
@@ -71,7 +72,7 @@ class RoundFile:
         start, end = self._first(), self._lines.end()
         is_removed = end < self._end
         start = start._replace(offset=min(start.offset, end))
-        is_anew = start.offset == end and not 0 < end < self._lines.room_bytes
+        is_anew = start.offset == end and not 0 < end < line_file.ROOM_BYTES
         if is_anew:
             start = Place(start.generation + 1, 0)
         try:
@@ -143,7 +144,7 @@ class RoundFile:
 
     def _first(self) -> Place:
         if self._start is None and (end := self._lines.end()):
-            latest = self._latest_place(max(0, end - self._lines.room_bytes), passes_over=True) or self._latest_place(
+            latest = self._latest_place(max(0, end - line_file.ROOM_BYTES), passes_over=True) or self._latest_place(
                 0, passes_over=False
             )
             self._start = self._written_start = latest or Place(0, 0)
