@@ -328,11 +328,9 @@ def exports(connection: Connection, site: int, spans: Sequence[Span]) -> bool:
     not be added up, which takes as long as for the import register.
     """
     start, end = spans[0][0], spans[-1][1]
-    with connection.cursor() as cursor:
-        sql = _EXPORTS.format(is_register=_IS_REGISTER["export_kwh"])
-        around = {"before": start - _HISTORY, "after": end + _HISTORY}
-        cursor.execute(sql, {"site_id": site, "start": start, "end": end, **around})
-        return bool(cursor.fetchall()[0][0])
+    sql = _EXPORTS.format(is_register=_IS_REGISTER["export_kwh"])
+    around = {"before": start - _HISTORY, "after": end + _HISTORY}
+    return bool(fetched(connection, sql, site_id=site, start=start, end=end, **around)[0][0])
 
 
 def nothing(spans: Sequence[Span]) -> Energy:
@@ -376,9 +374,8 @@ def columns(connection: Connection, site: int, edges: Sequence[datetime], zone: 
 
 def exchanges(connection: Connection, site: int, span: Span) -> list[datetime]:
     """Return when another meter was first seen in service within *span*, in the order of time."""
-    with connection.cursor() as cursor:
-        cursor.execute(_EXCHANGES.format(meters=_METERS), {"site_id": site, "start": span[0], "end": span[1]})
-        return [moment.astimezone(UTC) for (moment,) in cursor.fetchall()]
+    found = fetched(connection, _EXCHANGES.format(meters=_METERS), site_id=site, start=span[0], end=span[1])
+    return [moment.astimezone(UTC) for (moment,) in found]
 
 
 def uneven(connection: Connection, site: int, register: Register, span: Span) -> list[Span]:
@@ -393,15 +390,18 @@ def uneven(connection: Connection, site: int, register: Register, span: Span) ->
 
 def _first_register(connection: Connection, site: int, register: Register, span: Span) -> datetime:
     """Return where the registers begin to cover *span*; its end, where none does."""
-    with connection.cursor() as cursor:
-        sql = _REACHES.format(is_register=_IS_REGISTER[register])
-        cursor.execute(sql, {"site_id": site, "start": span[0], "end": span[1]})
-        (first,) = cursor.fetchone() or (None,)
-    return max(span[0], first.astimezone(UTC)) if first else span[1]
+    sql = _REACHES.format(is_register=_IS_REGISTER[register])
+    found = fetched(connection, sql, site_id=site, start=span[0], end=span[1])
+    return max(span[0], found[0][0].astimezone(UTC)) if found else span[1]
 
 
 def _rows(connection: Connection, sql: str, register: Register, **values: Any) -> list[tuple[Any, ...]]:
     steps = _STEPS.format(register=register, is_register=_IS_REGISTER[register])
+    return fetched(connection, sql.format(steps=steps), **values)
+
+
+def fetched(connection: Connection, sql: str, **values: object) -> list[tuple[Any, ...]]:
+    """Return all rows of one statement."""
     with connection.cursor() as cursor:
-        cursor.execute(sql.format(steps=steps), values)
+        cursor.execute(sql, values)
         return cursor.fetchall()

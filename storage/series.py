@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from storage.energy import Span
+from storage.energy import Span, fetched
 
 if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
@@ -206,7 +206,7 @@ def co2(limit_ppm: int) -> Source:
 
 def read(connection: Connection, site: int, source: Source, edges: Sequence[datetime], *, by_reading: bool) -> Series:
     """Read a point for each two neighbouring *edges*; runs are of single readings, or of quarter hours."""
-    rows = _fetch(
+    rows = fetched(
         connection,
         _statement(source, by_reading=by_reading),
         site_id=site,
@@ -231,38 +231,38 @@ def read(connection: Connection, site: int, source: Source, edges: Sequence[date
 
 def site_id(connection: Connection, name: str) -> int | None:
     """Return the number of the site called *name*, None where the database has no such site."""
-    rows = _fetch(connection, _SITE, name=name)
+    rows = fetched(connection, _SITE, name=name)
     return rows[0][0] if rows else None
 
 
 def peak(connection: Connection, site: int, start: datetime, end: datetime) -> tuple[datetime, int] | None:
     """Return the highest reading of power with its moment, the first of several; None: there is no reading."""
-    rows = _fetch(connection, _PEAK, site_id=site, start=start, end=end)
+    rows = fetched(connection, _PEAK, site_id=site, start=start, end=end)
     return (_utc(rows[0][0]), rows[0][1]) if rows else None
 
 
 def pressures(connection: Connection, site: int, start: datetime, end: datetime) -> tuple[float, float]:
     """Return the first and the last reading of the air pressure, hPa; there must be one."""
-    return _fetch(connection, _PRESSURES, site_id=site, start=start, end=end)[0]
+    return fetched(connection, _PRESSURES, site_id=site, start=start, end=end)[0]
 
 
 def half_hours_of_power(connection: Connection, site: int, stretches: Sequence[Span]) -> list[HalfHour]:
     """Read the power of each half hour that has readings."""
     starts, ends = [start for start, _ in stretches], [end for _, end in stretches]
-    rows = _fetch(connection, _HALF_HOURS, site_id=site, starts=starts, ends=ends) if stretches else []
+    rows = fetched(connection, _HALF_HOURS, site_id=site, starts=starts, ends=ends) if stretches else []
     return [HalfHour(_utc(started_at), mean_w, lowest_w) for started_at, mean_w, lowest_w in rows]
 
 
 def usual_power(connection: Connection, site: int, start: datetime, end: datetime, zone: ZoneInfo) -> list[UsualPower]:
     """Read what is usual at each ten minutes of the day in *zone*, over the days from *start* to *end*."""
-    rows = _fetch(connection, _USUAL_POWER, site_id=site, start=start, end=end, zone=zone.key)
+    rows = fetched(connection, _USUAL_POWER, site_id=site, start=start, end=end, zone=zone.key)
     return [UsualPower(*row) for row in rows]
 
 
 def days_with_power(connection: Connection, site: int, spans: Sequence[Span]) -> int:
     """Count the spans in which any power was read."""
     starts, ends = [start for start, _ in spans], [end for _, end in spans]
-    return int(_fetch(connection, _DAYS_WITH_POWER, site_id=site, starts=starts, ends=ends)[0][0])
+    return int(fetched(connection, _DAYS_WITH_POWER, site_id=site, starts=starts, ends=ends)[0][0])
 
 
 def _statement(source: Source, *, by_reading: bool) -> str:
@@ -276,12 +276,6 @@ def _statement(source: Source, *, by_reading: bool) -> str:
         points=", ".join(_POINT.format(n=n) for n in range(len(values))),
         counts=", ".join(f"sum(counted_{n})" for n in range(len(counted))),
     )
-
-
-def _fetch(connection: Connection, sql: str, **values: object) -> list[tuple[Any, ...]]:
-    with connection.cursor() as cursor:
-        cursor.execute(sql, values)
-        return cursor.fetchall()
 
 
 def _utc(moment: datetime) -> datetime:
