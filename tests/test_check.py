@@ -39,7 +39,7 @@ from sensors.simulated_mhz19 import SimulatedMhz19
 from sensors.simulated_mhz19 import SimulatedPort as Mhz19Port
 from settings import SettingsError, load
 from skstack import PortLostError
-from skstack.simulator import REALISTIC, Beacon
+from skstack.simulator import REALISTIC, Beacon, Habit
 from storage.connection import connect
 from storage.database import Database
 from storage.errors import EmbeddedServerError
@@ -59,7 +59,7 @@ from tests.lab.check import (
     written,
 )
 from tests.lab.database import FIRST_AT, power_row, round_of
-from tests.lab.habits import mute
+from tests.lab.habits import mute, refuse
 from tests.lab.module import ROUTE_B_ID
 from tests.lab.process import module_on
 
@@ -308,6 +308,43 @@ def test_a_clock_ten_minutes_off_is_a_failure_unless_it_follows_a_time_server(
         assert "timedatectl" in checked.advice("meter clock")
 
 
+def test_a_clock_a_minute_off_is_told_and_borne(
+    tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(TimeServer, "is_followed", lambda _self: False)
+    with module_on(tmp_path / "tty", ahead_s=110.0):
+        checked = check(at_home(tmp_path, database_url))
+    # The meter shows whole minutes: 110 s ahead are 50 to 110 s, 0.8 to 1.8 min. Two minutes are borne.
+    assert re.search(r"[01]\.\d min ahead of this machine \(", checked.line("meter clock"))
+    assert checked.code == 0
+
+
+def test_a_meter_without_a_clock_is_said_to_show_none(tmp_path: Path, database_url: str) -> None:
+    with module_on(tmp_path / "tty", lacks=frozenset({0x97, 0x98})):
+        checked = check(at_home(tmp_path, database_url))
+    assert checked.line("meter clock").startswith("✓ meter clock     the meter does not show a clock (")
+
+
+def test_a_meter_that_does_not_tell_its_unit_is_remarked_on(tmp_path: Path, database_url: str) -> None:
+    with module_on(tmp_path / "tty", lacks=frozenset({0xE1})):
+        checked = check(at_home(tmp_path, database_url))
+    assert checked.line("meter").startswith("✓")
+    assert "! it does not give the unit of its registers (E1, D3): power and currents are stored, energy is not" in (
+        checked.text
+    )
+    assert "kWh" not in checked.line("reading")
+
+
+def test_a_meter_without_a_single_value_is_to_be_asked_later(tmp_path: Path, database_url: str) -> None:
+    """A meter that has just started has no data yet: it refuses each of what is polled."""
+    with module_on(tmp_path / "tty") as module:
+        module.faults.habits.append(Habit(refuse(0xE0, 0xE3, 0xE7, 0xE8)))
+        checked = check(at_home(tmp_path, database_url))
+    assert checked.crosses == ["reading"]
+    assert "the meter responded without a single value" in checked.line("reading")
+    assert "wait a few minutes and try again" in checked.advice("reading")
+
+
 def test_ctrl_c_ends_the_check_within_the_scan(tmp_path: Path, database_url: str) -> None:
     file = written(tmp_path, tmp_path / "tty", database_url)
     command = [sys.executable, "power_consumption.py", "--config", str(file), "--check"]
@@ -408,11 +445,27 @@ def test_a_data_directory_that_cannot_be_made_is_a_failure(tmp_path: Path, datab
     assert "cannot be seen" in checked.line("running poller")
 
 
-def test_a_full_disk_is_a_failure(tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("shutil.disk_usage", lambda _path: type("Usage", (), {"free": 99_999_999}))
+@pytest.mark.parametrize(("free", "shown"), [(99_999_999, "100.0 MB"), (512_000, "512 kB"), (0, "0 kB")])
+def test_a_full_disk_is_a_failure(
+    free: int, shown: str, tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shutil.disk_usage", lambda _path: type("Usage", (), {"free": free}))
     checked = check(without_radio(tmp_path, database_url))
-    assert "only 100.0 MB left" in checked.line("data directory")
+    assert f"only {shown} left" in checked.line("data directory")
     assert "make room" in checked.advice("data directory")
+
+
+def test_root_is_told_to_check_as_the_user_whose_directory_it_is(
+    tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = without_radio(tmp_path, database_url)
+    settings.storage.data_dir.mkdir()
+    if os.geteuid() == 0:
+        os.chown(settings.storage.data_dir, 1, 1)
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    checked = check(settings)
+    assert checked.line("data directory").startswith("✓")
+    assert "! you are root, and the directory is another user's: check as that user" in checked.text
 
 
 def test_what_waits_in_the_outbox_is_counted_and_left(tmp_path: Path, database_url: str) -> None:
@@ -476,6 +529,15 @@ def test_a_database_that_does_not_exist_is_to_be_made(tmp_path: Path, postgres_u
     checked = check(without_radio(tmp_path, postgres_url.replace("/postgres?", "/nowhere?")))
     assert 'database "nowhere" does not exist' in checked.line("database")
     assert "createdb" in checked.advice("database")
+
+
+def test_a_server_that_is_too_old_is_a_failure(
+    tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("poller.check.database.OLDEST_SERVER", 99)  # no PostgreSQL 12 is at hand
+    checked = check(without_radio(tmp_path, database_url))
+    assert re.search(r"PostgreSQL \d+\.\d+ at ", checked.line("database"))
+    assert checked.advice("database") == "-> upgrade the server: PostgreSQL 99 or newer is needed"
 
 
 def test_missing_tables_come_with_the_command_that_makes_them(tmp_path: Path, empty_database_url: str) -> None:
@@ -542,6 +604,23 @@ def test_no_database_at_all_says_how_to_get_one(tmp_path: Path, monkeypatch: pyt
 
 
 # --- the report
+
+
+class Terminal(io.StringIO):
+    """What a person looks at."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_on_a_terminal_each_part_is_announced_until_its_result_is_there() -> None:
+    """The result goes to the line's beginning and erases to its end (ECMA-48: CR, EL)."""
+    terminal = Terminal()
+    report = Report(terminal)
+    report.take(Part("first", lambda: "found", ""), Part("scan", lambda: "found, too", "", takes="9 s"))
+    assert terminal.getvalue() == (
+        "... first\r\x1b[K✓ first           found (0.0 s)\n... scan (9 s)\r\x1b[K✓ scan            found, too (0.0 s)\n"
+    )
 
 
 def test_a_terminal_without_the_signs_gets_words(tmp_path: Path, database_url: str) -> None:

@@ -19,7 +19,7 @@ import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from unittest.mock import MagicMock
@@ -30,6 +30,7 @@ import pytest
 from storage.database import Database
 from storage.embedded import EmbeddedServer
 from storage.embedded.cluster import Cluster
+from storage.embedded.programs import ServerPrograms, programs_for
 from storage.errors import DatabaseUnreachableError, EmbeddedServerError, StorageError
 from storage.filelock import FileLock
 from storage.schema import init_sql_path
@@ -437,6 +438,107 @@ def test_an_initdb_whose_starter_was_killed_is_waited_for(tmp_path: Path, monkey
     assert not (home / "data.new").exists()
 
 
+def test_a_server_whose_first_process_is_gone_is_not_told_to_stop(data_dir: Path) -> None:
+    """The number in its file is another's by now, which must get no signal: here it is this very test's."""
+    home = data_dir / "postgresql"
+    recorded = home / "data" / "postmaster.pid"
+    with EmbeddedServer(data_dir, fsync=False) as server:
+        kept = recorded.read_text()
+        recorded.write_text(f"{os.getpid()}{kept[kept.index(chr(10)) :]}")
+        try:
+            with pytest.raises(EmbeddedServerError, match="its first process is gone"):
+                Cluster(home, fsync=False).stop(deadline=time.monotonic() + 1.0)
+        finally:
+            recorded.write_text(kept)
+        assert ask(server.url(), "select 1") == 1
+
+
+def test_who_waits_for_the_end_of_a_server_waits_no_longer_than_told(shared_dir: Path) -> None:
+    with EmbeddedServer(shared_dir, fsync=False), pytest.raises(EmbeddedServerError, match="still at work") as caught:
+        Cluster(shared_dir / "postgresql", fsync=False).wait_until_free(deadline=time.monotonic())
+    assert caught.value.remedy == "try again later"
+
+
+def test_of_a_server_of_another_user_the_number_tells_that_it_is_at_work(
+    shared_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where it works is not to be seen there (proc(5): cwd); root, who sees all, has to be refused by hand."""
+    cluster = Cluster(shared_dir / "postgresql", fsync=False)
+    with monkeypatch.context() as patch, EmbeddedServer(shared_dir, fsync=False):
+        patch.setattr(Path, "readlink", MagicMock(side_effect=PermissionError(errno.EACCES, "Permission denied")))
+        assert cluster.is_served()
+    assert not cluster.is_served()
+
+
+@pytest.mark.parametrize("is_queue_full", [False, True])
+def test_a_server_that_listens_and_does_not_answer_is_not_started_again(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, is_queue_full: bool
+) -> None:
+    """A busy machine: its first process is frozen here, which takes connections into a queue all the same."""
+    monkeypatch.setattr("storage.embedded.cluster.START_TIMEOUT_S", 3.0)  # libpq waits for 2 s at least
+    home = data_dir / "postgresql"
+    with EmbeddedServer(data_dir, fsync=False) as server, ExitStack() as queue, closing(server.connect()) as before:
+        first_process = int((home / "data" / "postmaster.pid").read_text().split("\n")[0])
+        os.kill(first_process, signal.SIGSTOP)
+        try:
+            while is_queue_full:
+                client = queue.enter_context(socket.socket(socket.AF_UNIX))
+                client.setblocking(False)
+                try:
+                    client.connect(str(home / "run" / ".s.PGSQL.5432"))
+                except BlockingIOError:
+                    break
+            with pytest.raises(EmbeddedServerError, match="does not respond"):
+                EmbeddedServer(data_dir, fsync=False).start()
+        finally:
+            os.kill(first_process, signal.SIGCONT)
+        queue.close()
+        assert int((home / "data" / "postmaster.pid").read_text().split("\n")[0]) == first_process
+        with before.cursor() as cursor:
+            cursor.execute("select 1")
+            assert cursor.fetchone() == (1,)
+    assert "the socket of the embedded PostgreSQL is gone" not in caplog.text
+
+
+def test_a_log_that_has_grown_large_is_kept_once_and_begun_anew(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("storage.embedded.cluster.LOG_MAX_BYTES", 10)
+    log = data_dir / "postgresql" / "server.log"
+    log.write_text("eleven char")
+    with EmbeddedServer(data_dir, fsync=False):
+        assert (data_dir / "postgresql" / "server.log.1").read_text() == "eleven char"
+        assert "eleven" not in log.read_text()
+
+
+@pytest.mark.parametrize("log", ["", None], ids=["an empty log", "no log"])
+@pytest.mark.parametrize(
+    ("program", "reason"),
+    [
+        ("#!/bin/sh\necho pg_ctl: no; exit 1\n", "pg_ctl of the embedded PostgreSQL failed: pg_ctl: no"),
+        (None, "pg_ctl of the embedded PostgreSQL did not run: .*No such file"),
+    ],
+    ids=["fails", "is not there"],
+)
+def test_a_start_whose_log_says_nothing_says_what_the_program_said(
+    data_dir: Path, tmp_path: Path, log: str | None, program: str | None, reason: str
+) -> None:
+    written = data_dir / "postgresql" / "server.log"
+    written.unlink(missing_ok=True)
+    if log is not None:
+        written.write_text(log)
+    if program is not None:
+        (tmp_path / "pg_ctl").write_text(program)
+        (tmp_path / "pg_ctl").chmod(0o755)
+    with pytest.raises(EmbeddedServerError, match=reason):
+        Cluster(data_dir / "postgresql", fsync=False).serve(lambda _major: ServerPrograms(tmp_path, ()))
+
+
+def test_whoever_is_not_root_runs_the_server_as_oneself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert programs_for(tmp_path / "bin", tmp_path) == ServerPrograms(tmp_path / "bin", ())
+
+
 def test_a_server_that_does_not_stop_is_told_to_and_left(
     data_dir: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -650,6 +752,14 @@ def test_where_root_may_not_become_anybody_else_the_error_says_what_to_do(
     monkeypatch.setenv("PATH", str(nowhere))
     with pytest.raises(EmbeddedServerError, match="run as an ordinary user, or name a server of your own"):
         EmbeddedServer(data_dir, fsync=False).start()
+
+
+@as_root
+def test_root_without_an_account_for_the_server_is_told_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pwd, "getpwnam", MagicMock(side_effect=KeyError("daemon")))
+    with pytest.raises(EmbeddedServerError, match="has no account 'daemon'") as caught:
+        programs_for(tmp_path / "bin", tmp_path)
+    assert caught.value.remedy == "run as an ordinary user, or name a server of your own in [database] url"
 
 
 def test_threads_that_start_it_at_once_share_one_server(tmp_path: Path) -> None:

@@ -201,7 +201,9 @@ def test_rows_that_the_new_server_refuses_leave_all_as_it_was(data_dir: Path) ->
             "create function most() returns int immutable language sql as 'select 100';\n"
             "create table odd (x int check (x < public.most()));\n"
             "insert into odd values (50);\n"
-            "create or replace function most() returns int immutable language sql as 'select 10'",
+            "create or replace function most() returns int immutable language sql as 'select 10';\n"
+            # What is dumped behind it does not fit into a pipe: pg_dumpall writes to nobody.
+            "create table pad as select repeat('x', 1000) from generate_series(1, 10000)",
         )
     with pytest.raises(EmbeddedServerError) as caught:
         upgraded(data_dir)
@@ -210,6 +212,39 @@ def test_rows_that_the_new_server_refuses_leave_all_as_it_was(data_dir: Path) ->
     assert "\n" not in str(caught.value)
     assert not (data_dir / "postgresql" / "upgrade" / "data").exists()
     check_that_all_is_there(data_dir, major=16)
+
+
+def test_ctrl_c_in_the_middle_of_the_copy_leaves_all_as_it_was(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("storage.embedded.upgrade.shutil.copyfileobj", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            upgraded(data_dir)
+    assert processes_in(data_dir / "postgresql") == []
+    check_that_all_is_there(data_dir, major=16)
+    upgraded(data_dir)
+    check_that_all_is_there(data_dir)
+
+
+def test_a_cluster_that_was_kept_before_is_not_overwritten(data_dir: Path) -> None:
+    kept = data_dir / "postgresql" / "data-16"
+    kept.mkdir()
+    (kept / "PG_VERSION").write_text("16\n")
+    with pytest.raises(EmbeddedServerError, match="data-16 is in the way") as caught:
+        upgraded(data_dir)
+    assert caught.value.remedy == f"move it elsewhere, or rm -r {kept}"
+    assert [path.name for path in kept.iterdir()] == ["PG_VERSION"]
+    kept.joinpath("PG_VERSION").unlink()
+    kept.rmdir()
+    check_that_all_is_there(data_dir, major=16)
+
+
+def test_a_directory_whose_cluster_was_never_made_has_nothing_to_upgrade(tmp_path: Path) -> None:
+    (tmp_path / "postgresql").mkdir()
+    with pytest.raises(EmbeddedServerError, match="there is no embedded PostgreSQL in"):
+        upgraded(tmp_path)
 
 
 def test_settings_of_ones_own_that_the_new_version_does_not_know_are_named(data_dir: Path) -> None:
