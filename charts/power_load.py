@@ -151,7 +151,7 @@ class _Cells:
         self._zone = zone
         shape = (48, len(edges) - 1)
         self._sums_w, self.counts = np.zeros(shape), np.zeros(shape)
-        self._is_unsold = np.zeros(shape, dtype=np.bool_)  # nothing is known of what was sold
+        self._is_unsold = np.zeros(shape, dtype=np.bool_)  # no step of one half hour tells what was sold
 
     def add_steps(self, column: energy.Column) -> None:
         """Take the steps of one half hour. Where the export is known for fewer, it counts as the same in the others."""

@@ -237,7 +237,7 @@ group by number
 _UNEVEN = """
 select greatest(earlier_at, %(start)s), least(later_at, %(end)s)
 from ({steps}) as steps
-where (kwh is not null and later_at - earlier_at = interval '30 minutes') is not true
+where (kwh is not null and (later_at - earlier_at = interval '30 minutes' or kwh = %(even_kwh)s)) is not true
 order by 1
 """
 
@@ -379,11 +379,13 @@ def exchanges(connection: Connection, site: int, span: Span) -> list[datetime]:
 
 
 def uneven(connection: Connection, site: int, register: Register, span: Span) -> list[Span]:
-    """Return the parts of *span* that no known step of one half hour covers, in the order of time."""
-    found = [
-        (start.astimezone(UTC), (end or span[1]).astimezone(UTC))
-        for start, end in _rows(connection, _UNEVEN, register, site_id=site, start=span[0], end=span[1])
-    ]
+    """Return the parts of *span* that no known step of one half hour covers, in the order of time.
+
+    A longer step of the export by 0 kWh covers its half hours too: nothing was sold in any of them.
+    """
+    even_kwh = 0 if register == "export_kwh" else None
+    rows = _rows(connection, _UNEVEN, register, site_id=site, start=span[0], end=span[1], even_kwh=even_kwh)
+    found = [(start.astimezone(UTC), (end or span[1]).astimezone(UTC)) for start, end in rows]
     first = _first_register(connection, site, register, span)
     return [(span[0], first), *found] if first > span[0] else found
 

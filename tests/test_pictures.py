@@ -695,6 +695,19 @@ def test_a_half_hour_of_unknown_selling_is_missing(record: Any) -> None:
     assert power.power_gaps == [Gap(start + timedelta(hours=9), start + timedelta(hours=15))]
 
 
+def test_a_cell_is_known_where_the_export_is_the_same_on_both_sides(record: Any) -> None:
+    """Nothing was sold at night: half an hour of the export that was not read there hides nothing."""
+    site, start = new_site(record), midnight(DAY - timedelta(days=39), TOKYO)
+    rows = sunny_days(start, 40, hidden=timedelta())
+    night = midnight(DAY, TOKYO) + timedelta(hours=2)
+    hidden = (night, night + HALF_HOUR)
+    write_energy(record, site, [(at, bought, None if at in hidden else sold) for at, bought, sold in rows])
+    power = power_load.load(record, site, day_of(DAY - timedelta(days=39), TOKYO, 40), now=LATER, tariff=None)
+    assert power.time_of_day is not None
+    assert power.time_of_day.mean_w[:, -1].tolist() == pytest.approx([400.0] * 18 + [-3000.0] * 12 + [400.0] * 18)
+    assert power.power_gaps == []
+
+
 def test_a_cell_of_unknown_selling_is_missing_unless_readings_tell_it(record: Any) -> None:
     site, start = new_site(record), midnight(DAY - timedelta(days=39), TOKYO)
     write_energy(record, site, sunny_days(start, 40, hidden=timedelta(days=1)))
