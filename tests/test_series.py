@@ -69,6 +69,23 @@ def test_points_of_a_year_begin_at_the_midnights_of_the_zone() -> None:
     assert {(edge.astimezone(NEW_YORK).hour, edge.astimezone(NEW_YORK).minute) for edge in edges} == {(0, 0)}
 
 
+def test_readings_beside_midnight_belong_to_their_own_day_in_every_zone(record: Any) -> None:
+    zone = ZoneInfo("Asia/Kathmandu")  # UTC+5:45: midnight is 18:15 UTC
+    period = day_of(DAY, zone, 40)
+    site = write_power(
+        record,
+        "kathmandu",
+        [(period.start + timedelta(days=n, minutes=m), 100 + n) for n in range(1, 40) for m in (-10, 0)],
+    )
+    edges, _ = points_of(period, period.end)
+    found = series.read(record, site, series.POWER, edges, by_reading=False).points[0]
+    assert [(point.readings, point.lowest, point.highest) for point in found] == [
+        (1, 101, 101),
+        *((2, 100 + n, 101 + n) for n in range(1, 39)),
+        (1, 139, 139),
+    ]
+
+
 def test_a_day_of_minutes_is_read_as_it_was_written(record: Any) -> None:
     site = Household(DAY, 1).write(record)
     points = power(record, site)
