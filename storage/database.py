@@ -224,7 +224,7 @@ class Database:
 
     def _opened(self) -> Connection:
         connection = self._connect()
-        connection.autocommit = True  # each transaction is begun by hand, together with its first statement
+        connection.autocommit = True  # each transaction is begun by hand, with its limits
         connection.wake_fd, connection.on_wake = self.wake_fd, self.on_wake
         return connection
 
@@ -253,31 +253,19 @@ class Database:
         return MissingTablesError(f"tables are missing ({what})", remedy)
 
 
-class _BeginningCursor(Cursor):
-    """A cursor whose first statement begins a bounded transaction: in the same message, for a round trip less."""
-
-    has_begun = False
-
-    def execute(self, query: Any, vars: Any = None) -> None:
-        if not self.has_begun:
-            self.has_begun = True
-            query = f"begin; {limits()}{query}"
-        super().execute(query, vars)
-
-
 @contextmanager
 def _transaction(connection: Connection) -> Iterator[Cursor]:
-    """Give the cursor of one transaction; commit at the end, roll back on an error."""
-    with connection.cursor(cursor_factory=_BeginningCursor) as cursor:
+    """Give the cursor of one bounded transaction; commit at the end, roll back on an error."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"begin; {limits()}")
         try:
             yield cursor
         except (psycopg2.Error, ValueError):
-            if not connection.closed and cursor.has_begun:
+            if not connection.closed:
                 with suppress(psycopg2.Error):  # the first error is the one that says what is wrong
                     cursor.execute("rollback")
             raise
-        if cursor.has_begun:
-            cursor.execute("commit")
+        cursor.execute("commit")
 
 
 def _is_fault_of_a_row(err: Exception) -> bool:
