@@ -1,14 +1,16 @@
-"""What version 1.0 left on disk goes on in the outbox: waiting rounds, held rounds, and rows that were refused."""
+"""What earlier builds left on disk goes on in the outbox: waiting rounds, held rounds, and rows that were refused."""
 
 from __future__ import annotations
 
 import logging
 import sqlite3
+import zlib
 from contextlib import closing, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from storage.errors import OutboxError
 from storage.outbox import Outbox
 from storage.outbox_files import Rejected
 from storage.records import Round, moved
@@ -16,10 +18,17 @@ from storage.rows_json import round_from_json, round_to_json
 
 logger = logging.getLogger(__name__)
 
-LEFT_NAME = "spool.sqlite3"
-# The rounds that waited, with the boot in which they were held, if they were; and the rows that were refused.
-_ROUNDS = "select round_id, body, boot_id from round order by 1"
-_REFUSED = "select refused_id, body, reason from refused order by 1"
+# By the file: its waiting rounds (number, body, checksum, boot in which they were held, if they were) and the rows that
+# were kept apart (number, body, reason, whether for good).
+_SPOOL = (
+    "select round_id, body, null, boot_id from round order by 1",
+    "select refused_id, body, reason, false from refused order by 1",
+)
+_OUTBOX = (
+    "select round_id, body, checksum, null from round order by 1",
+    "select rejected_id, body, reason, is_final from rejected order by 1",
+)
+LEFT = {"spool.sqlite3": _SPOOL, "outbox.sqlite3": _OUTBOX, "outbox-spare.sqlite3": _OUTBOX}
 _START = datetime(1970, 1, 1, tzinfo=UTC)  # stood for the start of the machine in rounds that were held
 _UNDATABLE = "read before the clock was right, in an earlier run of the machine"
 _FINAL = ("unreadable", _UNDATABLE)  # reasons of a spool that no second attempt changes
@@ -34,29 +43,30 @@ def read_boot_id(path: Path = Path("/proc/sys/kernel/random/boot_id")) -> str | 
 
 
 def take_over(data_dir: Path, outbox: Outbox, *, zero: datetime, boot_id: str | None) -> None:
-    """Bring what version 1.0 left in *data_dir* into *outbox*; then rename its file.
+    """Bring what earlier builds left in *data_dir* into *outbox*; then rename their files.
 
     *zero*: the date at which the monotonic clock was 0 in this boot of the machine, which *boot_id* names. It dates the
     rounds that were held in it; those of another boot are rejected. What goes wrong is logged, and tried again at the
     next start. Interrupted, it is begun again: what is delivered twice is stored once.
     """
-    left = data_dir / LEFT_NAME
-    try:
-        if not left.exists():
-            return
-        waiting, rejected = _waiting(_rows(left, _ROUNDS), zero, boot_id)
-        for body, reason in _rows(left, _REFUSED):
-            rejected.append(Rejected(str(body), str(reason), str(reason).startswith(_FINAL)))
-        outbox.adopt(waiting, rejected)
-        taken = left.with_stem(f"{left.stem}-taken-over")
-        for ending in ("-wal", "-shm", ""):  # the log goes first: a file without it is known to be taken over
-            with suppress(FileNotFoundError):
-                Path(f"{left}{ending}").rename(f"{taken}{ending}")
-    except (OSError, sqlite3.Error) as err:
-        logger.error("what an earlier build left in %s is not taken over yet: %s", left, err)
-        return
-    counts = len(waiting), len(rejected)
-    logger.info("%d rounds of an earlier build are taken over, %d rows are kept apart, from %s", *counts, taken)
+    for name, (rounds, rejected_rows) in LEFT.items():
+        left = data_dir / name
+        try:
+            if not left.exists():
+                continue
+            waiting, rejected = _waiting(_rows(left, rounds), zero, boot_id)
+            for body, reason, is_final in _rows(left, rejected_rows):
+                rejected.append(Rejected(str(body), str(reason), bool(is_final) or str(reason).startswith(_FINAL)))
+            outbox.adopt(waiting, rejected)
+            taken = left.with_stem(f"{left.stem}-taken-over")
+            for ending in ("-wal", "-shm", ""):  # the log goes first: a file without it is known to be taken over
+                with suppress(FileNotFoundError):
+                    Path(f"{left}{ending}").rename(f"{taken}{ending}")
+        except (OSError, sqlite3.Error, OutboxError) as err:
+            logger.error("what an earlier build left in %s is not taken over yet: %s", left, err)
+            continue
+        counts = len(waiting), len(rejected)
+        logger.info("%d rounds of an earlier build are taken over, %d rows are kept apart, from %s", *counts, taken)
 
 
 def _rows(path: Path, statement: str) -> list[list[Any]]:
@@ -84,8 +94,10 @@ def _waiting(rows: list[list[Any]], zero: datetime, boot_id: str | None) -> tupl
     """Return the rounds that can be delivered, and those that are to be kept apart."""
     waiting: list[str] = []
     rejected: list[Rejected] = []
-    for body, boot in rows:
+    for body, checksum, boot in rows:
         try:
+            if checksum is not None and zlib.crc32(str(body).encode("utf-8", "surrogatepass")) != checksum:
+                raise ValueError("its checksum does not fit")
             stored = round_from_json(str(body))
             if boot is None:
                 waiting.append(round_to_json(stored))

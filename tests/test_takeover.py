@@ -11,6 +11,7 @@ from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
+from zlib import crc32
 
 import pytest
 
@@ -132,16 +133,48 @@ def test_what_cannot_be_taken_over_now_is_left_as_it_is_and_said(
     assert rows_in(outbox) == [*WAITING, *HELD]
 
 
+def make_outbox_of_an_earlier_build(path: Path, rounds: list[Round], refused: list[Round]) -> None:
+    with closing(sqlite3.connect(path)) as file, file:
+        file.execute("create table round (round_id integer primary key, body text not null, checksum integer not null)")
+        file.execute(
+            "create table rejected (rejected_id integer primary key, rejected_at text, reason text, is_final integer,"
+            " body text, checksum integer)"
+        )
+        bodies = [round_to_json(stored) for stored in rounds]
+        file.executemany(
+            "insert into round (body, checksum) values (?, ?)", [(body, crc32(body.encode())) for body in bodies]
+        )
+        bodies = [round_to_json(stored) for stored in refused]
+        values = [("2026-11-26", "out of range", body, crc32(body.encode())) for body in bodies]
+        file.executemany(
+            "insert into rejected (rejected_at, reason, is_final, body, checksum) values (?, ?, 0, ?, ?)", values
+        )
+
+
+def test_an_outbox_in_sqlite_and_its_spare_file_are_taken_over_too(tmp_path: Path) -> None:
+    one, other, third, refused = (Round((polled(second),)) for second in (1, 2, 3, 4))
+    make_outbox_of_an_earlier_build(tmp_path / "outbox.sqlite3", [one, other], [refused])
+    make_outbox_of_an_earlier_build(tmp_path / "outbox-spare.sqlite3", [third], [])
+    with closing(sqlite3.connect(tmp_path / "outbox.sqlite3")) as file, file:
+        file.execute("update round set body = replace(body, '220', '221') where round_id = 2")
+    with closing(Outbox(tmp_path)) as outbox:
+        take_over(tmp_path, outbox, zero=ZERO, boot_id=BOOT_ID)
+        assert rows_in(outbox) == [polled(1), polled(3)]
+        assert refused_in(outbox) == [polled(4)]
+        assert outbox.count_rejected() == 2
+    assert {each.name for each in tmp_path.glob("*.sqlite3")} == {
+        "outbox-taken-over.sqlite3",
+        "outbox-spare-taken-over.sqlite3",
+    }
+
+
 def test_a_broken_page_costs_the_rounds_in_it_and_no_other(tmp_path: Path) -> None:
     """They are read from both ends."""
     rounds = [Round((polled(second), polled(second))) for second in range(60)] * 4
-    with closing(sqlite3.connect(tmp_path / "spool.sqlite3")) as file, file:
-        file.execute("create table round (round_id integer primary key, body text not null, boot_id text)")
-        file.execute("create table refused (refused_id integer primary key, body text not null, reason text)")
-        file.executemany("insert into round (body) values (?)", [(round_to_json(stored),) for stored in rounds])
-    with (tmp_path / "spool.sqlite3").open("r+b") as pages:
-        pages.seek(9 * 4096)
-        pages.write(b"\xff" * 4096)
+    make_outbox_of_an_earlier_build(tmp_path / "outbox.sqlite3", rounds, [])
+    with (tmp_path / "outbox.sqlite3").open("r+b") as file:
+        file.seek(9 * 4096)
+        file.write(b"\xff" * 4096)
     with closing(Outbox(tmp_path)) as outbox:
         take_over(tmp_path, outbox, zero=ZERO, boot_id=BOOT_ID)
         found = outbox.oldest(1000).rounds
