@@ -39,7 +39,7 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Leave files without a single unit test unread where only those are asked for: they import much."""
+    """Leave files without a single unit test unread where only those are chosen: they import much."""
     if config.option.markexpr == "unit" and collection_path.name.startswith("test_"):
         return "\npytestmark = pytest.mark.system\n" in collection_path.read_text(encoding="utf-8") or None
     return None

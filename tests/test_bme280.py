@@ -310,7 +310,7 @@ def test_every_reading_is_a_new_measurement(bench: Bench) -> None:
     bench.assert_reads_its_climate()
 
 
-def test_the_other_address_is_used_when_asked_for() -> None:
+def test_the_other_address_is_used_when_chosen() -> None:
     Bench(address=0x77).assert_reads_its_climate()
 
 
@@ -405,7 +405,7 @@ def test_a_chip_id_that_no_chip_has_is_a_disturbed_bus_and_tried_again(bench: Be
 
 
 @pytest.mark.parametrize("chip_id", [0x00, 0xFF])
-def test_a_bus_that_stays_disturbed_is_named_after_three_tries(bench: Bench, chip_id: int) -> None:
+def test_a_bus_that_stays_disturbed_is_named_after_three_attempts(bench: Bench, chip_id: int) -> None:
     bench.chip.chip_id = chip_id
     with pytest.raises(SensorError, match=f"chip id is 0x{chip_id:02X}, not that of any: a disturbed bus") as caught:
         bench.sensor.read()

@@ -80,7 +80,7 @@ def test_a_dual_stack_module_is_set_up() -> None:
     opener.ports[0].assert_done()
 
 
-def test_a_module_that_does_not_tell_its_dialect_is_taken_for_dual_stack(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_module_that_does_not_give_its_dialect_is_assumed_to_be_dual_stack(caplog: pytest.LogCaptureFixture) -> None:
     strange = Reply(b"EINFO FE80:0000:0000:0000:021D:1290:1234:5678 001D129012345678 21 FFFF 7\r\nOK\r\n")
     opener = Opener([*AWAKE, *set_up_script(strange)])
     module = open_at(FACTORY_BAUD_RATE, opener.stack, CREDENTIALS)
@@ -104,7 +104,7 @@ def woken(*script: Step) -> tuple[bool, FakePort, LabClock]:
     return wake(SkStack(port, monotonic=clock.monotonic)), port, clock
 
 
-def test_a_first_skver_that_fails_is_asked_again() -> None:
+def test_a_first_skver_that_fails_is_sent_again() -> None:
     awake, port, _ = woken(Expect(b"\r\n"), QUIET, SKVER, Reply(b"FAIL ER04\r\n"), SKVER, EVER)  # seen after power-up
     assert awake
     port.assert_done()
@@ -178,7 +178,7 @@ def test_a_device_that_is_silent_at_a_rate_is_closed() -> None:
     opener.ports[0].assert_done()
 
 
-def test_a_silent_device_is_asked_in_the_other_protocol_too_at_the_factory_rate() -> None:
+def test_a_silent_device_is_probed_in_the_other_protocol_too_at_the_factory_rate() -> None:
     opener = Opener([*SILENT, Expect(J11_QUESTION), Silence(1.2)])
     assert open_at(FACTORY_BAUD_RATE, opener.stack, CREDENTIALS) is None
     assert opener.ports[0].is_closed
@@ -192,7 +192,7 @@ def test_a_module_with_j11_firmware_is_named() -> None:
     assert opener.ports[0].is_closed
 
 
-def test_a_module_that_stops_answering_during_the_setup_is_closed() -> None:
+def test_a_module_that_stops_responding_during_the_setup_is_closed() -> None:
     opener = Opener([*AWAKE, Expect(b"SKRESET\r\n")])
     with pytest.raises(SkStackTimeoutError, match="SKRESET"):
         open_at(FACTORY_BAUD_RATE, opener.stack, CREDENTIALS)
@@ -278,7 +278,7 @@ def test_the_factory_rate_is_tried_first() -> None:
     assert BAUD_RATES == (115_200, 57_600, 38_400, 19_200, 9_600, 4_800, 2_400)  # command reference 4.36
 
 
-def test_a_late_refusal_of_our_line_end_does_not_shift_every_answer() -> None:
+def test_a_late_refusal_of_our_line_end_does_not_shift_every_response() -> None:
     """A module 0.25 s away refuses the empty line (ER04) when SKVER is already written."""
     script: list[Step] = [
         Expect(b"\r\n"),
@@ -313,12 +313,12 @@ def test_what_a_module_need_not_offer_does_not_stop_the_setup(command: bytes, an
 @pytest.mark.parametrize(
     ("answer", "printed"), [(b"OK 00\r", True), (b"OK 01\r", False), (b"FAIL ER04\r\n", None)], ids=["00", "01", "ER04"]
 )
-def test_how_payloads_are_printed_is_asked_and_not_changed(answer: bytes, printed: bool | None) -> None:
+def test_how_payloads_are_printed_is_read_and_not_changed(answer: bytes, printed: bool | None) -> None:
     """ROPT gives 00 for binary and 01 for hexadecimal text; a module of another maker has no such command (ER04)."""
     assert prints_binary(module_that_answers(answer)) is printed
 
 
-def test_a_refusal_to_tell_how_payloads_are_printed_is_no_answer() -> None:
+def test_a_refusal_to_say_how_payloads_are_printed_is_no_response() -> None:
     with pytest.raises(CommandFailedError) as caught:
         prints_binary(module_that_answers(b"FAIL ER10\r"))
     assert caught.value.code == "ER10"

@@ -126,7 +126,7 @@ def test_a_household_in_order_gets_a_tick_for_each_part(tmp_path: Path, database
         ("RL7023 Stick-D/IPS", True, "RL7023 Stick-D/IPS, firmware 1.3.0, single dialect, payload always in hex"),
     ],
 )
-def test_other_modules_are_told_apart(
+def test_other_modules_are_distinguished(
     model: str, hex_payload: bool, shown: str, tmp_path: Path, database_url: str
 ) -> None:
     with module_on(tmp_path / "tty", model=model, hex_payload=hex_payload):
@@ -217,7 +217,7 @@ def test_a_j11_module_is_named_as_not_supported(tmp_path: Path, database_url: st
     assert "use a module with SK firmware" in checked.advice("module")
 
 
-def test_a_meter_that_is_not_heard_asks_for_the_id_and_a_better_place(tmp_path: Path, database_url: str) -> None:
+def test_a_meter_that_is_not_heard_calls_for_the_id_and_a_better_place(tmp_path: Path, database_url: str) -> None:
     with module_on(tmp_path / "tty"):
         checked = check(at_home(tmp_path, database_url, id="00112233445566778899AABB12345678"))
     assert checked.code == 1
@@ -282,7 +282,9 @@ def test_a_signal_has_a_word(dbm: float, word: str) -> None:
     assert signal_word(dbm) == word
 
 
-def test_a_meter_that_does_not_answer_is_asked_to_the_end_of_the_timeout(tmp_path: Path, database_url: str) -> None:
+def test_a_meter_that_does_not_respond_gets_requests_to_the_end_of_the_timeout(
+    tmp_path: Path, database_url: str
+) -> None:
     with module_on(tmp_path / "tty") as module:
         module.faults.habits.append(mute(FOREVER))
         checked = check(at_home(tmp_path, database_url))
@@ -561,7 +563,7 @@ def reader(connection: Any) -> Iterator[str]:
         cursor.execute("drop role check_reader")
 
 
-def test_a_user_without_the_right_to_add_rows_is_told_which_to_get(
+def test_a_user_without_the_right_to_add_rows_is_shown_which_to_get(
     tmp_path: Path, database_url: str, reader: str
 ) -> None:
     checked = check(without_radio(tmp_path, database_url.replace("postgres@", f"{reader}@")))

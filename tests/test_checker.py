@@ -78,7 +78,7 @@ def test_the_checker_notices_polls_without_a_row_while_a_fault_lasts() -> None:
 
 
 @pytest.mark.parametrize(("read", "is_wrong"), [(22, True), (23, False)])
-def test_where_answers_are_lost_by_chance_fewer_polls_than_the_mean_may_give_a_row(read: int, is_wrong: bool) -> None:
+def test_where_responses_are_lost_by_chance_fewer_polls_than_the_mean_may_give_a_row(read: int, is_wrong: bool) -> None:
     fault = Fault(600.0, "answers lost by chance", 6000.0)
     checker = Checker(Checked(), [fault], start=START_AT, reads_while={fault.kind: 0.45})
     checker.readings = [1800.0 + 60.0 * number for number in range(read)]

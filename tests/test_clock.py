@@ -318,7 +318,7 @@ def test_the_zone_of_the_time_given_does_not_move_the_ticks() -> None:
     assert next_tick(now.astimezone(tokyo), 60) == next_tick(now, 60)
 
 
-def test_the_system_clock_sleeps_as_it_is_told() -> None:
+def test_the_system_clock_sleeps_with_the_sleep_it_is_given() -> None:
     slept: list[float] = []
     clock = SystemClock(slept.append)
     clock.sleep(2.5)

@@ -279,11 +279,11 @@ def test_a_zone_that_refuses_to_be_read_is_an_error(pi_reading: Callable[..., fl
 @pytest.mark.parametrize(
     ("said", "temperature_c"), [(b"temp=55.8'C\n", 55.8), (b"temp=-1.5'C\n", -1.5), (b"temp=47\xc2\xb0C", 47.0)]
 )
-def test_without_zones_the_firmware_is_asked(tmp_path: Path, said: bytes, temperature_c: float) -> None:
+def test_without_zones_the_firmware_is_queried(tmp_path: Path, said: bytes, temperature_c: float) -> None:
     assert read_c(tmp_path, run=vcgencmd(said)) == temperature_c
 
 
-def test_after_a_bogus_zone_the_firmware_is_asked(tmp_path: Path) -> None:
+def test_after_a_bogus_zone_the_firmware_is_queried(tmp_path: Path) -> None:
     root = zones(tmp_path, ("cpu-thermal", "-650788984\n"))
     assert read_c(root, run=vcgencmd(b"temp=55.8'C\n")) == 55.8
 
@@ -297,12 +297,12 @@ def test_after_a_bogus_zone_the_firmware_is_asked(tmp_path: Path) -> None:
         vcgencmd(b"temp=850.0'C\n"),
     ],
 )
-def test_a_firmware_without_an_answer_is_an_error(tmp_path: Path, run: Run) -> None:
+def test_a_firmware_without_a_temperature_is_an_error(tmp_path: Path, run: Run) -> None:
     with pytest.raises(SensorError, match="vcgencmd: "):
         read_c(tmp_path, run=run)
 
 
-def test_a_user_who_may_not_ask_the_firmware_is_told_the_group(tmp_path: Path) -> None:
+def test_a_user_who_may_not_query_the_firmware_is_shown_the_group(tmp_path: Path) -> None:
     with pytest.raises(SensorError, match="VCHI initialization failed") as caught:
         read_c(tmp_path, run=vcgencmd(b"", b"VCHI initialization failed\n"))
     assert "group video" in caught.value.remedy
@@ -317,7 +317,7 @@ def test_a_hanging_vcgencmd_is_an_error(tmp_path: Path) -> None:
         read_c(tmp_path, run=hang)
 
 
-def test_a_machine_without_any_sensor_is_told_so(tmp_path: Path) -> None:
+def test_a_machine_without_any_sensor_is_reported(tmp_path: Path) -> None:
     with pytest.raises(SensorNotFoundError, match=r"virtual machine.*without --temp"):
         read_c(tmp_path / "missing")
 

@@ -268,7 +268,7 @@ def test_a_server_that_accepts_and_says_nothing_is_given_up_in_the_time_that_the
         assert 0.9 < time.monotonic() - began < 4.0
 
 
-def test_a_host_that_does_not_answer_keeps_nobody_from_the_next(
+def test_a_host_that_does_not_respond_keeps_nobody_from_the_next(
     database_url: str, postgres_server: EmbeddedServer
 ) -> None:
     directory = parse_dsn(postgres_server.url())["host"]
@@ -303,7 +303,7 @@ class StopError(Exception):
     """Somebody wants to end."""
 
 
-def test_who_wakes_us_is_served_while_an_answer_is_awaited_and_may_end_the_wait(database: Database) -> None:
+def test_who_wakes_us_is_served_while_the_server_is_awaited_and_may_end_the_wait(database: Database) -> None:
     wake_fd = os.eventfd(0, os.EFD_NONBLOCK)
     woken: list[int] = []
 
@@ -585,7 +585,7 @@ def test_a_site_that_something_keeps_out_is_said(database: Database, connection:
 
 
 @pytest.mark.parametrize("password", ["e", "postgres", "refused", "connection"])
-def test_a_password_that_is_a_word_is_not_told_by_a_mask_in_innocent_text(password: str) -> None:
+def test_a_password_that_is_a_word_is_not_revealed_by_a_mask_in_innocent_text(password: str) -> None:
     """A reader could take the masked word for what it is; nor does the mask hide what the remedy is found by."""
     with pytest.raises(DatabaseUnreachableError) as caught:
         connect(f"postgresql://postgres:{password}@127.0.0.1:1/d")

@@ -231,7 +231,9 @@ def test_rows_of_any_kind_are_moved_whole_seconds() -> None:
         (timedelta(seconds=24.86), timedelta(seconds=24)),
     ],
 )
-def test_what_answers_an_earlier_poll_bears_its_second_but_never_a_tick(arrived: timedelta, stamped: timedelta) -> None:
+def test_a_response_to_an_earlier_poll_bears_its_second_but_never_a_tick(
+    arrived: timedelta, stamped: timedelta
+) -> None:
     keeping = Keeping(synchronised=True)
     assert keeping.dating.stamp(None, NOON + arrived) == NOON + stamped
     assert keeping.dating.stamp(NOON, NOON + SECOND) == NOON  # the tick is left for its own reading

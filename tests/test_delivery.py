@@ -377,7 +377,7 @@ def test_a_query_sees_all_that_was_appended_before_it(
     assert seen.result(timeout=0) == 700
 
 
-def test_a_query_that_cannot_be_answered_says_so_at_once_and_one_that_fails_harms_nobody(
+def test_a_query_that_cannot_be_run_says_so_at_once_and_one_that_fails_harms_nobody(
     delivery: Delivery, outbox: Outbox, database: FakeDatabase, clock: LabClock
 ) -> None:
     database.is_away = True
@@ -400,7 +400,7 @@ def test_a_query_that_cannot_be_answered_says_so_at_once_and_one_that_fails_harm
     assert delivery.is_drained()
 
 
-def test_an_outage_that_a_query_has_met_ends_when_the_database_answers_and_not_before(
+def test_an_outage_that_a_query_has_met_ends_when_the_database_responds_and_not_before(
     delivery: Delivery, database: FakeDatabase, clock: LabClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)

@@ -293,7 +293,7 @@ def without_macros(query: str) -> str:
     return query
 
 
-def test_the_queries_for_grafana_answer(two_sites: Any) -> None:
+def test_the_queries_for_grafana_give_rows(two_sites: Any) -> None:
     run_blocks(
         two_sites,
         [

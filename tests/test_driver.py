@@ -28,13 +28,13 @@ def driver(*script: Step) -> tuple[SkStack, FakePort, LabClock]:
 # --- one command, one answer
 
 
-def test_the_answer_is_the_line_that_the_command_declares() -> None:
+def test_the_response_is_the_line_that_the_command_declares() -> None:
     stack, port, _ = driver(SKVER, Reply(b"EVER 1.2.10\r\nOK\r\n"))
     assert stack.execute(commands.STACK_VERSION) == StackVersion("1.2.10")
     port.assert_done()
 
 
-def test_an_ok_with_a_value_is_part_of_the_answer() -> None:
+def test_an_ok_with_a_value_is_part_of_the_response() -> None:
     stack, port, _ = driver(Expect(b"ROPT\r"), Reply(b"OK 01\r"))  # product commands end with CR alone
     assert stack.execute(commands.PAYLOAD_MODE) == StatusOk("01")
     port.assert_done()
@@ -82,7 +82,7 @@ def test_a_line_that_garbles_every_command_ends_with_the_timeout() -> None:
     assert clock.monotonic() < 4.0
 
 
-def test_the_late_ok_of_another_command_does_not_answer_one_that_asks_for_a_value() -> None:
+def test_the_late_ok_of_another_command_is_no_response_to_one_that_reads_a_value() -> None:
     """SKTERM times out; its OK comes while a register is read."""
     stack, port, _ = driver(
         Expect(b"SKTERM\r\n"), Silence(3.0), Expect(b"SKSREG S3\r\n"), Reply(b"OK\r\n"), Reply(b"ESREG 8CF5\r\nOK\r\n")
@@ -93,7 +93,7 @@ def test_the_late_ok_of_another_command_does_not_answer_one_that_asks_for_a_valu
     port.assert_done()
 
 
-def test_a_value_that_another_command_asked_for_is_no_answer() -> None:
+def test_a_value_that_another_command_requested_is_no_response() -> None:
     stack, _, _ = driver(SKVER, Reply(b"ESREG 8CF5\r\nOK\r\n"))
     with pytest.raises(SkStackTimeoutError):
         stack.execute(commands.STACK_VERSION)
@@ -140,7 +140,7 @@ def test_lines_from_before_a_command_come_before_those_from_during_it() -> None:
     assert codes == [EventCode.PANA_EXPIRED, EventCode.PANA_CONNECTED]
 
 
-def test_a_datagram_within_an_answer_is_left_for_receive() -> None:
+def test_a_datagram_within_a_response_is_left_for_receive() -> None:
     payload = b"\x10\x81\r\n\x00"  # binary, with a line end in it
     datagram = f"ERXUDP {METER} {METER} 0E1A 0E1A 001C64000A0B8CF5 1 0 0005 ".encode() + payload + b"\r\n"
     stack, _, _ = driver(Expect(b"SKSREG SFB\r\n"), Reply(datagram + b"ESREG 0\r\nOK\r\n"))
@@ -206,7 +206,7 @@ def test_a_wait_that_a_signal_ends_is_no_timeout() -> None:
     port.assert_done()
 
 
-def test_receive_waits_no_longer_than_told() -> None:
+def test_receive_waits_no_longer_than_its_timeout() -> None:
     stack, _, clock = driver(Silence(10.0), Reply(b"OK\r\n"))
     assert stack.receive(4.0) is None
     assert clock.monotonic() == 4.0
@@ -218,7 +218,7 @@ def test_receive_returns_at_once_when_woken() -> None:
     assert clock.monotonic() == 1.0
 
 
-def test_an_answer_swallowed_by_a_payload_that_declared_too_much_is_found_in_the_end() -> None:
+def test_a_response_swallowed_by_a_payload_that_declared_too_much_is_found_in_the_end() -> None:
     header = f"ERXUDP {METER} {METER} 0E1A 0E1A 001C64000A0B8CF5 1 0 0400 \x10\x81".encode("latin-1")
     stack, _, clock = driver(SKVER, Reply(header + b"\r\nEVER 1.2"), Silence(0.1), Reply(b".10\rOK\r"))
     assert stack.execute(commands.STACK_VERSION, timeout_s=3.0) == StackVersion("1.2.10")
@@ -228,7 +228,7 @@ def test_an_answer_swallowed_by_a_payload_that_declared_too_much_is_found_in_the
 # --- echoes and broken lines
 
 
-def test_the_echo_of_a_command_is_no_answer_and_is_counted() -> None:
+def test_the_echo_of_a_command_is_no_response_and_is_counted() -> None:
     stack, _, _ = driver(SKVER, Reply(b"SKVER\r\nEVER 1.2.10\r\nOK\r\n"))
     assert stack.execute(commands.STACK_VERSION) == StackVersion("1.2.10")
     assert stack.echoes == 1
@@ -314,7 +314,7 @@ def test_a_raw_request_gets_what_comes_before_it_is_quiet() -> None:
 
 @pytest.mark.parametrize("chunk", [b"", b"x", b"EVENT 21 FE80::1 00\r\n"], ids=["deaf", "dripping", "flooding"])
 @pytest.mark.parametrize("number", range(4))
-def test_every_wait_ends_at_once_when_a_stop_is_asked_for(chunk: bytes, number: int) -> None:
+def test_every_wait_ends_at_once_when_a_stop_is_requested(chunk: bytes, number: int) -> None:
     clock = LabClock()
     stack = SkStack(BabblingPort(clock, chunk), monotonic=clock.monotonic, should_stop=lambda: clock.monotonic() >= 0.5)
     call = (
@@ -328,7 +328,7 @@ def test_every_wait_ends_at_once_when_a_stop_is_asked_for(chunk: bytes, number: 
     assert clock.monotonic() < 1.5
 
 
-def test_a_stop_that_was_asked_for_before_begins_no_wait() -> None:
+def test_a_stop_that_was_requested_before_begins_no_wait() -> None:
     stack, _, clock = driver()
     stopped = SkStack(FakePort(clock, []), monotonic=clock.monotonic, should_stop=lambda: True)
     with pytest.raises(StoppedError):
@@ -364,7 +364,7 @@ def test_close_closes_the_port() -> None:
 
 
 @pytest.mark.parametrize("cuts", list(itertools.combinations(range(1, 60, 7), 2)))
-def test_the_answer_does_not_depend_on_how_it_was_cut(cuts: tuple[int, int]) -> None:
+def test_the_response_does_not_depend_on_how_it_was_cut(cuts: tuple[int, int]) -> None:
     whole = b"EINFO FE80:0000:0000:0000:021D:1290:1234:5678 001D129012345678 21 8888 FFFE\r\nOK\r\n"
     pieces = [whole[a:b] for a, b in itertools.pairwise((0, *cuts, len(whole)))]
     stack, _, _ = driver(Expect(b"SKINFO\r\n"), *(Reply(piece) for piece in pieces))

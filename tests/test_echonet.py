@@ -87,12 +87,12 @@ ANSWERS = [
 
 
 @pytest.mark.parametrize(("hexa", "frame"), ANSWERS)
-def test_an_answer_is_read_byte_by_byte(hexa: str, frame: Frame) -> None:
+def test_a_response_is_read_byte_by_byte(hexa: str, frame: Frame) -> None:
     assert Frame.from_bytes(bytes.fromhex(hexa)) == frame
 
 
 @pytest.mark.parametrize(("hexa", "frame"), ANSWERS)
-def test_an_answer_is_written_byte_by_byte(hexa: str, frame: Frame) -> None:
+def test_a_response_is_written_byte_by_byte(hexa: str, frame: Frame) -> None:
     assert frame.to_bytes() == bytes.fromhex(hexa)
 
 
@@ -190,7 +190,7 @@ def test_only_the_day_of_the_history_may_be_written() -> None:
                 Frame.set_c(1, epc, b"\x00")
 
 
-def test_a_get_asks_for_one_to_six_different_properties() -> None:
+def test_a_get_requests_one_to_six_different_properties() -> None:
     assert len(Frame.get(1, range(0xE0, 0xE0 + MAX_GET_PROPERTIES)).properties) == 6
     for epcs in ([], list(range(0xE0, 0xE7))):
         with pytest.raises(ValueError, match="1 to 6 properties"):
@@ -202,14 +202,14 @@ def test_a_get_asks_for_one_to_six_different_properties() -> None:
 # --- answers
 
 
-def test_an_infc_is_answered_with_its_tid_objects_swapped_and_no_data() -> None:
+def test_the_response_to_an_infc_has_its_tid_objects_swapped_and_no_data() -> None:
     infc = Frame.from_bytes(
         bytes.fromhex("1081A001 028801 05FF01 74 02 EA0B07E606150F1E0000016CA7 EB0B07E606150F1E0000000005")
     )
     assert infc.infc_response().to_bytes() == bytes.fromhex("1081 A001 05FF01 028801 7A 02 EA 00 EB 00")
 
 
-def test_a_plain_inf_is_not_answered() -> None:
+def test_a_plain_inf_gets_no_response() -> None:
     with pytest.raises(ValueError, match="not INF"):
         from_meter(1, Esv.INF, (0xEA, "07E606150F1E0000016CA7")).infc_response()
 
@@ -218,19 +218,19 @@ def test_a_plain_inf_is_not_answered() -> None:
     ("request_esv", "answers"),
     [(Esv.GET, {Esv.GET_RES, Esv.GET_SNA}), (Esv.SET_C, {Esv.SET_RES, Esv.SET_C_SNA}), (Esv.INF, set())],
 )
-def test_each_request_has_its_answers_and_no_other(request_esv: Esv, answers: set[Esv]) -> None:
+def test_each_request_has_its_responses_and_no_other(request_esv: Esv, answers: set[Esv]) -> None:
     request = Frame(1, CONTROLLER, METER, request_esv, (Property(0xE7),))
     assert {esv for esv in Esv if from_meter(1, esv, (0xE7, "")).matches(request)} == answers
 
 
-def test_an_answer_matches_its_request_whatever_the_order_of_its_properties() -> None:
+def test_a_response_matches_its_request_whatever_the_order_of_its_properties() -> None:
     request = Frame.get(7, [0xE7, 0xE8])
     assert from_meter(7, Esv.GET_RES, (0xE8, "00140064"), (0xE7, "000002AE")).matches(request)
     assert from_meter(7, Esv.GET_SNA, (0xE7, "000002AE"), (0xE8, "")).matches(request)
 
 
 @pytest.mark.parametrize("esv", [Esv.GET_RES, Esv.GET_SNA])
-def test_an_answer_with_a_part_of_what_was_asked_for_is_an_answer(esv: Esv) -> None:
+def test_a_response_with_a_part_of_what_was_requested_is_a_response(esv: Esv) -> None:
     """Meters that answer six properties at once leave out the rest: nanamitm/cube-j1-mqtt, hals5412/cube-j1-mqtt."""
     assert from_meter(7, esv, (0xE7, "000002AE")).matches(Frame.get(7, [0xE7, 0xE8, 0xE0]))
 
@@ -247,7 +247,7 @@ def test_an_answer_with_a_part_of_what_was_asked_for_is_an_answer(esv: Esv) -> N
     ],
     ids=["TID", "ESV", "another property", "one property more", "SEOJ", "DEOJ"],
 )
-def test_an_answer_that_differs_in_one_thing_does_not_match(other: Frame) -> None:
+def test_a_response_that_differs_in_one_thing_does_not_match(other: Frame) -> None:
     assert not other.matches(Frame.get(7, [0xE7]))
 
 

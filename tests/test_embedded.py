@@ -539,7 +539,7 @@ def test_whoever_is_not_root_runs_the_server_as_oneself(tmp_path: Path, monkeypa
     assert programs_for(tmp_path / "bin", tmp_path) == ServerPrograms(tmp_path / "bin", ())
 
 
-def test_a_server_that_does_not_stop_is_told_to_and_left(
+def test_a_server_that_does_not_stop_is_signalled_and_left(
     data_dir: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """It is frozen here, and would be waited for without end."""

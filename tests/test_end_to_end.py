@@ -56,7 +56,7 @@ def test_the_right_values_arrive_in_postgresql(
     assert not module.has_session  # SIGTERM ended it
 
 
-def test_a_meter_row_tells_how_the_registers_count(tmp_path: Path, database_url: str, connection: Any) -> None:
+def test_a_meter_row_says_how_the_registers_count(tmp_path: Path, database_url: str, connection: Any) -> None:
     link = tmp_path / "tty"
     config = settings_file(tmp_path, device=link, url=database_url)
     with module_on(link, 300, coefficient=3, unit_code=0x02, digits=7), polling(config):
@@ -127,7 +127,7 @@ def test_a_second_poller_says_so_and_exits_1_without_touching_the_port(
         power(connection, 3)  # the first one is not disturbed
 
 
-def test_once_that_is_asked_to_stop_says_in_one_line_what_it_waited_for(tmp_path: Path, database_url: str) -> None:
+def test_once_that_is_stopped_says_in_one_line_what_it_waited_for(tmp_path: Path, database_url: str) -> None:
     config = settings_file(tmp_path, device=tmp_path / "nothing", url=database_url)
     process = subprocess.Popen(command(config, "--once"), stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None

@@ -93,7 +93,7 @@ def test_a_step_over_the_edge_is_in_no_span_but_in_the_total(record: Any) -> Non
     assert found.spread() == [Decimal(2), Decimal(3)]
 
 
-def test_one_register_beyond_each_end_tells_what_lies_across_it(record: Any) -> None:
+def test_one_register_beyond_each_end_shows_what_lies_across_it(record: Any) -> None:
     site = site_with(record, {START - 5 * HALF: "10", START + HALF: "16", START + 2 * HALF: "17", END + HALF: "40"})
     found = energy.read(record, site, "import_kwh", [(START, START + 2 * HALF)])
     assert found.total.kwh == Decimal(1)
@@ -222,7 +222,7 @@ def test_every_midnight_missing_leaves_every_bar_its_23_hours(record: Any) -> No
         ),
     ],
 )
-def test_an_export_register_is_read_where_it_tells_something(record: Any, changed: dict[Any, Any], told: bool) -> None:
+def test_an_export_register_is_read_where_it_adds_something(record: Any, changed: dict[Any, Any], told: bool) -> None:
     registers = {moment: (str(kwh), "5.0") for moment, kwh in steady(START, END).items()}
     site = site_with(record, {**registers, **changed})
     assert energy.exports(record, site, [(START, END)]) is told

@@ -424,7 +424,7 @@ def test_published_excerpt_that_stops_inside_a_block_gives_nothing(caplog: pytes
 
 
 @pytest.mark.parametrize("left_out", range(8))
-def test_two_blocks_are_told_apart_whatever_line_is_missing_between_them(left_out: int) -> None:
+def test_two_blocks_are_separated_whatever_line_is_missing_between_them(left_out: int) -> None:
     second = [line for index, line in enumerate(BLOCK) if index != left_out]
     assert collected([*BLOCK, *second])[0] == PAN
     # Channel, Pan ID and Addr are what joining needs.

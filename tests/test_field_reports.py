@@ -41,7 +41,7 @@ def complete(rows: list[PowerRow]) -> int:
     return sum(None not in (row.power_w, row.current_r_a, row.import_kwh, row.export_kwh) for row in rows)
 
 
-def test_an_answer_in_another_order_is_an_answer() -> None:
+def test_a_response_in_another_order_is_a_response() -> None:
     home = home_of()
     home.simulated.habits.append(Habit(reframe(lambda frame: replace(frame, properties=frame.properties[::-1]))))
     assert complete(polled(home, 10)) == 10
@@ -88,7 +88,7 @@ def test_a_meter_without_a_register_is_read_without_it() -> None:
 
 
 @pytest.mark.parametrize("seconds", [240.0, 4.4 * 3600])
-def test_an_answer_that_is_hours_late_costs_its_minutes_and_is_no_later_ones(seconds: float) -> None:
+def test_a_response_that_is_hours_late_costs_its_minutes_and_is_no_later_ones(seconds: float) -> None:
     home = home_of()
     polled(home, 5)
     home.simulated.habits.append(Habit(take(seconds), times=1))
@@ -133,7 +133,7 @@ def test_where_scans_of_one_channel_hear_nothing_the_meter_is_found_all_the_same
     assert len(polled(home, 10)) >= before + 8
 
 
-def test_a_frame_that_tells_a_register_twice_is_no_row_and_stops_nothing(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_frame_that_gives_a_register_twice_is_no_row_and_stops_nothing(caplog: pytest.LogCaptureFixture) -> None:
     home = home_of()
     home.simulated.habits.append(Habit(repeat(0xE0, lambda edt: edt[:-1] + b"\xff"), times=1))
     assert len(polled(home, 10)) >= 9

@@ -51,7 +51,7 @@ def test_the_latest_meter_is_in_service(database: Database) -> None:
     assert database.query(known_meter) == KnownMeter(SECOND, serves_from=SECOND.since)
 
 
-def test_a_row_that_changes_the_scale_only_tells_of_no_exchange(database: Database) -> None:
+def test_a_row_that_changes_the_scale_only_is_no_exchange(database: Database) -> None:
     rescaled = replace(SECOND, since=NOON + 2 * MINUTE, unit_kwh=Decimal("0.01"))
     store(database, FIRST, SECOND, rescaled)
     assert database.query(known_meter) == KnownMeter(rescaled, serves_from=SECOND.since)

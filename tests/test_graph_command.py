@@ -286,7 +286,7 @@ def test_a_statement_that_takes_too_long_is_no_lost_server(
     )
 
 
-def test_a_role_that_may_not_read_is_told_how_it_may(
+def test_a_role_that_may_not_read_is_shown_how_it_may(
     config: Path, database_url: str, connection: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with connection.cursor() as cursor:

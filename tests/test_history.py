@@ -91,7 +91,7 @@ def test_a_real_day_is_read() -> None:
     assert day.slots[-1] == 63_414
 
 
-def test_a_day_that_was_never_asked_for_has_no_number() -> None:
+def test_a_day_that_was_never_chosen_has_no_number() -> None:
     # 34_sugimura_facilities_7ffe_and_no_data: E2 while E5 is FF
     assert decode_day_history(bytes.fromhex("00FF" + NO_DATA * 48)) == DayHistory(None, (None,) * 48)
 
@@ -123,7 +123,7 @@ def test_the_day_of_history_goes_from_today_to_99_days_back() -> None:
 
 
 @pytest.mark.parametrize("day_back", [-1, 100, 255])
-def test_no_other_day_can_be_asked_for(day_back: int) -> None:
+def test_no_other_day_can_be_chosen(day_back: int) -> None:
     with pytest.raises(ValueError, match="99 days back"):
         encode_history_day(day_back)
 

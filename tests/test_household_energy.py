@@ -365,7 +365,7 @@ def test_what_was_used_is_not_known_where_only_zeros_are_held(record: Record, tm
     assert "0.0 kWh" not in text
 
 
-def test_bought_sold_and_their_difference_are_told_apart(record: Record, tmp_path: Path) -> None:
+def test_bought_sold_and_their_difference_are_distinguished(record: Record, tmp_path: Path) -> None:
     period = PERIODS["an ordinary day"]
     text = said(record, record.home, period, tmp_path / "day.pdf", BY_THE_CLOCK)
     cost = record.energy(record.home, period, tariff=BY_THE_CLOCK).cost

@@ -115,7 +115,7 @@ def test_a_lasting_fault_is_not_tried_again_and_says_what_to_do(
 
 
 @pytest.mark.parametrize("number", [errno.EREMOTEIO, errno.ENXIO])
-def test_where_nothing_answers_every_address_is_named(bench: Bench, number: int) -> None:
+def test_where_nothing_responds_every_address_is_named(bench: Bench, number: int) -> None:
     bench.fail(number, number, number)
     with pytest.raises(SensorNotFoundError, match="nothing responds at this address") as caught:
         bench.read()

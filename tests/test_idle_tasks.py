@@ -28,7 +28,7 @@ from storage.database import Database
 from storage.errors import DatabaseUnreachableError
 from storage.records import EnergyRow, MeterRow, PowerRow, Round
 from tests.lab.clock import HALF_HOUR, MINUTE, NOON
-from tests.lab.database import answered_at_once
+from tests.lab.database import run_at_once
 from tests.lab.habits import announcements, late, rewrite
 from tests.lab.home import Home
 
@@ -66,7 +66,7 @@ def test_a_notification_is_kept_at_the_meters_own_time(database_url: str) -> Non
     assert home.requests(0xEA) == []
 
 
-def test_a_register_that_was_not_notified_is_asked_for_from_minute_five(database_url: str) -> None:
+def test_a_register_that_was_not_notified_is_read_from_minute_five(database_url: str) -> None:
     home = home_at(database_url, notification_delay_s=1700.0)
     home.run_until(NOON + timedelta(minutes=20))
     assert energy(home) == [EnergyRow(NOON, AT_NOON_KWH, Decimal("0.0"), "read")]
@@ -95,7 +95,7 @@ def test_what_is_notified_after_it_was_read_changes_nothing(database_url: str) -
     assert home.execute(f"select source from energy where registered_at = '{NOON}'") == [("read",)]
 
 
-def test_a_register_is_asked_for_a_few_times_and_not_for_ever(database_url: str) -> None:
+def test_a_register_is_requested_a_few_times_and_not_for_ever(database_url: str) -> None:
     home = home_at(database_url, notification_delay_s=1750.0)
     home.tamper(lambda request, answer: None if 0xEA in {each.epc for each in request.properties} else answer)
     home.run_until(NOON + timedelta(minutes=29))
@@ -146,7 +146,7 @@ def test_a_difference_of_over_two_minutes_is_recorded_with_its_direction(databas
     assert event.detail == "the meter's clock is behind"
 
 
-def test_a_machine_whose_clock_is_set_need_not_ask_the_meter_again(database_url: str) -> None:
+def test_a_machine_whose_clock_is_set_need_not_read_the_meters_clock_again(database_url: str) -> None:
     home = home_at(database_url, machine_ahead=timedelta(minutes=-20), notification_delay_s=1700.0)
     home.run_until(NOON + timedelta(minutes=2))
     home.machine.ahead = timedelta(0)
@@ -165,7 +165,7 @@ def test_half_hours_are_right_whatever_the_machines_clock_says(database_url: str
     ]
 
 
-def test_a_meter_whose_clock_is_out_of_reach_is_asked_three_times(database_url: str) -> None:
+def test_a_clock_that_cannot_be_read_is_requested_three_times(database_url: str) -> None:
     home = home_at(database_url)
     home.tamper(lambda request, answer: None if 0x97 in {each.epc for each in request.properties} else answer)
     home.run_until(NOON + timedelta(minutes=20))
@@ -188,7 +188,7 @@ def test_a_clock_that_stays_silent_as_a_session_begins_stalls_nothing() -> None:
     assert home.meter.has_looked_at_clock
 
 
-def test_nothing_is_asked_while_the_link_is_down(database_url: str) -> None:
+def test_nothing_is_requested_while_the_link_is_down(database_url: str) -> None:
     home = home_at(database_url)
     home.run_until(NOON + 2 * MINUTE)
     home.module.emit_event(0x32, home.clock.time_s)
@@ -212,12 +212,12 @@ def test_a_database_that_hangs_delays_no_poll() -> None:
     assert len(asked) == 1  # and nobody asks again while it has not answered
 
 
-def test_a_single_round_is_stored_before_the_database_is_asked(database_url: str) -> None:
+def test_a_single_round_is_stored_before_the_database_is_queried(database_url: str) -> None:
     asked_after: list[int] = []
 
     def query(read: Callable[[Any, int], Any], /) -> Future[Any]:
         asked_after.append(len(home.of(PowerRow)))
-        return answered_at_once(home.queries.database)(read)
+        return run_at_once(home.queries.database)(read)
 
     home = Home(database_url, takes_one_round=True, query=query)
     home.connect()
@@ -229,7 +229,7 @@ def test_a_single_round_is_stored_before_the_database_is_asked(database_url: str
     assert home.requests(0xE5, 0xEA) == []  # nor is the meter's history
 
 
-def test_a_single_round_learns_who_the_meter_is_though_it_was_slow_to_answer(database_url: str) -> None:
+def test_a_single_round_learns_who_the_meter_is_though_it_was_slow_to_respond(database_url: str) -> None:
     home = Home(database_url, takes_one_round=True)
     home.connect()
     home.module.faults.habits.append(late(10.0))
@@ -241,12 +241,12 @@ def test_a_single_round_learns_who_the_meter_is_though_it_was_slow_to_answer(dat
 def test_a_single_round_without_a_response_ends_without_a_query() -> None:
     home = Home(takes_one_round=True)
     home.finish(60.0)
-    assert home.queries.asked == 0
+    assert home.queries.count == 0
     assert home.rounds == []
 
 
 @pytest.mark.parametrize("is_stopped", [False, True])
-def test_a_single_round_waits_for_no_database_that_does_not_answer(is_stopped: bool) -> None:
+def test_a_single_round_waits_for_no_database_that_does_not_respond(is_stopped: bool) -> None:
     home = Home(takes_one_round=True, query=lambda _read: Future(), keep=lambda _stored: None)
     home.connect()
     home.poller.take_round(NOON, timeout_s=60.0)
@@ -370,7 +370,7 @@ def test_a_request_waits_until_the_air_is_free_and_holds_up_nobody_meanwhile() -
     assert put == [32.0]
 
 
-def test_while_the_link_is_down_a_task_is_told_so_in_place_of_a_response() -> None:
+def test_while_the_link_is_down_a_task_gets_an_error_in_place_of_a_response() -> None:
     told: list[type[Exception]] = []
 
     def asks() -> Task:
@@ -420,7 +420,7 @@ def test_a_query_waits_for_its_result_and_is_put_once() -> None:
     assert found == ["answer"]
 
 
-def test_a_database_that_does_not_answer_is_asked_again_after_pauses_of_up_to_a_minute() -> None:
+def test_a_database_that_does_not_respond_is_queried_again_after_pauses_of_up_to_a_minute() -> None:
     def asks() -> Task:
         yield from query("a word", lambda _cursor, _site: "word")
 

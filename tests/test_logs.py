@@ -20,7 +20,7 @@ def root() -> Iterator[logging.Logger]:
     logger.setLevel(level)
 
 
-def test_a_person_is_told_time_level_and_message(
+def test_a_person_reads_time_level_and_message(
     root: logging.Logger, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.delenv("JOURNAL_STREAM", raising=False)
@@ -30,7 +30,7 @@ def test_a_person_is_told_time_level_and_message(
     assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} WARNING the link is lost\n", capsys.readouterr().err)
 
 
-def test_the_journal_is_told_the_priority_of_each_line(
+def test_the_journal_gets_the_priority_of_each_line(
     root: logging.Logger, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("JOURNAL_STREAM", "8:12345")

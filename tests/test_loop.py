@@ -74,7 +74,7 @@ def test_a_failed_poll_writes_no_power_row_and_the_next_one_does() -> None:
 
 
 @pytest.mark.parametrize(("late_s", "second"), [(4.0, 0), (7.0, 7)])
-def test_only_an_answer_over_five_seconds_late_is_stamped_on_arrival(late_s: float, second: int) -> None:
+def test_only_a_response_over_five_seconds_late_is_stamped_on_arrival(late_s: float, second: int) -> None:
     home = home_of()
     home.run_minutes(2)
     home.module.faults.habits.append(late(late_s))
@@ -82,7 +82,7 @@ def test_only_an_answer_over_five_seconds_late_is_stamped_on_arrival(late_s: flo
     assert seconds_of(home.of(PowerRow)) == [0, 0, second]
 
 
-def test_a_late_answer_without_the_power_is_a_reading_all_the_same() -> None:
+def test_a_late_response_without_the_power_is_a_reading_all_the_same() -> None:
     home = home_of(interval_s=30)
     home.run_minutes(1)
     # The poll of 12:01:00 is repeated after 20 s and given up after 29; its first attempt is answered just after that.
@@ -108,7 +108,7 @@ def test_a_round_that_outlasts_its_interval_skips_ticks_and_counts_them(caplog: 
     assert caplog.text == ""  # counted, and said again in an hour at the earliest
 
 
-def test_a_meter_that_answers_without_values_is_logged_once_and_once_that_it_is_over(
+def test_a_meter_that_responds_without_values_is_logged_once_and_once_that_it_is_over(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO, "poller")

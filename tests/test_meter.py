@@ -53,7 +53,7 @@ def test_a_poll_reads_power_currents_and_registers_in_one_request() -> None:
     assert home.meter.last_poll is polled
 
 
-def test_who_the_meter_is_is_asked_once_a_session() -> None:
+def test_who_the_meter_is_is_read_once_a_session() -> None:
     home = home_with()
     for _ in range(3):
         poll(home)
@@ -68,7 +68,7 @@ def test_who_the_meter_is_is_asked_once_a_session() -> None:
     assert len(home.requests(0x8A)) == 3
 
 
-def test_a_meter_that_refuses_all_for_a_while_is_asked_again_who_it_is_but_not_flooded() -> None:
+def test_a_meter_that_refuses_all_for_a_while_is_identified_again_but_not_flooded() -> None:
     home = home_with()
     refusal = Habit(refuse(whole=True), until=home.clock.time_s + 30)
     home.module.faults.habits.append(refusal)
@@ -94,7 +94,7 @@ def test_a_meter_that_never_says_who_it_is_is_unknown_in_the_end_and_was_not_flo
     assert len(home.module.sends) - asked_before < 30
 
 
-def test_a_meter_that_withholds_its_name_for_a_moment_is_asked_for_it_again() -> None:
+def test_a_meter_that_withholds_its_name_for_a_moment_is_identified_again() -> None:
     home = home_with()
     named = {0x8A, 0x8D}
     answered: list[Reply] = []
@@ -115,7 +115,7 @@ def test_a_meter_that_withholds_its_name_for_a_moment_is_asked_for_it_again() ->
     assert home.meter.is_identified
 
 
-def test_what_the_meter_tells_every_half_hour_has_its_own_time_stamp() -> None:
+def test_what_the_meter_announces_every_half_hour_has_its_own_time_stamp() -> None:
     home = home_with()
     poll(home)
     listen_until_after_the_notification(home)
@@ -131,14 +131,14 @@ def test_what_was_notified_before_the_meter_was_identified_is_kept() -> None:
     assert [told.registered_at for told in home.meter.take_half_hours()] == [NOON]
 
 
-def test_the_last_half_hour_can_be_asked_for() -> None:
+def test_the_last_half_hour_can_be_read() -> None:
     home = home_with()
     poll(home)
     home.clock.sleep(7 * 60)
     assert home.meter.read_half_hour(until=home.soon) == HalfHour(NOON, AT_NOON_KWH, Decimal("0.0"))
 
 
-def test_a_meter_that_measures_one_direction_is_asked_for_one() -> None:
+def test_a_meter_that_measures_one_direction_is_read_for_one() -> None:
     home = home_with(measures_export=False)
     poll(home)
     home.clock.sleep(7 * 60)
@@ -177,7 +177,7 @@ def test_what_an_exchanged_meter_had_notified_is_not_read_with_the_scale_of_the_
     assert home.meter.take_half_hours() == []
 
 
-def test_a_meter_without_a_clock_that_can_be_read_is_not_asked_for_it() -> None:
+def test_a_clock_that_the_meter_does_not_offer_is_not_requested() -> None:
     home = home_with(lacks=frozenset({0x97}))
     poll(home)
     asked_before = len(home.module.sends)

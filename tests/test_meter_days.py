@@ -162,7 +162,7 @@ def test_a_gap_cut_anywhere_is_filled_at_the_next_start(database_url: str, cut: 
     assert_filled(home, before)
 
 
-def test_only_the_days_with_gaps_are_asked_for(database_url: str) -> None:
+def test_only_the_days_with_gaps_are_read(database_url: str) -> None:
     home = solar_home(database_url)
     home.run_until(NOON + timedelta(minutes=20))
     home.execute(f"delete from energy where registered_at in ('{MIDNIGHT - 7 * DAY}', '{NOON - 40 * DAY}')")
@@ -191,7 +191,7 @@ def test_gaps_are_looked_for_once_a_day(database_url: str) -> None:
     assert_filled(home, [NOON - DAY])
 
 
-def test_what_the_meter_does_not_remember_is_asked_for_once_a_day(database_url: str) -> None:
+def test_what_the_meter_does_not_remember_is_read_once_a_day(database_url: str) -> None:
     home = solar_home(database_url, days_before=3, interval_s=600)
     home.run_until(NOON + timedelta(hours=1))
     assert len(history_days(home)) == 100
@@ -204,7 +204,7 @@ def test_what_the_meter_does_not_remember_is_asked_for_once_a_day(database_url: 
     assert min(home.half_hours()) == MIDNIGHT - 3 * DAY
 
 
-def test_a_meter_that_measures_one_direction_is_asked_for_one(database_url: str) -> None:
+def test_a_meter_that_measures_one_direction_is_read_for_one(database_url: str) -> None:
     home = solar_home(database_url, days_before=5, measures_export=False)
     home.run_until(NOON + timedelta(minutes=20))
     found = home.half_hours()
@@ -261,7 +261,7 @@ def test_a_half_hour_without_one_direction_is_not_written(database_url: str) -> 
     assert set(slots(MIDNIGHT - DAY, NOON)) - home.half_hours().keys() == {lost}
 
 
-def test_nothing_is_asked_around_midnight(database_url: str) -> None:
+def test_nothing_is_read_around_midnight(database_url: str) -> None:
     start = MIDNIGHT - timedelta(minutes=25)
     home = solar_home(database_url, start=start, timing=REALISTIC, history_pause_s=10.0)
     home.run_until(MIDNIGHT + timedelta(minutes=60))
@@ -291,7 +291,7 @@ def test_the_midnight_is_the_meters(database_url: str) -> None:
     assert max(home.half_hours()) == MIDNIGHT + HALF_HOUR
 
 
-def test_an_answer_for_another_day_is_not_taken(database_url: str) -> None:
+def test_a_response_for_another_day_is_not_taken(database_url: str) -> None:
     home = solar_home(database_url, days_before=20)
     strangers = [0]
 
@@ -309,7 +309,7 @@ def test_an_answer_for_another_day_is_not_taken(database_url: str) -> None:
     assert len(home.half_hours()) == 20 * 48 + 25
 
 
-def test_a_history_that_is_never_answered_disturbs_no_poll(database_url: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_history_without_a_response_disturbs_no_poll(database_url: str, caplog: pytest.LogCaptureFixture) -> None:
     home = solar_home(database_url)
     home.tamper(lambda request, answer: None if request.properties[0].epc == 0xE2 else answer)
     home.run_until(NOON + timedelta(minutes=60))
@@ -319,7 +319,7 @@ def test_a_history_that_is_never_answered_disturbs_no_poll(database_url: str, ca
     assert caplog.text.count("does not respond to requests for its history") == 1
 
 
-def test_lost_answers_are_asked_for_again(database_url: str) -> None:
+def test_lost_responses_are_requested_again(database_url: str) -> None:
     home = solar_home(database_url, days_before=10)
     lost = iter(range(1000))
     home.tamper(
@@ -354,7 +354,7 @@ def test_while_the_database_is_unreachable_polls_go_on_and_later_it_is_filled(da
     home.queries.leave()
     home.run_until(NOON + timedelta(minutes=30))
     assert history_days(home) == []
-    assert home.queries.asked <= 62  # every 30 s
+    assert home.queries.count <= 62  # every 30 s
     home.queries.is_away = False
     home.run_until(NOON + timedelta(minutes=50))
     assert_filled(home, slots(MIDNIGHT - 3 * DAY, NOON))

@@ -69,7 +69,7 @@ def test_a_meter_that_refuses_the_day_says_so() -> None:
     assert not history.choose_day(1, until=home.soon)
 
 
-def test_an_unanswered_request_leaves_the_link_alone() -> None:
+def test_a_request_without_a_response_leaves_the_link_alone() -> None:
     home = home_with()
     history = history_of(home)
     home.module.faults.habits.append(mute(home.clock.time_s + 300))
@@ -78,7 +78,7 @@ def test_an_unanswered_request_leaves_the_link_alone() -> None:
     assert home.session.up
 
 
-def test_an_answer_within_three_times_the_timeout_of_a_poll_is_awaited() -> None:
+def test_a_response_within_three_times_the_timeout_of_a_poll_is_awaited() -> None:
     home = home_with()
     history = history_of(home)
     history.choose_day(1, until=home.soon)

@@ -77,7 +77,7 @@ def test_a_meter_without_a_serial_number_is_the_same_each_time(database_url: str
     assert row.serial_number is None
 
 
-def test_what_one_answer_left_out_does_not_make_another_meter(database_url: str) -> None:
+def test_what_one_response_left_out_does_not_make_another_meter(database_url: str) -> None:
     home = home_at(database_url)
     home.run_until(NOON + 5 * MINUTE)
     home.tamper(_without_serial_number)

@@ -39,14 +39,14 @@ def rows(home: Home) -> Rows:
 # --- refusals
 
 
-def test_what_a_meter_tells_only_when_it_is_asked_for_alone_is_read() -> None:
+def test_what_a_meter_gives_only_when_it_is_requested_alone_is_read() -> None:
     home = home_of()
     home.module.faults.habits.append(Habit(refuse(0xE7), several))
     home.run_minutes(60)
     assert rows(home) == Rows(60, 60)
 
 
-def test_one_lost_answer_to_a_lone_property_costs_no_more_than_that() -> None:
+def test_one_lost_response_to_a_lone_property_costs_no_more_than_that() -> None:
     home = home_of()
     home.module.faults.habits.append(Habit(refuse(0xE7), several))
     home.run_minutes(5)
@@ -55,7 +55,7 @@ def test_one_lost_answer_to_a_lone_property_costs_no_more_than_that() -> None:
     assert rows(home) == Rows(59, 60)
 
 
-def test_what_never_answers_keeps_nothing_back_that_does() -> None:
+def test_what_never_responds_keeps_nothing_back_that_does() -> None:
     home = home_of()
     silent = {0xE3, 0xE8}
     home.tamper(lambda request, answer: None if silent & {each.epc for each in request.properties} else answer)
@@ -65,7 +65,7 @@ def test_what_never_answers_keeps_nothing_back_that_does() -> None:
     assert read.registers >= 80
 
 
-def test_a_property_that_gave_data_in_this_session_is_asked_for_whatever_is_refused() -> None:
+def test_a_property_that_gave_data_in_this_session_is_requested_whatever_is_refused() -> None:
     home = home_of()
     home.run_minutes(5)
     home.module.faults.habits.append(Habit(refuse(0xE7), times=3))
@@ -88,7 +88,7 @@ def test_a_meter_that_refuses_everything_for_a_minute_is_read_again_after_it(
     assert caplog.text.count("without a single value") <= 1
 
 
-def test_what_a_meter_refuses_at_first_is_asked_for_again_within_an_hour() -> None:
+def test_what_a_meter_refuses_at_first_is_requested_again_within_an_hour() -> None:
     home = home_of()
     home.module.faults.habits.append(Habit(refuse(0xE0), until=home.clock.time_s + 300))
     home.run_minutes(80)
@@ -99,7 +99,7 @@ def test_what_a_meter_refuses_at_first_is_asked_for_again_within_an_hour() -> No
 
 
 @pytest.mark.parametrize("most", [1, 2, 3, 4, 5])
-def test_a_meter_that_leaves_out_what_is_past_its_nth_property_is_asked_in_groups_of_n(most: int) -> None:
+def test_a_meter_that_leaves_out_what_is_past_its_nth_property_is_read_in_groups_of_n(most: int) -> None:
     home = home_of()
     home.simulated.habits.append(Habit(shorten(most)))
     home.run_minutes(10)
@@ -116,7 +116,7 @@ def test_a_property_that_is_neither_given_in_a_group_nor_alone_costs_nothing_but
     assert home.events("lost") == []
 
 
-def test_a_meter_that_never_answers_several_properties_is_asked_for_each_alone() -> None:
+def test_a_meter_that_never_responds_to_several_properties_is_read_one_by_one() -> None:
     """Every fourth silent poll is a trial: the second lone property that is answered is that of the sixteenth poll."""
     home = home_of()
     home.simulated.habits.append(Habit(lose, several))
@@ -127,7 +127,7 @@ def test_a_meter_that_never_answers_several_properties_is_asked_for_each_alone()
     assert 15 * 60 <= (lone_polls[0] - NOON).total_seconds() <= 17 * 60
 
 
-def test_the_first_group_that_is_answered_ends_the_asking_one_by_one() -> None:
+def test_the_first_response_to_a_group_ends_the_reading_one_by_one() -> None:
     home = home_of()
     home.simulated.habits.append(Habit(lose, several, until=home.clock.time_s + 30 * 60))
     home.run_minutes(60)
@@ -146,7 +146,7 @@ def test_a_meter_that_begins_anew_with_each_request_is_given_the_time_it_needs()
 
 
 @pytest.mark.parametrize("seconds", [4.0, 10.0])
-def test_a_slow_meter_is_never_asked_two_different_things_at_once(seconds: float) -> None:
+def test_a_slow_meter_never_gets_two_different_requests_at_once(seconds: float) -> None:
     home = home_of()
     home.simulated.habits.append(Habit(take(seconds)))
     home.run_minutes(15)
@@ -157,7 +157,7 @@ def test_a_slow_meter_is_never_asked_two_different_things_at_once(seconds: float
 
 
 @pytest.mark.parametrize(("interval_s", "seconds", "fewest"), [(10, 21.0, 30), (30, 31.0, 15), (60, 62.0, 9)])
-def test_answers_slower_than_the_interval_are_readings_stamped_on_arrival(
+def test_responses_slower_than_the_interval_are_readings_stamped_on_arrival(
     interval_s: int, seconds: float, fewest: int
 ) -> None:
     home = home_of(interval_s=interval_s)
@@ -201,7 +201,7 @@ def beside_bare(share: float, seed: int, hours: int) -> tuple[Rows, int]:
     return rows(home), bare.with_power
 
 
-def test_a_link_that_loses_three_of_five_answers_is_read_nearly_as_well_as_by_three_attempts_a_minute() -> None:
+def test_a_link_that_loses_three_of_five_responses_is_read_nearly_as_well_as_by_three_attempts_a_minute() -> None:
     got, bare = beside_bare(0.6, 11, hours=2)
     assert got.power >= 0.95 * bare - 3  # a start costs up to a minute, and chance differs in two hours
     assert got.registers >= 0.8 * got.power

@@ -180,7 +180,7 @@ def test_reads_co2_and_box_temperature(clock: LabClock) -> None:
     assert bench.sensor.read() == Mhz19Reading(1800, -3, warming_up=False)
 
 
-def test_an_answer_is_taken_as_soon_as_it_is_whole(clock: LabClock) -> None:
+def test_a_reply_is_taken_as_soon_as_it_is_whole(clock: LabClock) -> None:
     _, bench = simulated(clock)
     bench.sensor.read()
     assert clock.monotonic() == pytest.approx(0.02 + 9 * 10 / 9600, abs=0.001)

@@ -172,7 +172,7 @@ def test_another_meter_is_read_in_its_own_unit_wherever_its_pan_is(amount: int) 
 # --- the checks have teeth
 
 
-def test_a_driver_that_takes_any_answer_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_driver_that_takes_any_response_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Frame, "matches", lambda _frame, _request: True)
     found = problems([Fault(1810.0, "strangers' frames", 120.0)])
     assert any(problem.startswith("wrong at") for problem in found)

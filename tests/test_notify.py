@@ -120,7 +120,7 @@ def test_the_watchdog_is_ours_only_if_systemd_says_so(variables: dict[str, str],
     assert Notifier(variables).watchdog_interval_s == interval_s
 
 
-def test_without_a_watchdog_nobody_is_told_of_being_alive(listener: socket.socket) -> None:
+def test_without_a_watchdog_nobody_is_notified_of_being_alive(listener: socket.socket) -> None:
     notifier = Notifier(environ(listener))
     notifier.watchdog()
     notifier.stopping()

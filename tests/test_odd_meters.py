@@ -36,7 +36,7 @@ def test_a_property_that_only_the_map_has_costs_nothing_but_itself(lacking: set[
     assert poll_each_minute(home, 3) == [Decimal("12345.0")] * 3
 
 
-def test_what_was_refused_twice_is_not_asked_again_in_this_session(caplog: pytest.LogCaptureFixture) -> None:
+def test_what_was_refused_twice_is_not_requested_again_in_this_session(caplog: pytest.LogCaptureFixture) -> None:
     home = home_of()
     home.simulated.habits.append(Habit(refuse(0xE3)))
     poll_each_minute(home, 5)
@@ -62,7 +62,7 @@ def test_a_map_that_no_meter_can_have_counts_as_unknown(printed_map: bytes) -> N
     assert poll_each_minute(home, 3) == [Decimal("12345.0")] * 3
 
 
-def test_a_meter_that_takes_half_a_minute_for_every_answer_is_read_nevertheless() -> None:
+def test_a_meter_that_takes_half_a_minute_for_every_response_is_read_nevertheless() -> None:
     home = home_of()
     home.module.faults.habits.append(late(30.0, 1000))
     assert len(poll_each_minute(home, 10)) >= 5

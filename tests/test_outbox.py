@@ -385,7 +385,7 @@ def test_a_file_that_is_removed_under_us_is_made_anew(
         assert rounds_in(other) == [round_of(2), round_of(3)]
 
 
-def test_a_file_that_is_removed_before_anything_was_delivered_is_told_too(
+def test_a_file_that_is_removed_before_anything_was_delivered_is_reported_too(
     outbox: Outbox, path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     append_all(outbox, range(2))
@@ -553,7 +553,7 @@ FILL_A_SMALL_DISK = """
 
 
 @needs_mounts
-def test_room_is_kept_for_the_day_the_disk_is_full_and_then_that_is_said(tmp_path: Path) -> None:
+def test_space_is_kept_for_the_day_the_disk_is_full_and_then_that_is_said(tmp_path: Path) -> None:
     printed = run_with_mount('mount -t tmpfs -o size=12m none "$1"', tmp_path, FILL_A_SMALL_DISK, tmp_path)
     error, kept, on_disk, left, mended = printed.splitlines()
     assert error == f"the disk is full: make room for {tmp_path}/outbox.rounds; what is in it is kept"
@@ -563,7 +563,7 @@ def test_room_is_kept_for_the_day_the_disk_is_full_and_then_that_is_said(tmp_pat
     assert mended == "None 1"
 
 
-def test_a_full_disk_is_told_from_other_errors(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_distinguished_from_other_errors(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def no_space(*_args: object, **_kwargs: object) -> None:
         raise OSError(28, "No space left on device")  # 28: ENOSPC
 
@@ -747,7 +747,7 @@ def test_decimals_and_times_of_the_outbox_are_exact(outbox: Outbox) -> None:
     assert json.loads(round_to_json(found))[0][1]["import_kwh"] == "1.10"
 
 
-def test_an_unusable_file_says_so_to_who_asks_for_the_rejected(tmp_path: Path) -> None:
+def test_an_unusable_file_says_so_to_who_reads_the_rejected(tmp_path: Path) -> None:
     (tmp_path / "outbox.rejected").mkdir()
     with pytest.raises(OutboxError, match="cannot be used"):
         Outbox(tmp_path).count_rejected()

@@ -100,6 +100,6 @@ def test_the_file_is_replaced_as_a_whole(tmp_path: Path) -> None:
     assert set(json.loads((tmp_path / "pan.json").read_text())) == {KEY, "other"}
 
 
-def test_the_key_does_not_tell_the_id() -> None:
+def test_the_key_does_not_reveal_the_id() -> None:
     assert "00112233" not in KEY
     assert len(KEY) == 24

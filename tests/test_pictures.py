@@ -623,7 +623,7 @@ def test_a_weekend_shows_through_the_comfortable_range(record: Any) -> None:
     assert found == [pytest.approx(to_rgb(style.GOOD), abs=0.005), pytest.approx(veiled(style.GOOD), abs=0.005)]
 
 
-def test_what_was_sold_is_told_from_what_was_bought_without_colours(record: Any) -> None:
+def test_what_was_sold_is_distinguished_from_what_was_bought_without_colours(record: Any) -> None:
     """By a line through each half hour of the map in which more was sold."""
     site, days = new_site(record), 60
     start = midnight(DAY - timedelta(days=days - 1), TOKYO)
@@ -708,7 +708,7 @@ def test_a_cell_is_known_where_the_export_is_the_same_on_both_sides(record: Any)
     assert power.power_gaps == []
 
 
-def test_a_cell_of_unknown_selling_is_missing_unless_readings_tell_it(record: Any) -> None:
+def test_a_cell_of_unknown_selling_is_missing_unless_readings_give_it(record: Any) -> None:
     site, start = new_site(record), midnight(DAY - timedelta(days=39), TOKYO)
     write_energy(record, site, sunny_days(start, 40, hidden=timedelta(days=1)))
     noon = midnight(DAY, TOKYO) + timedelta(hours=12)

@@ -49,7 +49,7 @@ def terminal() -> Iterator[Terminal]:
 # --- the real thing
 
 
-def test_a_command_and_its_answer_pass_through_pyserial(terminal: Terminal) -> None:
+def test_a_command_and_its_response_pass_through_pyserial(terminal: Terminal) -> None:
     port = SerialPort(terminal.device)
 
     def answer() -> None:

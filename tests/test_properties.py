@@ -243,7 +243,7 @@ def test_a_meter_is_another_one_when_it_says_so_twice_and_since_it_said_so_first
     assert (recognition.known, recognition.is_sure, recognition.since) == (ANOTHER, True, 10.0)
 
 
-def test_two_different_wrong_answers_are_no_agreement() -> None:
+def test_two_different_wrong_responses_are_no_agreement() -> None:
     recognition = Recognition()
     recognition.note(OURS, 0.0)
     assert not recognition.note(ANOTHER, 10.0)
@@ -314,7 +314,7 @@ def test_any_bytes_are_a_value_or_a_frame_error(decode: Callable[[bytes], object
 
 @pytest.mark.system
 @given(st.dictionaries(st.sampled_from(Epc), st.binary(max_size=8)))
-def test_no_answer_breaks_a_reading_or_an_identity(answer: dict[int, bytes]) -> None:
+def test_no_response_breaks_a_reading_or_an_identity(answer: dict[int, bytes]) -> None:
     reading = decode_reading(answer, TENTHS)
     assert reading.current_r_a is None or abs(reading.current_r_a) <= Decimal("3276.7")
     identity = decode_identity(answer)

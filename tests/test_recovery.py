@@ -153,7 +153,7 @@ def test_pauses_double_from_the_second_try_of_a_step_and_have_an_end() -> None:
     assert max(b - a for a, b in itertools.pairwise(joins)) < 150.0
 
 
-def test_an_answered_request_ends_the_pauses() -> None:
+def test_a_response_ends_the_pauses() -> None:
     lab = Lab().join()
     lab.module.faults.fail_joins(30)
     lose(lab)
@@ -168,7 +168,7 @@ def test_an_answered_request_ends_the_pauses() -> None:
     assert lab.typed == ["SKSREG S3", *JOIN]
 
 
-def test_a_session_that_shakes_hands_but_answers_nothing_is_at_most_joined_again() -> None:
+def test_a_session_that_shakes_hands_but_never_responds_is_at_most_joined_again() -> None:
     lab = Lab().join()
     for _ in range(4):
         lose(lab)
@@ -424,7 +424,7 @@ def test_a_renewal_by_the_module_is_no_loss() -> None:
     assert lab.events[1].duration_s == pytest.approx(1.65, abs=0.1)
 
 
-def test_an_event_25_unasked_is_noted() -> None:
+def test_an_unsolicited_event_25_is_noted() -> None:
     lab = Lab(session_lifetime_s=3600).join()
     lab.run(3000.0)  # renewed at four fifths of the lifetime, without EVENT 29
     assert lab.kinds == ["renewed"]
@@ -593,7 +593,7 @@ def test_a_session_with_nobody_knows_whom_does_not_end_the_recovery() -> None:
     assert lab.read_power() == WATTS
 
 
-def test_a_join_without_an_answer_is_given_up_after_a_minute() -> None:
+def test_a_join_without_a_response_is_given_up_after_a_minute() -> None:
     lab = Lab().join()
     lab.radio.wire.losses.append(b"EVENT 25")
     lose(lab)
@@ -673,7 +673,7 @@ def test_a_fault_after_a_join_costs_nothing_of_the_session_and_the_next_loss_is_
 # --- what is told
 
 
-def test_each_reason_is_logged_once_until_the_meter_has_answered(caplog: pytest.LogCaptureFixture) -> None:
+def test_each_reason_is_logged_once_until_the_meter_has_responded(caplog: pytest.LogCaptureFixture) -> None:
     lab = Lab().join()
     lab.module.faults.fail_joins(1000)
     lose(lab)
@@ -720,7 +720,7 @@ def test_a_meter_that_is_silent_for_hours_is_joined_within_minutes_of_its_return
 # --- slow modules, other rates, other firmware
 
 
-def test_a_module_that_answers_every_command_as_late_as_it_may_is_joined_and_asked() -> None:
+def test_a_module_that_responds_to_every_command_as_late_as_it_may_is_joined_and_read() -> None:
     lab = Lab(timing=replace(REALISTIC, pause_s=2.85))  # from power-up on; a command is given up after 3 s
     assert lab.run_until_up(180.0) < 120.0
     assert lab.read_power() == WATTS

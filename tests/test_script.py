@@ -73,7 +73,7 @@ def old_pythons() -> list[str]:
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
-def test_an_old_python_is_told_what_is_needed(name: str, tmp_path: Path) -> None:
+def test_an_old_python_says_what_is_needed(name: str, tmp_path: Path) -> None:
     runs = 0
     for python in old_pythons():
         code, said = run(name, "-h", python=(python, "-B"), cwd=tmp_path)
@@ -203,7 +203,7 @@ def test_a_full_disk_behind_the_output_changes_nothing(config: Path) -> None:
 
 
 @pytest.mark.parametrize("backend", ["module://matplotlib_inline.backend_inline", "nonsense"])
-def test_the_backend_of_a_notebook_is_not_asked_for(config: Path, backend: str) -> None:
+def test_the_backend_of_a_notebook_is_not_loaded(config: Path, backend: str) -> None:
     assert run(*drawing(config), env={**os.environ, "MPLBACKEND": backend}, stdout=subprocess.DEVNULL) == (0, "")
 
 

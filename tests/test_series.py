@@ -148,7 +148,7 @@ def test_a_half_hour_has_the_mean_of_its_readings(record: Any) -> None:
     assert series.half_hours_of_power(record, site, []) == []
 
 
-def test_runs_tell_where_the_spacing_changes(record: Any) -> None:
+def test_runs_show_where_the_spacing_changes(record: Any) -> None:
     # Every minute until 0:05, then every five, and nothing from 0:20 to 1:00.
     minutes = [0, 1, 2, 3, 4, 5, 10, 15, 20, 60, 61]
     site = write_power(record, "home", [(START + minute * MINUTE, 100) for minute in minutes])

@@ -32,7 +32,7 @@ JOINED = ["SKSREG S2", "SKSREG S3", "SKJOIN"]
 # --- a request and its response
 
 
-def test_a_request_is_answered() -> None:
+def test_a_request_gets_its_response() -> None:
     lab = Lab().join()
     assert lab.read_power() == WATTS
     assert lab.module.violations == []
@@ -45,7 +45,7 @@ def test_a_property_that_the_meter_has_not_is_left_out() -> None:
     assert set(response.refused) == {0xD3}
 
 
-def test_a_lost_answer_is_asked_for_again_after_the_timeout_with_another_tid() -> None:
+def test_a_request_whose_response_is_lost_is_repeated_after_the_timeout_with_another_tid() -> None:
     lab = Lab().join()
     lab.module.faults.habits.append(lost(1))
     assert lab.read_power() == WATTS
@@ -55,7 +55,7 @@ def test_a_lost_answer_is_asked_for_again_after_the_timeout_with_another_tid() -
     assert times[1] - times[0] == pytest.approx(20.0)
 
 
-def test_a_late_answer_to_the_first_try_answers_the_second() -> None:
+def test_a_late_response_to_the_first_attempt_ends_the_second() -> None:
     lab = Lab().join()
     lab.module.faults.habits.append(late(22.0, 2))  # the second try is made after 20 s
     began = lab.now
@@ -64,7 +64,7 @@ def test_a_late_answer_to_the_first_try_answers_the_second() -> None:
     assert len(lab.typed_at("SKSENDTO")) == 2
 
 
-def test_the_late_answer_to_a_request_before_does_not_end_the_wait_for_this_one() -> None:
+def test_the_late_response_to_a_request_before_does_not_end_the_wait_for_this_one() -> None:
     lab = Lab().join()
     lab.module.faults.habits.append(late(25.0))
     with pytest.raises(SkStackTimeoutError):
@@ -75,7 +75,7 @@ def test_the_late_answer_to_a_request_before_does_not_end_the_wait_for_this_one(
     assert lab.module.violations == []
 
 
-def test_a_duplicate_answer_is_dropped() -> None:
+def test_a_duplicate_response_is_dropped() -> None:
     lab = Lab().join()
     lab.module.faults.habits.append(Habit(double, times=1))
     assert lab.read_power() == WATTS
@@ -84,7 +84,7 @@ def test_a_duplicate_answer_is_dropped() -> None:
     assert len(lab.typed_at("SKSENDTO")) == 2
 
 
-def test_an_answer_with_another_tid_is_not_taken() -> None:
+def test_a_response_with_another_tid_is_not_taken() -> None:
     lab = Lab().join()
     lab.module.faults.habits.append(Habit(mistake_tid, times=1))
     assert lab.read_power() == WATTS
@@ -119,7 +119,7 @@ def test_a_datagram_that_may_be_anybodys_is_not_taken(how: str) -> None:
         ("EHD", lambda frame: b"\x10\x82" + frame[2:]),
     ],
 )
-def test_a_frame_that_does_not_answer_the_request_is_not_taken(name: str, spoil: object) -> None:
+def test_a_frame_that_is_no_response_to_the_request_is_not_taken(name: str, spoil: object) -> None:
     assert callable(spoil)
     lab = Lab().join()
     lab.module.faults.habits.append(lost(1))
@@ -145,7 +145,7 @@ def test_a_frame_of_the_han_side_is_not_taken() -> None:
 # --- one request at a time
 
 
-def test_an_unanswered_request_keeps_the_next_one_back_until_its_time_is_up() -> None:
+def test_a_pending_request_keeps_the_next_one_back_until_its_time_is_up() -> None:
     lab = Lab().join()
     lab.module.faults.habits.append(lost(1))
     with pytest.raises(SkStackTimeoutError):
@@ -166,7 +166,7 @@ def test_a_request_that_is_repeated_takes_the_late_response_to_what_was_sent_bef
     assert lab.module.violations == []
 
 
-def test_a_different_request_goes_as_soon_as_the_last_one_is_answered() -> None:
+def test_a_different_request_goes_as_soon_as_the_last_one_has_its_response() -> None:
     lab = Lab().join()
     lab.module.faults.habits.append(late(8.0))
     with pytest.raises(SkStackTimeoutError):
@@ -213,7 +213,7 @@ def test_a_different_request_waits_until_no_response_can_come_any_more() -> None
     assert second - first == pytest.approx(60.0, abs=0.1)
 
 
-def test_a_response_that_is_minutes_late_answers_nothing() -> None:
+def test_a_response_that_is_minutes_late_is_not_taken() -> None:
     lab = Lab().join()
     lab.module.faults.habits.append(late(150.0))
     with pytest.raises(SkStackTimeoutError):
@@ -245,7 +245,7 @@ def test_a_request_whose_time_is_up_is_not_sent() -> None:
     assert lab.typed_at("SKSENDTO") == []
 
 
-def test_there_is_a_pause_between_an_answer_and_the_next_request() -> None:
+def test_there_is_a_pause_between_a_response_and_the_next_request() -> None:
     lab = Lab().join()
     lab.read_power()
     answered_at = lab.now
@@ -253,7 +253,7 @@ def test_there_is_a_pause_between_an_answer_and_the_next_request() -> None:
     assert lab.typed_at("SKSENDTO")[1] - answered_at == pytest.approx(0.2)
 
 
-def test_an_answer_that_comes_while_the_next_try_waits_is_not_asked_for_again() -> None:
+def test_a_response_that_comes_while_the_next_attempt_waits_is_not_requested_again() -> None:
     lab = Lab().join()
     lab.module.faults.fail_sends(1)  # EVENT 21 01: its acknowledgement was lost, not the request
     lab.later((2.0, lambda _: lab.inject(lab.response(lab.last_tid))))
@@ -313,7 +313,7 @@ def test_a_send_of_which_nothing_is_heard_is_unconfirmed() -> None:
         lab.read_power(19.0)
 
 
-def test_an_answer_confirms_a_send() -> None:
+def test_a_response_confirms_a_send() -> None:
     lab = Lab().join()
     lab.radio.wire.losses.append(b"EVENT 21")
     assert lab.read_power() == WATTS
@@ -339,7 +339,7 @@ def test_the_receipt_of_a_notification_does_not_pass_for_the_request() -> None:
     assert lab.module.violations == []
 
 
-def test_a_failed_send_asks_whether_the_limit_is_reached() -> None:
+def test_a_failed_send_checks_whether_the_limit_is_reached() -> None:
     lab = Lab().join()
     lab.module.hang(lab.radio.time_s + 1.0)
     lab.module.emit_event(0x32, lab.radio.time_s + 0.5)  # unheard: only register SFB tells
@@ -354,7 +354,7 @@ def test_a_failed_send_asks_whether_the_limit_is_reached() -> None:
 # --- what the module fails to say
 
 
-def test_a_lost_ok_costs_no_answer() -> None:
+def test_a_lost_ok_costs_no_response() -> None:
     lab = Lab().join()
     lab.radio.wire.losses.append(b"OK")
     began = lab.now
@@ -396,7 +396,7 @@ def test_a_refused_send_ends_the_session(code: str, step: str) -> None:
 
 
 @pytest.mark.parametrize("confirmed", [False, True])
-def test_a_notification_is_kept_and_an_infc_answered(confirmed: bool) -> None:
+def test_a_notification_is_kept_and_an_infc_gets_its_response(confirmed: bool) -> None:
     lab = Lab(confirmed_notifications=confirmed).join()
     lab.session.notifications.clear()
     lab.module.announce(lab.radio.time_s)
@@ -439,7 +439,7 @@ def test_a_port_that_goes_when_an_infc_is_responded_to_is_opened_again() -> None
 
 
 @pytest.mark.parametrize("confirmed", [False, True])
-def test_a_notification_between_a_request_and_its_answer_is_kept(confirmed: bool) -> None:
+def test_a_notification_between_a_request_and_its_response_is_kept(confirmed: bool) -> None:
     lab = Lab(confirmed_notifications=confirmed).join()
     lab.session.notifications.clear()
     lab.later((0.3, lambda radio: lab.module.announce(radio.time_s)))
@@ -450,7 +450,7 @@ def test_a_notification_between_a_request_and_its_answer_is_kept(confirmed: bool
 
 
 @pytest.mark.parametrize("esv", [Esv.INF, Esv.INFC])
-def test_a_notification_with_our_tid_is_no_answer(esv: Esv) -> None:
+def test_a_notification_with_our_tid_is_no_response(esv: Esv) -> None:
     lab = Lab().join()
     lab.session.notifications.clear()
     lab.later((0.3, lambda _: lab.inject(lab.response(lab.last_tid)[:10] + bytes((esv,)) + lab.response(1)[11:])))
@@ -517,7 +517,7 @@ def test_an_end_of_the_session_ends_the_request_at_once(number: int) -> None:
     assert lab.now - began == pytest.approx(5.0, abs=0.1)
 
 
-def test_after_event_29_the_answer_still_counts_and_the_next_request_waits_for_event_25() -> None:
+def test_after_event_29_the_response_still_counts_and_the_next_request_waits_for_event_25() -> None:
     lab = Lab().join()
     lab.module.faults.habits.append(late(1.0))
     lab.later((0.5, lab.event(0x29)))
@@ -549,7 +549,7 @@ def test_silence_is_kept_when_it_begins_between_two_attempts(number: int) -> Non
     assert lab.module.violations == []
 
 
-def test_three_unanswered_attempts_make_the_session_suspect() -> None:
+def test_three_attempts_without_a_response_make_the_session_suspect() -> None:
     lab = Lab().join()
     lab.module.faults.habits.append(lost(3))
     with pytest.raises(MeterSilentError):
@@ -570,7 +570,7 @@ def test_background_requests_make_nothing_suspect() -> None:
     assert lab.session.up
 
 
-def test_a_port_that_goes_while_we_ask_is_opened_again() -> None:
+def test_a_port_that_goes_during_a_request_is_opened_again() -> None:
     lab = Lab().join()
     lab.later((0.3, lambda radio: radio.unplug(lab.now + 5.0)))
     with pytest.raises(SessionLostError):
@@ -660,7 +660,7 @@ def test_a_stop_ends_every_wait(what: str) -> None:
     assert lab.now - began <= 7.5
 
 
-def test_a_wait_broken_off_by_a_signal_loses_no_answer() -> None:
+def test_a_wait_cut_short_by_a_signal_loses_no_response() -> None:
     lab = Lab().join()
     lab.radio.wire.wake_ups = 20
     assert lab.read_power() == WATTS

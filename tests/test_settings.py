@@ -652,7 +652,7 @@ def test_graphs_read_the_default_file_where_there_is_one(tmp_path: Path, monkeyp
     assert settings.load_for_graphs().graph.language == "en"
 
 
-def test_graphs_insist_on_a_file_that_was_asked_for(tmp_path: Path) -> None:
+def test_graphs_insist_on_a_file_that_was_named(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="no such file"):
         settings.load_for_graphs(tmp_path / "absent.ini")
 

@@ -25,7 +25,7 @@ GET_POWER = Frame.get(1, [0xE7])
 
 
 @pytest.mark.parametrize(("dialect", "last"), [("single", "FFFE"), ("dual", "0")])
-def test_info_tells_the_dialect(dialect: str, last: str) -> None:
+def test_info_gives_the_dialect(dialect: str, last: str) -> None:
     at = of_dialect(dialect, echo=False)
     own = link_local(at.module.model.mac)
     assert lines(at.type("SKINFO")) == [f"EINFO {own} {at.module.model.mac} 21 FFFF {last}", "OK"]
@@ -112,11 +112,11 @@ def test_a_way_to_print_that_does_not_exist_is_er06_and_not_written() -> None:
 
 
 @pytest.mark.parametrize(("model", "application"), [("BP35A1", "rev26e"), ("BP35C2", "rev12")])
-def test_the_application_s_version_is_told(model: str, application: str) -> None:
+def test_the_application_s_version_is_given(model: str, application: str) -> None:
     assert lines(power_up(model, echo=False).type("SKAPPVER")) == [f"EAPPVER {application}", "OK"]
 
 
-def test_a_dual_module_tells_its_own_mac() -> None:
+def test_a_dual_module_gives_its_own_mac() -> None:
     assert lines(power_up(echo=False).type("SKSREG S1")) == [f"ESREG {MODELS['BP35C2'].mac}", "OK"]
 
 

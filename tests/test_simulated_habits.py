@@ -74,7 +74,7 @@ def packed(text: str) -> str:
         (Esv.GET_RES, "1081 0001 028801 05FF01 72 02 E704 00000258 E804 00240018"),
     ],
 )
-def test_an_answer_may_end_after_its_nth_property(esv: Esv, told: str) -> None:
+def test_a_response_may_end_after_its_nth_property(esv: Esv, told: str) -> None:
     """Source: nanamitm/cube-j1-mqtt 2da43aa, hals5412/cube-j1-mqtt c884ec3."""
     at = joined()
     at.module.meter.habits.append(Habit(shorten(2, esv=esv)))
@@ -116,7 +116,7 @@ def test_a_write_is_not_refused_with_the_gets() -> None:
     assert ask(at, "1081 0005 05FF01 028801 61 01 E501 02") == [packed("1081 0005 028801 05FF01 71 01 E500")]
 
 
-def test_a_refusal_may_last_for_seconds_or_for_answers() -> None:
+def test_a_refusal_may_last_for_seconds_or_for_responses() -> None:
     at = joined()
     at.module.faults.habits.append(Habit(refuse(), until=at.at + 65))
     bare = packed("1081 0002 028801 05FF01 52 01 E700")
@@ -178,7 +178,7 @@ def test_an_announcement_may_hold_the_register_twice() -> None:
 # --- whether, and when
 
 
-def test_a_property_asked_alone_may_never_be_answered() -> None:
+def test_a_property_requested_alone_may_never_get_a_response() -> None:
     at = joined()
     at.module.meter.habits.append(Habit(lose, lone(0xE3)))
     assert ask(at, "1081 0006 05FF01 028801 62 01 E300", 120) == []
@@ -186,7 +186,7 @@ def test_a_property_asked_alone_may_never_be_answered() -> None:
     assert ask(at, FOUR) == [packed(ALL_FOUR)]
 
 
-def test_a_get_of_several_may_never_be_answered() -> None:
+def test_a_get_of_several_may_never_get_a_response() -> None:
     at = joined()
     at.module.meter.habits.append(Habit(lose, several))
     assert ask(at, FOUR, 120) == []
@@ -194,7 +194,7 @@ def test_a_get_of_several_may_never_be_answered() -> None:
     assert ask(at, POWER) == [packed(ONLY_POWER)]
 
 
-def test_answers_are_lost_as_the_generator_says_and_announcements_are_not() -> None:
+def test_responses_are_lost_as_the_generator_says_and_announcements_are_not() -> None:
     """Source: enkunkun/cube-j1-mqtt, specs 024 to 040."""
     at = joined()
     at.module.faults.habits.append(Habit(lose_share(0.6, Random(5))))
@@ -207,14 +207,14 @@ def test_answers_are_lost_as_the_generator_says_and_announcements_are_not() -> N
 
 
 @pytest.mark.parametrize("seconds", [4.0, 21.0, 31.0, 62.0])
-def test_every_answer_may_take_as_long_as_one_likes(seconds: float) -> None:
+def test_every_response_may_take_as_long_as_one_likes(seconds: float) -> None:
     at = joined()
     at.module.meter.habits.append(Habit(take(seconds)))
     assert ask(at, POWER, seconds) == []  # it left 0.13 s later than it was typed
     assert heard(at.wait(0.2)) == [packed(ONLY_POWER)]
 
 
-def test_answers_may_take_a_time_that_is_drawn_for_each() -> None:
+def test_responses_may_take_a_time_that_is_drawn_for_each() -> None:
     at = joined()
     at.module.meter.habits.append(Habit(take(partial(Random(3).uniform, 2.0, 30.0))))
     drawn = Random(3)
@@ -243,7 +243,7 @@ def test_a_meter_may_begin_anew_with_each_request() -> None:
     assert ask(at, POWER, 100) == [packed(ONLY_POWER)]  # the short one, too, takes its place
 
 
-def test_a_meter_that_does_not_begin_anew_answers_both() -> None:
+def test_a_meter_that_does_not_start_over_responds_to_both() -> None:
     at = joined()
     at.module.meter.habits.append(Habit(take(25.0)))
     assert ask(at, FOUR, 20) == []

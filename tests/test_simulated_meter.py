@@ -185,7 +185,7 @@ def test_the_maps_of_a_first_generation_meter_are_those_of_a_real_one() -> None:
     assert read(meter, 0x9F) == bytes.fromhex("1941414160404000624300414040430202")
 
 
-def test_what_is_not_in_the_map_is_not_answered() -> None:
+def test_what_is_not_in_the_map_is_not_given() -> None:
     request = Frame.get(7, [0xD3, 0xE1, 0xE0])
     answered = answer(make_meter(600, lacks=frozenset({0xD3})), request)
     assert answered.to_bytes() == bytes.fromhex("1081 0007 028801 05FF01 52 03 D300 E10101 E004 000005E8")
@@ -204,7 +204,7 @@ def test_a_meter_without_reverse_energy_has_none_of_its_properties() -> None:
     assert [announced.epc for announced in announced_by(meter).properties] == [0xEA]
 
 
-def test_six_properties_are_answered_and_a_seventh_is_not() -> None:
+def test_six_properties_are_given_and_a_seventh_is_not() -> None:
     epcs = [0x80, 0x88, 0xE7, 0xE8, 0xE0, 0xE3]
     assert answer(make_meter(), Frame.get(1, epcs)).esv is Esv.GET_RES
     seven = Frame(1, CONTROLLER, METER, Esv.GET, tuple(Property(epc) for epc in [*epcs, 0xE1]))
@@ -246,7 +246,7 @@ def test_announcements_come_within_five_minutes_of_each_half_hour() -> None:
         assert 0 < at - NOON - half_hour * 1800 < 300
 
 
-def test_a_confirmed_announcement_takes_its_answer() -> None:
+def test_a_confirmed_announcement_takes_its_response() -> None:
     meter = make_meter(confirmed_notifications=True)
     meter.half_hour(NOON)
     announced = announced_by(meter)

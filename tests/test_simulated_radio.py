@@ -29,7 +29,7 @@ GET_POWER = Frame.get(1, [0xE7])
 # --- scanning
 
 
-def test_only_the_meter_of_the_pairing_id_answers_an_active_scan() -> None:
+def test_only_the_meter_of_the_pairing_id_responds_to_an_active_scan() -> None:
     other = Beacon(0x22, 0x1234, "001C640000000001", 0x30, "00000000")
     same = Beacon(0x22, 0x1235, "001C640000000002", 0x31, "CCDDEEFF")
     at = power_up("BP35A1", echo=False, neighbours=[other, same])
@@ -50,7 +50,7 @@ def test_a_scan_hears_only_the_channels_of_its_mask() -> None:
     assert events(at.type("SKSCAN 2 00000001 6", 1.0)) == ["22"]
 
 
-def test_a_scan_over_a_scan_is_answered_and_not_begun() -> None:
+def test_a_scan_over_a_scan_gets_ok_and_is_not_begun() -> None:
     at = power_up("BP35A1", echo=False)
     at.type("SKSCAN 2 FFFFFFFF 4", 4.6)
     assert at.type("SKSCAN 2 FFFFFFFF 5", 0.2) == b"OK\r\n"
@@ -268,7 +268,7 @@ def test_replies_can_be_lost_late_doubled_and_mistaken() -> None:
     assert at.module.violations == []
 
 
-def test_a_meter_out_of_reach_acknowledges_nothing_and_a_mute_one_answers_nothing() -> None:
+def test_a_meter_out_of_reach_acknowledges_nothing_and_a_mute_one_never_responds() -> None:
     at = power_up()
     at.join()
     at.module.faults.silent_until = at.at + 30
@@ -433,7 +433,7 @@ def test_a_module_may_restart_by_itself_and_has_forgotten_everything(boot_line: 
     assert b"FAIL ER10" in at.send(GET_POWER)
 
 
-def test_a_restart_in_the_middle_of_a_command_leaves_it_unanswered() -> None:
+def test_a_restart_in_the_middle_of_a_command_leaves_it_without_a_response() -> None:
     at = power_up()
     at.join()
     at.module.restart(at.at + 0.05)
@@ -441,7 +441,7 @@ def test_a_restart_in_the_middle_of_a_command_leaves_it_unanswered() -> None:
     assert at.type("SKVER").startswith(b"SKVER\r\nEVER")
 
 
-def test_an_exchanged_meter_answers_only_a_new_session() -> None:
+def test_an_exchanged_meter_responds_only_in_a_new_session() -> None:
     at = power_up()
     at.join()
     at.module.meter.exchange(at.at)
@@ -483,7 +483,7 @@ def test_a_different_request_may_come_only_after_the_longest_wait() -> None:
     assert at.module.violations == []
     at.send(Frame.get(3, [0xE0]), 25)  # another one, 40 s after the first
     [violation] = at.module.violations
-    assert "asked 40.000 s after" in violation
+    assert "sent 40.000 s after" in violation
     at.send(Frame.get(4, [0xE7]), 30)  # 25 s after that
     assert len(at.module.violations) == 2
     at.wait(35)
@@ -491,7 +491,7 @@ def test_a_different_request_may_come_only_after_the_longest_wait() -> None:
     assert len(at.module.violations) == 2
 
 
-def test_a_request_after_an_answer_is_none() -> None:
+def test_a_request_after_a_response_is_no_repetition() -> None:
     at = power_up()
     at.join()
     for _ in range(3):

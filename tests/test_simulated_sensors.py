@@ -169,7 +169,7 @@ def test_nobody_acknowledges_another_address(chip: SimulatedBme280, address: int
 # --- MH-Z19 ---
 
 
-def test_an_answer_leaves_byte_by_byte_at_9600_baud() -> None:
+def test_a_reply_leaves_byte_by_byte_at_9600_baud() -> None:
     sensor = SimulatedMhz19(warm_up_s=0.0)
     assert sensor.next_output_at() is None
     sensor.receive(READ_COMMAND, 5.0)
@@ -190,7 +190,7 @@ def test_a_command_may_come_in_pieces_and_after_noise() -> None:
     assert len(sensor.take_output(2.0)) == 9
 
 
-def test_other_commands_are_not_answered() -> None:
+def test_other_commands_get_no_reply() -> None:
     sensor = SimulatedMhz19(warm_up_s=0.0)
     sensor.receive(bytes.fromhex("ff0187000000000078"), 0.0)  # calibrate the zero
     assert sensor.next_output_at() is None
@@ -203,7 +203,7 @@ def test_during_its_warm_up_it_repeats_one_value() -> None:
         assert parse_reply(sensor.take_output(at + 1)).co2_ppm == co2_ppm
 
 
-def test_a_look_alike_pushes_a_frame_a_second_and_answers_nothing() -> None:
+def test_a_look_alike_pushes_a_frame_a_second_and_never_responds() -> None:
     sensor = SimulatedMhz19()
     sensor.pushed = LOOK_ALIKE_FRAME
     sensor.receive(READ_COMMAND, 0.0)

@@ -103,7 +103,7 @@ def test_a_dss_stick_prints_empty_lines_after_its_join() -> None:
     assert BY_NUMBER["43"].wire.endswith(b"D50401028801\r\n\r\n\r\n\r\n\r\n")
 
 
-def test_a_get_as_a_bp35a1_answers_it() -> None:
+def test_a_get_as_a_bp35a1_responds_to_it() -> None:
     at = power_up("BP35A1", meter={"lacks": frozenset({0xD3})})
     at.join()
     printed = shapes(at.send(Frame.get(1, [0xD3])))
@@ -111,7 +111,7 @@ def test_a_get_as_a_bp35a1_answers_it() -> None:
     assert printed == log
 
 
-def test_the_send_is_confirmed_before_ok_and_answered_after() -> None:
+def test_the_send_is_confirmed_before_ok_and_the_response_comes_after() -> None:
     at = power_up("BP35A1")
     at.join()
     payload = GET_POWER.to_bytes()
@@ -150,14 +150,14 @@ def test_the_end_of_a_session_as_a_bp35a1_prints_it() -> None:
     assert not at.module.has_session
 
 
-def test_a_failed_send_is_answered_ok_all_the_same() -> None:
+def test_a_failed_send_gets_ok_all_the_same() -> None:
     at = power_up("BP35A1")
     at.join()
     at.module.faults.fail_sends(1)
     assert shapes(at.send(GET_POWER)) == shapes_of_log("62")
 
 
-def test_product_commands_are_answered_with_cr_alone() -> None:
+def test_responses_to_product_commands_end_with_cr_alone() -> None:
     at = power_up("BP35A1", echo=False, hex_payload=False)
     assert at.type(b"ROPT\r") + at.type(b"WOPT 01\r") == BY_NUMBER["59"].wire
     assert at.type(b"ROPT\r") == b"OK 01\r"

@@ -67,7 +67,7 @@ def modules_after(program: str) -> set[str]:
 
 
 @pytest.mark.system
-def test_every_driver_is_imported_by_the_one_flag_that_asks_for_it(config: Path) -> None:
+def test_every_driver_is_imported_by_the_one_flag_that_needs_it(config: Path) -> None:
     begin = (
         "from pathlib import Path; from poller.sources import SENSORS; from settings import load; "
         f"settings = load(Path({str(config)!r}))"

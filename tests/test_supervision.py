@@ -16,7 +16,7 @@ from tests.lab.process import command, module_on, settings_file
 pytestmark = pytest.mark.system
 
 
-def test_systemd_is_told_ready_status_watchdog_and_stopping(tmp_path: Path, database_url: str) -> None:
+def test_systemd_is_notified_of_ready_status_watchdog_and_stopping(tmp_path: Path, database_url: str) -> None:
     link = tmp_path / "tty"
     config = settings_file(tmp_path, device=link, url=database_url)
     with module_on(link, -500), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as supervisor:

@@ -78,7 +78,7 @@ def test_a_lost_response_is_not_taken_for_a_slow_one() -> None:
     assert line.fits(3.0)
 
 
-def test_what_was_lost_or_never_answered_begins_where_a_loss_makes_no_poll_late() -> None:
+def test_what_was_lost_or_never_had_a_response_begins_where_a_loss_makes_no_poll_late() -> None:
     line = Line()
     line.budget = TimeBudget(lambda: line.now_s, usual_s=20.0, margin_s=0.5, held_s=55.0)
     assert not line.fits(55.4)
@@ -110,7 +110,7 @@ def test_a_request_that_never_fits_is_tried_again_after_some_ticks() -> None:
     assert ticks == 15
 
 
-def test_asking_twice_before_one_tick_counts_once() -> None:
+def test_two_checks_before_one_tick_count_once() -> None:
     line = Line()
     line.unanswered(until=line.now_s + 0.9)
     until = line.now_s + 0.9
@@ -118,7 +118,7 @@ def test_asking_twice_before_one_tick_counts_once() -> None:
         assert not line.budget.fits("day", until)
 
 
-def test_nothing_begins_while_a_request_may_still_be_answered_and_that_teaches_nothing() -> None:
+def test_nothing_begins_while_a_response_may_still_come_and_that_teaches_nothing() -> None:
     line = Line()
     line.budget = TimeBudget(lambda: line.now_s, usual_s=20.0, margin_s=0.5, free_at=lambda: 140.0)
     for _ in range(30):

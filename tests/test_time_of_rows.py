@@ -188,7 +188,7 @@ def test_over_midnight_the_machine_follows_the_meter_all_the_same(database_url: 
     assert len(stored(home)) >= 20
 
 
-def test_a_meter_that_does_not_tell_its_time_delays_the_rows_by_a_quarter_of_an_hour_and_loses_none(
+def test_a_meter_that_does_not_give_its_time_delays_the_rows_by_a_quarter_of_an_hour_and_loses_none(
     database_url: str,
 ) -> None:
     home = Home(database_url, days_before=2, is_synchronised=False)
@@ -201,7 +201,7 @@ def test_a_meter_that_does_not_tell_its_time_delays_the_rows_by_a_quarter_of_an_
     assert len(home.of(MeterRow)) == 1
 
 
-def test_a_late_answer_about_the_time_dates_all_that_waited(database_url: str) -> None:
+def test_a_late_response_with_the_time_dates_all_that_waited(database_url: str) -> None:
     home = Home(database_url, days_before=2, machine_ahead=9 * HOUR, is_synchronised=False, takes_one_round=True)
     is_mute = [True]
     home.tamper(lambda request, answer: None if is_mute[0] and _asks_for_the_time(request) else answer)
@@ -246,7 +246,7 @@ def test_the_end_stores_what_waits(database_url: str) -> None:
 # --- a single round, for cron
 
 
-def test_a_single_round_that_does_not_know_the_time_asks_for_it_before_the_row_is_kept(database_url: str) -> None:
+def test_a_single_round_that_does_not_know_the_time_reads_it_before_the_row_is_kept(database_url: str) -> None:
     home = Home(database_url, days_before=2, machine_ahead=9 * HOUR, is_synchronised=False, takes_one_round=True)
     is_mute = [True]
     home.tamper(lambda request, answer: None if is_mute[0] and _asks_for_the_time(request) else answer)

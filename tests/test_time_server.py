@@ -48,7 +48,7 @@ def server(
         ("a daemon that ended 32,000 s ago, less one", 15_999_500, True),
     ],
 )
-def test_the_kernels_largest_error_tells_who_vouches_for_its_clock(
+def test_the_kernels_largest_error_shows_whether_its_clock_is_steered(
     tmp_path: Path, said_by: str, error_us: int, is_followed: bool
 ) -> None:
     """STA_UNSYNC does not tell: chronyd leaves it set unless it has rtcsync.
@@ -59,23 +59,23 @@ def test_the_kernels_largest_error_tells_who_vouches_for_its_clock(
     assert server(tmp_path, error_us).is_followed() == is_followed, said_by
 
 
-def test_where_the_kernel_answers_nobody_else_is_asked(tmp_path: Path) -> None:
+def test_where_the_kernel_responds_nobody_else_is_queried(tmp_path: Path) -> None:
     (tmp_path / "mark").touch()
     assert not server(tmp_path, 16_000_000, timedated=lambda: True).is_followed()
 
 
-def test_where_the_kernel_refuses_timesyncds_mark_tells(tmp_path: Path) -> None:
+def test_where_the_kernel_refuses_timesyncds_mark_decides(tmp_path: Path) -> None:
     asked = server(tmp_path, None)
     assert not asked.is_followed()
     (tmp_path / "mark").touch()
     assert server(tmp_path, None).is_followed()
 
 
-def test_where_the_kernel_refuses_and_timesyncd_is_not_used_timedated_tells(tmp_path: Path) -> None:
+def test_where_the_kernel_refuses_and_timesyncd_is_not_used_timedated_decides(tmp_path: Path) -> None:
     assert server(tmp_path, None, timedated=lambda: True).is_followed()
 
 
-def test_systemd_is_asked_every_two_minutes_at_most(tmp_path: Path) -> None:
+def test_systemd_is_queried_every_two_minutes_at_most(tmp_path: Path) -> None:
     now_s, asked = [0.0], []
 
     def timedated() -> bool:
@@ -99,7 +99,7 @@ def test_systemd_is_asked_every_two_minutes_at_most(tmp_path: Path) -> None:
         ("exec sleep 60", False),
     ],
 )
-def test_timedated_is_asked_through_timedatectl(
+def test_timedated_is_queried_through_timedatectl(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, says_so: bool
 ) -> None:
     """A bus that hangs costs two seconds."""
@@ -169,7 +169,7 @@ def asked_under(calls: set[str], mark: Path, *, errno: int = 1) -> tuple[int | N
 
 
 @needs_seccomp
-def test_the_kernel_can_be_asked_under_the_filter_of_the_unit(tmp_path: Path) -> None:
+def test_the_kernel_can_be_queried_under_the_filter_of_the_unit(tmp_path: Path) -> None:
     """Source: systemd issue 26413: ProtectClock= refuses adjtimex also to those who only read."""
     if kernel_max_error_us() is None:
         pytest.skip("the kernel refuses already here, as some containers do")

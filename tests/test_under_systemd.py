@@ -62,7 +62,7 @@ def test_from_boot_to_the_first_reading_in_the_record(poller: Machine) -> None:
     assert "Traceback" not in poller.journal()
 
 
-def test_the_sandbox_lets_through_what_the_program_asks_for(poller: Machine) -> None:
+def test_the_sandbox_lets_through_what_the_program_needs(poller: Machine) -> None:
     """The kernel's word on the clock, and a stick of a driver that is not loaded yet, as when it comes after boot."""
     probe = json.loads(poller.run("cat", f"{STATE}/probe.json"))
     assert probe["adjtimex"] >= 0
@@ -135,7 +135,7 @@ def test_a_stick_that_comes_after_boot_is_taken_up_and_again_after_it_was_pulled
         machine.wait_for_reading(within_s=120)
 
 
-def test_the_meter_tells_the_time_until_a_time_server_does() -> None:
+def test_the_meter_gives_the_time_until_a_time_server_does() -> None:
     """The kernel may not be asked here, so systemd's mark is what tells. The meter's clock is three hours ahead."""
     refused = {UNIT: "[Service]\nSystemCallFilter=~adjtimex clock_adjtime\n"}
     with booted(stick=False, drop_ins=refused) as machine:

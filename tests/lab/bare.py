@@ -1,4 +1,4 @@
-"""The yardstick for lossy links: a poll of three tries each minute, in a bare loop that knows nothing of our driver.
+"""The yardstick for lossy links: a poll of three attempts each minute, in a bare loop that knows nothing of our driver.
 
 It types at the module itself and looks for the values in the bytes that come, so that a session can be measured beside
 it on the same random numbers.
@@ -23,9 +23,9 @@ class Rows(NamedTuple):
 
 
 def three_attempts_a_minute(module: SimulatedModule, *, hours: float, start: float, timeout_s: float = 20.0) -> Rows:
-    """Join *module* at *start* (Unix seconds), poll each minute for *hours*, and count what was answered in time.
+    """Join *module* at *start* (Unix seconds), poll each minute for *hours*, and count the responses in time.
 
-    Each try asks for E7, E8, E0 and E3 together and waits *timeout_s*; three fit into a minute.
+    Each attempt requests E7, E8, E0 and E3 together and waits *timeout_s*; three fit into a minute.
     """
     host = Host(module, start)
     host.join()
@@ -34,16 +34,16 @@ def three_attempts_a_minute(module: SimulatedModule, *, hours: float, start: flo
         host.wait(max(0.0, start + 60 * minute - host.at))
         for _ in range(3):
             tid = (tid + 1) & 0xFFFF
-            told = _ask(host, tid, timeout_s)
-            if told is not None:
-                with_power += _POWER in told
-                with_registers += _POWER in told and _IMPORT in told
+            response = _request(host, tid, timeout_s)
+            if response is not None:
+                with_power += _POWER in response
+                with_registers += _POWER in response and _IMPORT in response
                 break
     return Rows(with_power, with_registers)
 
 
-def _ask(host: Host, tid: int, timeout_s: float) -> str | None:
-    """Ask for the four properties; return what follows the TID in the answer (hexadecimal), or None in time."""
+def _request(host: Host, tid: int, timeout_s: float) -> str | None:
+    """Request the four properties; return what follows the TID in the response (hexadecimal); None: none in time."""
     request = b"\x10\x81" + tid.to_bytes(2, "big") + bytes.fromhex("05FF01 028801 62 04") + _FOUR
     deadline = host.at + timeout_s
     head = f"1081{tid:04X}02880105FF01"

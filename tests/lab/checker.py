@@ -16,9 +16,9 @@ from storage.records import EnergyRow, PowerRow, Round
 from tests.lab.faults import BY_CHANCE, KINDS, Fault, busy_spans
 
 RECOVERY_S = 600.0  # from the end of the last fault to the next reading
-_ANSWER_S = 3.0  # a poll that began so shortly before a fault may suffer from it
+_RESPONSE_S = 3.0  # a poll that began so shortly before a fault may suffer from it
 _LATEST_S = 200.0  # how old a value may be that comes late: three timeouts of a minute, and a little
-_GRID_S = 10  # at shorter intervals not every tick can have its answer
+_GRID_S = 10  # at shorter intervals not every tick can have its response
 _LEARNS_IN = 20  # so many polls it may take to find out what a meter does
 _FEWEST_POLLS = 20  # that say anything about a share
 _DEVIATIONS = 3  # from a mean that are still chance
@@ -40,7 +40,7 @@ _COUNT_KWH = {0x01: Decimal("0.1"), 0x02: Decimal("0.01")}
 
 @dataclass(frozen=True)
 class Era:
-    """The time from *since* (Unix seconds) on in which one meter served; *count_kwh*: None where it tells no unit."""
+    """The time from *since* (Unix seconds) on in which one meter served; *count_kwh*: None where it gives no unit."""
 
     since: float
     registers: Registers
@@ -109,12 +109,12 @@ class Checker:
         meter = self._home.module.meter
         if not self._eras or self._eras[-1].registers is not meter.registers:
             options = meter.options
-            told = 0xE1 not in options.lacks and options.coefficient != 0
-            count_kwh = _COUNT_KWH.get(options.unit_code) if told else None
+            gives_unit = 0xE1 not in options.lacks and options.coefficient != 0
+            count_kwh = _COUNT_KWH.get(options.unit_code) if gives_unit else None
             self._eras.append(Era(meter.installed_at, meter.registers, count_kwh))
 
-    def _check_power(self, told: PowerRow, ahead: timedelta) -> None:
-        row = replace(told, measured_at=told.measured_at - ahead)
+    def _check_power(self, stored: PowerRow, ahead: timedelta) -> None:
+        row = replace(stored, measured_at=stored.measured_at - ahead)
         last = self._last_power.measured_at if self._last_power is not None else None
         # A tick may be taken some seconds late, after what came in those.
         if last is not None and (row.measured_at == last or row.measured_at < last - _LATE_TICK):
@@ -124,15 +124,15 @@ class Checker:
         self.readings.append(stamped - self._start)
         may_lack = self._touched(KINDS, stamped - self._start)
         # A value is measured after the request, so at the tick or later, and before it is stored: now. One that comes
-        # late bears the time of its arrival, or of the tick at which it was asked for again.
-        on_time = told.measured_at.timestamp() % self._interval_s == 0
+        # late bears the time of its arrival, or of the tick at which it was requested again.
+        on_time = stored.measured_at.timestamp() % self._interval_s == 0
         comes_late = may_lack and not on_time
         if comes_late or self._touched(_LATE, stamped - self._start):
             begin = stamped - _LATEST_S
         else:
             begin = stamped if on_time else stamped // 60 * 60
         minutes = [max(begin, minute) for minute in range(int(begin) // 60 * 60, int(now) + 1, 60)]
-        # What is asked for alone, one after the other, may be of two minutes.
+        # What is requested alone, one after the other, may be of two minutes.
         moments = [minutes] if comes_late else [[minute] for minute in minutes]
         if not any(self._agrees(row, each, min(each[-1] // 60 * 60 + 60, now), may_lack) for each in moments):
             self.problems.append(f"wrong at {row.measured_at}: {row}")
@@ -146,7 +146,7 @@ class Checker:
             (row.current_r_a, {Decimal(r_phase) / 10 for r_phase, _ in currents}),
             (row.current_t_a, {Decimal(t_phase) / 10 for _, t_phase in currents}),
         ]
-        if not all(told in true or (told is None and may_lack) for told, true in measured):
+        if not all(stored in true or (stored is None and may_lack) for stored, true in measured):
             return False
         begin = minutes[0]
         eras = [era for era, ended in self._served() if era.since <= end and begin < ended]
@@ -158,7 +158,7 @@ class Checker:
         return list(zip(self._eras, ends, strict=True))
 
     def registers_at(self, at: float) -> tuple[Era, tuple[Decimal, Decimal]] | None:
-        """Return the meter that served at *at* (Unix seconds), and its registers; None: it tells no unit."""
+        """Return the meter that served at *at* (Unix seconds), and its registers; None: it gives no unit."""
         served = (era for era, ended in self._served() if era.count_kwh and era.since <= at < ended)
         return next(((era, era.kwh(at)) for era in served), None)
 
@@ -166,20 +166,20 @@ class Checker:
         if era.count_kwh is None:
             return (row.import_kwh, row.export_kwh) == (None, None)
         slip_kwh = _SLIP_COUNTS * era.count_kwh * len(self._touching(_SLIPS, end - self._start))
-        told = zip((row.import_kwh, row.export_kwh), era.kwh(max(begin, era.since)), era.kwh(end), strict=True)
-        return all(may_lack if kwh is None else low - slip_kwh <= kwh <= high + slip_kwh for kwh, low, high in told)
+        stored = zip((row.import_kwh, row.export_kwh), era.kwh(max(begin, era.since)), era.kwh(end), strict=True)
+        return all(may_lack if kwh is None else low - slip_kwh <= kwh <= high + slip_kwh for kwh, low, high in stored)
 
     def _check_energy(self, row: EnergyRow) -> None:
         self.half_hours += 1
         at = row.registered_at.timestamp()
         true = [era.kwh(at) for era, ended in self._served() if era.count_kwh and era.since <= at < ended]
-        told = (row.import_kwh, row.export_kwh)
-        if told in true:
+        stored = (row.import_kwh, row.export_kwh)
+        if stored in true:
             return
         # A meter that was not there yet has no register, or 0: such a row is no register to whoever reads it.
         was_there = at >= self._eras[-1].since
         may_lack = not was_there or self._touched(KINDS, at - self._start)
-        if not may_lack or any(told):
+        if not may_lack or any(stored):
             self.problems.append(f"wrong registers at {row.registered_at}: {row}")
 
     def _touched(self, kinds: Collection[str], at_s: float) -> bool:
@@ -188,12 +188,12 @@ class Checker:
 
     def _touching(self, kinds: Collection[str], at_s: float) -> list[Fault]:
         """Return the faults of *kinds* that may still have an effect on what is stored for *at_s*."""
-        settled_s = 11.0 * self._interval_s  # every tenth poll tries what was given up
+        settled_s = 11.0 * self._interval_s  # every tenth poll requests what was given up
         return [
             fault
             for fault in self._faults
             if fault.kind in kinds
-            and fault.at_s - max(_ANSWER_S, self._interval_s) <= at_s
+            and fault.at_s - max(_RESPONSE_S, self._interval_s) <= at_s
             and at_s <= self._gone_s(fault) + max(fault.settles_s, settled_s)
         ]
 
@@ -210,12 +210,12 @@ class Checker:
         nexts = [begin for begin, _ in self._spans[1:]] + [end_s]
         for (_, ended_s), next_s in zip(self._spans, nexts, strict=False):
             back_s = next((at for at in self.readings if at > ended_s), end_s)
-            if back_s - ended_s > recovery_s and next_s - ended_s > recovery_s + _ANSWER_S:
+            if back_s - ended_s > recovery_s and next_s - ended_s > recovery_s + _RESPONSE_S:
                 self.problems.append(
                     f"no reading for {back_s - ended_s:.0f} s after the faults that ended at {ended_s}"
                 )
                 continue
-            self._check_healthy(back_s, next_s - _ANSWER_S)
+            self._check_healthy(back_s, next_s - _RESPONSE_S)
 
     def _check_reads_while(self) -> None:
         """See that while a fault lasted alone as many polls gave a row as its kind allows, but for the first ones."""

@@ -33,7 +33,7 @@ FIRST_AT = datetime(2024, 2, 29, 14, 59, tzinfo=UTC)
 
 
 def power_row(number: int, power_w: int | None = None) -> PowerRow:
-    """Make the poll of minute *number*; its power tells it from others."""
+    """Make the poll of minute *number*; its power identifies it."""
     at = FIRST_AT + timedelta(minutes=number)
     watts = number if power_w is None else power_w
     return PowerRow(at, watts, Decimal("17.1"), None, Decimal("12345.6"), Decimal("0.30"))
@@ -61,7 +61,7 @@ def full_round(number: int) -> Round:
 
 
 class FakeDatabase:
-    """Keeps rows once each by the keys of init.sql; the first one stays. Away, hanging or refusing when told.
+    """Keeps rows once each by the keys of init.sql; the first one stays. Away, hanging or refusing as it is set.
 
     A query gets no cursor.
     """
@@ -92,7 +92,7 @@ class FakeDatabase:
     def write(self, rounds: Sequence[Round]) -> Sequence[RejectedRow]:
         self.attempts += 1
         if not self.answers.wait(timeout=30.0):
-            raise AssertionError("nobody let the database answer")
+            raise AssertionError("nobody let the database respond")
         if self.is_away:
             raise DatabaseUnreachableError(self.reason)
         rejected: list[RejectedRow] = []
@@ -133,15 +133,15 @@ class Queries:
 
     def __init__(self, url: str | None, site: str) -> None:
         self.is_away = False
-        self.asked = 0
+        self.count = 0
         self._url = url
         self._released: threading.Event | None = None
         self.database = Database(self._connect, site=site, shown="PostgreSQL")
 
     def _connect(self) -> Any:
-        self.asked += 1
+        self.count += 1
         if self._released is not None and not self._released.wait(60.0):
-            raise AssertionError("nobody let the database answer")
+            raise AssertionError("nobody let the database respond")
         if self.is_away or self._released or self._url is None:
             raise DatabaseUnreachableError("connection refused")
         return connect(self._url)
@@ -156,7 +156,7 @@ class Queries:
 
 
 class Unreliable:
-    """Stands before a database: away four times a day or when told, and now and then failing after it has stored.
+    """Stands before a database: away four times a day or as it is set, and now and then failing after it has stored.
 
     *lost_answers*: the share of the commits that nobody hears of. *after_commit* comes before that.
     """
@@ -226,14 +226,14 @@ class Storage:
         self.outbox.close()
 
 
-def answered_at_once(database: Database) -> Callable[[Callable[[Any, int], Any]], Future[Any]]:
+def run_at_once(database: Database) -> Callable[[Callable[[Any, int], Any]], Future[Any]]:
     """Return how to query *database* in virtual time: the future is done when it is returned."""
 
     def query(read: Callable[[Any, int], Any], /) -> Future[Any]:
         future: Future[Any] = Future()
         try:
             future.set_result(database.query(read))
-        except Exception as error:  # noqa: BLE001 - it is raised again where the answer is taken
+        except Exception as error:  # noqa: BLE001 - it is raised again where the result is taken
             future.set_exception(error)
         return future
 

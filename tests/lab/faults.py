@@ -85,7 +85,7 @@ class Kind:
 
 
 def happenings(faults: Sequence[Fault]) -> list[Fault | End]:
-    """Return what a Radio has to be told: every fault, and its end."""
+    """Return what a Radio is to do: every fault, and its end."""
     return [*faults, *(End(fault, _ends_last(fault, faults)) for fault in faults)]
 
 
@@ -201,31 +201,31 @@ def _wake(radio: Radio, fault: Fault) -> None:
 
 
 def _strangers(radio: Radio, _fault: Fault) -> None:
-    """Let frames come that look like the answer to the next poll, but for one thing each, while it is awaited."""
+    """Let frames come that look like the response to the next poll, but for one thing each, while it is awaited."""
     sends = radio.module.sends
     tid = int.from_bytes(sends[-1].payload[2:4], "big") if sends else 0
     poll_at = radio.time_s // 60 * 60 + 60
     ours, meter = link_local(radio.module.model.mac), radio.module.meter.options.mac
     for guess in range(tid + 1, tid + 5):
-        answer = _answer(guess & 0xFFFF)
+        response = _response(guess & 0xFFFF)
         for datagram in (
-            Datagram("001C640003337777", answer, ours),  # another sender
-            Datagram(meter, answer, ours, secured=False),
-            Datagram(meter, answer, ours, port=0x0E1B),
-            Datagram(meter, answer[:-1], ours),  # cut short in the air
-            Datagram(meter, answer[:4] + b"\x0e\xf0\x01" + answer[7:], ours),  # of the node profile
-            Datagram(meter, answer[:7] + b"\x05\xff\x02" + answer[10:], ours),  # to another controller
-            Datagram(meter, answer[:10] + b"\x71" + answer[11:], ours),  # the answer to a SetC
-            Datagram(meter, _answer(guess & 0xFFFF, 0xE7, 0xEA), ours),  # with a property that nobody asked for
+            Datagram("001C640003337777", response, ours),  # another sender
+            Datagram(meter, response, ours, secured=False),
+            Datagram(meter, response, ours, port=0x0E1B),
+            Datagram(meter, response[:-1], ours),  # cut short in the air
+            Datagram(meter, response[:4] + b"\x0e\xf0\x01" + response[7:], ours),  # of the node profile
+            Datagram(meter, response[:7] + b"\x05\xff\x02" + response[10:], ours),  # to another controller
+            Datagram(meter, response[:10] + b"\x71" + response[11:], ours),  # the response to a SetC
+            Datagram(meter, _response(guess & 0xFFFF, 0xE7, 0xEA), ours),  # with a property that nobody requested
         ):
             radio.module.inject(datagram, poll_at + 0.5)
 
 
-def _answer(tid: int, *epcs: int) -> bytes:
+def _response(tid: int, *epcs: int) -> bytes:
     power = STRANGE_POWER_W.to_bytes(4, "big")
     edts = {0xE7: power, 0xE8: power[2:] * 2, 0xE0: power, 0xE3: power}
-    told = tuple(Property(epc, edts.get(epc, power)) for epc in epcs or edts)
-    return Frame(tid, METER, CONTROLLER, Esv.GET_RES, told).to_bytes()
+    given = tuple(Property(epc, edts.get(epc, power)) for epc in epcs or edts)
+    return Frame(tid, METER, CONTROLLER, Esv.GET_RES, given).to_bytes()
 
 
 _REFUSALS_LAPSE_S = HOUR_S + 600.0

@@ -30,17 +30,17 @@ def announcements(reply: Reply) -> bool:
 
 
 def everything(_reply: Reply) -> bool:
-    """Answers and announcements."""
+    """Responses and announcements."""
     return True
 
 
 def several(reply: Reply) -> bool:
-    """Answers to a Get of more than one property."""
+    """Responses to a Get of more than one property."""
     return reply.request is not None and reply.request.esv is Esv.GET and len(reply.request.properties) > 1
 
 
 def lone(*epcs: int) -> Condition:
-    """Answers to a Get of one property: of any, or of one of *epcs*."""
+    """Responses to a Get of one property: of any, or of one of *epcs*."""
     return lambda reply: (
         reply.request is not None
         and reply.request.esv is Esv.GET
@@ -53,17 +53,17 @@ def lone(*epcs: int) -> Condition:
 
 
 def lost(times: int = 1) -> Habit:
-    """Let the next answers get lost in the air."""
+    """Let the next responses get lost in the air."""
     return Habit(lose, times=times)
 
 
 def late(by_s: float, times: int = 1) -> Habit:
-    """Let the next answers come *by_s* seconds later."""
+    """Let the next responses come *by_s* seconds later."""
     return Habit(delay(by_s), times=times)
 
 
 def mute(until: float) -> Habit:
-    """Let the meter hear everything until then (EVENT 21 00, Unix seconds), but neither answer nor announce."""
+    """Let the meter hear everything until then (EVENT 21 00, Unix seconds), but neither respond nor announce."""
     return Habit(lose, everything, until=until)
 
 
@@ -78,7 +78,7 @@ def lose(_reply: Reply) -> tuple[Reply, ...]:
 def lose_share(share: float, rng: Random) -> Effect:
     """Let *share* of them (0 to 1) get lost; one number of *rng* is drawn for each.
 
-    Source: enkunkun/cube-j1-mqtt, specs 024 to 040: homes where three of five answers are lost, while joins work.
+    Source: enkunkun/cube-j1-mqtt, specs 024 to 040: homes where three of five responses are lost, while joins work.
     """
     return lambda reply: () if rng.random() < share else (reply,)
 
@@ -116,14 +116,14 @@ def mistake_tid(reply: Reply) -> tuple[Reply, ...]:
 
 
 def shorten(most: int, *, esv: Esv = Esv.GET_SNA) -> Effect:
-    """Let the answer to a Get end after *most* properties, its count smaller, as *esv*: GET_SNA or GET_RES.
+    """Let the response to a Get end after *most* properties, its count smaller, as *esv*: GET_SNA or GET_RES.
 
     Source: nanamitm/cube-j1-mqtt 2da43aa and hals5412/cube-j1-mqtt c884ec3, two meters at six;
     scottyphillips/echonetlite_homeassistant 150.
     """
 
     def effect(reply: Reply) -> tuple[Reply, ...]:
-        frame = _get_answer(reply)
+        frame = _get_response(reply)
         if frame is None or len(frame.properties) <= most:
             return (reply,)
         return _said(reply, replace(frame, esv=esv, properties=frame.properties[:most]))
@@ -135,7 +135,7 @@ def refuse(*epcs: int, whole: bool = False) -> Effect:
     """Let *epcs*, or all where none are named, come without data (52, PDC 0); if *whole*, all beside them too."""
 
     def effect(reply: Reply) -> tuple[Reply, ...]:
-        frame = _get_answer(reply)
+        frame = _get_response(reply)
         if frame is None or (epcs and not any(each.epc in epcs for each in frame.properties)):
             return (reply,)
         refused = {each.epc for each in frame.properties if whole or not epcs or each.epc in epcs}
@@ -147,7 +147,7 @@ def refuse(*epcs: int, whole: bool = False) -> Effect:
 
 def refuse_bare(reply: Reply) -> tuple[Reply, ...]:
     """Let a Get be refused (52) without a list of properties: OPC 0."""
-    if _get_answer(reply) is None:
+    if _get_response(reply) is None:
         return (reply,)
     return (replace(reply, payload=reply.payload[:_ESV_AT] + bytes((Esv.GET_SNA, 0))),)
 
@@ -203,8 +203,8 @@ def _frame(payload: bytes) -> Frame | None:
         return None
 
 
-def _get_answer(reply: Reply) -> Frame | None:
-    """Return the frame if it answers a Get."""
+def _get_response(reply: Reply) -> Frame | None:
+    """Return the frame if it responds to a Get."""
     return _frame(reply.payload) if reply.request is not None and reply.request.esv is Esv.GET else None
 
 

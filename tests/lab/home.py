@@ -25,7 +25,7 @@ from storage.database import Database
 from storage.delivery import Writer
 from storage.records import EnergyRow, Round, Row
 from tests.lab.clock import NOON
-from tests.lab.database import FakeDatabase, Queries, Storage, Unreliable, answered_at_once
+from tests.lab.database import FakeDatabase, Queries, Storage, Unreliable, run_at_once
 from tests.lab.rig import MachineClock, Rig
 
 SITE = "home"
@@ -35,7 +35,7 @@ LEAD = timedelta(seconds=3)  # in which the link comes up before the first tick
 class Home(Rig):
     """A poller and its household; *options*: Rig's. The clock stands three seconds before *start*.
 
-    *url*: the rows go into that PostgreSQL, else into a FakeDatabase (self.database), which answers no queries.
+    *url*: the rows go into that PostgreSQL, else into a FakeDatabase (self.database), which runs no queries.
     *data_dir*: rounds reach it through the storage on disk, which outages of it fill; else each is written at once, and
     must be taken. *outages*: a seed and how many days; the database is unreachable now and then in them.
     *sensors*: makes what is read beside the meter, by the machine's clock.
@@ -77,7 +77,7 @@ class Home(Rig):
         self._idle_tasks = idle_tasks
         self._takes_one_round = takes_one_round
         self._keep = keep or self._store
-        self._query = query or answered_at_once(self.queries.database)
+        self._query = query or run_at_once(self.queries.database)
         self._stop_at = float("inf")
         self.begin()
 
@@ -122,8 +122,8 @@ class Home(Rig):
         """Be the idle tasks."""
         if self._idle_tasks:
             self.app.idle_tasks.look()
-        elif told := self.meter.take_half_hours():
-            rows = [EnergyRow(each.registered_at, each.import_kwh, each.export_kwh, "notified") for each in told]
+        elif notified := self.meter.take_half_hours():
+            rows = [EnergyRow(each.registered_at, each.import_kwh, each.export_kwh, "notified") for each in notified]
             self.app.dating.write(Round(tuple(rows)))
 
     def finish(self, within_s: float, *, is_stopped: bool = False) -> None:
@@ -166,7 +166,7 @@ class Home(Rig):
 
     @property
     def soon(self) -> float:
-        """A deadline that leaves the meter time to answer."""
+        """A deadline that leaves the meter time to respond."""
         return self.clock.monotonic() + 60
 
     def restart(self) -> None:

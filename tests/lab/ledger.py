@@ -118,7 +118,7 @@ class Ledger:
 
     def steps(self, *, sold: bool = False) -> list[tuple[int, int, bool]]:
         """Give the boundaries of each step, and whether what was used (or sold) in it can be known."""
-        # A register that wraps to exactly 0 cannot be told from the zeros of a memory: it is no register either.
+        # A register that wraps to exactly 0 looks like the zeros of a memory: it is no register either.
         at_zero = {boundary for boundary, imported, _ in self.registers() if imported == 0}
         lost = self.missing | self.zeros | at_zero | (self.no_export if sold else set())
         there = [boundary for boundary in range(self.days * A_DAY + 1) if boundary not in lost]

@@ -1,4 +1,4 @@
-"""A room whose air is another one each minute, so that a reading tells when it was taken."""
+"""A room whose air is another one each minute, so that a reading shows when it was taken."""
 
 from __future__ import annotations
 
@@ -97,9 +97,9 @@ def _agrees(row: SensorRow, air: Air) -> bool:
         case CpuTemperatureRow():
             return row.temperature_c == air.cpu_millidegrees / 1000
         case Bme280Row():
-            told = (row.temperature_c, row.humidity_pct, row.pressure_hpa)
+            stored = (row.temperature_c, row.humidity_pct, row.pressure_hpa)
             true = (air.temperature_c, air.humidity_pct, air.pressure_hpa)
-            return all(isclose(one, other, abs_tol=0.1) for one, other in zip(told, true, strict=True))
+            return all(isclose(one, other, abs_tol=0.1) for one, other in zip(stored, true, strict=True))
         case Co2Row():
             warm_up = (WARM_UP_PPM,) if row.warming_up else ()
             return row.co2_ppm in (air.co2_ppm, *warm_up) and row.temperature_c == air.box_c

@@ -169,7 +169,7 @@ class Machine:
         return self.run("journalctl", "--no-pager", "--output=cat", f"--unit={unit}", check=False)
 
     def query(self, sql: str) -> list[list[Any]]:
-        """Ask the embedded database of the service; nothing where it does not answer, or has no tables yet."""
+        """Query the embedded database of the service; nothing where it does not respond, or has no tables yet."""
         code = (
             "import json, psycopg2, sys; c = psycopg2.connect(sys.argv[1]).cursor(); c.execute(sys.argv[2]);"
             "print(json.dumps(c.fetchall(), default=str))"
@@ -268,7 +268,7 @@ def _removed(cgroup: Path) -> bool:
 
 
 def _write_files(root: Path, drop_ins: Mapping[str, str]) -> None:
-    """Make what the documents tell an administrator to make, and what stands for stick and virtual environment."""
+    """Make what the documents want an administrator to make, and what stands for stick and virtual environment."""
     units = root / "etc/systemd/system"
     for name in (f"{UNIT}.d", "power-consumption-graphs.timer.d"):
         (units / name).mkdir(parents=True)

@@ -53,7 +53,7 @@ def _rng(fault: Fault) -> Random:
     return Random(f"{fault.kind}/{fault.at_s}/{fault.amount}")
 
 
-# --- answers doubled, misnumbered, shortened, refused, never given
+# --- responses doubled, misnumbered, shortened, refused, never given
 
 doubled = habits(lambda fault: Habit(double, times=fault.amount))
 misnumbered = habits(lambda fault: Habit(mistake_tid, times=fault.amount))
@@ -66,7 +66,7 @@ one_never_answered = habits(lambda _: Habit(refuse(_EXPORT), several), lambda _:
 several_never_answered = habits(lambda _: Habit(lose, several))
 
 
-# --- answers late or lost
+# --- responses late or lost
 
 slow = habits(lambda fault: Habit(take((4.0, 10.0, 21.0)[fault.amount - 1])))
 slower_than_a_minute = habits(lambda _: Habit(take(62.0)))
@@ -90,7 +90,7 @@ def register_twice(radio: Radio, _fault: Fault) -> None:
 
 
 def exchange(radio: Radio, fault: Fault) -> None:
-    """Install another meter: the same MAC, a new one and a new PAN, another unit, no serial number told."""
+    """Install another meter: the same MAC, a new one and a new PAN, another unit, no serial number given."""
     number = radio.module.meter.generation + 2
     changes: dict[str, object] = {"serial_number": f"SIM{number:07d}", "start_import_kwh": 1000 * number}
     if fault.amount == 2:
@@ -140,13 +140,13 @@ def connected_over_and_over(radio: Radio, fault: Fault) -> None:
 
 
 def slow_commands(radio: Radio, fault: Fault) -> None:
-    """Let each of many commands be answered after 2.85 s."""
+    """Let each of many commands get its response after 2.85 s."""
     for _ in range(20 * fault.amount):
         radio.module.faults.slow_next(2.85)
 
 
 def late_ok(radio: Radio, fault: Fault) -> None:
-    """Let one command be answered only when the next one is under way."""
+    """Let one command get its response only when the next one is under way."""
     radio.module.faults.slow_next(4.0 * fault.amount)
 
 

@@ -87,7 +87,7 @@ class Host:
         return self.type(self.send_header(len(payload), secure=secure) + payload, wait_s)
 
     def get(self, *epcs: int, tid: int = 1) -> Frame:
-        """Ask the meter for *epcs* and return its answer."""
+        """Request *epcs* from the meter and return its response."""
         return payloads(self.send(Frame.get(tid, epcs)))[-1]
 
 

@@ -34,7 +34,7 @@ def of_seed(seed: int) -> dict[str, Any]:
 
 
 class FaultyMonth(Home):
-    """*faults* happen to the radio. The seed tells what module and meter there is, but for *options*."""
+    """*faults* happen to the radio. The seed decides what module and meter there is, but for *options*."""
 
     def __init__(
         self,

@@ -44,7 +44,7 @@ class Later:
 class Wire:
     """The line from the module to the host. A spoiled chunk never becomes a whole line with other hex digits.
 
-    Only whole lines travel in a chunk; what is cut out, put in or broken is told by a seeded generator.
+    Only whole lines travel in a chunk; what is cut out, put in or broken is decided by a seeded generator.
     """
 
     rng: random.Random

@@ -67,7 +67,7 @@ class Household:
         return [self.first + timedelta(days=offset) for offset in range(self.days)]
 
     def _is_read(self, every_s: int) -> NDArray[np.bool_]:
-        """Tell for each moment, *every_s* apart from the first midnight on, whether it is outside of all gaps."""
+        """Return for each moment, *every_s* apart from the first midnight on, whether it is outside all gaps."""
         begin = midnight(self.first).timestamp()
         moments = begin + every_s * np.arange(self.days * 86_400 // every_s + 1)
         is_read = np.ones(len(moments), dtype=np.bool_)
@@ -76,7 +76,7 @@ class Household:
         return is_read
 
     def _is_over(self, every_s: int) -> NDArray[np.bool_]:
-        """Tell for the same moments whether they had come when the writing ended."""
+        """Return for the same moments whether they had come when the writing ended."""
         moments = midnight(self.first).timestamp() + every_s * np.arange(self.days * 86_400 // every_s + 1)
         return np.asarray(moments <= (np.inf if self.until is None else self.until.timestamp()))
 

@@ -19,7 +19,7 @@ from tests.lab.rig import MachineClock
 
 
 class WatchedBus:
-    """Passes every transfer on, keeps a record of it, and raises the errors it was told to raise first."""
+    """Passes every transfer on, keeps a record of it, and first raises the errors it is given."""
 
     def __init__(self, bus: I2cBus, clock: LabClock) -> None:
         self._bus = bus
@@ -59,11 +59,11 @@ class WatchedBus:
 
 
 class ScriptedPort:
-    """A serial port that answers each command with the next piece of a script, and notes what was done to it."""
+    """A serial port that responds to each command with the next piece of a script, and notes what was done to it."""
 
-    def __init__(self, clock: LabClock, *answers: bytes | Exception) -> None:
+    def __init__(self, clock: LabClock, *replies: bytes | Exception) -> None:
         self._clock = clock
-        self._answers = list(answers)
+        self._replies = list(replies)
         self._unread = b""
         self.written: list[bytes] = []
         self.flushes = 0
@@ -77,10 +77,10 @@ class ScriptedPort:
 
     def write(self, data: bytes, /) -> int:
         self.written.append(data)
-        answer = self._answers.pop(0) if self._answers else b""
-        if isinstance(answer, Exception):
-            raise answer
-        self._unread += answer
+        reply = self._replies.pop(0) if self._replies else b""
+        if isinstance(reply, Exception):
+            raise reply
+        self._unread += reply
         return len(data)
 
     def reset_input_buffer(self) -> None:

@@ -27,7 +27,7 @@ class MemoryCache:
 
 
 class Lab(Rig):
-    """A rig with a session. *typed*: what the host wrote; *events*: what it told of the link; *options*: Rig's."""
+    """A rig with a session. *typed*: what the host wrote; *events*: what it reported of the link; *options*: Rig's."""
 
     def __init__(
         self,
@@ -96,7 +96,7 @@ class Lab(Rig):
     # --- what was typed
 
     def forget(self) -> None:
-        """Forget what was typed, and what was told of the link."""
+        """Forget what was typed, and what was reported of the link."""
         if self.radio.typed is not None:
             self.radio.typed.clear()
         self.events.clear()
@@ -117,5 +117,5 @@ class Lab(Rig):
 
     @property
     def kinds(self) -> list[str]:
-        """The kinds of what was told of the link."""
+        """The kinds of what was reported of the link."""
         return [event.kind for event in self.events]

@@ -179,7 +179,7 @@ TROUBLES: dict[str, Kind] = {
 
 @dataclass(frozen=True)
 class Turn:
-    """The begin or the end of a trouble, as a Radio has to be told."""
+    """The begin or the end of a trouble, as a Radio is to do it."""
 
     at_s: float
     home: Whole

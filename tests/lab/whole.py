@@ -38,10 +38,10 @@ QUIET_S = 3 * 3600.0  # at most at the end: what is missing is read from the met
 _OFF_TICK_S = 30.0  # where the loop stands still for a look at the database, no tick is to be missed
 ENDS_WITHIN_S = 10.0  # of a signal
 DATABASE_PASSWORD = "s3cret-of-the-database"
-_RIGHT_WITHIN = timedelta(seconds=150)  # of the time that a meter tells: two minutes are borne, and it cuts seconds off
+_RIGHT_WITHIN = timedelta(seconds=150)  # of the time that a meter gives: two minutes are borne, and it cuts seconds off
 _FOLLOWS_WITHIN_S = 90.0  # a machine's clock that is set
-_TELLS_WITHIN_S = 700.0  # a meter that answers: where three requests were lost it is asked ten minutes later
-_WAITS_S = 890.0  # for somebody to tell the time
+_GIVEN_WITHIN_S = 700.0  # a meter that responds: where three requests were lost the next one comes ten minutes later
+_WAITS_S = 890.0  # for the time to be known
 _DELIVERS_BY_CHANCE = 0.15  # the delivery has its own thread: it comes to it now and then
 
 
@@ -84,7 +84,7 @@ class Whole(Home):
             data_dir=self.data_dir,
             outages=(seed, 0),
             sensors=self.room.sources,
-            query=self._ask,
+            query=self._run,
             **of_seed(seed),
         )
         exchanges = [Later(each.at_s - 0.01, self._note_gone) for each in faults if each.kind == "another meter"]
@@ -137,7 +137,7 @@ class Whole(Home):
         return self.store.deliver()
 
     def _end(self) -> None:
-        """End as a program does that was asked to."""
+        """End as a program does that is to stop."""
         assert self.store is not None
         self.app.close()
         self._note_memory()
@@ -219,7 +219,7 @@ class Whole(Home):
         if self._luck.random() < _DELIVERS_BY_CHANCE:
             self.deliver_now()
 
-    def _ask(self, read: Callable[[Any, int], Any], /) -> Future[Any]:
+    def _run(self, read: Callable[[Any, int], Any], /) -> Future[Any]:
         assert self.store is not None
         future = self.store.delivery.query(read)
         self.deliver_now()
@@ -266,7 +266,7 @@ class Whole(Home):
         ]
         if self.time.follows_server:
             return any(abs(ahead - by) < second for by in followed)
-        may_be_told = now_s - self._answered_s >= _TELLS_WITHIN_S
+        may_be_told = now_s - self._answered_s >= _GIVEN_WITHIN_S
         has_given_up = now_s - self._begun_s >= _WAITS_S or self._stopped_at is not None
         return abs(ahead) <= _RIGHT_WITHIN or (has_given_up and not may_be_told)
 
@@ -303,13 +303,13 @@ class Whole(Home):
         wanted = [START + number * HALF_HOUR for number in range(1, int(days * 48) + 1)]
         self.problems += [f"no half hour {at}" for at in wanted if at not in half_hours and at not in self._gone]
         for view, begin, span in (("energy_half_hour", "started_at", HALF_HOUR), ("energy_day", "day", DAY)):
-            for since, *told in self.execute(f"select {begin}, used_kwh, sold_kwh from {view}"):
-                self._compare_steps(view, _midnight(since) if type(since) is date else since, span, told)
+            for since, *stored in self.execute(f"select {begin}, used_kwh, sold_kwh from {view}"):
+                self._compare_steps(view, _midnight(since) if type(since) is date else since, span, stored)
 
-    def _compare_steps(self, view: str, since: datetime, span: timedelta, told: Sequence[Decimal | None]) -> None:
+    def _compare_steps(self, view: str, since: datetime, span: timedelta, stored: Sequence[Decimal | None]) -> None:
         """Compare a sum of steps with the registers at both ends."""
         begin, end = (self.checker.registers_at(at.timestamp()) for at in (since, since + span))
-        for number, kwh in enumerate(told):
+        for number, kwh in enumerate(stored):
             if kwh is None:
                 continue
             if begin is None or end is None or begin[0] is not end[0]:
