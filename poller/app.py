@@ -20,7 +20,7 @@ from poller.idle_tasks.meter_clock import MeterClock
 from poller.idle_tasks.meter_identity import InstalledMeter
 from poller.idle_tasks.scheduler import IdleTasks, QueryDatabase, Task
 from poller.idle_tasks.time_budget import TimeBudget
-from poller.loop import Idle, Poller
+from poller.loop import Poller
 from poller.process import Notifier, StopSignal
 from poller.sensing import Sensing, ThreadSensing
 from poller.sources import Sensor
@@ -54,7 +54,7 @@ class App:
     """The poller's parts, put together; what differs between a real poller, the demo and a test is a parameter.
 
     *keep* returns when a round is safe, *query* queries the database. *takes_one_round*: between polls nothing is read
-    but the meter's clock. *wrap_idle* may stand something before the idle tasks. close() it.
+    but the meter's clock. close() it.
     """
 
     def __init__(
@@ -70,7 +70,6 @@ class App:
         takes_one_round: bool = False,
         should_stop: Callable[[], bool] = lambda: False,
         notifier: Notifier | None = None,
-        wrap_idle: Callable[[Idle], Idle] = lambda idle: idle,
     ) -> None:
         self.session = session
         self.clock = clock
@@ -85,7 +84,7 @@ class App:
             free_at=lambda: session.free_at,
         )
         self.idle_tasks = IdleTasks(
-            self._tasks(history_pause_s, takes_one_round=takes_one_round),
+            self.tasks(history_pause_s, takes_one_round=takes_one_round),
             query=query,
             keep=self.dating.write,
             budget=budget,
@@ -99,13 +98,14 @@ class App:
             self.dating,
             clock=clock,
             interval_s=interval_s,
-            idle_tasks=wrap_idle(self.idle_tasks),
+            idle_tasks=self.idle_tasks,
             budget=budget,
             should_stop=should_stop,
             notifier=notifier or Notifier({}),
         )
 
-    def _tasks(self, history_pause_s: float, *, takes_one_round: bool) -> Sequence[Callable[[], Task]]:
+    def tasks(self, history_pause_s: float, *, takes_one_round: bool) -> Sequence[Callable[[], Task]]:
+        """Return what is done between two polls, the most urgent first."""
         session, meter, clock = self.session, self.meter, self.clock
         installed = InstalledMeter(meter, clock)
         meter_clock = MeterClock(session, meter, clock)

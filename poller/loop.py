@@ -11,11 +11,12 @@ import traceback
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from operator import attrgetter
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from backoff import Backoff
 from poller.clock import Clock, last_tick, next_tick
 from poller.dating import LATE, Dating
+from poller.idle_tasks.scheduler import IdleTasks
 from poller.idle_tasks.time_budget import TimeBudget
 from poller.process import Notifier
 from poller.rows import power_row, radio_event_row
@@ -41,16 +42,6 @@ _LEARNS_WITHIN = 3  # rounds: where the time before their ticks was too short, i
 _WAITED_OUT = 2  # intervals: a step back of so much is waited out
 
 
-class Idle(Protocol):
-    """What is done between two ticks: IdleTasks."""
-
-    def look(self) -> None:
-        """Do what needs no request to the meter. Waits for nothing."""
-
-    def work(self, until: float) -> float:
-        """Do what fits before *until*; return when there is something to do again (monotonic)."""
-
-
 class Poller:
     """One household's poller.
 
@@ -67,7 +58,7 @@ class Poller:
         *,
         clock: Clock,
         interval_s: int,
-        idle_tasks: Idle,
+        idle_tasks: IdleTasks,
         budget: TimeBudget,
         should_stop: Callable[[], bool],
         notifier: Notifier,

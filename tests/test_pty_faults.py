@@ -209,14 +209,6 @@ class Readings:
         self.rows += [row for row in rounds.rows if isinstance(row, PowerRow)]
 
 
-class NoTasks:
-    def work(self, until: float) -> float:
-        return until
-
-    def look(self) -> None:
-        return
-
-
 def start_simulator(link: Path) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         [sys.executable, "-m", "skstack.simulator", "--link", str(link), "--instant"],
@@ -263,7 +255,6 @@ def poll_while_it_is_killed(link: Path, seconds: float) -> list[PowerRow]:
         query=lambda _read: Future(),
         interval_s=1,
         should_stop=lambda: not killer.is_alive(),
-        wrap_idle=lambda _idle: NoTasks(),
     )
     killer.start()
     app.poller.run()

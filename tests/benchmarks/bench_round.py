@@ -80,16 +80,6 @@ class RoundClock:
         time.sleep(seconds)
 
 
-class NoIdleTasks:
-    """Nothing is done between two rounds."""
-
-    def work(self, until: float) -> float:
-        return until
-
-    def look(self) -> None:
-        """Do nothing."""
-
-
 @contextmanager
 def rounds(url: str) -> Iterator[Deed]:
     """Take one round after the other."""
@@ -118,7 +108,6 @@ def rounds(url: str) -> Iterator[Deed]:
             keep=keep,
             query=delivery.query,
             sensors=sensing,
-            wrap_idle=lambda _idle: NoIdleTasks(),
         )
         stack.callback(app.close)
         household.bring_up(app.session)

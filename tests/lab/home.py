@@ -17,7 +17,8 @@ import psycopg2
 
 from poller.app import App
 from poller.clock import Clock
-from poller.idle_tasks.scheduler import QueryDatabase
+from poller.idle_tasks.scheduler import Keep, Pause, QueryDatabase, Task
+from poller.process import Notifier
 from poller.sensing import Sensing, Source
 from skstack import Credentials, Session
 from skstack.simulator import TEST_PASSWORD, TEST_ROUTE_B_ID
@@ -26,10 +27,37 @@ from storage.delivery import Writer
 from storage.records import EnergyRow, Round, Row
 from tests.lab.clock import NOON
 from tests.lab.database import FakeDatabase, Queries, Storage, Unreliable, run_at_once
-from tests.lab.rig import MachineClock, Rig
+from tests.lab.radio import Radio
+from tests.lab.rig import At, MachineClock, Rig
 
 SITE = "home"
 LEAD = timedelta(seconds=3)  # in which the link comes up before the first tick
+
+
+class PlainApp(App):
+    """Between two polls nothing is done but to keep the half hours that the meter announces."""
+
+    def tasks(self, _history_pause_s: float, *, takes_one_round: bool) -> Sequence[Callable[[], Task]]:
+        return [self._keep_notified]
+
+    def _keep_notified(self) -> Task:
+        while True:
+            yield Pause(is_over=lambda: self.meter.is_identified and bool(self.session.notifications))
+            if notified := self.meter.take_half_hours():
+                yield Keep(
+                    [EnergyRow(each.registered_at, each.import_kwh, each.export_kwh, "notified") for each in notified]
+                )
+
+
+class Watcher(Notifier):
+    """Looks on between two ticks, as systemd does."""
+
+    def __init__(self, home: Home) -> None:
+        super().__init__({})
+        self._home = home
+
+    def watchdog(self) -> None:
+        self._home.between_ticks()
 
 
 class Home(Rig):
@@ -91,7 +119,7 @@ class Home(Rig):
             sleep=clock.sleep,
             should_stop=self._should_stop,
         )
-        self.app = App(
+        self.app = (App if self._idle_tasks else PlainApp)(
             self.session,
             clock,
             keep=self.write,
@@ -101,7 +129,7 @@ class Home(Rig):
             history_pause_s=self.history_pause_s,
             takes_one_round=self._takes_one_round,
             should_stop=self._should_stop,
-            wrap_idle=lambda _idle: self,
+            notifier=Watcher(self),
         )
         self.meter, self.poller = self.app.meter, self.app.poller
         self.store: Storage | None = None
@@ -111,20 +139,10 @@ class Home(Rig):
     def _should_stop(self) -> bool:
         return self.clock.monotonic() >= self._stop_at
 
+    def _signal(self, radio: Radio) -> None:
+        radio.is_signalled = True
+
     # --- what the poller sees of the lab
-
-    def work(self, until: float) -> float:
-        """Be the idle tasks: do them, but wake up in time to stop."""
-        self.between_ticks()
-        return min(self.app.idle_tasks.work(until) if self._idle_tasks else until, self._stop_at)
-
-    def look(self) -> None:
-        """Be the idle tasks."""
-        if self._idle_tasks:
-            self.app.idle_tasks.look()
-        elif notified := self.meter.take_half_hours():
-            rows = [EnergyRow(each.registered_at, each.import_kwh, each.export_kwh, "notified") for each in notified]
-            self.app.dating.write(Round(tuple(rows)))
 
     def finish(self, within_s: float, *, is_stopped: bool = False) -> None:
         """Let the idle tasks end, as after a single round."""
@@ -149,8 +167,9 @@ class Home(Rig):
     def run(self, passing: timedelta) -> None:
         """Let time pass."""
         self._stop_at = self.clock.monotonic() + passing.total_seconds()
+        self.radio.plan([At(self._stop_at, self._signal)])
         self.poller.run()
-        self._stop_at = float("inf")  # a test may go on with the session alone
+        self._stop_at, self.radio.is_signalled = float("inf"), False  # a test may go on with the session alone
 
     def run_minutes(self, minutes: float) -> None:
         """Let so many ticks come, where the interval is a minute."""
