@@ -9,7 +9,7 @@ import secrets
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from errors import ExplainedError
 from poller.clock import Clock, SystemClock
@@ -33,9 +33,6 @@ from storage.filelock import FileLock
 from storage.outbox import Outbox
 from storage.records import Round
 from storage.takeover import read_boot_id, take_over
-
-if TYPE_CHECKING:
-    from storage.embedded import EmbeddedServer
 
 logger = logging.getLogger(__name__)
 
@@ -76,13 +73,7 @@ class App:
         self.meter = Meter(session, monotonic=clock.monotonic)
         self.dating = Dating(clock, keep, interval_s=interval_s)
         late_s = min(session.timings.longest_wait_s, interval_s) - LATE.total_seconds()
-        budget = TimeBudget(
-            clock.monotonic,
-            usual_s=session.timings.response_timeout_s,
-            margin_s=2 * session.timings.request_pause_s,  # before the request, and between it and the poll
-            held_s=0.0 if takes_one_round else late_s,
-            free_at=lambda: session.free_at,
-        )
+        budget = _budget(session, clock, held_s=0.0 if takes_one_round else late_s)
         self.idle_tasks = IdleTasks(
             self.tasks(history_pause_s, takes_one_round=takes_one_round),
             query=query,
@@ -123,6 +114,16 @@ class App:
             self.dating.close()
         finally:
             self.session.close()
+
+
+def _budget(session: Session, clock: Clock, *, held_s: float) -> TimeBudget:
+    return TimeBudget(
+        clock.monotonic,
+        usual_s=session.timings.response_timeout_s,
+        margin_s=2 * session.timings.request_pause_s,  # before the request, and between it and the poll
+        held_s=held_s,
+        free_at=lambda: session.free_at,
+    )
 
 
 def session_of(settings: Settings, clock: Clock, stop: StopSignal, cache: PanCache, **options: Any) -> Session:
@@ -223,16 +224,7 @@ def database_of(settings: Settings) -> Iterator[Database]:
     if url:
         yield Database.from_url(url, site=site)
         return
-    with closing(_embedded(settings.storage.data_dir)) as server:
-        yield Database(server.connect, site=site, shown="the embedded PostgreSQL")
-
-
-def _embedded(data_dir: Path) -> EmbeddedServer:
-    """Make the embedded server; what it takes, 2 MB of modules, is imported where there is no other database only.
-
-    Raises: SettingsError: it is not installed.
-    """
-    from storage.embedded import EmbeddedServer
+    from storage.embedded import EmbeddedServer  # 2 MB of modules
     from storage.embedded.programs import installed_programs
 
     try:
@@ -240,7 +232,8 @@ def _embedded(data_dir: Path) -> EmbeddedServer:
     except EmbeddedServerError as error:
         what = f"no database: [database] url is empty, and {error.what}"
         raise SettingsError(what, error.remedy) from error
-    return EmbeddedServer(data_dir)
+    with closing(EmbeddedServer(settings.storage.data_dir)) as server:
+        yield Database(server.connect, site=site, shown="the embedded PostgreSQL")
 
 
 @contextmanager
