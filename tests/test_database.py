@@ -260,6 +260,16 @@ def accepting_and_silent() -> Iterator[int]:
         yield server.getsockname()[1]
 
 
+def test_a_server_to_be_preferred_is_left_to_libpq(database_url: str) -> None:
+    """Which server is a standby only libpq knows; this one is none, and the only one (libpq, target_session_attrs)."""
+    with (
+        closing(connect(f"{database_url}&target_session_attrs=prefer-standby")) as connection,
+        connection.cursor() as cursor,
+    ):
+        cursor.execute("select pg_is_in_recovery()")
+        assert cursor.fetchone() == (False,)
+
+
 def test_a_server_that_accepts_and_says_nothing_is_given_up_in_the_time_that_the_url_gives() -> None:
     with accepting_and_silent() as port:
         began = time.monotonic()
@@ -375,6 +385,29 @@ def test_a_row_whose_place_is_taken_by_another_is_reported_and_changes_nothing(
     assert re.fullmatch(r"another row has its place: \w+ at 2024-0\S+ \S+ UTC", rejected.reason)
     assert select(connection, "select count(*) from power") == [(2,)]
     assert database.write([full_round(1)]) == ()
+
+
+def test_where_a_row_may_not_be_compared_with_what_is_there_none_is_blamed(
+    database: Database, database_url: str, connection: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As of a table spread over machines that cannot be joined so; here its values may not be read."""
+    caplog.set_level(logging.DEBUG)
+    assert database.write([full_round(1)]) == ()
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "create role test_blind login; grant select, insert on all tables in schema public to test_blind;"
+            " revoke select on co2 from test_blind; grant select (site_id, measured_at) on co2 to test_blind"
+        )
+    try:
+        [row] = [row for row in full_round(1).rows if isinstance(row, Co2Row)]
+        with closing(Database.from_url(database_url.replace("//postgres@", "//test_blind@"), site="home")) as blind:
+            assert list(blind.write([Round((replace(row, co2_ppm=row.co2_ppm + 1), power_row(7)))])) == []
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute("drop owned by test_blind; drop role test_blind")
+    assert select(connection, "select co2_ppm from co2") == [(row.co2_ppm,)]
+    assert select(connection, "select count(*) from power") == [(2,)]
+    assert "cannot be compared: permission denied for table co2" in caplog.text
 
 
 def test_two_rows_for_one_place_in_one_round_are_one_row_and_one_conflict(database: Database, connection: Any) -> None:

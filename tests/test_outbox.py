@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -31,7 +32,7 @@ from storage.outbox_files import Rejected, RejectedFile
 from storage.records import RadioEventRow, Round
 from storage.rows_json import round_to_json
 from tests.lab.database import full_round, power_row, round_of
-from tests.lab.disk import FULL, READ_ONLY, Disk, Refusal
+from tests.lab.disk import FAILING, FULL, READ_ONLY, Disk, Refusal
 
 pytestmark = pytest.mark.system
 
@@ -561,6 +562,28 @@ def test_space_is_kept_for_the_day_the_disk_is_full_and_then_that_is_said(tmp_pa
     assert on_disk == kept
     assert left == "0"
     assert mended == "None 1"
+
+
+def test_where_no_space_can_be_reserved_none_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_space(*_args: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "posix_fallocate", no_space)
+    reserve = Reserve(tmp_path / "reserve")
+    reserve.keep()
+    assert list(tmp_path.iterdir()) == []
+    assert not reserve.release()
+
+
+def test_a_file_that_cannot_be_read_counts_what_is_in_memory(outbox: Outbox, data_dir: Path) -> None:
+    disk = Disk(data_dir)
+    with disk.in_use():
+        disk.refusal = FAILING
+        outbox.append(round_of(0))
+        outbox.append(round_of(1))
+        assert outbox.count() == 2
+        disk.refusal = None
+        assert outbox.count() == 2
 
 
 def test_a_full_disk_is_distinguished_from_other_errors(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,7 +26,7 @@ from storage.errors import DatabaseUnreachableError
 from storage.outbox import Outbox
 from storage.records import CpuTemperatureRow, EnergyRow, PowerRow, RadioEventRow, Round, Row
 from storage.rows_json import round_to_json
-from storage.takeover import take_over
+from storage.takeover import read_boot_id, take_over
 from tests.lab.clock import LabClock
 
 # Made by running version 1.0 beside its simulator: three polls refused by a constraint, four while the table was gone,
@@ -180,6 +180,32 @@ def test_a_broken_page_costs_the_rounds_in_it_and_no_other(tmp_path: Path) -> No
         found = outbox.oldest(1000).rounds
     assert [found[0], found[-1]] == [rounds[0], rounds[-1]]
     assert 200 <= len(found) < 240
+
+
+def test_a_file_that_cannot_be_opened_is_left_as_it_is_and_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "spool.sqlite3").mkdir()
+    with closing(Outbox(tmp_path)) as outbox:
+        take_over(tmp_path, outbox, zero=ZERO, boot_id=BOOT_ID)
+        assert outbox.count() == 0
+    assert (tmp_path / "spool.sqlite3").is_dir()
+    assert "is not taken over yet: " in caplog.text
+
+
+def test_a_machine_that_does_not_tell_its_boot_gives_none(tmp_path: Path) -> None:
+    assert read_boot_id(tmp_path / "boot_id") is None
+    (tmp_path / "boot_id").write_text(f"{BOOT_ID}\n")
+    assert read_boot_id(tmp_path / "boot_id") == BOOT_ID
+
+
+def test_a_half_hour_that_was_held_keeps_the_meters_own_time(data_dir: Path, outbox: Outbox) -> None:
+    """The meter dated it, not the clock that was not right."""
+    half_hour = EnergyRow(datetime(2026, 11, 26, 2, 0, tzinfo=UTC), Decimal("13433.9"), EXPORTED, "read")
+    with closing(sqlite3.connect(data_dir / "spool.sqlite3")) as spool, spool:
+        spool.execute("insert into round (body, boot_id) values (?, ?)", (round_to_json(Round((half_hour,))), BOOT_ID))
+    take_over(data_dir, outbox, zero=ZERO, boot_id=BOOT_ID)
+    assert rows_in(outbox) == [*WAITING, *HELD, half_hour]
 
 
 def test_a_broken_spool_gives_what_can_be_read_in_it(data_dir: Path, outbox: Outbox) -> None:
