@@ -1,4 +1,4 @@
-"""A module that answers is ready in seconds, whatever its firmware; one that does not is left, and named."""
+"""A module that responds is ready in seconds, whatever its firmware; one that does not is left, and named."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ def set_up_script(info: Reply) -> list[Step]:
     """Return the conversation from SKRESET to the credentials."""
     reset: list[Step] = [Expect(b"SKRESET\r\n"), Silence(0.6), Reply(b"SKRESET\r\nOK\r\n")]
     echo_off: list[Step] = [Expect(b"SKSREG SFE 0\r\n"), Reply(b"SKSREG SFE 0\r\nOK\r\n")]
-    asked: list[Step] = [SKVER, EVER, Expect(b"SKINFO\r\n"), info]
-    return [*reset, *echo_off, *asked, SET_PASSWORD, OK, SET_ID, OK]
+    probes: list[Step] = [SKVER, EVER, Expect(b"SKINFO\r\n"), info]
+    return [*reset, *echo_off, *probes, SET_PASSWORD, OK, SET_ID, OK]
 
 
 class Opener:
@@ -154,7 +154,7 @@ def test_a_fault_leaves_the_port_closed_for_the_next_attempt() -> None:
     opener.ports[0].assert_done()
 
 
-# --- what does not answer as it should
+# --- what does not respond as it should
 
 SILENT: list[Step] = [
     Expect(b"\r\n"),
@@ -168,7 +168,7 @@ SILENT: list[Step] = [
     Silence(1.0),
 ]
 # "Get version", ROHM BP35Cx-J11 UART interface: code D0EA83FC, command 006B, length 4, sums of header and data.
-J11_QUESTION = bytes.fromhex("D0EA83FC 006B 0004 03A8 0000".replace(" ", ""))
+J11_REQUEST = bytes.fromhex("D0EA83FC 006B 0004 03A8 0000".replace(" ", ""))
 
 
 def test_a_device_that_is_silent_at_a_rate_is_closed() -> None:
@@ -179,14 +179,14 @@ def test_a_device_that_is_silent_at_a_rate_is_closed() -> None:
 
 
 def test_a_silent_device_is_probed_in_the_other_protocol_too_at_the_factory_rate() -> None:
-    opener = Opener([*SILENT, Expect(J11_QUESTION), Silence(1.2)])
+    opener = Opener([*SILENT, Expect(J11_REQUEST), Silence(1.2)])
     assert open_at(FACTORY_BAUD_RATE, opener.stack, CREDENTIALS) is None
     assert opener.ports[0].is_closed
 
 
 def test_a_module_with_j11_firmware_is_named() -> None:
-    answer = bytes.fromhex("D0F9EE5D206B00140452")
-    opener = Opener([*SILENT, Expect(J11_QUESTION), Silence(0.05), Reply(answer)])
+    response = bytes.fromhex("D0F9EE5D206B00140452")
+    opener = Opener([*SILENT, Expect(J11_REQUEST), Silence(0.05), Reply(response)])
     with pytest.raises(ModuleUnsupportedError, match="J11"):
         open_at(FACTORY_BAUD_RATE, opener.stack, CREDENTIALS)
     assert opener.ports[0].is_closed
@@ -247,7 +247,7 @@ def test_a_device_that_babbles_costs_a_few_seconds(chunk: bytes) -> None:
         stack = SkStack(port, monotonic=clock.monotonic)
         assert open_at(FACTORY_BAUD_RATE, lambda _: stack, CREDENTIALS) is None
     except CommandFailedError:
-        assert chunk.startswith(b"FAIL")  # it does answer, if never as a module would
+        assert chunk.startswith(b"FAIL")  # it does respond, if never as a module would
     assert port.is_closed
     assert clock.monotonic() < 20.0
 
@@ -286,7 +286,7 @@ def test_a_late_refusal_of_our_line_end_does_not_shift_every_response() -> None:
         SKVER,
         Reply(b"FAIL ER04\r\n"),  # to the empty line
         Silence(0.25),
-        EVER,  # to SKVER, and dropped: it must not answer what is written next
+        EVER,  # to SKVER, and dropped: it must not pass for a response to what is written next
         Silence(0.5),
         SKVER,
         EVER,
@@ -297,12 +297,12 @@ def test_a_late_refusal_of_our_line_end_does_not_shift_every_response() -> None:
     port.assert_done()
 
 
-@pytest.mark.parametrize("answer", [Reply(b"FAIL ER04\r\n"), Silence(3.0)], ids=["refused", "ignored"])
+@pytest.mark.parametrize("response", [Reply(b"FAIL ER04\r\n"), Silence(3.0)], ids=["refused", "ignored"])
 @pytest.mark.parametrize("command", [b"SKSREG SFE 0\r\n", b"SKVER\r\n"])
-def test_what_a_module_need_not_offer_does_not_stop_the_setup(command: bytes, answer: Step) -> None:
+def test_what_a_module_need_not_offer_does_not_stop_the_setup(command: bytes, response: Step) -> None:
     plain = set_up_script(EINFO_DUAL)
     position = plain.index(Expect(command))
-    script = [*plain[: position + 1], answer, *plain[position + 2 :]]
+    script = [*plain[: position + 1], response, *plain[position + 2 :]]
     clock = LabClock()
     port = FakePort(clock, script)
     module = set_up(SkStack(port, monotonic=clock.monotonic), CREDENTIALS)
@@ -311,21 +311,23 @@ def test_what_a_module_need_not_offer_does_not_stop_the_setup(command: bytes, an
 
 
 @pytest.mark.parametrize(
-    ("answer", "printed"), [(b"OK 00\r", True), (b"OK 01\r", False), (b"FAIL ER04\r\n", None)], ids=["00", "01", "ER04"]
+    ("response", "printed"),
+    [(b"OK 00\r", True), (b"OK 01\r", False), (b"FAIL ER04\r\n", None)],
+    ids=["00", "01", "ER04"],
 )
-def test_how_payloads_are_printed_is_read_and_not_changed(answer: bytes, printed: bool | None) -> None:
+def test_how_payloads_are_printed_is_read_and_not_changed(response: bytes, printed: bool | None) -> None:
     """ROPT gives 00 for binary and 01 for hexadecimal text; a module of another maker has no such command (ER04)."""
-    assert prints_binary(module_that_answers(answer)) is printed
+    assert prints_binary(module_that_responds(response)) is printed
 
 
 def test_a_refusal_to_say_how_payloads_are_printed_is_no_response() -> None:
     with pytest.raises(CommandFailedError) as caught:
-        prints_binary(module_that_answers(b"FAIL ER10\r"))
+        prints_binary(module_that_responds(b"FAIL ER10\r"))
     assert caught.value.code == "ER10"
 
 
-def module_that_answers(answer: bytes) -> Module:
+def module_that_responds(response: bytes) -> Module:
     """Return one that takes ROPT, and nothing else."""
     clock = LabClock()
-    stack = SkStack(FakePort(clock, [Expect(b"ROPT\r"), Reply(answer)]), monotonic=clock.monotonic)
+    stack = SkStack(FakePort(clock, [Expect(b"ROPT\r"), Reply(response)]), monotonic=clock.monotonic)
     return Module(stack, Dialect.SINGLE, bytes.fromhex("001D129012345678"), "1.2.10", FACTORY_BAUD_RATE)

@@ -1,4 +1,4 @@
-"""What is missing is told by the readings beside it: how often they come may change, and changes nothing else."""
+"""What is missing follows from the readings beside it: how often they come may change, and changes nothing else."""
 
 from __future__ import annotations
 

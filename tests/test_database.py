@@ -296,7 +296,7 @@ def backend_pid(cursor: Any, _site_id: int) -> int:
 def test_a_server_that_stops_in_the_middle_of_a_statement_costs_no_more_than_the_deadline(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A process that is frozen answers nothing, and its kernel goes on acknowledging."""
+    """A process that is frozen never responds, and its kernel goes on acknowledging."""
     monkeypatch.setattr("storage.connection.Connection.response_timeout_s", 0.3)
     pid = database.query(backend_pid)
     os.kill(pid, signal.SIGSTOP)
@@ -589,7 +589,7 @@ def test_an_unreachable_server_says_where_it_was_looked_for() -> None:
 def test_tables_that_take_no_statement_for_several_of_them_are_written_one_by_one(
     database: Database, connection: Any
 ) -> None:
-    """As Citus answers where tables are spread over servers: 0A000, feature_not_supported."""
+    """As Citus responds where tables are spread over servers: 0A000, feature_not_supported."""
     with connection.cursor() as cursor:
         cursor.execute("""
             create function refuse_with() returns trigger language plpgsql as $$

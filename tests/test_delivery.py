@@ -1,4 +1,4 @@
-"""The delivery: no round of the outbox is lost or stored twice, and none waits for a database that does not answer."""
+"""The delivery: no round of the outbox is lost or stored twice, and none waits for a database that does not respond."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def running(database: FakeDatabase, outbox: Outbox) -> Iterator[Delivery]:
     delivery = Delivery(database, outbox)
     delivery.start()
     yield delivery
-    database.answers.set()
+    database.responds.set()
     delivery.close()
 
 
@@ -382,21 +382,21 @@ def test_a_query_that_cannot_be_run_says_so_at_once_and_one_that_fails_harms_nob
 ) -> None:
     database.is_away = True
     append_all(outbox, range(1))
-    unanswered = delivery.query(lambda _cursor, _site_id: 1)
+    pending = delivery.query(lambda _cursor, _site_id: 1)
     work(delivery)
     with pytest.raises(DatabaseUnreachableError, match="connection refused"):
-        unanswered.result(timeout=0)
+        pending.result(timeout=0)
     database.is_away = False
     clock.sleep(60)
 
     def fail(_cursor: object, _site_id: int) -> None:
         raise KeyError("no such meter")
 
-    failing, answered = delivery.query(fail), delivery.query(lambda _cursor, site_id: site_id)
+    failing, working = delivery.query(fail), delivery.query(lambda _cursor, site_id: site_id)
     work(delivery)
     with pytest.raises(KeyError, match="no such meter"):
         failing.result(timeout=0)
-    assert answered.result(timeout=0) == 1
+    assert working.result(timeout=0) == 1
     assert delivery.is_drained()
 
 
@@ -406,9 +406,9 @@ def test_an_outage_that_a_query_has_met_ends_when_the_database_responds_and_not_
     caplog.set_level(logging.INFO)
     work(delivery)
     database.is_away = True
-    asked = delivery.query(lambda _cursor, site_id: site_id)
+    result = delivery.query(lambda _cursor, site_id: site_id)
     work(delivery)
-    assert isinstance(asked.exception(timeout=0), DatabaseUnreachableError)
+    assert isinstance(result.exception(timeout=0), DatabaseUnreachableError)
     clock.sleep(2.0)
     work(delivery)  # nothing waits to be delivered, which is no sign that it is back
     assert delivery.unreachable_reason == "connection refused"
@@ -425,10 +425,10 @@ def test_queries_are_refused_while_the_next_attempt_waits(
     database.is_away = True
     append_all(outbox, range(1))
     work(delivery)
-    asked = delivery.query(lambda _cursor, _site_id: 1)
+    result = delivery.query(lambda _cursor, _site_id: 1)
     work(delivery)
     with pytest.raises(DatabaseUnreachableError):
-        asked.result(timeout=0)
+        result.result(timeout=0)
 
 
 # --- in the thread
@@ -446,7 +446,7 @@ def test_a_database_that_hangs_does_not_hold_up_a_round_or_the_end(
     running: Delivery, outbox: Outbox, database: FakeDatabase, tmp_path: Path
 ) -> None:
     assert running.wait_until_drained(20.0)
-    database.answers.clear()
+    database.responds.clear()
     began = time.monotonic()
     append_all(outbox, range(5))  # the database would hang for 30 s
     assert time.monotonic() - began < 3.0
@@ -457,7 +457,7 @@ def test_a_database_that_hangs_does_not_hold_up_a_round_or_the_end(
     running.close(0.1)
     assert time.monotonic() - began < 3.0
     assert not database.is_closed
-    database.answers.set()
+    database.responds.set()
     running.close()
 
 
@@ -486,11 +486,11 @@ def test_the_end_brings_the_last_round_to_the_database_and_leaves_no_thread(
     delivery.start()
     assert threading.active_count() == threads + 1
     append_all(outbox, range(1))
-    asked = delivery.query(lambda _cursor, _site_id: "answer")
+    result = delivery.query(lambda _cursor, _site_id: "answer")
     delivery.close(20.0)
     assert (database.watts(), database.is_closed) == ([0], True)
     assert threading.active_count() == threads
-    assert asked.done()
+    assert result.done()
 
 
 # --- with a real PostgreSQL
@@ -718,7 +718,7 @@ def stop_or_start(server: EmbeddedServer, data_dir: Path, choose: random.Random)
 def append_until_killed(
     url: str, directory: Path, first: int, rounds: int, pause_s: float, on_round: Callable[[], None]
 ) -> int:
-    """Append rounds from *first* on in a process that is killed after some; return the last one it told of."""
+    """Append rounds from *first* on in a process that is killed after some; return the last one it reported."""
     command = [
         sys.executable,
         "-c",

@@ -1,4 +1,4 @@
-"""What any ECHONET device tells of itself. Hex of real meters names its transcript in tests/data/transcripts/."""
+"""What any ECHONET device reports about itself. Hex of real meters names its transcript in tests/data/transcripts/."""
 
 from __future__ import annotations
 

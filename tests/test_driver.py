@@ -1,4 +1,4 @@
-"""A command returns its own answer within its time, and nothing else; what comes in between is kept in order."""
+"""A command returns its own response within its time, and nothing else; what comes in between is kept in order."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def driver(*script: Step) -> tuple[SkStack, FakePort, LabClock]:
     return SkStack(port, monotonic=clock.monotonic), port, clock
 
 
-# --- one command, one answer
+# --- one command, one response
 
 
 def test_the_response_is_the_line_that_the_command_declares() -> None:
@@ -106,7 +106,7 @@ def test_a_refusal_does_not_show_the_password() -> None:
     assert "0123456789AB" not in str(caught.value)
 
 
-# --- lines that are nobody's answer
+# --- lines that respond to no command
 
 
 def test_what_comes_between_a_command_and_its_ok_is_kept_in_order() -> None:

@@ -19,7 +19,7 @@ def from_meter(tid: int, esv: Esv, *properties: tuple[int, str]) -> Frame:
 # The day of 5.4: slot k holds 123456 + 10 k counts.
 DAY_1 = "0001" + "".join(f"{123456 + 10 * slot:08X}" for slot in range(48))
 
-ANSWERS = [
+RESPONSES = [
     pytest.param(
         "1081 0001 028801 05FF01 72 01 E7 04 000002AE", from_meter(1, Esv.GET_RES, (0xE7, "000002AE")), id="E7"
     ),
@@ -86,12 +86,12 @@ ANSWERS = [
 ]
 
 
-@pytest.mark.parametrize(("hexa", "frame"), ANSWERS)
+@pytest.mark.parametrize(("hexa", "frame"), RESPONSES)
 def test_a_response_is_read_byte_by_byte(hexa: str, frame: Frame) -> None:
     assert Frame.from_bytes(bytes.fromhex(hexa)) == frame
 
 
-@pytest.mark.parametrize(("hexa", "frame"), ANSWERS)
+@pytest.mark.parametrize(("hexa", "frame"), RESPONSES)
 def test_a_response_is_written_byte_by_byte(hexa: str, frame: Frame) -> None:
     assert frame.to_bytes() == bytes.fromhex(hexa)
 
@@ -199,7 +199,7 @@ def test_a_get_requests_one_to_six_different_properties() -> None:
         Frame.get(1, [0xE7, 0xE7])
 
 
-# --- answers
+# --- responses
 
 
 def test_the_response_to_an_infc_has_its_tid_objects_swapped_and_no_data() -> None:
@@ -215,12 +215,12 @@ def test_a_plain_inf_gets_no_response() -> None:
 
 
 @pytest.mark.parametrize(
-    ("request_esv", "answers"),
+    ("request_esv", "responses"),
     [(Esv.GET, {Esv.GET_RES, Esv.GET_SNA}), (Esv.SET_C, {Esv.SET_RES, Esv.SET_C_SNA}), (Esv.INF, set())],
 )
-def test_each_request_has_its_responses_and_no_other(request_esv: Esv, answers: set[Esv]) -> None:
+def test_each_request_has_its_responses_and_no_other(request_esv: Esv, responses: set[Esv]) -> None:
     request = Frame(1, CONTROLLER, METER, request_esv, (Property(0xE7),))
-    assert {esv for esv in Esv if from_meter(1, esv, (0xE7, "")).matches(request)} == answers
+    assert {esv for esv in Esv if from_meter(1, esv, (0xE7, "")).matches(request)} == responses
 
 
 def test_a_response_matches_its_request_whatever_the_order_of_its_properties() -> None:
@@ -231,7 +231,7 @@ def test_a_response_matches_its_request_whatever_the_order_of_its_properties() -
 
 @pytest.mark.parametrize("esv", [Esv.GET_RES, Esv.GET_SNA])
 def test_a_response_with_a_part_of_what_was_requested_is_a_response(esv: Esv) -> None:
-    """Meters that answer six properties at once leave out the rest: nanamitm/cube-j1-mqtt, hals5412/cube-j1-mqtt."""
+    """Meters that give six properties at once leave out the rest: nanamitm/cube-j1-mqtt, hals5412/cube-j1-mqtt."""
     assert from_meter(7, esv, (0xE7, "000002AE")).matches(Frame.get(7, [0xE7, 0xE8, 0xE0]))
 
 
@@ -258,8 +258,8 @@ def test_a_notification_with_the_tid_of_our_request_does_not_match_it() -> None:
 
 
 def test_only_the_properties_that_came_with_data_are_values() -> None:
-    answer = from_meter(6, Esv.GET_SNA, (0xD3, ""), (0xE1, "01"), (0xE0, "0001E240"))
-    assert answer.edt_by_epc() == {0xE1: b"\x01", 0xE0: bytes.fromhex("0001E240")}
+    response = from_meter(6, Esv.GET_SNA, (0xD3, ""), (0xE1, "01"), (0xE0, "0001E240"))
+    assert response.edt_by_epc() == {0xE1: b"\x01", 0xE0: bytes.fromhex("0001E240")}
 
 
 def test_two_values_for_one_property_are_no_value() -> None:

@@ -88,7 +88,7 @@ def server_uids(data_dir: Path) -> set[int]:
     return found
 
 
-def ask(url: str, statement: str) -> Any:
+def query(url: str, statement: str) -> Any:
     with closing(psycopg2.connect(url)) as connection, connection, connection.cursor() as cursor:
         cursor.execute(statement)
         return cursor.fetchall()[0][0] if cursor.description else None
@@ -170,14 +170,14 @@ def test_a_new_directory_becomes_a_server_with_our_tables_and_is_stopped_again(t
     with EmbeddedServer(tmp_path / "not yet there" / "data") as server:
         with closing(Database.from_url(server.url(), site="home")) as database:
             database.check()
-        assert ask(server.url(), "show fsync") == "on"
-        assert ask(server.url(), "show full_page_writes") == "on"
-        assert ask(server.url(), "show synchronous_commit") == "on"
-        assert ask(server.url(), "show checkpoint_timeout") == "6h"
-        assert ask(server.url(), "show wal_compression") == "pglz"
-        assert ask(server.url(), "show listen_addresses") == ""
-        assert ask(server.url(), "show server_encoding") == "UTF8"
-        assert int(ask(server.url(), "select setting from pg_settings where name = 'shared_buffers'")) * 8192 == 2**24
+        assert query(server.url(), "show fsync") == "on"
+        assert query(server.url(), "show full_page_writes") == "on"
+        assert query(server.url(), "show synchronous_commit") == "on"
+        assert query(server.url(), "show checkpoint_timeout") == "6h"
+        assert query(server.url(), "show wal_compression") == "pglz"
+        assert query(server.url(), "show listen_addresses") == ""
+        assert query(server.url(), "show server_encoding") == "UTF8"
+        assert int(query(server.url(), "select setting from pg_settings where name = 'shared_buffers'")) * 8192 == 2**24
         assert len(server_processes(tmp_path / "not yet there" / "data")) > 1
         # A map of segments, and no segment: shared memory in a file would be written to the card minute by minute.
         in_files = (tmp_path / "not yet there" / "data" / "postgresql" / "data" / "pg_dynshmem").iterdir()
@@ -187,9 +187,9 @@ def test_a_new_directory_becomes_a_server_with_our_tables_and_is_stopped_again(t
 
 def test_data_outlive_the_server(data_dir: Path) -> None:
     with EmbeddedServer(data_dir, fsync=False) as server:
-        ask(server.url(), "insert into site (name) values ('home')")
+        query(server.url(), "insert into site (name) values ('home')")
     with EmbeddedServer(data_dir, fsync=False) as server:
-        assert ask(server.url(), "select name from site") == "home"
+        assert query(server.url(), "select name from site") == "home"
 
 
 def test_only_the_owner_can_reach_the_socket_and_the_data(shared_dir: Path) -> None:
@@ -210,7 +210,7 @@ def test_nothing_outside_of_its_own_directory_changes(prepared: Path, tmp_path: 
     before = [(path, path.stat().st_mode, path.stat().st_uid, path.stat().st_gid) for path in watched]
     accounts = Path("/etc/passwd").read_bytes()
     with EmbeddedServer(data_dir, fsync=False) as server:
-        assert ask(server.url(), "select 1") == 1
+        assert query(server.url(), "select 1") == 1
     assert [(path, path.stat().st_mode, path.stat().st_uid, path.stat().st_gid) for path in watched] == before
     assert Path("/etc/passwd").read_bytes() == accounts
 
@@ -236,9 +236,9 @@ def test_the_package_in_the_wheel_is_never_imported(shared_dir: Path) -> None:
 
 def test_several_processes_share_one_server_and_the_last_one_stops_it(shared_dir: Path) -> None:
     with another_user(shared_dir) as poller, EmbeddedServer(shared_dir, fsync=False) as graph:
-        postmaster = ask(graph.url(), "select split_part(pg_read_file('postmaster.pid'), E'\\n', 1)")
+        postmaster = query(graph.url(), "select split_part(pg_read_file('postmaster.pid'), E'\\n', 1)")
         end(poller)
-        assert ask(graph.url(), "select split_part(pg_read_file('postmaster.pid'), E'\\n', 1)") == postmaster
+        assert query(graph.url(), "select split_part(pg_read_file('postmaster.pid'), E'\\n', 1)") == postmaster
     assert server_processes(shared_dir) == []
 
 
@@ -262,17 +262,17 @@ def test_a_server_left_behind_by_kill_9_is_found_used_and_stopped(shared_dir: Pa
     left_behind = set(server_processes(shared_dir))
     assert left_behind
     with EmbeddedServer(shared_dir, fsync=False) as server:
-        assert ask(server.url(), "select 1") == 1
+        assert query(server.url(), "select 1") == 1
         assert left_behind & set(server_processes(shared_dir))
     assert server_processes(shared_dir) == []
 
 
 def test_a_server_that_was_killed_itself_is_started_again(data_dir: Path) -> None:
     with EmbeddedServer(data_dir, fsync=False) as server:
-        ask(server.url(), "insert into site (name) values ('home')")
+        query(server.url(), "insert into site (name) values ('home')")
         kill_server(data_dir)
         with EmbeddedServer(data_dir, fsync=False) as next_user:
-            assert ask(next_user.url(), "select name from site") == "home"
+            assert query(next_user.url(), "select name from site") == "home"
 
 
 def test_a_database_on_it_survives_the_end_of_the_server(data_dir: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -312,7 +312,7 @@ def test_a_socket_file_on_which_nobody_listens_is_no_socket(data_dir: Path) -> N
         with socket.socket(socket.AF_UNIX) as gone:
             gone.bind(str(dead))
         with EmbeddedServer(data_dir, fsync=False) as server:
-            assert ask(server.url(), "select 1") == 1
+            assert query(server.url(), "select 1") == 1
 
 
 def test_a_connection_after_the_end_is_refused_as_unreachable(shared_dir: Path) -> None:
@@ -327,7 +327,7 @@ def test_a_process_number_that_went_to_somebody_else_does_not_keep_it_from_start
     data = data_dir / "postgresql" / "data"
     (data / "postmaster.pid").write_text(f"{os.getpid()}\n{data}\n1700000000\n5432\n{data_dir}/gone\n\n\nready\n")
     with EmbeddedServer(data_dir, fsync=False) as server:
-        assert ask(server.url(), "select 1") == 1
+        assert query(server.url(), "select 1") == 1
 
 
 def test_a_first_start_that_was_interrupted_is_begun_again(tmp_path: Path) -> None:
@@ -335,7 +335,7 @@ def test_a_first_start_that_was_interrupted_is_begun_again(tmp_path: Path) -> No
     half_made.mkdir(parents=True)
     (half_made / "PG_VERSION").write_text("18\n")
     with EmbeddedServer(tmp_path, fsync=False) as server:
-        assert ask(server.url(), "select 1") == 1
+        assert query(server.url(), "select 1") == 1
     assert not half_made.exists()
 
 
@@ -347,10 +347,10 @@ def test_a_path_too_long_for_a_socket_gets_a_private_directory_elsewhere(
     shutil.copytree(prepared, data_dir, symlinks=True)
     with EmbeddedServer(data_dir, fsync=False) as server, EmbeddedServer(data_dir, fsync=False) as other:
         assert other.url() == server.url()  # the second one learns of it from the server
-        directory = Path(ask(server.url(), "show unix_socket_directories").strip('"'))
+        directory = Path(query(server.url(), "show unix_socket_directories").strip('"'))
         assert data_dir not in directory.parents
         assert stat.S_IMODE(directory.stat().st_mode) == 0o700
-        assert ask(other.url(), "select 1") == 1
+        assert query(other.url(), "select 1") == 1
     assert not directory.exists()
 
 
@@ -358,7 +358,7 @@ def test_any_name_of_a_directory_will_do(data_dir: Path) -> None:
     for name in ("two words", 'it\'s "quoted"', "$(touch oops)`", "a,b", "家", "100%20", "back\\slash"):
         data_dir = data_dir.rename(data_dir.with_name(name))
         with EmbeddedServer(data_dir, fsync=False) as server:
-            assert ask(server.url(), "select count(*) from site") == 0, name
+            assert query(server.url(), "select count(*) from site") == 0, name
             with closing(Database.from_url(server.url(), site="home")) as database:
                 database.check()
 
@@ -369,28 +369,28 @@ def test_settings_for_other_servers_in_the_environment_are_ignored(
     for name, value in {"PGPORT": "6543", "PGDATA": "/nowhere", "PGUSER": "nobody", "PGDATABASE": "none"}.items():
         monkeypatch.setenv(name, value)
     with EmbeddedServer(shared_dir, fsync=False) as server:
-        assert ask(server.url(), "select current_user") == "postgres"
+        assert query(server.url(), "select current_user") == "postgres"
 
 
 def test_settings_of_ones_own_are_kept_in_local_conf(data_dir: Path) -> None:
     (data_dir / "postgresql" / "data" / "local.conf").write_text("work_mem = 3MB\n")
     with EmbeddedServer(data_dir, fsync=False) as server:
-        assert ask(server.url(), "show work_mem") == "3MB"
+        assert query(server.url(), "show work_mem") == "3MB"
 
 
 def test_tables_follow_a_new_init_sql_and_are_left_alone_otherwise(
     data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with EmbeddedServer(data_dir, fsync=False) as server:
-        ask(server.url(), "drop view energy_day")
+        query(server.url(), "drop view energy_day")
     with EmbeddedServer(data_dir, fsync=False) as server:
-        assert ask(server.url(), "select to_regclass('energy_day')") is None  # the same init.sql: not run again
+        assert query(server.url(), "select to_regclass('energy_day')") is None  # the same init.sql: not run again
     newer = tmp_path / "init.sql"
     newer.write_text(init_sql_path().read_text("utf-8") + "alter table site add column if not exists remark text;\n")
     monkeypatch.setattr("storage.embedded.server.init_sql_path", lambda: newer)
     with EmbeddedServer(data_dir, fsync=False) as server:
-        assert ask(server.url(), "select to_regclass('energy_day')") == "energy_day"
-        assert ask(server.url(), "select count(remark) from site") == 0
+        assert query(server.url(), "select to_regclass('energy_day')") == "energy_day"
+        assert query(server.url(), "select count(remark) from site") == 0
 
 
 def test_a_process_of_the_server_that_cannot_be_seen_keeps_another_from_being_started(
@@ -434,7 +434,7 @@ def test_an_initdb_whose_starter_was_killed_is_waited_for(tmp_path: Path, monkey
     assert (home / "data.new").exists()
     os.kill(initdb, signal.SIGCONT)
     with EmbeddedServer(tmp_path, fsync=False) as server:
-        assert ask(server.url(), "select 1") == 1
+        assert query(server.url(), "select 1") == 1
     assert not (home / "data.new").exists()
 
 
@@ -450,7 +450,7 @@ def test_a_server_whose_first_process_is_gone_is_not_told_to_stop(data_dir: Path
                 Cluster(home, fsync=False).stop(deadline=time.monotonic() + 1.0)
         finally:
             recorded.write_text(kept)
-        assert ask(server.url(), "select 1") == 1
+        assert query(server.url(), "select 1") == 1
 
 
 def test_who_waits_for_the_end_of_a_server_waits_no_longer_than_told(shared_dir: Path) -> None:
@@ -552,7 +552,7 @@ def test_a_server_that_does_not_stop_is_signalled_and_left(
     assert "left to its next user: it is still stopping" in caplog.text
     os.kill(postmaster, signal.SIGCONT)
     with EmbeddedServer(data_dir, fsync=False) as next_user:  # comes while it stops
-        assert ask(next_user.url(), "select 1") == 1
+        assert query(next_user.url(), "select 1") == 1
     wait_until_stopped(data_dir)
 
 
@@ -625,7 +625,7 @@ def test_data_of_a_version_that_is_not_shipped_are_left_alone(data_dir: Path) ->
     assert "Nothing was changed: power_consumption.py --upgrade-database" in str(caught.value)
     version.write_text("18\n")
     with EmbeddedServer(data_dir, fsync=False) as server:
-        assert ask(server.url(), "select count(*) from site") == 0
+        assert query(server.url(), "select count(*) from site") == 0
 
 
 def test_data_of_an_older_version_that_is_shipped_are_served_by_it(
@@ -636,11 +636,11 @@ def test_data_of_an_older_version_that_is_shipped_are_served_by_it(
     installed = installed_programs()
     monkeypatch.setattr("storage.embedded.server.installed_programs", lambda: {16: installed[16]})
     with EmbeddedServer(tmp_path, fsync=False) as server:
-        ask(server.url(), "insert into site (name) values ('home')")
+        query(server.url(), "insert into site (name) values ('home')")
     monkeypatch.setattr("storage.embedded.server.installed_programs", lambda: installed)
     with EmbeddedServer(tmp_path, fsync=False) as server:
-        assert ask(server.url(), "show server_version").startswith("16.")
-        assert ask(server.url(), "select name from site") == "home"
+        assert query(server.url(), "show server_version").startswith("16.")
+        assert query(server.url(), "select name from site") == "home"
 
 
 def test_a_start_that_fails_says_why_and_where_the_log_is(data_dir: Path) -> None:
@@ -721,8 +721,8 @@ def test_where_namespaces_are_refused_root_gives_its_own_directory_to_another_ac
     home.mkdir(mode=0o700)
     for _ in range(2):
         with EmbeddedServer(home / "data", fsync=False) as server:
-            ask(server.url(), "insert into site (name) values ('home') on conflict do nothing")
-            assert ask(server.url(), "select name from site") == "home"
+            query(server.url(), "insert into site (name) values ('home') on conflict do nothing")
+            assert query(server.url(), "select name from site") == "home"
             assert server_uids(home / "data") == {daemon}
         assert {path.lstat().st_uid for path in (home / "data" / "postgresql").rglob("*")} == {daemon}
     assert (home.stat().st_uid, stat.S_IMODE(home.stat().st_mode)) == (0, 0o700)
@@ -737,7 +737,7 @@ def test_root_serves_the_data_of_a_user_as_that_user(prepared: Path, tmp_path: P
         os.chown(path, 1234, 1234, follow_symlinks=False)
     os.chown(data_dir / "postgresql", 1234, 1234)
     with EmbeddedServer(data_dir, fsync=False) as server:
-        assert ask(server.url(), "select 1") == 1
+        assert query(server.url(), "select 1") == 1
         assert server_uids(data_dir) == {1234}
     owners = {path.lstat().st_uid for path in (data_dir / "postgresql").rglob("*")}
     assert owners == {1234}  # nothing of root's is left that the user could not open

@@ -1,6 +1,6 @@
-"""Whatever comes from outside, a wrong input is told by the documented error and by no other, in linear time.
+"""Whatever comes from outside, a wrong input raises the documented error and no other, in linear time.
 
-A few thousand inputs of each kind by default, a million when asked for (-m slow); a failure names seed and input.
+A few thousand inputs of each kind by default, a million with -m slow; a failure names seed and input.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the poller asks the record, against a real PostgreSQL."""
+"""What the poller reads from the database, against a real PostgreSQL."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def test_looking_for_gaps_reads_a_hundred_days_however_long_the_record_is(databa
     ((site_id,),) = cursor.fetchall()
 
     class Explaining:
-        """Asks PostgreSQL how it would answer, and how many pages that takes."""
+        """Explains the query with PostgreSQL, and counts the pages it takes."""
 
         def execute(self, query: str, values: dict[str, Any]) -> None:
             cursor.execute("explain (analyze, buffers, format json) " + query, values)

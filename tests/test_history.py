@@ -1,4 +1,4 @@
-"""Registers at a time: half hours, and the history of a day. Meters tell Japan time, UTC+9."""
+"""Registers at a time: half hours, and the history of a day. Meters give Japan time, UTC+9."""
 
 from __future__ import annotations
 

@@ -75,7 +75,7 @@ def test_a_register_that_was_not_notified_is_read_from_minute_five(database_url:
 
 @pytest.mark.parametrize("ahead", [HALF_HOUR, timedelta(hours=10)])
 def test_a_register_of_a_time_to_come_is_not_stored_and_mutes_no_half_hour(database_url: str, ahead: timedelta) -> None:
-    """One odd time stamp of the meter changes nothing: the half hours after it are asked for and kept as ever."""
+    """One odd time stamp of the meter changes nothing: the half hours after it are read and kept as ever."""
     later = (NOON + ahead).astimezone(JST)
     stamp = bytes((later.year >> 8, later.year & 0xFF, later.month, later.day, later.hour, later.minute, 0))
     home = home_at(database_url)
@@ -97,7 +97,7 @@ def test_what_is_notified_after_it_was_read_changes_nothing(database_url: str) -
 
 def test_a_register_is_requested_a_few_times_and_not_for_ever(database_url: str) -> None:
     home = home_at(database_url, notification_delay_s=1750.0)
-    home.tamper(lambda request, answer: None if 0xEA in {each.epc for each in request.properties} else answer)
+    home.tamper(lambda request, response: None if 0xEA in {each.epc for each in request.properties} else response)
     home.run_until(NOON + timedelta(minutes=29))
     assert energy(home) == []
     times = sorted({at.replace(second=0, microsecond=0) for at, _ in home.requests(0xEA)})
@@ -114,12 +114,12 @@ def test_only_the_direction_that_is_measured_is_kept(database_url: str) -> None:
 
 
 def test_a_row_without_one_of_its_directions_is_not_written(database_url: str) -> None:
-    def without_export(request: Frame, answer: Frame | None) -> Frame | None:
+    def without_export(request: Frame, response: Frame | None) -> Frame | None:
         """Let EB carry no data, though the register of now (E3) has some."""
-        if answer is None or request.properties[0].epc != 0xEA:
-            return answer
-        imported, exported = answer.properties
-        return request.response(answer.esv, (imported, Property(0xEB, exported.edt[:-4] + b"\xff\xff\xff\xfe")))
+        if response is None or request.properties[0].epc != 0xEA:
+            return response
+        imported, exported = response.properties
+        return request.response(response.esv, (imported, Property(0xEB, exported.edt[:-4] + b"\xff\xff\xff\xfe")))
 
     home = home_at(database_url, notification_delay_s=1700.0)
     home.tamper(without_export)
@@ -167,16 +167,16 @@ def test_half_hours_are_right_whatever_the_machines_clock_says(database_url: str
 
 def test_a_clock_that_cannot_be_read_is_requested_three_times(database_url: str) -> None:
     home = home_at(database_url)
-    home.tamper(lambda request, answer: None if 0x97 in {each.epc for each in request.properties} else answer)
+    home.tamper(lambda request, response: None if 0x97 in {each.epc for each in request.properties} else response)
     home.run_until(NOON + timedelta(minutes=20))
     assert home.events("clock_difference") == []
-    assert len({at.replace(second=0, microsecond=0) for at, _ in home.requests(0x97)}) <= 6  # 3 tries of up to 20 s
+    assert len({at.replace(second=0, microsecond=0) for at, _ in home.requests(0x97)}) <= 6  # 3 attempts of up to 20 s
     assert [row.registered_at for row in energy(home)] == [NOON]  # which does not wait for it for ever
 
 
 def test_a_clock_that_stays_silent_as_a_session_begins_stalls_nothing() -> None:
     home = Home(days_before=10)
-    home.tamper(lambda request, answer: None if 0x97 in {each.epc for each in request.properties} else answer)
+    home.tamper(lambda request, response: None if 0x97 in {each.epc for each in request.properties} else response)
     home.connect()
     began = home.clock.monotonic()
     home.poller.take_round(NOON, timeout_s=60.0)
@@ -209,7 +209,7 @@ def test_a_database_that_hangs_delays_no_poll() -> None:
     assert home.poller.missed_ticks == 0
     assert home.poller.last_power is not None
     assert home.poller.last_power.measured_at == NOON + 9 * MINUTE
-    assert len(asked) == 1  # and nobody asks again while it has not answered
+    assert len(asked) == 1  # and nobody queries again while there is no result
 
 
 def test_a_single_round_is_stored_before_the_database_is_queried(database_url: str) -> None:
@@ -300,7 +300,7 @@ def _faulty_task(_self: object) -> Task:
 
 
 class Bench:
-    """A scheduler of some tasks, with a clock that stands still; what is asked of others is written down."""
+    """A scheduler of some tasks, with a clock that stands still; what is queried is written down."""
 
     def __init__(self, *tasks: Callable[[], Task]) -> None:
         self.now_s = 0.0
@@ -468,7 +468,7 @@ def test_another_kind_of_fault_is_logged_too(caplog: pytest.LogCaptureFixture) -
     assert len(caplog.records) == 2
 
 
-# --- the end, while the database does not answer
+# --- the end, while the database does not respond
 
 
 _ENDS_DURING_A_QUERY = """

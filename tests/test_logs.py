@@ -1,4 +1,4 @@
-"""The log tells a person the time and the journal the priority."""
+"""The log gives a person the time and the journal the priority."""
 
 from __future__ import annotations
 

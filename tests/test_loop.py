@@ -85,7 +85,7 @@ def test_only_a_response_over_five_seconds_late_is_stamped_on_arrival(late_s: fl
 def test_a_late_response_without_the_power_is_a_reading_all_the_same() -> None:
     home = home_of(interval_s=30)
     home.run_minutes(1)
-    # The poll of 12:01:00 is repeated after 20 s and given up after 29; its first attempt is answered just after that.
+    # The poll of 12:01:00 is repeated after 20 s and given up after 29; its first attempt's response comes then.
     home.simulated.habits.append(Habit(refuse(0xE7), several, times=1))
     home.module.faults.habits.append(late(29.3, 2))
     home.run_minutes(1.5)
@@ -259,10 +259,10 @@ def test_what_was_not_learnt_after_one_poll_is_learnt_before_the_next_which_may_
     home = home_of(interval_s=3600)
     lost = iter(range(3))
 
-    def lose_map(request: Frame, answer: Frame | None) -> Frame | None:
-        """Lose every answer to one request for the property map, of which three attempts are made."""
+    def lose_map(request: Frame, response: Frame | None) -> Frame | None:
+        """Lose every response to one request for the property map, of which three attempts are made."""
         is_lost = 0x9F in {each.epc for each in request.properties} and next(lost, None) is not None
-        return None if is_lost else answer
+        return None if is_lost else response
 
     home.tamper(lose_map)
     home.run(timedelta(minutes=5))
@@ -272,7 +272,7 @@ def test_what_was_not_learnt_after_one_poll_is_learnt_before_the_next_which_may_
 
 def test_learning_costs_no_tick_where_it_fits_before_the_next() -> None:
     home = home_of(interval_s=10)
-    home.simulated.habits.append(Habit(delay(3.0)))  # each answer
+    home.simulated.habits.append(Habit(delay(3.0)))  # each response
     home.run_minutes(3)
     assert home.meter.is_identified
     assert [row.measured_at for row in home.of(PowerRow)] == [NOON + timedelta(seconds=10 * n) for n in range(18)]

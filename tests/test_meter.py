@@ -57,7 +57,7 @@ def test_who_the_meter_is_is_read_once_a_session() -> None:
     home = home_with()
     for _ in range(3):
         poll(home)
-    assert len(home.requests(0x8A)) == 2  # and two answers are to agree
+    assert len(home.requests(0x8A)) == 2  # and two responses must agree
     home.module.emit_event(0x26, home.clock.time_s)
     home.session.run(home.clock.monotonic() + 1)
     home.connect()
@@ -73,11 +73,11 @@ def test_a_meter_that_refuses_all_for_a_while_is_identified_again_but_not_floode
     refusal = Habit(refuse(whole=True), until=home.clock.time_s + 30)
     home.module.faults.habits.append(refusal)
     home.connect()
-    asked_before = len(home.module.sends)
+    sent_before = len(home.module.sends)
     identity = home.meter.identify(until=home.soon)
     assert identity.serial_number == "SIM0000001"
     assert home.meter.is_identified
-    assert len(home.module.sends) - asked_before < 30  # three times: the map, six together and the same six alone
+    assert len(home.module.sends) - sent_before < 30  # three times: the map, six together and the same six alone
 
 
 @pytest.mark.parametrize(
@@ -88,10 +88,10 @@ def test_a_meter_that_never_says_who_it_is_is_unknown_in_the_end_and_was_not_flo
     if not options:
         home.module.faults.habits.append(Habit(refuse(whole=True)))
     home.connect()
-    asked_before, until = len(home.module.sends), home.soon
+    sent_before, until = len(home.module.sends), home.soon
     assert home.meter.identify(until=until) == MeterIdentity(None, None, None, None)
     assert home.clock.monotonic() <= until
-    assert len(home.module.sends) - asked_before < 30
+    assert len(home.module.sends) - sent_before < 30
 
 
 def test_a_meter_that_withholds_its_name_for_a_moment_is_identified_again() -> None:
@@ -100,7 +100,7 @@ def test_a_meter_that_withholds_its_name_for_a_moment_is_identified_again() -> N
     answered: list[Reply] = []
 
     def is_asked_again(reply: Reply) -> bool:
-        """Whether it is not the first request of who it is that *reply* answers."""
+        """Whether *reply* is not the first response with who it is."""
         if reply.request is not None and named.intersection(each.epc for each in reply.request.properties):
             answered.append(reply)
         return len(answered) > 1
@@ -128,7 +128,7 @@ def test_what_was_notified_before_the_meter_was_identified_is_kept() -> None:
     listen_until_after_the_notification(home)
     assert home.meter.take_half_hours() == []
     poll(home)
-    assert [told.registered_at for told in home.meter.take_half_hours()] == [NOON]
+    assert [each.registered_at for each in home.meter.take_half_hours()] == [NOON]
 
 
 def test_the_last_half_hour_can_be_read() -> None:
@@ -144,7 +144,7 @@ def test_a_meter_that_measures_one_direction_is_read_for_one() -> None:
     home.clock.sleep(7 * 60)
     assert home.meter.read_half_hour(until=home.soon) == HalfHour(NOON, AT_NOON_KWH, None)
     assert not home.meter.measures_export
-    # By the first poll, which comes before the map, and once alone: some meters tell a property only so.
+    # By the first poll, which comes before the map, and once alone: some meters give a property only so.
     assert len(home.requests(0xE3, 0xE4, 0xEB)) == 2
 
 
@@ -180,18 +180,18 @@ def test_what_an_exchanged_meter_had_notified_is_not_read_with_the_scale_of_the_
 def test_a_clock_that_the_meter_does_not_offer_is_not_requested() -> None:
     home = home_with(lacks=frozenset({0x97}))
     poll(home)
-    asked_before = len(home.module.sends)
+    sent_before = len(home.module.sends)
     assert home.meter.read_clock(until=home.soon) is None
-    assert len(home.module.sends) == asked_before
+    assert len(home.module.sends) == sent_before
 
 
 def test_half_hours_follow_each_other_by_what_was_used() -> None:
     home = home_with()
     poll(home)
-    told = []
+    notified = []
     for _ in range(3):
         listen_until_after_the_notification(home)
-        told += home.meter.take_half_hours()
+        notified += home.meter.take_half_hours()
         home.session.run(home.clock.monotonic() + timedelta(minutes=29, seconds=30).total_seconds())
-    assert [each.registered_at for each in told] == [NOON, NOON + HALF_HOUR, NOON + 2 * HALF_HOUR]
-    assert [each.import_kwh for each in told] == [Decimal("151.2"), Decimal("151.5"), Decimal("151.8")]
+    assert [each.registered_at for each in notified] == [NOON, NOON + HALF_HOUR, NOON + 2 * HALF_HOUR]
+    assert [each.import_kwh for each in notified] == [Decimal("151.2"), Decimal("151.5"), Decimal("151.8")]

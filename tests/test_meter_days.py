@@ -67,11 +67,11 @@ def test_a_fresh_database_fills_with_today_and_99_days(database_url: str) -> Non
 def test_99_days_arrive_within_an_hour_at_the_pace_of_a_real_meter(database_url: str) -> None:
     home = solar_home(database_url, timing=REALISTIC, history_pause_s=10.0)
     home.run_until(NOON + timedelta(minutes=70))
-    asked = home.requests(*HISTORY_EPCS)
-    assert len(asked) == 300
-    assert asked[-1][0] - asked[0][0] < timedelta(hours=1)
+    requests = home.requests(*HISTORY_EPCS)
+    assert len(requests) == 300
+    assert requests[-1][0] - requests[0][0] < timedelta(hours=1)
     assert_filled(home, slots(MIDNIGHT - 99 * DAY, NOON + HALF_HOUR))
-    pauses = [later - earlier for (earlier, _), (later, _) in itertools.pairwise(asked)]
+    pauses = [later - earlier for (earlier, _), (later, _) in itertools.pairwise(requests)]
     assert min(pauses) >= timedelta(seconds=9.7)  # after a poll its own pause of 0.2 s comes on top
     assert_polls_on_every_tick(home, 60)
     assert_one_request_at_a_time(home)
@@ -89,7 +89,7 @@ def test_99_days_arrive_between_polls_every_five_seconds_at_the_pace_of_a_real_m
     home = solar_home(database_url, interval_s=5, timing=REALISTIC)
     home.run_until(NOON + timedelta(minutes=59))
     assert_filled(home, slots(MIDNIGHT - 99 * DAY, NOON + HALF_HOUR))
-    begun = home.requests(*HISTORY_EPCS)[0][0]  # until then it is asked who it is, which takes longer than 5 s
+    begun = home.requests(*HISTORY_EPCS)[0][0]  # its identity is read before, which takes longer than 5 s
     times = [row.measured_at for row in home.of(PowerRow) if row.power_w is not None and row.measured_at > begun]
     assert times == [times[0] + number * timedelta(seconds=5) for number in range(len(times))]
     assert len(times) > 690  # of 708
@@ -101,13 +101,13 @@ def test_a_day_that_is_interrupted_at_any_step_is_begun_anew(database_url: str, 
     home = solar_home(database_url, days_before=2)
     lost: list[int] = []
 
-    def interrupt(request: Frame, answer: Frame | None) -> Frame | None:
-        """Let the meter end the session in place of its first answer to *epc*."""
+    def interrupt(request: Frame, response: Frame | None) -> Frame | None:
+        """Let the meter end the session in place of its first response to *epc*."""
         if request.properties[0].epc == epc and not lost:
             lost.append(epc)
             home.later((0.1, lambda _radio: home.module.emit_event(0x26, home.clock.time_s)))
             return None
-        return answer
+        return response
 
     home.tamper(interrupt)
     home.run_until(NOON + timedelta(minutes=20))
@@ -248,13 +248,13 @@ def test_a_half_hour_without_one_direction_is_not_written(database_url: str) -> 
     home = solar_home(database_url, days_before=1)
     lost = NOON - timedelta(hours=5)  # 7:00, slot 14 of today
 
-    def forget(request: Frame, answer: Frame | None) -> Frame | None:
-        if answer is None or answer.properties[0].epc != 0xE4:
-            return answer
-        edt = answer.properties[0].edt
+    def forget(request: Frame, response: Frame | None) -> Frame | None:
+        if response is None or response.properties[0].epc != 0xE4:
+            return response
+        edt = response.properties[0].edt
         if int.from_bytes(edt[:2]) == 0:
             edt = edt[: 2 + 4 * 14] + b"\xff\xff\xff\xfe" + edt[2 + 4 * 15 :]
-        return request.response(answer.esv, (type(answer.properties[0])(0xE4, edt),))
+        return request.response(response.esv, (type(response.properties[0])(0xE4, edt),))
 
     home.tamper(forget)
     home.run_until(NOON + timedelta(minutes=20))
@@ -275,9 +275,9 @@ def test_a_day_that_was_begun_before_midnight_is_begun_anew_after_it(database_ur
     start = MIDNIGHT - timedelta(minutes=14)
     home = solar_home(database_url, start=start, days_before=2, history_pause_s=150.0)
     home.run_until(MIDNIGHT + timedelta(hours=1, minutes=40))
-    asked = [(frame.properties[0].epc, at > MIDNIGHT) for at, frame in home.requests(*HISTORY_EPCS)]
+    requests = [(frame.properties[0].epc, at > MIDNIGHT) for at, frame in home.requests(*HISTORY_EPCS)]
     late = (0xE4, True)  # what it gives is of a day that was chosen before midnight, and counts for nothing
-    assert asked[:6] == [(0xE5, False), (0xE2, False), late, (0xE5, True), (0xE2, True), (0xE4, True)]
+    assert requests[:6] == [(0xE5, False), (0xE2, False), late, (0xE5, True), (0xE2, True), (0xE4, True)]
     assert history_days(home)[:2] == [0, 1]  # the same day, which is yesterday's now
     assert_filled(home, slots(MIDNIGHT - 2 * DAY, MIDNIGHT - 2 * HALF_HOUR))
 
@@ -295,12 +295,12 @@ def test_a_response_for_another_day_is_not_taken(database_url: str) -> None:
     home = solar_home(database_url, days_before=20)
     strangers = [0]
 
-    def meddle(request: Frame, answer: Frame | None) -> Frame | None:
+    def meddle(request: Frame, response: Frame | None) -> Frame | None:
         """Let somebody else choose day 9 once, right after us."""
         if request.properties[0].epc == 0xE5 and not strangers[0]:
             strangers[0] += 1
             home.simulated.respond(Frame.set_c(0x7777, 0xE5, b"\x09").to_bytes(), home.clock.time_s)
-        return answer
+        return response
 
     home.tamper(meddle)
     home.run_until(NOON + timedelta(minutes=20))
@@ -311,11 +311,11 @@ def test_a_response_for_another_day_is_not_taken(database_url: str) -> None:
 
 def test_a_history_without_a_response_disturbs_no_poll(database_url: str, caplog: pytest.LogCaptureFixture) -> None:
     home = solar_home(database_url)
-    home.tamper(lambda request, answer: None if request.properties[0].epc == 0xE2 else answer)
+    home.tamper(lambda request, response: None if request.properties[0].epc == 0xE2 else response)
     home.run_until(NOON + timedelta(minutes=60))
     assert home.session.number == 1
     assert_polls_on_every_tick(home, 60)
-    assert len(home.requests(0xE2)) == 9  # three tries on each of three days
+    assert len(home.requests(0xE2)) == 9  # three attempts on each of three days
     assert caplog.text.count("does not respond to requests for its history") == 1
 
 
@@ -323,12 +323,14 @@ def test_lost_responses_are_requested_again(database_url: str) -> None:
     home = solar_home(database_url, days_before=10)
     lost = iter(range(1000))
     home.tamper(
-        lambda request, answer: None if request.properties[0].epc in HISTORY_EPCS and next(lost) % 5 == 1 else answer
+        lambda request, response: (
+            None if request.properties[0].epc in HISTORY_EPCS and next(lost) % 5 == 1 else response
+        )
     )
     home.run_until(NOON + timedelta(hours=3))
     assert_filled(home, slots(MIDNIGHT - 10 * DAY, NOON))
     polled = {row.measured_at.replace(second=0) for row in home.of(PowerRow) if row.power_w is not None}
-    # While the response to a lost request may still come, for a minute, nothing else is asked: that poll is late.
+    # While the response to a lost request may still come, for a minute, nothing else is requested: that poll is late.
     assert len(polled) >= 3 * 60 - 2
 
 

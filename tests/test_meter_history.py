@@ -31,11 +31,11 @@ def test_a_day_is_chosen_and_read() -> None:
     history = history_of(home)
     assert history.offers_days
     assert history.choose_day(1, until=home.soon)
-    told = history.read_day(Epc.IMPORT_DAY_HISTORY, until=home.soon)
-    assert told is not None
-    assert told.day_back == 1
-    assert [history.kwh(raw) for raw in told.slots[:3]] == [Decimal("129.6"), Decimal("129.9"), Decimal("130.2")]
-    assert history.kwh(told.slots[47]) == Decimal("143.7")  # 129.6 + 47 x 0.3
+    day = history.read_day(Epc.IMPORT_DAY_HISTORY, until=home.soon)
+    assert day is not None
+    assert day.day_back == 1
+    assert [history.kwh(raw) for raw in day.slots[:3]] == [Decimal("129.6"), Decimal("129.9"), Decimal("130.2")]
+    assert history.kwh(day.slots[47]) == Decimal("143.7")  # 129.6 + 47 x 0.3
 
 
 def test_both_directions_of_a_day_are_read_after_one_choice() -> None:
@@ -55,17 +55,17 @@ def test_slots_still_to_come_are_none() -> None:
     home = home_with()
     history = history_of(home)
     history.choose_day(0, until=home.soon)
-    told = history.read_day(Epc.IMPORT_DAY_HISTORY, until=home.soon)
-    assert told is not None
-    assert told.slots[23] is not None  # 11:30, and it is 11:59:57
-    assert set(told.slots[24:]) == {None}
+    day = history.read_day(Epc.IMPORT_DAY_HISTORY, until=home.soon)
+    assert day is not None
+    assert day.slots[23] is not None  # 11:30, and it is 11:59:57
+    assert set(day.slots[24:]) == {None}
 
 
 def test_a_meter_that_refuses_the_day_says_so() -> None:
     home = home_with()
     history = history_of(home)
 
-    home.tamper(lambda request, _answer: request.response(Esv.SET_C_SNA, request.properties))
+    home.tamper(lambda request, _response: request.response(Esv.SET_C_SNA, request.properties))
     assert not history.choose_day(1, until=home.soon)
 
 
@@ -92,9 +92,9 @@ def test_a_broken_history_is_nothing_that_can_be_read(caplog: pytest.LogCaptureF
     home = home_with()
     history = history_of(home)
     home.tamper(
-        lambda request, answer: (
-            request.response(Esv.GET_RES, tuple(Property(each.epc, each.edt[:-4]) for each in answer.properties))
-            if answer
+        lambda request, response: (
+            request.response(Esv.GET_RES, tuple(Property(each.epc, each.edt[:-4]) for each in response.properties))
+            if response
             else None
         )
     )

@@ -35,7 +35,7 @@ def exchange(home: Home, serial_number: str) -> None:
 
 
 def count_in_hundredths(home: Home) -> None:
-    """Let the same meter tell from now on that it counts 0.01 kWh, not 0.1, and do so."""
+    """Let the same meter report from now on that it counts 0.01 kWh, not 0.1, and do so."""
     home.simulated.options = replace(home.simulated.options, unit_code=0x02, digits=8)
     home.simulated.registers = replace(home.simulated.registers, unit_code=0x02, digits=8)
 
@@ -277,15 +277,15 @@ def test_one_low_register_alone_is_no_other_meter(database_url: str) -> None:
     home = home_at(database_url)
     slips = [0]
 
-    def slip(request: Frame, answer: Frame | None) -> Frame | None:
-        """Let the meter tell 1.0 kWh once, at 12:10."""
-        if answer is None or request.properties[0].epc != 0xE7:
-            return answer
+    def slip(request: Frame, response: Frame | None) -> Frame | None:
+        """Let the meter give 1.0 kWh once, at 12:10."""
+        if response is None or request.properties[0].epc != 0xE7:
+            return response
         slips[0] += 1
         if slips[0] != 11:
-            return answer
-        low = [type(each)(0xE0, b"\x00\x00\x00\x0a") if each.epc == 0xE0 else each for each in answer.properties]
-        return request.response(answer.esv, tuple(low))
+            return response
+        low = [type(each)(0xE0, b"\x00\x00\x00\x0a") if each.epc == 0xE0 else each for each in response.properties]
+        return request.response(response.esv, tuple(low))
 
     home.tamper(slip)
     home.run_until(NOON + 20 * MINUTE)
@@ -303,17 +303,17 @@ def test_one_wrong_register_of_a_meter_without_a_serial_number_is_no_other_meter
     home.tamper(_without_serial_number)
     polls = [0]
 
-    def slip(request: Frame, answer: Frame | None) -> Frame | None:
-        if answer is None or 0xE7 not in {each.epc for each in request.properties}:
-            return answer
+    def slip(request: Frame, response: Frame | None) -> Frame | None:
+        if response is None or 0xE7 not in {each.epc for each in request.properties}:
+            return response
         polls[0] += 1
         if polls[0] != 11:
-            return answer
-        told = [
+            return response
+        changed = [
             type(each)(0xE0, (int.from_bytes(each.edt) + counts).to_bytes(4)) if each.epc == 0xE0 else each
-            for each in answer.properties
+            for each in response.properties
         ]
-        return request.response(answer.esv, tuple(told))
+        return request.response(response.esv, tuple(changed))
 
     home.tamper(slip)
     home.run_until(NOON + 10 * MINUTE)
@@ -408,9 +408,9 @@ def test_a_half_hour_from_before_the_last_poll_is_on_no_new_course(at: datetime,
     assert kept == exchanges
 
 
-def _without_serial_number(request: Frame, answer: Frame | None) -> Frame | None:
-    if answer is None:
+def _without_serial_number(request: Frame, response: Frame | None) -> Frame | None:
+    if response is None:
         return None
     return request.response(
-        answer.esv, tuple(Property(each.epc) if each.epc == 0x8D else each for each in answer.properties)
+        response.esv, tuple(Property(each.epc) if each.epc == 0x8D else each for each in response.properties)
     )

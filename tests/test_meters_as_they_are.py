@@ -58,7 +58,7 @@ def test_one_lost_response_to_a_lone_property_costs_no_more_than_that() -> None:
 def test_what_never_responds_keeps_nothing_back_that_does() -> None:
     home = home_of()
     silent = {0xE3, 0xE8}
-    home.tamper(lambda request, answer: None if silent & {each.epc for each in request.properties} else answer)
+    home.tamper(lambda request, response: None if silent & {each.epc for each in request.properties} else response)
     home.run_minutes(120)
     read = rows(home)
     assert read.power >= 100  # some of the first are lost to finding out
@@ -95,7 +95,7 @@ def test_what_a_meter_refuses_at_first_is_requested_again_within_an_hour() -> No
     assert home.of(PowerRow)[-1].import_kwh is not None
 
 
-# --- how much it answers at once
+# --- how much it gives at once
 
 
 @pytest.mark.parametrize("most", [1, 2, 3, 4, 5])
@@ -117,7 +117,7 @@ def test_a_property_that_is_neither_given_in_a_group_nor_alone_costs_nothing_but
 
 
 def test_a_meter_that_never_responds_to_several_properties_is_read_one_by_one() -> None:
-    """Every fourth silent poll is a trial: the second lone property that is answered is that of the sixteenth poll."""
+    """Every fourth silent poll is a trial: the second response to a lone property is that of the sixteenth poll."""
     home = home_of()
     home.simulated.habits.append(Habit(lose, several))
     home.run_minutes(60)
@@ -189,7 +189,7 @@ def lossy(share: float, seed: int) -> Habit:
 
 
 def beside_bare(share: float, seed: int, hours: int) -> tuple[Rows, int]:
-    """Return what the poller got, and the power that a bare loop of three tries a minute got on the same numbers."""
+    """Return what the poller read, and how often a bare loop of three attempts a minute read the power."""
     module = SimulatedModule(make_meter(notification_delay_s=20.0))
     module.faults.habits.append(lossy(share, seed))
     bare = three_attempts_a_minute(module, hours=hours, start=NOON.timestamp())

@@ -411,7 +411,7 @@ def test_a_value_that_keeps_changing_ends_the_mark_early_and_for_good(clock: Lab
 
 
 def marks(clock: LabClock, settled_ppm: int, lost: int, *after_ppm: int) -> list[bool]:
-    """Return the marks of what comes after *lost* readings without an answer, twenty seconds apart."""
+    """Return the marks of what comes after *lost* readings without a reply, twenty seconds apart."""
     settled, silence = [frame(settled_ppm), frame(settled_ppm)], [b""] * 3 * lost
     bench = Bench(ScriptedPort(clock, *settled, *silence, *map(frame, after_ppm)), clock=clock, warm_up_s=180.0)
     assert bench.warming_up_after(0.0)

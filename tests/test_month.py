@@ -151,7 +151,7 @@ def test_at_any_interval_the_link_comes_back(interval_s: int, hours: float) -> N
     faults = [Fault(1800.0, "lost replies", 100.0, 4), Fault(2700.0, "EVENT 26", 100.0), Fault(3590.0, "late OK", 60.0)]
     home = run(1, faults, days=hours / 24, interval_s=interval_s)
     assert home.checker.problems == []
-    assert len(home.checker.readings) > 0.9 * hours * 3600 / max(interval_s, 2)  # an answer takes over a second
+    assert len(home.checker.readings) > 0.9 * hours * 3600 / max(interval_s, 2)  # a response takes over a second
 
 
 @pytest.mark.parametrize(

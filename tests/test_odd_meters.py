@@ -23,7 +23,7 @@ def home_of(**options: Any) -> Home:
 
 
 def poll_each_minute(home: Home, minutes: int) -> list[Decimal | None]:
-    """Return the import register of each poll that was answered."""
+    """Return the import register of each poll that got a response."""
     home.run_minutes(minutes)
     return [row.import_kwh for row in home.of(PowerRow)]
 

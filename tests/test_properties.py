@@ -106,10 +106,10 @@ def test_power_and_currents_of_a_wrong_length_are_refused(wrong: int) -> None:
 
 
 def test_one_poll_of_six_properties_is_a_reading() -> None:
-    answer = values(
+    response = values(
         "1081 06E1 028801 05FF01 72 06 80 01 30 88 01 42 E7 04 00000698 E8 04 00A0 0028 E0 04 0004F3FD E3 04 0000000B"
     )
-    assert decode_reading(answer, TENTHS) == MeterReading(
+    assert decode_reading(response, TENTHS) == MeterReading(
         power_w=1688,
         current_r_a=Decimal("16.0"),
         current_t_a=Decimal("4.0"),
@@ -119,17 +119,17 @@ def test_one_poll_of_six_properties_is_a_reading() -> None:
 
 
 def test_a_meter_without_a_coefficient_still_gives_its_energy() -> None:
-    answer = values("1081 0006 028801 05FF01 52 03 D3 00 E1 01 01 E0 04 0001E240")
-    scale = decode_identity(answer, frozenset({Epc.COEFFICIENT})).scale
+    response = values("1081 0006 028801 05FF01 52 03 D3 00 E1 01 01 E0 04 0001E240")
+    scale = decode_identity(response, frozenset({Epc.COEFFICIENT})).scale
     assert scale == EnergyScale(1, Decimal("0.1"), None)
-    assert decode_reading(answer, scale).import_kwh == Decimal("12345.6")
+    assert decode_reading(response, scale).import_kwh == Decimal("12345.6")
 
 
 def test_the_coefficient_multiplies_the_energy() -> None:
-    answer = values("1081 0007 028801 05FF01 72 03 D3 04 0000000A E1 01 02 E0 04 00BC614E")
-    scale = decode_identity(answer).scale
+    response = values("1081 0007 028801 05FF01 72 03 D3 04 0000000A E1 01 02 E0 04 00BC614E")
+    scale = decode_identity(response).scale
     assert scale == EnergyScale(10, Decimal("0.01"), None)
-    assert decode_reading(answer, scale).import_kwh == Decimal("1234567.8")
+    assert decode_reading(response, scale).import_kwh == Decimal("1234567.8")
 
 
 def test_what_did_not_come_is_none(caplog: pytest.LogCaptureFixture) -> None:
@@ -140,19 +140,19 @@ def test_what_did_not_come_is_none(caplog: pytest.LogCaptureFixture) -> None:
 def test_what_was_not_measured_is_none_without_a_warning(caplog: pytest.LogCaptureFixture) -> None:
     none = bytes.fromhex("FFFFFFFE")
     power, currents = bytes.fromhex("7FFFFFFE"), bytes.fromhex("7FFE7FFE")
-    answer: dict[int, bytes] = {
+    response: dict[int, bytes] = {
         Epc.POWER: power,
         Epc.CURRENTS: currents,
         Epc.IMPORT_ENERGY: none,
         Epc.EXPORT_ENERGY: none,
     }
-    assert decode_reading(answer, TENTHS) == NOTHING
+    assert decode_reading(response, TENTHS) == NOTHING
     assert not caplog.records
 
 
 def test_without_a_scale_energy_is_none_and_power_is_not() -> None:
-    answer: dict[int, bytes] = {Epc.POWER: bytes.fromhex("000002AE"), Epc.IMPORT_ENERGY: bytes.fromhex("0001E240")}
-    assert decode_reading(answer, None) == MeterReading(686, None, None, None, None)
+    response: dict[int, bytes] = {Epc.POWER: bytes.fromhex("000002AE"), Epc.IMPORT_ENERGY: bytes.fromhex("0001E240")}
+    assert decode_reading(response, None) == MeterReading(686, None, None, None, None)
 
 
 @pytest.mark.parametrize(
@@ -167,14 +167,14 @@ def test_without_a_scale_energy_is_none_and_power_is_not() -> None:
 def test_one_broken_property_costs_only_itself_and_one_warning(
     broken: Epc, edt: str, lost: set[str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    answer: dict[int, bytes] = {
+    response: dict[int, bytes] = {
         Epc.POWER: bytes.fromhex("000002AE"),
         Epc.CURRENTS: bytes.fromhex("00140064"),
         Epc.IMPORT_ENERGY: bytes.fromhex("0001E240"),
         Epc.EXPORT_ENERGY: bytes.fromhex("00000005"),
     }
-    answer[broken] = bytes.fromhex(edt)
-    reading = decode_reading(answer, TENTHS)
+    response[broken] = bytes.fromhex(edt)
+    reading = decode_reading(response, TENTHS)
     assert {name for name in MeterReading.__slots__ if getattr(reading, name) is None} == lost
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
@@ -314,10 +314,10 @@ def test_any_bytes_are_a_value_or_a_frame_error(decode: Callable[[bytes], object
 
 @pytest.mark.system
 @given(st.dictionaries(st.sampled_from(Epc), st.binary(max_size=8)))
-def test_no_response_breaks_a_reading_or_an_identity(answer: dict[int, bytes]) -> None:
-    reading = decode_reading(answer, TENTHS)
+def test_no_response_breaks_a_reading_or_an_identity(response: dict[int, bytes]) -> None:
+    reading = decode_reading(response, TENTHS)
     assert reading.current_r_a is None or abs(reading.current_r_a) <= Decimal("3276.7")
-    identity = decode_identity(answer)
+    identity = decode_identity(response)
     assert identity.scale is None or identity.scale.unit_kwh > 0
 
 

@@ -51,7 +51,7 @@ QUICK = SessionTimings(
 
 
 class RealTime:
-    """The clock that a radio asks."""
+    """The clock that a radio reads."""
 
     monotonic = staticmethod(time.monotonic)
     time_s = property(lambda _self: time.time())
@@ -63,7 +63,7 @@ class PtyRadio(Radio):
     def __init__(self, link: Path) -> None:
         household = Household(lambda _day: [WATTS] * 1440, since=time.time() - 86_400)
         module = SimulatedModule(SimulatedMeter(household), timing=INSTANT)
-        super().__init__(module, RealTime(), random.Random(7))  # type: ignore[arg-type]  # the two methods it asks for
+        super().__init__(module, RealTime(), random.Random(7))  # type: ignore[arg-type]  # the two methods it calls
         self.wire = Wire(self.rng)
         self.link = link
         self._master_fd = -1
@@ -151,7 +151,7 @@ def session(radio: PtyRadio) -> Iterator[Session]:
 
 
 def read_power_w(session: Session) -> int | None:
-    """Ask once; None: no answer."""
+    """Read once; None: no response."""
     try:
         answered = session.get([POWER], until=time.monotonic() + 1.0).values
     except SkStackError:

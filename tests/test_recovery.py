@@ -178,7 +178,7 @@ def test_a_session_that_shakes_hands_but_never_responds_is_at_most_joined_again(
 
 
 def test_a_session_that_drops_between_two_hourly_polls_costs_no_pause_that_grows() -> None:
-    """Every join works and is answered: nothing is left of the one before."""
+    """Every join works and gets a response: nothing is left of the one before."""
     lab = Lab().join()
     for _ in range(9):
         lab.run(1200.0)
@@ -192,8 +192,8 @@ def test_a_stick_that_is_gone_for_days_is_looked_for_every_half_minute() -> None
     lab = Lab().join()
     lab.radio.unplug(lab.now + 5 * 86_400.0)
     lab.run(5 * 86_400.0)
-    tries = len(lab.baud_rates) - 1
-    assert 5 * 86_400 / 30 - 2 <= tries <= 5 * 86_400 / 30 + 5
+    attempts = len(lab.baud_rates) - 1
+    assert 5 * 86_400 / 30 - 2 <= attempts <= 5 * 86_400 / 30 + 5
     lab.run_until_up(120.0)
     assert lab.read_power() == WATTS
 
@@ -241,7 +241,7 @@ def test_a_stick_pulled_during_a_pause_is_noticed_once() -> None:
     lab = Lab().join()
     lab.module.faults.fail_joins(1000)
     lose(lab)
-    lab.run(300.0)  # pauses between the tries by now
+    lab.run(300.0)  # pauses between the attempts by now
     lab.forget()
     lab.radio.unplug(lab.now + 600.0)
     lab.run(590.0)
@@ -670,7 +670,7 @@ def test_a_fault_after_a_join_costs_nothing_of_the_session_and_the_next_loss_is_
     assert lab.read_power() == WATTS
 
 
-# --- what is told
+# --- what is logged
 
 
 def test_each_reason_is_logged_once_until_the_meter_has_responded(caplog: pytest.LogCaptureFixture) -> None:

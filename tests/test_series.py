@@ -1,4 +1,4 @@
-"""What the pictures read: aggregated and raw agree, runs tell how readings came, and other sites do not leak in."""
+"""What the pictures read: aggregated and raw agree, runs show how readings came, and other sites do not leak in."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A request gets its own answer or an error in time: one on the air, pauses between, silence where it is due."""
+"""A request gets its own response or an error in time: one on the air, pauses between, silence where it is due."""
 
 from __future__ import annotations
 
@@ -177,13 +177,13 @@ def test_a_different_request_goes_as_soon_as_the_last_one_has_its_response() -> 
     assert lab.module.violations == []
 
 
-@pytest.mark.parametrize("is_other_asked", [False, True])
-def test_a_late_response_is_kept_whether_or_not_a_different_request_waits_its_turn(is_other_asked: bool) -> None:
+@pytest.mark.parametrize("is_other_requested", [False, True])
+def test_a_late_response_is_kept_whether_or_not_a_different_request_waits_its_turn(is_other_requested: bool) -> None:
     lab = Lab().join()
     lab.module.faults.habits.append(late(30.0))
     with pytest.raises(SkStackTimeoutError):
         lab.read_power(20.0)
-    if is_other_asked:
+    if is_other_requested:
         assert set(lab.session.get([0xE1], until=lab.now + 59).values) == {0xE1}
     else:
         lab.run(59.0)
@@ -201,7 +201,7 @@ def test_a_response_that_somebody_waits_for_is_no_late_one() -> None:
 
 
 def test_a_different_request_waits_until_no_response_can_come_any_more() -> None:
-    """AIF specification 2.4.2: 60 s for several properties. A meter that is slow answers late, not never."""
+    """AIF specification 2.4.2: 60 s for several properties. A slow meter responds late, not never."""
     lab = Lab().join()
     lab.module.faults.habits.append(lost(1))
     with pytest.raises(SkStackTimeoutError):
@@ -342,7 +342,7 @@ def test_the_receipt_of_a_notification_does_not_pass_for_the_request() -> None:
 def test_a_failed_send_checks_whether_the_limit_is_reached() -> None:
     lab = Lab().join()
     lab.module.hang(lab.radio.time_s + 1.0)
-    lab.module.emit_event(0x32, lab.radio.time_s + 0.5)  # unheard: only register SFB tells
+    lab.module.emit_event(0x32, lab.radio.time_s + 0.5)  # unheard: only register SFB shows it
     lab.run(2.0)
     with pytest.raises(SessionLostError, match="EVENT 32"):
         lab.read_power()
@@ -455,7 +455,7 @@ def test_a_notification_with_our_tid_is_no_response(esv: Esv) -> None:
     lab.session.notifications.clear()
     lab.later((0.3, lambda _: lab.inject(lab.response(lab.last_tid)[:10] + bytes((esv,)) + lab.response(1)[11:])))
     assert lab.read_power() == WATTS
-    assert [told.values for told in lab.session.notifications] == [{POWER: (9999).to_bytes(4)}]
+    assert [each.values for each in lab.session.notifications] == [{POWER: (9999).to_bytes(4)}]
 
 
 def test_a_notification_that_contradicts_itself_is_dropped_with_one_line(caplog: pytest.LogCaptureFixture) -> None:
@@ -474,7 +474,7 @@ def test_the_instance_list_of_the_node_profile_is_kept() -> None:
     lab = Lab()
     lab.run_until_up(60.0)
     lab.run(5.0)
-    assert [told.source for told in lab.session.notifications] == [NODE_PROFILE]
+    assert [each.source for each in lab.session.notifications] == [NODE_PROFILE]
 
 
 def test_a_notification_of_another_object_is_dropped() -> None:
@@ -503,7 +503,7 @@ def test_receipts_that_the_module_does_not_take_hold_us_up_once() -> None:
     assert lab.now - began < 4.0
 
 
-# --- the session goes while we ask
+# --- the session ends during a request
 
 
 @pytest.mark.parametrize("number", [0x24, 0x26, 0x27, 0x28])
@@ -637,7 +637,7 @@ def test_closing_before_the_first_run_does_nothing() -> None:
     assert lab.typed == []
 
 
-@pytest.mark.parametrize("what", ["run", "ask", "recovery"])
+@pytest.mark.parametrize("what", ["run", "get", "recovery"])
 def test_a_stop_ends_every_wait(what: str) -> None:
     lab = Lab().join()
     lab.module.faults.habits.append(lost(9))
@@ -652,7 +652,7 @@ def test_a_stop_ends_every_wait(what: str) -> None:
 
     lab.later((7.0, stop))
     began = lab.now
-    if what == "ask":
+    if what == "get":
         with pytest.raises(SkStackError):
             lab.read_power()
     else:

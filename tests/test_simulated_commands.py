@@ -167,18 +167,18 @@ def test_a_short_payload_swallows_the_next_command(dialect: str) -> None:
 def test_line_ends_and_spaces_in_a_payload_are_data(dialect: str) -> None:
     at = of_dialect(dialect)
     at.join()
-    asked = Frame.get(0x0D0A, [0xE7])
-    assert payloads(at.send(asked))[-1].tid == 0x0D0A
-    asked = Frame.get(0x2020, [0xE7])
-    assert payloads(at.send(asked))[-1].tid == 0x2020
+    request = Frame.get(0x0D0A, [0xE7])
+    assert payloads(at.send(request))[-1].tid == 0x0D0A
+    request = Frame.get(0x2020, [0xE7])
+    assert payloads(at.send(request))[-1].tid == 0x2020
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
 def test_payloads_may_come_as_raw_bytes_with_line_ends_in_them(dialect: str) -> None:
     at = of_dialect(dialect, hex_payload=False)
     at.join()
-    answered = at.send(Frame.get(0x0D0A, [0xE7]))
-    assert answered.endswith(b" 0012 " + bytes.fromhex("1081 0D0A 028801 05FF01 72 01 E704 00000258") + b"\r\n")
+    response = at.send(Frame.get(0x0D0A, [0xE7]))
+    assert response.endswith(b" 0012 " + bytes.fromhex("1081 0D0A 028801 05FF01 72 01 E704 00000258") + b"\r\n")
 
 
 @pytest.mark.parametrize("address", ["FE80::1", METER_ADDRESS.lower()])

@@ -1,4 +1,4 @@
-"""What a simulated meter can be made to do to its answers, against bytes written by hand.
+"""What a simulated meter can be made to do to its responses, against bytes written by hand.
 
 The meter draws 600 W since ten and a half days: E7 is 0000 0258; E8 3.6 A and 2.4 A, 0024 and 0018; E0 10.5 days x 24 h
 x 0.6 kW = 151.2 kWh, 1,512 counts, 0000 05E8; E3 0.
@@ -54,7 +54,7 @@ def heard(output: bytes) -> list[str]:
     return [words[-1] for words in received if words[4] == "0E1A"]
 
 
-def ask(at: Host, request: str, wait_s: float = 4.0) -> list[str]:
+def send(at: Host, request: str, wait_s: float = 4.0) -> list[str]:
     """Send *request* and return what comes within *wait_s*."""
     payload = bytes.fromhex(request)
     return heard(at.type(at.send_header(len(payload)) + payload, wait_s))
@@ -68,28 +68,28 @@ def packed(text: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("esv", "told"),
+    ("esv", "given"),
     [
         (Esv.GET_SNA, "1081 0001 028801 05FF01 52 02 E704 00000258 E804 00240018"),
         (Esv.GET_RES, "1081 0001 028801 05FF01 72 02 E704 00000258 E804 00240018"),
     ],
 )
-def test_a_response_may_end_after_its_nth_property(esv: Esv, told: str) -> None:
+def test_a_response_may_end_after_its_nth_property(esv: Esv, given: str) -> None:
     """Source: nanamitm/cube-j1-mqtt 2da43aa, hals5412/cube-j1-mqtt c884ec3."""
     at = joined()
     at.module.meter.habits.append(Habit(shorten(2, esv=esv)))
-    assert ask(at, FOUR) == [packed(told)]
-    assert ask(at, POWER) == [packed(ONLY_POWER)]
+    assert send(at, FOUR) == [packed(given)]
+    assert send(at, POWER) == [packed(ONLY_POWER)]
 
 
 def test_what_is_too_much_for_one_get_may_come_without_data_instead() -> None:
     at = joined(meter={"most_properties": 3})
-    told = "1081 0001 028801 05FF01 52 04 E704 00000258 E804 00240018 E004 000005E8 E300"
-    assert ask(at, FOUR) == [packed(told)]
+    given = "1081 0001 028801 05FF01 52 04 E704 00000258 E804 00240018 E004 000005E8 E300"
+    assert send(at, FOUR) == [packed(given)]
 
 
 @pytest.mark.parametrize(
-    ("epcs", "whole", "told"),
+    ("epcs", "whole", "given"),
     [
         ((0xE7,), False, "52 04 E700 E804 00240018 E004 000005E8 E304 00000000"),
         ((0xE7, 0xE3), False, "52 04 E700 E804 00240018 E004 000005E8 E300"),
@@ -98,44 +98,44 @@ def test_what_is_too_much_for_one_get_may_come_without_data_instead() -> None:
         ((0xD0,), False, "72 04 E704 00000258 E804 00240018 E004 000005E8 E304 00000000"),
     ],
 )
-def test_properties_may_be_refused(epcs: tuple[int, ...], whole: bool, told: str) -> None:
+def test_properties_may_be_refused(epcs: tuple[int, ...], whole: bool, given: str) -> None:
     at = joined()
     at.module.faults.habits.append(Habit(refuse(*epcs, whole=whole)))
-    assert ask(at, FOUR) == [packed("1081 0001 028801 05FF01" + told)]
+    assert send(at, FOUR) == [packed("1081 0001 028801 05FF01" + given)]
 
 
 def test_a_get_may_be_refused_without_a_list() -> None:
     at = joined()
     at.module.faults.habits.append(Habit(refuse_bare))
-    assert ask(at, FOUR) == [packed("1081 0001 028801 05FF01 52 00")]
+    assert send(at, FOUR) == [packed("1081 0001 028801 05FF01 52 00")]
 
 
 def test_a_write_is_not_refused_with_the_gets() -> None:
     at = joined()
     at.module.faults.habits += [Habit(refuse()), Habit(refuse_bare), Habit(shorten(0))]
-    assert ask(at, "1081 0005 05FF01 028801 61 01 E501 02") == [packed("1081 0005 028801 05FF01 71 01 E500")]
+    assert send(at, "1081 0005 05FF01 028801 61 01 E501 02") == [packed("1081 0005 028801 05FF01 71 01 E500")]
 
 
 def test_a_refusal_may_last_for_seconds_or_for_responses() -> None:
     at = joined()
     at.module.faults.habits.append(Habit(refuse(), until=at.at + 65))
     bare = packed("1081 0002 028801 05FF01 52 01 E700")
-    assert [ask(at, POWER, 20) for _ in range(5)] == [[bare]] * 4 + [[packed(ONLY_POWER)]]
+    assert [send(at, POWER, 20) for _ in range(5)] == [[bare]] * 4 + [[packed(ONLY_POWER)]]
     at.module.faults.habits.append(Habit(refuse(0xE7), times=2))
-    assert ask(at, IMPORT) == [packed("1081 0003 028801 05FF01 72 01 E004 000005E8")]  # uses up none of the times
-    assert [ask(at, POWER) for _ in range(3)] == [[bare], [bare], [packed(ONLY_POWER)]]
+    assert send(at, IMPORT) == [packed("1081 0003 028801 05FF01 72 01 E004 000005E8")]  # uses up none of the times
+    assert [send(at, POWER) for _ in range(3)] == [[bare], [bare], [packed(ONLY_POWER)]]
     assert at.module.faults.habits == []
 
 
 def test_a_register_may_slip_once() -> None:
     """Source: nordicopen/easee_hass 440, nekorevend/esphome-emporia-vue-utility 18."""
     at = joined()
-    told = [packed(f"1081 0003 028801 05FF01 72 01 E004 {count}") for count in ("000005F1", "000005DF", "000005E8")]
+    given = [packed(f"1081 0003 028801 05FF01 72 01 E004 {count}") for count in ("000005F1", "000005DF", "000005E8")]
     at.module.faults.habits.append(Habit(add_counts(0xE0, 9), times=1))
-    assert ask(at, IMPORT) == [told[0]]  # 1,521
+    assert send(at, IMPORT) == [given[0]]  # 1,521
     at.module.faults.habits.append(Habit(add_counts(0xE0, -9), times=1))
-    assert ask(at, IMPORT) == [told[1]]  # 1,503
-    assert ask(at, IMPORT) == [told[2]]
+    assert send(at, IMPORT) == [given[1]]  # 1,503
+    assert send(at, IMPORT) == [given[2]]
 
 
 def test_a_register_without_data_does_not_slip() -> None:
@@ -143,23 +143,23 @@ def test_a_register_without_data_does_not_slip() -> None:
     at.module.meter.exchange(at.at + 3600)
     at.join()
     at.module.faults.habits.append(Habit(add_counts(0xE0, 9)))
-    assert ask(at, IMPORT) == [packed("1081 0003 028801 05FF01 72 01 E004 FFFFFFFE")]
+    assert send(at, IMPORT) == [packed("1081 0003 028801 05FF01 72 01 E004 FFFFFFFE")]
 
 
 def test_one_digit_of_the_serial_number_may_be_wrong_once() -> None:
     at = joined()
     at.module.faults.habits.append(Habit(rewrite(0x8D, lambda edt: b"7" + edt[1:]), times=1))
     head = "1081 0004 028801 05FF01 72 01 8D0C"
-    assert ask(at, SERIAL) == [packed(head + "37494D30303030303031 0000")]  # 7IM0000001
-    assert ask(at, SERIAL) == [packed(head + "53494D30303030303031 0000")]  # SIM0000001
+    assert send(at, SERIAL) == [packed(head + "37494D30303030303031 0000")]  # 7IM0000001
+    assert send(at, SERIAL) == [packed(head + "53494D30303030303031 0000")]  # SIM0000001
 
 
 def test_properties_may_come_in_any_order() -> None:
     at = joined()
     backwards = reframe(lambda frame: replace(frame, properties=frame.properties[::-1]))
     at.module.meter.habits.append(Habit(backwards))
-    told = "1081 0001 028801 05FF01 72 04 E304 00000000 E004 000005E8 E804 00240018 E704 00000258"
-    assert ask(at, FOUR) == [packed(told)]
+    given = "1081 0001 028801 05FF01 72 04 E304 00000000 E004 000005E8 E804 00240018 E704 00000258"
+    assert send(at, FOUR) == [packed(given)]
 
 
 def test_an_announcement_may_hold_the_register_twice() -> None:
@@ -167,12 +167,12 @@ def test_an_announcement_may_hold_the_register_twice() -> None:
     at.module.faults.habits.append(Habit(repeat(0xEA, lambda edt: edt[:-1] + b"\xff"), announcements, times=1))
     time = "07EA 06 01 0C 00 00"  # noon
     both = f"EA0B {time} 000005E8 EB0B {time} 00000000"
-    for told in (
+    for given in (
         f"1081 0001 0288 01 05FF01 73 03 {both} EA0B {time} 000005FF",
         f"1081 0002 028801 05FF01 73 02 {both}",
     ):
         at.module.announce(at.at)
-        assert heard(at.wait(1)) == [packed(told)]
+        assert heard(at.wait(1)) == [packed(given)]
 
 
 # --- whether, and when
@@ -181,17 +181,17 @@ def test_an_announcement_may_hold_the_register_twice() -> None:
 def test_a_property_requested_alone_may_never_get_a_response() -> None:
     at = joined()
     at.module.meter.habits.append(Habit(lose, lone(0xE3)))
-    assert ask(at, "1081 0006 05FF01 028801 62 01 E300", 120) == []
-    assert ask(at, POWER) == [packed(ONLY_POWER)]
-    assert ask(at, FOUR) == [packed(ALL_FOUR)]
+    assert send(at, "1081 0006 05FF01 028801 62 01 E300", 120) == []
+    assert send(at, POWER) == [packed(ONLY_POWER)]
+    assert send(at, FOUR) == [packed(ALL_FOUR)]
 
 
 def test_a_get_of_several_may_never_get_a_response() -> None:
     at = joined()
     at.module.meter.habits.append(Habit(lose, several))
-    assert ask(at, FOUR, 120) == []
-    assert ask(at, "1081 0007 05FF01 028801 62 02 E700 E000", 120) == []
-    assert ask(at, POWER) == [packed(ONLY_POWER)]
+    assert send(at, FOUR, 120) == []
+    assert send(at, "1081 0007 05FF01 028801 62 02 E700 E000", 120) == []
+    assert send(at, POWER) == [packed(ONLY_POWER)]
 
 
 def test_responses_are_lost_as_the_generator_says_and_announcements_are_not() -> None:
@@ -200,7 +200,7 @@ def test_responses_are_lost_as_the_generator_says_and_announcements_are_not() ->
     at.module.faults.habits.append(Habit(lose_share(0.6, Random(5))))
     drawn = Random(5)
     expected = [[] if drawn.random() < 0.6 else [packed(ONLY_POWER)] for _ in range(40)]
-    assert [ask(at, POWER) for _ in range(40)] == expected
+    assert [send(at, POWER) for _ in range(40)] == expected
     assert 5 < sum(map(bool, expected)) < 30
     at.module.announce(at.at)
     assert len(heard(at.wait(1))) == 1
@@ -210,7 +210,7 @@ def test_responses_are_lost_as_the_generator_says_and_announcements_are_not() ->
 def test_every_response_may_take_as_long_as_one_likes(seconds: float) -> None:
     at = joined()
     at.module.meter.habits.append(Habit(take(seconds)))
-    assert ask(at, POWER, seconds) == []  # it left 0.13 s later than it was typed
+    assert send(at, POWER, seconds) == []  # it left 0.13 s later than it was typed
     assert heard(at.wait(0.2)) == [packed(ONLY_POWER)]
 
 
@@ -220,42 +220,42 @@ def test_responses_may_take_a_time_that_is_drawn_for_each() -> None:
     drawn = Random(3)
     for _ in range(5):
         seconds = drawn.uniform(2.0, 30.0)
-        assert ask(at, POWER, seconds) == []
+        assert send(at, POWER, seconds) == []
         assert len(heard(at.wait(0.2))) == 1
 
 
 def test_a_meter_may_need_longer_for_several_properties() -> None:
     at = joined()
     at.module.meter.habits.append(Habit(delay(25.0), several))
-    assert ask(at, FOUR, 25) == []
+    assert send(at, FOUR, 25) == []
     assert heard(at.wait(5)) == [packed(ALL_FOUR)]
-    assert ask(at, POWER, 1) == [packed(ONLY_POWER)]
+    assert send(at, POWER, 1) == [packed(ONLY_POWER)]
 
 
 def test_a_meter_may_begin_anew_with_each_request() -> None:
     at = joined()
     at.module.meter.habits.append(Habit(take(25.0, begins_anew=True), several))
-    assert ask(at, FOUR, 20) == []
-    assert ask(at, FOUR.replace("0001", "0009", 1), 20) == []
+    assert send(at, FOUR, 20) == []
+    assert send(at, FOUR.replace("0001", "0009", 1), 20) == []
     assert heard(at.wait(6)) == [packed(ALL_FOUR).replace("0001", "0009", 1)]
     assert heard(at.wait(120)) == []
-    assert ask(at, FOUR, 20) == []
-    assert ask(at, POWER, 100) == [packed(ONLY_POWER)]  # the short one, too, takes its place
+    assert send(at, FOUR, 20) == []
+    assert send(at, POWER, 100) == [packed(ONLY_POWER)]  # the short one, too, takes its place
 
 
 def test_a_meter_that_does_not_start_over_responds_to_both() -> None:
     at = joined()
     at.module.meter.habits.append(Habit(take(25.0)))
-    assert ask(at, FOUR, 20) == []
-    assert ask(at, POWER, 30) == [packed(ALL_FOUR), packed(ONLY_POWER)]
+    assert send(at, FOUR, 20) == []
+    assert send(at, POWER, 30) == [packed(ALL_FOUR), packed(ONLY_POWER)]
 
 
 def test_the_habits_of_the_meter_come_before_those_of_the_air() -> None:
     at = joined()
     at.module.faults.habits.append(Habit(add_counts(0xE0, 1), times=1))
     at.module.meter.habits.append(Habit(refuse(0xE0), times=1))
-    assert ask(at, IMPORT) == [packed("1081 0003 028801 05FF01 52 01 E000")]
-    assert ask(at, IMPORT) == [packed("1081 0003 028801 05FF01 72 01 E004 000005E9")]
+    assert send(at, IMPORT) == [packed("1081 0003 028801 05FF01 52 01 E000")]
+    assert send(at, IMPORT) == [packed("1081 0003 028801 05FF01 72 01 E004 000005E9")]
 
 
 def test_with_the_faults_the_habits_of_the_air_end_and_the_meters_stay() -> None:
@@ -263,4 +263,4 @@ def test_with_the_faults_the_habits_of_the_air_end_and_the_meters_stay() -> None
     at.module.faults.habits.append(Habit(lose))
     at.module.meter.habits.append(Habit(refuse()))
     at.module.faults.clear()
-    assert ask(at, POWER) == [packed("1081 0002 028801 05FF01 52 01 E700")]
+    assert send(at, POWER) == [packed("1081 0002 028801 05FF01 52 01 E700")]

@@ -1,4 +1,4 @@
-"""The bare run of three tries a minute, beside which a session is measured on a lossy link."""
+"""The bare run of three attempts a minute, beside which a session is measured on a lossy link."""
 
 from __future__ import annotations
 

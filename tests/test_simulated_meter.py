@@ -1,4 +1,4 @@
-"""The simulated meter measures what its household draws, and answers as ECHONET Lite has it."""
+"""The simulated meter measures what its household draws, and responds as ECHONET Lite has it."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from tests.lab.module import MIDNIGHT, NOON, constant_household, make_meter
 NO_DATA = bytes.fromhex("FFFFFFFE")
 
 
-def answer(meter: SimulatedMeter, request: Frame, at: float = NOON) -> Frame:
-    answered = meter.respond(request.to_bytes(), at)
-    assert answered is not None
-    return Frame.from_bytes(answered)
+def response_of(meter: SimulatedMeter, request: Frame, at: float = NOON) -> Frame:
+    response = meter.respond(request.to_bytes(), at)
+    assert response is not None
+    return Frame.from_bytes(response)
 
 
 def read(meter: SimulatedMeter, epc: int, at: float = NOON) -> bytes:
-    answered = answer(meter, Frame.get(1, [epc]), at)
-    assert answered.esv is Esv.GET_RES
-    return answered.properties[0].edt
+    response = response_of(meter, Frame.get(1, [epc]), at)
+    assert response.esv is Esv.GET_RES
+    return response.properties[0].edt
 
 
 def choose(meter: SimulatedMeter, epc: int, edt: bytes) -> Frame:
-    return answer(meter, Frame(2, CONTROLLER, METER, Esv.SET_C, (Property(epc, edt),)))
+    return response_of(meter, Frame(2, CONTROLLER, METER, Esv.SET_C, (Property(epc, edt),)))
 
 
 def announced_by(meter: SimulatedMeter, at: float = NOON) -> Frame:
@@ -187,31 +187,31 @@ def test_the_maps_of_a_first_generation_meter_are_those_of_a_real_one() -> None:
 
 def test_what_is_not_in_the_map_is_not_given() -> None:
     request = Frame.get(7, [0xD3, 0xE1, 0xE0])
-    answered = answer(make_meter(600, lacks=frozenset({0xD3})), request)
-    assert answered.to_bytes() == bytes.fromhex("1081 0007 028801 05FF01 52 03 D300 E10101 E004 000005E8")
+    response = response_of(make_meter(600, lacks=frozenset({0xD3})), request)
+    assert response.to_bytes() == bytes.fromhex("1081 0007 028801 05FF01 52 03 D300 E10101 E004 000005E8")
 
 
 def test_unsupported_properties_come_back_empty() -> None:
     for epc in (0x83, 0x9C, 0xD0, 0xEE):  # the first two as a real meter
-        answered = answer(make_meter(), Frame.get(1, [epc]))
-        assert (answered.esv, answered.properties) == (Esv.GET_SNA, (Property(epc),))
+        response = response_of(make_meter(), Frame.get(1, [epc]))
+        assert (response.esv, response.properties) == (Esv.GET_SNA, (Property(epc),))
 
 
 def test_a_meter_without_reverse_energy_has_none_of_its_properties() -> None:
     meter = make_meter(measures_export=False)
     for epc in (0xE3, 0xE4, 0xEB):
-        assert answer(meter, Frame.get(1, [epc])).esv is Esv.GET_SNA
+        assert response_of(meter, Frame.get(1, [epc])).esv is Esv.GET_SNA
     assert [announced.epc for announced in announced_by(meter).properties] == [0xEA]
 
 
 def test_six_properties_are_given_and_a_seventh_is_not() -> None:
     epcs = [0x80, 0x88, 0xE7, 0xE8, 0xE0, 0xE3]
-    assert answer(make_meter(), Frame.get(1, epcs)).esv is Esv.GET_RES
+    assert response_of(make_meter(), Frame.get(1, epcs)).esv is Esv.GET_RES
     seven = Frame(1, CONTROLLER, METER, Esv.GET, tuple(Property(epc) for epc in [*epcs, 0xE1]))
-    answered = answer(make_meter(), seven)
-    assert answered.esv is Esv.GET_SNA
-    assert answered.properties[6] == Property(0xE1)
-    assert answered.properties[0] == Property(0x80, b"\x30")
+    response = response_of(make_meter(), seven)
+    assert response.esv is Esv.GET_SNA
+    assert response.properties[6] == Property(0xE1)
+    assert response.properties[0] == Property(0x80, b"\x30")
 
 
 @pytest.mark.parametrize(
@@ -222,7 +222,7 @@ def test_six_properties_are_given_and_a_seventh_is_not() -> None:
         bytes.fromhex("1081 0001 05FF01 028801 62 02 E700"),  # cut short
         bytes.fromhex("1082 0001 05FF01 028801 62 01 E700"),  # another format
         bytes.fromhex("1081 0001 05FF01 013001 62 01 8000"),  # an air conditioner
-        bytes.fromhex("1081 0001 05FF01 028801 72 01 E700"),  # an answer
+        bytes.fromhex("1081 0001 05FF01 028801 72 01 E700"),  # a response
     ],
 )
 def test_what_is_broken_or_for_others_is_dropped_without_a_word(payload: bytes) -> None:
@@ -306,7 +306,7 @@ def test_the_memory_ends_where_the_meter_was_hung() -> None:
 
 def test_history_2_goes_back_by_half_hours_newest_first() -> None:
     meter = make_meter(600)
-    chosen = bytes.fromhex("07EA 06 01 0C 1E 03")  # 12:30, three items, asked at 12:10
+    chosen = bytes.fromhex("07EA 06 01 0C 1E 03")  # 12:30, three items, requested at 12:10
     assert choose(meter, 0xED, chosen).esv is Esv.SET_RES
     edt = read(meter, 0xEC, NOON + 600)
     # 12:30 is still to come; 12:00 and 11:30 at 0.3 kWh a half hour.
@@ -343,7 +343,7 @@ def test_what_cannot_be_chosen_is_refused_and_comes_back(epc: int, edt: bytes) -
 def test_the_utilitys_properties_are_not_ours_to_write(epc: int, edt: bytes) -> None:
     meter = make_meter()
     request = Frame(3, CONTROLLER, METER, Esv.SET_C, (Property(0xE5, b"\x01"), Property(epc, edt)))
-    refused = answer(meter, request)
+    refused = response_of(meter, request)
     assert refused.esv is Esv.SET_C_SNA
     assert refused.properties == (Property(0xE5), Property(epc, edt))
     assert read(meter, 0xE5) == b"\x01"
@@ -366,7 +366,7 @@ def test_an_exchanged_meter_may_count_in_another_unit_from_anything_with_any_mac
     assert meter.options.mac == "001C640003337777"
     assert read(meter, 0xE1, NOON) == b"\x02"
     assert count(read(meter, 0xE0, NOON + 3600)) == 760  # 7 + 0.6 kWh
-    assert answer(meter, Frame.get(1, [0x8D])).esv is Esv.GET_SNA
+    assert response_of(meter, Frame.get(1, [0x8D])).esv is Esv.GET_SNA
 
 
 def test_the_history_from_before_an_exchange_may_be_zeros() -> None:
@@ -393,9 +393,9 @@ def test_a_coefficient_of_zero_is_given_as_it_is() -> None:
 def test_what_a_meter_lacks_is_neither_listed_nor_read() -> None:
     meter = make_meter(600, lacks=frozenset({0xE1, 0xD7}))
     assert {0xE1, 0xD7}.isdisjoint(parse_property_map(read(meter, 0x9F)))
-    answered = answer(meter, Frame.get(1, [0xE1, 0xE0, 0xD7]))
-    assert answered.esv is Esv.GET_SNA
-    assert [each.edt for each in answered.properties] == [b"", (1512).to_bytes(4, "big"), b""]
+    response = response_of(meter, Frame.get(1, [0xE1, 0xE0, 0xD7]))
+    assert response.esv is Esv.GET_SNA
+    assert [each.edt for each in response.properties] == [b"", (1512).to_bytes(4, "big"), b""]
 
 
 def test_another_instance_of_the_meter_is_not_there() -> None:

@@ -410,8 +410,8 @@ def test_every_command_may_take_as_long_as_one_likes() -> None:
     at = power_up(echo=False, timing=replace(REALISTIC, pause_s=2.85))
     for command, usual_s in (("SKVER", 0.004), ("SKSREG S3 8CF5", 0.004), ("SKRESET", 0.6)):
         at.type(command, 0)
-        (seconds, answer), *_ = at.timed(5.0)
-        assert answer.endswith(b"\r\n")
+        (seconds, response), *_ = at.timed(5.0)
+        assert response.endswith(b"\r\n")
         assert seconds == pytest.approx(2.85 + usual_s, abs=0.01)
 
 

@@ -44,7 +44,7 @@ def served(link: Path, device: Device | None = None) -> Iterator[int]:
     os.close(told_fd)
 
 
-def ask(port: serial.Serial, command: bytes) -> bytes:
+def execute(port: serial.Serial, command: bytes) -> bytes:
     port.write(command)
     return port.read_until(b"OK\r\n")
 
@@ -54,7 +54,7 @@ def test_a_client_may_close_the_terminal_and_open_it_again(tmp_path: Path) -> No
     with served(link):
         for _ in range(2):
             with serial.Serial(str(link), 115_200, timeout=5) as port:
-                assert ask(port, b"SKVER\r\n") == b"EVER 1.5.2\r\nOK\r\n"
+                assert execute(port, b"SKVER\r\n") == b"EVER 1.5.2\r\nOK\r\n"
 
 
 def test_a_device_may_drip_flood_be_deaf_or_never_read(tmp_path: Path) -> None:
@@ -76,7 +76,7 @@ def test_a_device_may_drip_flood_be_deaf_or_never_read(tmp_path: Path) -> None:
 def test_the_terminal_passes_every_byte_as_it_is(tmp_path: Path) -> None:
     link = tmp_path / "tty"
     with served(link), serial.Serial(str(link), 115_200, timeout=5) as port:
-        assert ask(port, b"SKSREG SFE 1\r\n") == b"OK\r\n"
+        assert execute(port, b"SKSREG SFE 1\r\n") == b"OK\r\n"
         typed = bytes(byte for byte in range(1, 256) if byte not in b"\r\n")
         port.write(typed)
         assert port.read(len(typed)) == typed

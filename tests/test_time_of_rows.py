@@ -31,7 +31,7 @@ def stored(home: Home) -> list[datetime]:
 
 
 def polled(home: Home) -> list[datetime]:
-    """Return the true times at which the meter was asked for its power."""
+    """Return the true times at which the power was requested."""
     return [at for at, _ in home.requests(0xE7)]
 
 
@@ -59,14 +59,14 @@ def each_is_true(home: Home, *, within: timedelta = TO_HALF_A_MINUTE) -> None:
 def show(ahead: timedelta) -> Callable[[Frame, Frame | None], Frame | None]:
     """Let the meter's clock be *ahead*. Source: ECHONET Device Objects, super class, EPC 97 and 98."""
 
-    def change(request: Frame, answer: Frame | None) -> Frame | None:
-        if answer is None or not _asks_for_the_time(request):
-            return answer
-        told = answer.edt_by_epc()
+    def change(request: Frame, response: Frame | None) -> Frame | None:
+        if response is None or not _requests_the_time(request):
+            return response
+        told = response.edt_by_epc()
         date, time = told[0x98], told[0x97]
         at = datetime(int.from_bytes(date[:2], "big"), date[2], date[3], time[0], time[1]) + ahead  # noqa: DTZ001 - Japan's
         return request.response(
-            answer.esv,
+            response.esv,
             (
                 Property(0x97, bytes((at.hour, at.minute))),
                 Property(0x98, at.year.to_bytes(2, "big") + bytes((at.month, at.day))),
@@ -124,13 +124,13 @@ def test_an_hour_ahead_beside_a_meter_without_a_clock_loses_no_row_when_the_serv
     assert {NOON + number * MINUTE for number in range(80, 90)} < set(written)
 
 
-def _asks_for_the_time(request: Frame) -> bool:
+def _requests_the_time(request: Frame) -> bool:
     return 0x97 in {each.epc for each in request.properties}
 
 
-def _without_clock(request: Frame, answer: Frame | None) -> Frame | None:
-    if answer is None or not _asks_for_the_time(request):
-        return answer
+def _without_clock(request: Frame, response: Frame | None) -> Frame | None:
+    if response is None or not _requests_the_time(request):
+        return response
     return request.response(Esv.GET_SNA, tuple(Property(each.epc, b"") for each in request.properties))
 
 
@@ -192,11 +192,11 @@ def test_a_meter_that_does_not_give_its_time_delays_the_rows_by_a_quarter_of_an_
     database_url: str,
 ) -> None:
     home = Home(database_url, days_before=2, is_synchronised=False)
-    home.tamper(lambda request, answer: None if _asks_for_the_time(request) else answer)
+    home.tamper(lambda request, response: None if _requests_the_time(request) else response)
     home.run_until(NOON + 14 * MINUTE)
     assert stored(home) == []
     home.run_until(NOON + 20 * MINUTE)
-    # While a lost request may still be answered no other is sent: the poll after it is late.
+    # While the response to a lost request may still come no other is sent: the poll after it is late.
     assert [at.replace(second=0) for at in stored(home)] == minutes(20)
     assert len(home.of(MeterRow)) == 1
 
@@ -204,7 +204,7 @@ def test_a_meter_that_does_not_give_its_time_delays_the_rows_by_a_quarter_of_an_
 def test_a_late_response_with_the_time_dates_all_that_waited(database_url: str) -> None:
     home = Home(database_url, days_before=2, machine_ahead=9 * HOUR, is_synchronised=False, takes_one_round=True)
     is_mute = [True]
-    home.tamper(lambda request, answer: None if is_mute[0] and _asks_for_the_time(request) else answer)
+    home.tamper(lambda request, response: None if is_mute[0] and _requests_the_time(request) else response)
     home.run_until(NOON + 90 * SECOND)
     assert stored(home) == []
     is_mute[0] = False
@@ -237,7 +237,7 @@ def test_radio_events_before_the_time_was_known_are_dated_rightly(database_url: 
 
 def test_the_end_stores_what_waits(database_url: str) -> None:
     home = Home(database_url, days_before=2, is_synchronised=False)
-    home.tamper(lambda request, answer: None if _asks_for_the_time(request) else answer)
+    home.tamper(lambda request, response: None if _requests_the_time(request) else response)
     home.run_until(NOON + 5 * MINUTE)
     home.app.dating.close()
     assert stored(home) == minutes(5)
@@ -249,7 +249,7 @@ def test_the_end_stores_what_waits(database_url: str) -> None:
 def test_a_single_round_that_does_not_know_the_time_reads_it_before_the_row_is_kept(database_url: str) -> None:
     home = Home(database_url, days_before=2, machine_ahead=9 * HOUR, is_synchronised=False, takes_one_round=True)
     is_mute = [True]
-    home.tamper(lambda request, answer: None if is_mute[0] and _asks_for_the_time(request) else answer)
+    home.tamper(lambda request, response: None if is_mute[0] and _requests_the_time(request) else response)
     home.connect()
     home.poller.take_round(home.time.now().replace(microsecond=0), timeout_s=60.0)
     assert stored(home) == []

@@ -51,7 +51,7 @@ def server(
 def test_the_kernels_largest_error_shows_whether_its_clock_is_steered(
     tmp_path: Path, said_by: str, error_us: int, is_followed: bool
 ) -> None:
-    """STA_UNSYNC does not tell: chronyd leaves it set unless it has rtcsync.
+    """STA_UNSYNC does not decide it: chronyd leaves it set unless it has rtcsync.
 
     Source: Linux, kernel/time/ntp.c: 500 us are added each second, up to NTP_PHASE_LIMIT, 16 s; settimeofday(2) sets
     it to that. chrony, sys_timex.c; systemd, src/timedate/timedated.c, which reads it in the same way.
@@ -160,7 +160,7 @@ def allowed_calls(unit: str) -> set[str]:
 
 
 def asked_under(calls: set[str], mark: Path, *, errno: int = 1) -> tuple[int | None, bool]:
-    """Return the kernel's largest error and whether a server is followed, as told under a filter."""
+    """Return the kernel's largest error and whether a server is followed, as found under a filter."""
     command = [sys.executable, "-c", _UNDER_FILTER, json.dumps([errno, sorted(calls)]), str(mark)]
     told = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=ROOT)
     assert told.returncode == 0, told.stderr

@@ -79,7 +79,7 @@ def processes_in(home: Path) -> list[int]:
     return found
 
 
-def ask(url: str, statement: str) -> Any:
+def query(url: str, statement: str) -> Any:
     with closing(psycopg2.connect(url)) as connection:
         connection.autocommit = True
         with connection.cursor() as cursor:
@@ -91,8 +91,8 @@ def ask(url: str, statement: str) -> Any:
 def filled(data_dir: Path) -> Path:
     """Make a record in *data_dir* with the programs that the wheel ships now."""
     with EmbeddedServer(data_dir, fsync=False) as server:
-        ask(server.url(), HOUSEHOLD)
-        ask(server.url("notes"), "create table note (words text);\ninsert into note values ('CREATE ROLE postgres;')")
+        query(server.url(), HOUSEHOLD)
+        query(server.url("notes"), "create table note (words text);\ninsert into note values ('CREATE ROLE postgres;')")
     (data_dir / "postgresql" / "data" / "local.conf").write_text("work_mem = 3MB\n")
     return data_dir
 
@@ -123,25 +123,25 @@ def upgraded(data_dir: Path) -> list[str]:
 
 def check_that_all_is_there(data_dir: Path, *, major: int = 18) -> None:
     with EmbeddedServer(data_dir, fsync=False) as server:
-        assert ask(server.url(), "show server_version").startswith(f"{major}.")
-        assert ask(server.url(), "select count(*) from power") == ROUNDS
-        assert str(ask(server.url(), "select max(import_kwh) from power")) == "1334.5"
-        assert ask(server.url(), ENERGY) is not None
-        assert ask(server.url(), "select has_table_privilege('reader', 'power', 'select')")
-        assert ask(server.url("notes"), "select words from note") == "CREATE ROLE postgres;"
-        assert ask(server.url(), "show work_mem") == "3MB"
+        assert query(server.url(), "show server_version").startswith(f"{major}.")
+        assert query(server.url(), "select count(*) from power") == ROUNDS
+        assert str(query(server.url(), "select max(import_kwh) from power")) == "1334.5"
+        assert query(server.url(), ENERGY) is not None
+        assert query(server.url(), "select has_table_privilege('reader', 'power', 'select')")
+        assert query(server.url("notes"), "select words from note") == "CREATE ROLE postgres;"
+        assert query(server.url(), "show work_mem") == "3MB"
     assert processes_in(data_dir / "postgresql") == []
 
 
 def test_everything_in_the_cluster_comes_along_from_16_to_18(data_dir: Path) -> None:
     with EmbeddedServer(data_dir, fsync=False) as server:
-        days = ask(server.url(), ENERGY)
+        days = query(server.url(), ENERGY)
     said = upgraded(data_dir)
     check_that_all_is_there(data_dir)
     with EmbeddedServer(data_dir, fsync=False) as server:
-        assert ask(server.url(), ENERGY) == days
-        assert ask(server.url(), "select reltuples from pg_class where relname = 'power'") == ROUNDS  # analyzed
-        assert ask(server.url(), "show listen_addresses") == ""
+        assert query(server.url(), ENERGY) == days
+        assert query(server.url(), "select reltuples from pg_class where relname = 'power'") == ROUNDS  # analyzed
+        assert query(server.url(), "show listen_addresses") == ""
     assert f"holds all {ROUNDS + 97 + 2:,} rows of 16" in said[1]
     home = data_dir / "postgresql"
     assert sorted(path.name for path in home.glob("*data*")) == ["data", "data-16"]
@@ -196,7 +196,7 @@ def test_a_full_disk_is_noticed_before_anything_is_written(data_dir: Path, monke
 def test_rows_that_the_new_server_refuses_leave_all_as_it_was(data_dir: Path) -> None:
     """A check that was made stricter after its rows: no dump of such a table can be restored."""
     with EmbeddedServer(data_dir, fsync=False) as server:
-        ask(
+        query(
             server.url(),
             "create function most() returns int immutable language sql as 'select 100';\n"
             "create table odd (x int check (x < public.most()));\n"
@@ -296,12 +296,12 @@ def test_interrupted_between_any_two_renames_nothing_is_lost(
         with pytest.raises(KeyboardInterrupt):
             upgraded(data_dir)
     with EmbeddedServer(data_dir, fsync=False) as server:
-        assert ask(server.url(), "select count(*) from power") == ROUNDS
-        ask(server.url(), "insert into site (name) values ('between')")
+        assert query(server.url(), "select count(*) from power") == ROUNDS
+        query(server.url(), "insert into site (name) values ('between')")
     upgraded(data_dir)
     check_that_all_is_there(data_dir)
     with EmbeddedServer(data_dir, fsync=False) as server:
-        assert ask(server.url(), "select count(*) from site where name = 'between'") == 1
+        assert query(server.url(), "select count(*) from site where name = 'between'") == 1
 
 
 def settings_for(data_dir: Path, tmp_path: Path) -> Path:

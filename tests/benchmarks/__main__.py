@@ -39,7 +39,7 @@ ROWS: Mapping[str, Callable[[float], list[Figure]]] = {
 
 
 def main() -> int:
-    """Run the rows asked for, or all."""
+    """Run the chosen rows, or all."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description="Measure what the program costs.")
     parser.add_argument("rows", nargs="*", metavar="ROW", help=f"what to measure (default: all): {', '.join(ROWS)}")
     parser.add_argument("--effort", type=float, default=1.0, help="share of the repetitions (default: %(default)s)")

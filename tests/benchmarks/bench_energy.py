@@ -1,4 +1,4 @@
-"""What the energy costs with ten years of two sites stored: bars as the pictures ask for them, and the views by hand.
+"""What the energy costs with ten years of two sites stored: bars as the pictures need them, and the views by hand.
 
 The least of several times, each planned anew: a busy moment of the machine only adds to the others.
 """
@@ -55,7 +55,7 @@ VIEWS: Mapping[str, tuple[str, float | None]] = {
 
 
 def figures(effort: float) -> list[Figure]:
-    """Ask both servers, the system's and the embedded one."""
+    """Query both servers, the system's and the embedded one."""
     times = counted(9, effort)
     with servers.system_url(connections=20) as url:
         found = _on(url, times)

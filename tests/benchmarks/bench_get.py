@@ -1,6 +1,6 @@
-"""What one question to the meter costs the processor: the power (E7), over a pseudo-terminal.
+"""What one request to the meter costs the processor: the power (E7), over a pseudo-terminal.
 
-The module is simulated in another process and answers at once, so that only the client's work is in the figure.
+The module is simulated in another process and responds at once, so that only the client's work is in the figure.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def figures(effort: float) -> list[Figure]:
 
 @contextmanager
 def driver() -> Iterator[Deed]:
-    """Ask over the driver: frame, command, lines, frame, value. The session is joined before, and not asked."""
+    """Read over the driver: frame, command, lines, frame, value. The session is joined before, and not used."""
     with household.simulated_module() as device:
         joined = household.new_session(device)
         household.bring_up(joined)
@@ -64,16 +64,16 @@ def driver() -> Iterator[Deed]:
         tids = itertools.cycle(range(0x2121, 0x7E7E))  # without control characters
 
         def get() -> int | None:
-            question = Frame.get(next(tids), (Epc.POWER,))
-            stack.execute(commands.send_udp(dialect, address, question.to_bytes()))
+            request = Frame.get(next(tids), (Epc.POWER,))
+            stack.execute(commands.send_udp(dialect, address, request.to_bytes()))
             while True:
                 line = stack.receive(ANSWER_WITHIN_S)
                 if line is None:
-                    raise RuntimeError("no answer")
+                    raise RuntimeError("no response")
                 if isinstance(line, UdpReceived):
-                    answer = Frame.from_bytes(line.payload)
-                    if answer.matches(question):
-                        return decode_power_w(answer.edt_by_epc()[Epc.POWER])
+                    response = Frame.from_bytes(line.payload)
+                    if response.matches(request):
+                        return decode_power_w(response.edt_by_epc()[Epc.POWER])
 
         yield get
         joined.close()
@@ -81,7 +81,7 @@ def driver() -> Iterator[Deed]:
 
 @contextmanager
 def session() -> Iterator[Deed]:
-    """Ask over our session: also what else may come, whether sending is allowed, and how often it was tried."""
+    """Read over our session: also what else may come, whether sending is allowed, and the attempts."""
     with household.simulated_module() as device:
         joined = household.new_session(device)
         household.bring_up(joined)
@@ -96,7 +96,7 @@ def get_power_w(joined: Session) -> int | None:
 
 @contextmanager
 def momonga() -> Iterator[Deed]:
-    """Ask with the published client; the pauses it makes between two requests are taken out."""
+    """Read with the published client; the pauses it makes between two requests are taken out."""
     from momonga import Momonga
 
     with household.simulated_module() as device:
@@ -110,7 +110,7 @@ def momonga() -> Iterator[Deed]:
 def bare() -> Iterator[Deed]:
     """Send the very bytes of our Get and wait for the whole reply, looking at nothing but its length."""
     with household.simulated_module() as device:
-        question, answer_bytes = _recorded_get(device)
+        request, response_bytes = _recorded_get(device)
         fd = os.open(device, os.O_RDWR | os.O_NOCTTY)
         tty.setraw(fd)
         settings = termios.tcgetattr(fd)
@@ -118,8 +118,8 @@ def bare() -> Iterator[Deed]:
         termios.tcsetattr(fd, termios.TCSANOW, settings)
 
         def exchange() -> None:
-            os.write(fd, question)
-            missing = answer_bytes
+            os.write(fd, request)
+            missing = response_bytes
             while missing > 0:
                 missing -= len(os.read(fd, 4096))
 
@@ -128,7 +128,7 @@ def bare() -> Iterator[Deed]:
 
 
 def _recorded_get(device: Path) -> tuple[bytes, int]:
-    """Ask once with our session, which is left open, and return what went out and how many bytes came back."""
+    """Read once with our session, which is left open, and return what went out and how many bytes came back."""
     ports: list[_RecordingPort] = []
 
     def open_port(baud_rate: int) -> _RecordingPort:
@@ -142,9 +142,9 @@ def _recorded_get(device: Path) -> tuple[bytes, int]:
     port.written, port.read_bytes = b"", 0
     get_power_w(joined)
     port.drain()
-    question, answer_bytes = port.written, port.read_bytes
+    request, response_bytes = port.written, port.read_bytes
     port.close()
-    return question, answer_bytes
+    return request, response_bytes
 
 
 class _RecordingPort(SerialPort):

@@ -1,7 +1,7 @@
 """What the poller holds in memory: after 1,000 rounds, after 100,000, and as a process on a terminal.
 
 The long run is in virtual time and in one process with the simulated household, whose memory counts as ours here. The
-process is power_consumption.py itself with every sensor asked for, reading each second.
+process is power_consumption.py itself with every sensor, reading each second.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ class Watched:
         self.outbox.append(rounds)
         if not self.delivery.wait_until_drained(60.0):
             raise RuntimeError(f"not delivered: {self.delivery.unreachable_reason}")
-        self._module.sends.clear()  # the simulation's own record of what it was asked
+        self._module.sends.clear()  # the simulation's own record of requests
         self.rounds += any(isinstance(row, PowerRow) for row in rounds.rows)
         if self.rounds == self._early:
             self.early_mb = resident_mb()

@@ -16,7 +16,7 @@ from tests.lab.transcripts import BY_NUMBER, TRANSCRIPTS
 SERIAL_BYTES_S = 115_200 / 10  # eight bits, start and stop bit
 CHUNK_BYTES = 64  # what a USB serial converter delivers at once, or less
 LEAST = 1000.0
-TRIES = 40
+ATTEMPTS = 40
 
 
 def figures(effort: float) -> list[Figure]:
@@ -30,7 +30,7 @@ def figures(effort: float) -> list[Figure]:
 
 def _figure(what: str, stream: bytes) -> Figure:
     # The reference is a constant, so the best of several is taken: what others do to the machine is not in it.
-    bytes_s = max(len(stream) / _cpu_s(stream) for _ in range(TRIES))
+    bytes_s = max(len(stream) / _cpu_s(stream) for _ in range(ATTEMPTS))
     return Figure(
         what,
         f"{bytes_s / 1e6:.1f} MB/s",

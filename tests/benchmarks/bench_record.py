@@ -34,7 +34,7 @@ order by measured_at
 
 
 def figures(effort: float) -> list[Figure]:
-    """Fill ten years, look at the size, and ask for days all over them."""
+    """Fill ten years, look at the size, and query days all over them."""
     minutes = counted(MINUTES, effort, least=2 * 1440)
     with servers.embedded_url(fsync=False) as url, closing(psycopg2.connect(url)) as connection:
         connection.autocommit = True

@@ -1,7 +1,7 @@
 """What a whole round costs the processor: one Get of the meter, three sensors, the outbox, five rows in PostgreSQL.
 
 The poller is wired as in its users' processes: a thread for each sensor, one for the delivery. The module is simulated
-in another process; the sensors answer at once, and what they answer was simulated beforehand, so that only the work of
+in another process; the sensors respond at once, and their replies were simulated beforehand, so that only the work of
 their drivers is in the figure. The reference is the same work bare, in the same run: the bytes of the Get by os.write
 and os.read, the bytes of the sensors, one row inserted into SQLite and deleted, each committed, and the five rows
 inserted one by one and committed by psycopg2.
@@ -138,11 +138,11 @@ def sensors(directory: Path) -> list[Source]:
 
 
 def no_sleep(_seconds: float) -> None:
-    """Wait for nothing: the simulated sensors answer at once."""
+    """Wait for nothing: the simulated sensors respond at once."""
 
 
 class RememberingBus:
-    """A simulated BME280 whose first measurement is its answer for ever: the simulation costs nothing from then on."""
+    """A simulated BME280 whose first measurement is its reply for ever: the simulation costs nothing from then on."""
 
     def __init__(self) -> None:
         clock = VirtualClock(START)
@@ -171,7 +171,7 @@ class RememberingBus:
 
 
 class AnsweringPort:
-    """A serial port with an MH-Z19 that answers each command at once, and the same."""
+    """A serial port with an MH-Z19 that responds to each command at once, with the same."""
 
     def __init__(self) -> None:
         sensor = SimulatedMhz19()

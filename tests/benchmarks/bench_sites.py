@@ -1,8 +1,8 @@
 """A thousand households in one PostgreSQL 15 with the settings it comes with: each writes its round once a minute.
 
 Every site has a connection of its own, as pollers have, and writes with the poller's own Database. The meters of a
-thousand sites answer within some three seconds of the tick, so the writes of a minute are spread over these. A round is
-late when it is not committed two seconds after it was due.
+thousand sites respond within some three seconds of the tick, so the writes of a minute are spread over these. A round
+is late when it is not committed two seconds after it was due.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """How long until the first reading, once the meter is known: ours from its PAN cache, momonga with its scan.
 
-The module answers at once, so that what is left is the program's own. Wall time, of a fresh process each.
+The module responds at once, so that what is left is the program's own. Wall time, of a fresh process each.
 """
 
 from __future__ import annotations

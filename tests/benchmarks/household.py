@@ -21,7 +21,7 @@ CREDENTIALS = Credentials(TEST_ROUTE_B_ID, TEST_PASSWORD)
 
 @contextmanager
 def simulated_module() -> Iterator[Path]:
-    """Run a module that answers at once, with a meter behind it, in another process; give its device."""
+    """Run a module that responds at once, with a meter behind it, in another process; give its device."""
     with tempfile.TemporaryDirectory() as directory:
         link = Path(directory, "tty")
         with child([sys.executable, "-m", "skstack.simulator", "--link", str(link), "--instant"]):

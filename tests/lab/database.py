@@ -76,8 +76,8 @@ class FakeDatabase:
         self.attempts = 0
         self.is_closed = False
         self.refuses: Callable[[Row], bool] = lambda _row: False
-        self.answers = threading.Event()  # cleared: write() hangs until it is set
-        self.answers.set()
+        self.responds = threading.Event()  # cleared: write() hangs until it is set
+        self.responds.set()
         self._rows: dict[tuple[object, ...], Row] = {}
 
     @property
@@ -91,7 +91,7 @@ class FakeDatabase:
 
     def write(self, rounds: Sequence[Round]) -> Sequence[RejectedRow]:
         self.attempts += 1
-        if not self.answers.wait(timeout=30.0):
+        if not self.responds.wait(timeout=30.0):
             raise AssertionError("nobody let the database respond")
         if self.is_away:
             raise DatabaseUnreachableError(self.reason)
