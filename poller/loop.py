@@ -80,6 +80,7 @@ class Poller:
         self._rounds_to_learn = 0  # in a row after which the meter was not known yet
         self._faults: set[tuple[type[Exception], str, int | None]] = set()  # that were logged, each with its place
         self._backoff = Backoff(_FIRST_FAULT_PAUSE_S, _LAST_FAULT_PAUSE_S)
+        self._has_read = False
         self.missed_ticks = 0
         self._missed_said_until = float("-inf")
         self.last_failure: str | None = None
@@ -93,10 +94,10 @@ class Poller:
             if self._clock.now() < due:
                 continue  # a fault cut the wait short: the tick is still to come
             started, zero = self._clock.monotonic(), self._clock.zero
-            is_first = self.last_power is None
             power = self._survived(self.take_round, due, otherwise=None)
-            if is_first and power is not None:
-                logger.info("first reading: %s", self._status(power))  # it may not be stored yet
+            if not self._has_read and power is not None and power.power_w is not None:
+                self._has_read = True
+                logger.info("first reading: %d W", power.power_w)  # it may not be stored yet
             self._count_missed(due, self._clock.monotonic() - started, expected=power is None)
             now = self._clock.now()
             tick = next_tick(now if self._has_moved(zero) else max(now - self._catches_up, due), self._interval_s)
