@@ -170,7 +170,7 @@ class Session:
     def close(self) -> None:
         """End the PANA session, so that the meter is free for the next one, and close the port. Raises nothing.
 
-        Takes close_timeout_s at most, also after a stop was asked for.
+        Takes close_timeout_s at most, also after a stop was requested.
         """
         if self._life is not None:
             self._life.close()

@@ -95,7 +95,7 @@ class HalfHours:
         self._given_up = boundary
 
     def _is_missing(self, boundary: datetime) -> bool:
-        """Whether the half hour of *boundary* can still be had by asking for it, and is not there."""
+        """Whether the half hour of *boundary* is not there and can still be read."""
         return self._latest < boundary == last_tick(self._meter_clock.now(), HALF_HOUR_S)
 
     def _keep(self, half_hour: HalfHour, source: EnergySource) -> Subtask[None]:
