@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -25,6 +26,9 @@ from storage.embedded import EmbeddedServer
 # A busy machine is no finding. Where nobody sits before it, the same examples are tried each time.
 settings.register_profile("house", deadline=None, derandomize="CI" in os.environ, print_blob=True)
 settings.load_profile("house")
+
+# A shell lets what it starts in the background ignore SIGINT, and so would every program that is started here.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _numbers = itertools.count(1)
 
