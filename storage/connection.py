@@ -179,7 +179,7 @@ def _looked_up(host: str) -> Sequence[str]:
 
 
 def secrets_of(url: str) -> Sequence[str]:
-    """Give what must not be shown of *url*; nothing where libpq cannot read it."""
+    """Give what must not be shown of *url*, but what it shows anyhow; nothing where libpq cannot read it."""
     try:
         parts = parse_dsn(url)
     except psycopg2.ProgrammingError:
