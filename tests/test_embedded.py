@@ -339,11 +339,15 @@ def test_a_first_start_that_was_interrupted_is_begun_again(tmp_path: Path) -> No
     assert not half_made.exists()
 
 
+@pytest.mark.parametrize("is_temporary_long", [False, True])
 def test_a_path_too_long_for_a_socket_gets_a_private_directory_elsewhere(
-    prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_temporary_long: bool
 ) -> None:
     monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
     data_dir = tmp_path / ("long" * 25)
+    if is_temporary_long:  # TMPDIR names such a directory, too
+        (tmp_path / ("temporary" * 10)).mkdir()
+        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / ("temporary" * 10)))
     shutil.copytree(prepared, data_dir, symlinks=True)
     with EmbeddedServer(data_dir, fsync=False) as server, EmbeddedServer(data_dir, fsync=False) as other:
         assert other.url() == server.url()  # the second one learns of it from the server

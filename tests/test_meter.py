@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from skstack import HalfHour, Poll
+from skstack import HalfHour, Poll, SessionLostError
 from skstack.echonet import MeterIdentity
 from skstack.simulator import Habit, Reply
 from tests.lab.clock import HALF_HOUR, MINUTE, NOON
-from tests.lab.habits import refuse
+from tests.lab.habits import lose, refuse
 from tests.lab.home import Home
 
 AT_NOON_KWH = Decimal("151.2")
@@ -92,6 +92,17 @@ def test_a_meter_that_never_says_who_it_is_is_unknown_in_the_end_and_was_not_flo
     assert home.meter.identify(until=until) == MeterIdentity(None, None, None, None)
     assert home.clock.monotonic() <= until
     assert len(home.module.sends) - sent_before < 30
+
+
+def test_who_the_meter_is_is_not_waited_for_where_the_session_ends() -> None:
+    """EVENT 26: the meter has ended the session, and no response to what it was asked will come."""
+    home = home_with()
+    home.module.faults.habits.append(Habit(lose))
+    home.module.emit_event(0x26, home.clock.time_s + 1.0)
+    began = home.clock.monotonic()
+    with pytest.raises(SessionLostError):
+        home.meter.identify(until=began + 50.0)
+    assert home.clock.monotonic() - began < 2.0
 
 
 def test_a_meter_that_withholds_its_name_for_a_moment_is_identified_again() -> None:

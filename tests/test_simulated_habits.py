@@ -214,6 +214,14 @@ def test_every_response_may_take_as_long_as_one_likes(seconds: float) -> None:
     assert heard(at.wait(0.2)) == [packed(ONLY_POWER)]
 
 
+def test_an_announcement_may_come_later_than_it_is_due() -> None:
+    at = joined()
+    at.module.faults.habits.append(Habit(delay(7.0), announcements, times=1))
+    at.module.announce(at.at)
+    assert heard(at.wait(6.9)) == []
+    assert len(heard(at.wait(0.2))) == 1
+
+
 def test_responses_may_take_a_time_that_is_drawn_for_each() -> None:
     at = joined()
     at.module.meter.habits.append(Habit(take(partial(Random(3).uniform, 2.0, 30.0))))

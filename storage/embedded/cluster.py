@@ -41,6 +41,7 @@ logger = logging.getLogger(__name__)
 START_TIMEOUT_S = 60.0  # after a power cut hours of log are replayed: seconds, also from an SD card
 SOCKET_NAME = ".s.PGSQL.5432"
 SOCKET_PATH_MAX = 107  # bytes of sockaddr_un.sun_path less its closing zero, unix(7)
+_ELSEWHERE = "power-consumption-"  # what the name of a private directory for it begins with
 SOCKET_TIMEOUT_S = 1.0
 LOG_MAX_BYTES = 1_000_000
 # Not what was sent to a client that came too early.
@@ -292,12 +293,18 @@ class Cluster:
         directory = self.home / "run"
         if len(os.fsencode(directory / SOCKET_NAME)) > SOCKET_PATH_MAX or "," in str(directory):
             # Remembered by the server itself, in postmaster.pid.
-            parent = os.environ.get("XDG_RUNTIME_DIR")
-            usable = parent is not None and os.access(parent, os.W_OK | os.X_OK)
-            directory = Path(tempfile.mkdtemp(prefix="power-consumption-", dir=parent if usable else None))
+            parents = (os.environ.get("XDG_RUNTIME_DIR"), tempfile.gettempdir())
+            parent = next((each for each in parents if each is not None and _may_hold_socket(each)), "/tmp")
+            directory = Path(tempfile.mkdtemp(prefix=_ELSEWHERE, dir=parent))
         directory.mkdir(mode=0o700, exist_ok=True)
         self.leave_to_owner(directory)
         return directory
+
+
+def _may_hold_socket(parent: str) -> bool:
+    """Tell whether a directory can be made in *parent* whose socket has a path that is short enough."""
+    path = Path(parent, f"{_ELSEWHERE}12345678", SOCKET_NAME)  # mkdtemp() adds eight characters
+    return os.access(parent, os.W_OK | os.X_OK) and len(os.fsencode(path)) <= SOCKET_PATH_MAX and "," not in parent
 
 
 def _rename(source: Path, target: Path) -> None:
