@@ -53,7 +53,7 @@ def energy_figures(data: PowerData, words: Words) -> list[style.KeyFigure]:
     if sold.kwh:
         figures.append(style.KeyFigure(words.sold_total, f"{kwh(sold.kwh)} kWh", "", style.SOLD_TEXT))
     if energy.difference is not None:
-        figures.append(_difference_figure(energy.difference, data, words))
+        figures.append(_difference_figure(energy.difference, used.kwh, data, words))
     if data.period.days > 1:
         covered_days = Decimal(used.covered.total_seconds()) / 86_400
         figures.append(style.KeyFigure(words.per_day, f"{number(used.kwh / covered_days, 1)} kWh"))
@@ -104,30 +104,32 @@ def _covered(data: PowerData, total: SpanEnergy, words: Words) -> str:
     return words.until.format(end=end) if early else ""
 
 
-def _difference_figure(found: Difference, data: PowerData, words: Words) -> style.KeyFigure:
-    captions = {
-        "usual": words.than_usual,
-        "yesterday": words.than_yesterday,
-        "before": words.than_before.format(days=found.days),
+def _difference_figure(found: Difference, used_kwh: Decimal, data: PowerData, words: Words) -> style.KeyFigure:
+    names = {
+        "usual": words.usual_use,
+        "yesterday": words.yesterday,
+        "before": words.days_before.format(days=found.days),
         "year_before": _a_year_before(data.period, words),
     }
+    before = names[found.compared_with]
+    caption = words.versus.format(before=before)
     # Rounded: a median of other days is no register.
-    places = 1 if found.usual_kwh >= 1 else 2
+    has_hundredths = len(kwh(used_kwh).partition(".")[2]) > 1
+    places = 2 if found.usual_kwh < 1 and has_hundredths else 1
     more = difference(found.kwh, places)
-    caption = captions[found.compared_with]
     if found.usual_kwh <= 0:
         return style.KeyFigure(caption, f"{more} kWh")
     is_same = not more.strip("0.")
     percent = "0" if is_same else difference(100 * found.kwh / found.usual_kwh)
-    template = words.more_than_usual if found.compared_with == "usual" else words.more_than
-    return style.KeyFigure(caption, f"{percent} %", template.format(more=more, kwh=number(found.usual_kwh, places)))
+    note = words.more_than.format(before=before, more=more, kwh=number(found.usual_kwh, places))
+    return style.KeyFigure(caption, f"{percent} %", note)
 
 
 def _a_year_before(period: Period, words: Words) -> str:
     if period.is_year:
-        return words.than_year_before.format(year=period.first_date.year - 1)
+        return words.year_before.format(year=period.first_date.year - 1)
     month = month_name(period.first_date, words.language)
-    return words.than_month_before.format(month=month, year=period.first_date.year - 1)
+    return words.month_before.format(month=month, year=period.first_date.year - 1)
 
 
 def draw_energy(axes: Axes, data: PowerData, words: Words) -> None:

@@ -54,7 +54,9 @@ def draw(
     heights = [_POWER_IN if data.has_power else _EMPTY_IN, _ENERGY_IN if has_energy else _EMPTY_IN]
     heights += [_CURRENT_IN] if has_current else []
     title = title_of(data.period, words.power_title, words, now=data.now)
-    figure, panels = style.sheet(title, _key_figures(data, words), heights, _footnote(data, words))
+    figure, panels = style.sheet(
+        title, _key_figures(data, words), heights, _footnote(data, words, with_current=has_current)
+    )
     set_time_axis(panels, data.period, language)
     mark_weekends(panels[1:] if data.time_of_day else panels, data.period)
     if data.time_of_day is not None:
@@ -69,12 +71,11 @@ def draw(
     return figure
 
 
-def _footnote(data: PowerData, words: Words) -> str:
+def _footnote(data: PowerData, words: Words, *, with_current: bool) -> str:
     used_lacks, sold_lacks = (data.energy.lacks, data.energy.sold_lacks) if data.energy else ([], [])
-    quantities = [
-        (words.power, data.power_gaps),
-        (words.energy, unread(used_lacks, data.period.start, data.until)),
-    ]
+    quantities = [(words.power, data.power_gaps)]
+    quantities += [(words.current, data.current_gaps)] if with_current else []
+    quantities += [(words.energy, unread(used_lacks, data.period.start, data.until))]
     sold_gaps = unread(sold_lacks, data.period.start, data.until)
     quantities += [(words.sold, sold_gaps)] if sold_gaps else []
     found = missing_notes(quantities, data.period, words) + lack_notes(data.energy, data.period, words)
@@ -297,7 +298,7 @@ def _draw_scale(axes: Axes, bought_w: float, sold_w: float | None, words: Words)
 
 def _draw_current(axes: Axes, data: PowerData, words: Words, contract_a: Decimal | None) -> None:
     """Draw the current of each phase. What flows out is drawn as sold, and does not count against the contract."""
-    hatch_gaps(axes, data.power_gaps)
+    hatch_gaps(axes, data.current_gaps)
     key, highest, lowest = [], 1.0, 0.0
     phases: tuple[tuple[Course | None, str, Literal["-", "--"], str, str], ...] = (
         (data.current_r_a, style.BOUGHT, "-", words.phase_r, "current_r_a"),

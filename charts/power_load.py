@@ -74,6 +74,7 @@ class PowerData:
     half_hours: list[tuple[Gap, float]]  # mean power of the half hours of days without any reading
     time_of_day: TimeOfDay | None  # where a point is a day or more
     power_gaps: list[Gap]
+    current_gaps: list[Gap]  # also the half hours of days without any reading: the registers tell no current
     usual: Usual | None
     energy: EnergyData | None  # None: the first half hour is not over yet
     peak: tuple[datetime, int] | None
@@ -116,11 +117,13 @@ def load(connection: Connection, site: int, period: Period, *, now: datetime, ta
         sells = energy_data is not None and energy_data.sells
         time_of_day = _time_of_day(connection, site, period, edges, now=now, sells=sells)
         gaps = time_of_day.gaps if time_of_day else []
+        current_gaps: list[Gap] = []
     else:
         found = series.read(connection, site, series.POWER, edges, by_reading=True)
         covered = coverage.of_readings(found.runs, period.start, until)
         half_hours = _half_hours(connection, site, period, until, covered.gaps)
-        gaps = coverage.without(covered.gaps, [half_hour for half_hour, _ in half_hours])
+        current_gaps = covered.gaps
+        gaps = coverage.without(current_gaps, [half_hour for half_hour, _ in half_hours])
         power_w, current_r_a, current_t_a = (
             course_of(points, covered.gaps, edges[1] - edges[0]) for points in found.points
         )
@@ -135,6 +138,7 @@ def load(connection: Connection, site: int, period: Period, *, now: datetime, ta
         half_hours=half_hours,
         time_of_day=time_of_day,
         power_gaps=gaps,
+        current_gaps=current_gaps,
         usual=_usual(connection, site, period) if period.seconds <= _A_DAY_AND_A_BIT_S else None,
         energy=energy_data,
         peak=peak if peak and peak[1] > 0 else None,

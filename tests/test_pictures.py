@@ -21,6 +21,7 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 
 from charts import air_draw, air_load, command, power_draw, power_load, style
@@ -667,6 +668,35 @@ def test_a_day_of_half_hours_alone_shows_their_means(record: Any) -> None:
         figure = power_draw.draw(power, language="en")
     assert "mean of half hours, from the registers" in texts(figure)
     assert texts(figure, "footnote") == []
+
+
+def test_the_current_of_a_day_of_half_hours_alone_is_missing(record: Any) -> None:
+    """The registers tell the mean power of that day, and no current."""
+    site, start = new_site(record), midnight(DAY, TOKYO)
+    write_energy(record, site, [(start + n * HALF_HOUR, 10 + n * Decimal("0.2"), Decimal(0)) for n in range(97)])
+    minutes = [start + timedelta(days=1, minutes=n) for n in range(24 * 60)]
+    write_power(record, site, [(minute, 400, 4.0) for minute in minutes])
+    (figure,) = pictures(record, site, day_of(DAY, TOKYO, 2), "en")
+    power, _, current = (
+        [patch for patch in axes.patches if isinstance(patch, Rectangle) and patch.get_gid() == "gap"]
+        for axes in figure.axes
+    )
+    assert power == []
+    assert [(gap.get_x(), gap.get_width()) for gap in current] == [(start.timestamp() / 86_400, pytest.approx(1))]
+    assert texts(figure, "footnote") == ["Current: no data 1 d (22 Nov 0:00–23 Nov 0:00)"]
+
+
+@pytest.mark.parametrize(
+    ("count", "expected"),
+    [(Decimal("0.1"), "前日 0.8 kWh、差 0.0"), (Decimal("0.01"), "前日 0.80 kWh、差 0.00")],
+)
+def test_the_day_before_is_said_with_the_digits_of_the_meter(record: Any, count: Decimal, expected: str) -> None:
+    """On both days 0.8 kWh in eight half hours, then nothing."""
+    site, start = new_site(record), midnight(DAY, TOKYO) - timedelta(days=1)
+    counts = [(Decimal(10) + Decimal("0.1") * (8 * (n // 48) + min(n % 48, 8))).quantize(count) for n in range(97)]
+    write_energy(record, site, [(start + n * HALF_HOUR, kwh, Decimal(0)) for n, kwh in enumerate(counts)])
+    (figure,) = pictures(record, site, day_of(DAY, TOKYO), "ja")
+    assert expected in texts(figure, "note")
 
 
 def sunny_days(start: datetime, days: int, *, hidden: timedelta) -> list[tuple[datetime, Decimal, Decimal | None]]:

@@ -310,7 +310,7 @@ def test_several_gaps_are_counted_below_the_picture(record: Any) -> None:
     site = Household(DAY, 1, gaps=gaps).write(record)
     data = load(record, site, day_of(DAY, TOKYO))
     assert texts(drawn(data), "footnote") == ["Power: no data for 15 min in all (3 places)"]
-    assert texts(drawn(data, "ja"), "footnote") == ["電力の記録なし 計 15分（3区間）"]
+    assert texts(drawn(data, "ja"), "footnote") == ["電力の記録なし 計 15分（3か所）"]
 
 
 def test_a_running_day_ends_at_now(record: Any) -> None:
