@@ -39,7 +39,9 @@ def parser(prog: str, description: str) -> argparse.ArgumentParser:
         metavar="FILE_OR_DIR",
         help=_("where to write; the suffix chooses PNG, SVG or PDF (default: a PNG in [graph] output_dir)"),
     )
-    result.add_argument("--lang", choices=("ja", "en"), help=_("language of the picture (default: [graph] language)"))
+    result.add_argument(
+        "--lang", choices=("ja", "en"), help=_("language of the picture (default: [graph] language, else the locale's)")
+    )
     result.add_argument(
         "--version",
         action="version",
