@@ -26,7 +26,7 @@ from storage.database import Database
 from storage.delivery import Delivery
 from storage.embedded import EmbeddedServer
 from storage.errors import DatabaseUnreachableError
-from storage.outbox import Outbox
+from storage.outbox import REJECTED_NAME, Outbox
 from storage.outbox_files import Rejected
 from storage.records import PowerRow, RadioEventRow, Round, Row
 from tests.lab.clock import LabClock
@@ -266,6 +266,30 @@ def test_what_was_refused_is_tried_again_once_a_day_and_at_the_next_start(
     work(delivery)
     assert database.watts() == [0, 1, 2, 4, 6, 7, 3]
     assert outbox.count_rejected() == 1
+
+
+def test_refused_rows_that_cannot_be_read_now_are_tried_again_the_day_after(
+    delivery: Delivery, outbox: Outbox, database: FakeDatabase, clock: LabClock, tmp_path: Path
+) -> None:
+    work(delivery)
+    database.refuses = lambda row: isinstance(row, PowerRow) and row.power_w == 2
+    append_all(outbox, range(4))
+    work(delivery)
+    database.refuses = lambda _row: False
+    kept = next(tmp_path.rglob(REJECTED_NAME))
+    aside = kept.rename(tmp_path / "aside")
+    kept.mkdir()
+    clock.sleep(86_401)
+    work(delivery)
+    append_all(outbox, range(4, 5))
+    work(delivery)
+    assert database.watts() == [0, 1, 3, 4]  # nothing else is held up
+    kept.rmdir()
+    aside.rename(kept)
+    clock.sleep(86_401)
+    work(delivery)
+    assert database.watts() == [0, 1, 3, 4, 2]
+    assert outbox.count_rejected() == 0
 
 
 def test_of_rows_refused_together_none_is_forgotten_while_one_is_refused_still(
