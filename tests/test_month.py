@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, find, given, settings
+from hypothesis import HealthCheck, Phase, example, find, given, settings
 from hypothesis import strategies as st
 
 from skstack import driver
@@ -142,6 +142,9 @@ def test_a_fault_is_logged_once_and_once_that_it_is_over(kind: str, caplog: pyte
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(fault_lists(6.0), st.integers(1, 30))
+@example(  # what ends the wait is a late response to an attempt of before the link was lost
+    [make_fault("lost ERXUDP", 980.0, 0.6, 0.99), make_fault("answers slower than a minute", 920.0, 0.3, 0.0)], 25
+)
 def test_from_any_faults_the_link_comes_back(faults: list[Fault], seed: int) -> None:
     assert problems(faults, seed=seed) == []
 

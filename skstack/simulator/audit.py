@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import NamedTuple
 
 from skstack.echonet.frame import Esv
@@ -9,6 +10,7 @@ from skstack.echonet.frame import Esv
 _TOLERANCE_S = 0.05  # what a host may need to see an EVENT that has just left
 _ESV_AT = 10  # in an ECHONET Lite frame
 _REQUESTS = (Esv.GET, Esv.SET_C)
+_LATEST = 8  # attempts at a request, whose responses may still be on their way
 
 
 class Sent(NamedTuple):
@@ -35,7 +37,7 @@ class Audit:
         self.violations: list[str] = []
         self._first: Sent | None = None  # the pending request, as it was first sent
         self._last_at = 0.0  # and when it was last repeated
-        self._tids: set[bytes] = set()  # under which it was sent
+        self._alike: deque[Sent] = deque(maxlen=_LATEST)  # the latest attempts, also of before it was last responded to
         self._closed_at: dict[int, float] = {}  # EVENT 29 or 32 -> when its line had left
 
     def note(self, sent: Sent) -> None:
@@ -53,15 +55,20 @@ class Audit:
     def requested(self, sent: Sent) -> None:
         """Note that *sent* has reached the air; if it is a request, it is pending from now on."""
         if _is_request(sent.payload):
-            if self._first is None or _but_for_its_tid(sent) != _but_for_its_tid(self._first):
+            repeats = bool(self._alike) and _but_for_its_tid(sent) == _but_for_its_tid(self._alike[-1])
+            if not repeats:
+                self._alike.clear()
+            if self._first is None or not repeats:
                 self._first = sent
-                self._tids.clear()
-            self._tids.add(_tid(sent.payload))
+            self._alike.append(sent)
             self._last_at = sent.at
 
     def responded(self, payload: bytes) -> None:
-        """Drop the request if *payload*, which has reached the host, is a response to any of its attempts."""
-        if _tid(payload) in self._tids:
+        """Drop the request if *payload*, which was on its way to the host, is a response to any of its attempts.
+
+        The line may be lost, and the host wait on: then a response to an earlier attempt ends the wait as well.
+        """
+        if any(_tid(payload) == _tid(sent.payload) for sent in self._alike):
             self.forget()
 
     def forget(self) -> None:
