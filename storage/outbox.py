@@ -65,7 +65,7 @@ class Outbox:
         self._changed = threading.Condition()  # what follows is changed under it
         self._memory: deque[Entry] = deque(maxlen=MEMORY_ROUNDS)
         self._unkept: deque[Rejected] = deque(maxlen=_MOST_UNKEPT)  # rejected, and not on disk yet
-        self._unreadable: Sequence[Rejected] = ()  # of what oldest() saw last
+        self._unreadable: frozenset[Rejected] = frozenset()  # of what oldest() saw last
         self._helper: Callable[[], None] | None = None
         self._is_disk_slow = False
         self.appended = 0
@@ -205,16 +205,17 @@ class Outbox:
             said = "%d rounds in %s cannot be read and are rejected; the first: %s"
             logger.error(said, len(added), self._path, added[0].reason)
             self._reject(added)
-        self._unreadable = unreadable
+        self._unreadable = frozenset(unreadable)
         if unreadable and not rounds:
             self._rounds.remove_up_to(end)
         return Batch(rounds, end)
 
     def _reject(self, rejected: Sequence[Rejected]) -> None:
         """Keep *rejected* apart, in memory where the disk does not take them."""
-        with self._changed:
-            self._unkept.extend(rejected)
-        self._settle()
+        for start in range(0, len(rejected), _SETTLED_AT_ONCE):  # all at once would push one another out of memory
+            with self._changed:
+                self._unkept.extend(rejected[start : start + _SETTLED_AT_ONCE])
+            self._settle()
 
     def _entry(self, stored: Round) -> Entry | None:
         """Write the round down; rows with values of a wrong kind are kept apart. None: there are no others."""
@@ -231,7 +232,8 @@ class Outbox:
                     wrong.append(Rejected(repr(row), str(err), is_final=True))
             with self._changed:
                 self._unkept.extend(wrong)
-            return self._entry(Round(tuple(right))) if right else None
+            rest = Round(tuple(right))  # too many rows of the right kind are no fault of one of them
+            return Entry(rest, round_to_json(rest)) if right else None
 
     def _remember(self, entry: Entry) -> None:
         if len(self._memory) == self._memory.maxlen:

@@ -263,6 +263,31 @@ def test_a_round_of_a_later_release_is_delivered_when_that_is_installed_again(
         assert refused_in(next_run) == [round_of(0)]
 
 
+def test_an_outage_that_a_later_release_recorded_is_rejected_once_and_not_dropped_in_silence(
+    data_dir: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An earlier release that is installed again looks at them at each attempt to reach the database."""
+    minutes = 20_000
+    bodies = [f'[["reactive", {{"number": {number}}}]]' for number in range(minutes)]
+    with closing(Outbox(data_dir, fsync=False)) as outbox:
+        outbox.adopt(bodies, [])
+        append_all(outbox, range(1))
+        rounds_in(outbox)
+        began = time.process_time()
+        assert rounds_in(outbox) == [round_of(0)]
+        assert time.process_time() - began < 10.0  # compared with one another they took minutes
+        assert outbox.count_rejected() == minutes
+    assert "dropped" not in caplog.text
+
+
+def test_a_round_of_too_many_rows_is_refused_at_once(outbox: Outbox) -> None:
+    """Each of its rows could be kept. Source of the 1,000,000 bytes: MAX_BYTES of the reader."""
+    events = tuple(RadioEventRow(NOW, "scan", detail="x" * 1000) for _ in range(1000))
+    with pytest.raises(ValueError, match="1000000 is the most"):
+        outbox.append(Round(events))
+    assert rounds_in(outbox) == []
+
+
 def test_unreadable_rounds_do_not_hide_those_behind_them(outbox: Outbox, path: Path) -> None:
     append_all(outbox, range(40))
     for number in range(30):
