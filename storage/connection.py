@@ -193,7 +193,7 @@ def shown_dsn(url: str) -> str:
     parts = _parts(url)
     if parts is None:
         return "****"
-    return make_dsn(**{name: value for name, value in parts.items() if name not in _SECRETS})
+    return make_dsn(**{name: value for name, value in parts.items() if name not in _SECRETS}) or "postgresql://"
 
 
 def _parts(url: str) -> dict[str, str] | None:

@@ -552,6 +552,7 @@ def test_no_password_is_ever_shown(url: str, caplog: pytest.LogCaptureFixture) -
             "user=me dbname=home host=one,fe80::2 port=5432,5433 target_session_attrs=read-write",
         ),
         ("postgresql:///?service=house&password=pw", "service=house"),
+        ("postgresql://:pw@", "postgresql://"),  # all else is said in PGHOST and its like
         (
             "postgresql://me:pw@db/home?options=-csearch_path%3Dhouse",
             "user=me dbname=home host=db options=-csearch_path=house",

@@ -21,7 +21,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 from unittest.mock import MagicMock
 
 import psycopg2
@@ -320,6 +320,22 @@ def test_a_connection_after_the_end_is_refused_as_unreachable(shared_dir: Path) 
         pass
     with pytest.raises(DatabaseUnreachableError, match="was closed"):
         server.connect()
+
+
+def test_a_server_that_is_closed_while_somebody_connects_is_not_started_again(
+    shared_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stop does not wait for a thread that is still connecting; nobody would be left to stop the server again."""
+    with EmbeddedServer(shared_dir, fsync=False) as server:
+
+        def close_and_fail(_url: str) -> NoReturn:
+            server.close()
+            raise DatabaseUnreachableError("connection refused")
+
+        monkeypatch.setattr("storage.embedded.server.connect", close_and_fail)
+        with pytest.raises(DatabaseUnreachableError, match="was closed"):
+            server.connect()
+    assert server_processes(shared_dir) == []
 
 
 def test_a_process_number_that_went_to_somebody_else_does_not_keep_it_from_starting(data_dir: Path) -> None:

@@ -72,6 +72,13 @@ class EmbeddedServer:
             self._is_closed = False
             self._start()
 
+    def _start_again(self) -> None:
+        """Start it for a connection. Raises: DatabaseUnreachableError: it was closed, maybe a moment ago."""
+        with self._turn:
+            if self._is_closed:
+                raise DatabaseUnreachableError("the embedded PostgreSQL was closed")
+            self._start()
+
     def _start(self) -> None:
         with self._own_errors():
             self._home.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -163,15 +170,13 @@ class EmbeddedServer:
 
         Raises: DatabaseUnreachableError: it cannot be started; or it was closed, and is not started for who is late.
         """
-        if self._is_closed:
-            raise DatabaseUnreachableError("the embedded PostgreSQL was closed")
         try:
             if self._socket_directory is None:
-                self.start()
+                self._start_again()
             try:
                 return connect(self.url())
             except DatabaseUnreachableError as err:
-                self.start()
+                self._start_again()
                 logger.warning("the embedded PostgreSQL was gone and was started again: %s", err)
             return connect(self.url())
         except EmbeddedServerError as err:
