@@ -2,7 +2,8 @@
 
 The energy is in charts.energy_load. The other figures are defined so:
 
-* peak: the highest single reading of power, with its moment.
+* peak: the highest single reading of power, with its moment. It is not known where the registers tell of a higher mean:
+  then it was not read.
 * base load: the lowest mean of a half hour; of several days, the median of theirs. Where something was sold, the sun
   lowers the day: then between 20:00 and 5:00 only, and never a half hour in which something was sold. Half hours that
   lack more than half of themselves do not count. Left out of ranges whose points are longer than half an hour.
@@ -128,6 +129,7 @@ def load(connection: Connection, site: int, period: Period, *, now: datetime, ta
             course_of(points, covered.gaps, edges[1] - edges[0]) for points in found.points
         )
         base_load = _base_load(connection, site, period, until, covered) if found.runs else None
+    means_w = [mean_w for _, mean_w in half_hours] if time_of_day is None else time_of_day.mean_w.ravel()
     peak = series.peak(connection, site, period.start, until)
     return PowerData(
         period=period,
@@ -141,7 +143,7 @@ def load(connection: Connection, site: int, period: Period, *, now: datetime, ta
         current_gaps=current_gaps,
         usual=_usual(connection, site, period) if period.seconds <= _A_DAY_AND_A_BIT_S else None,
         energy=energy_data,
-        peak=peak if peak and peak[1] > 0 else None,
+        peak=peak if peak and peak[1] > 0 and not np.any(np.greater(means_w, peak[1])) else None,
         base_load_w=base_load[0] if base_load else None,
         base_load_at_night=base_load is not None and base_load[1],
     )

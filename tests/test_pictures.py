@@ -687,6 +687,24 @@ def test_the_current_of_a_day_of_half_hours_alone_is_missing(record: Any) -> Non
     assert texts(figure, "footnote") == ["Current: no data 1 d (22 Nov 0:00–23 Nov 0:00)"]
 
 
+@pytest.mark.parametrize(("days", "highest_w"), [(2, 400), (2, 1600), (40, 400), (40, 1600)])
+def test_a_peak_that_was_not_read_is_not_named(record: Any, days: int, highest_w: int) -> None:
+    """On the first day the registers tell of 1,000 W in a half hour, and no reading was stored."""
+    site, start = new_site(record), midnight(DAY, TOKYO)
+    energy = [Decimal("0.2")] * 48 * days
+    energy[20] = Decimal("0.5")
+    write_energy(
+        record,
+        site,
+        [(start + n * HALF_HOUR, sum(energy[:n], Decimal(10)), Decimal(0)) for n in range(len(energy) + 1)],
+    )
+    second = midnight(DAY + timedelta(days=1), TOKYO)
+    write_power(record, site, [(second + timedelta(minutes=n), 390, 4.0) for n in range(24 * 60)])
+    write_power(record, site, [(second + timedelta(seconds=30), highest_w, 16.0)])
+    power = power_load.load(record, site, day_of(DAY, TOKYO, days), now=LATER + timedelta(days=60), tariff=None)
+    assert power.peak == (None if highest_w < 1000 else (second + timedelta(seconds=30), highest_w))
+
+
 @pytest.mark.parametrize(
     ("count", "expected"),
     [(Decimal("0.1"), "前日 0.8 kWh、差 0.0"), (Decimal("0.01"), "前日 0.80 kWh、差 0.00")],
