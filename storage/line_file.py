@@ -38,9 +38,11 @@ class Reserve:
 
     def keep(self) -> None:
         """Take the space, if it is not taken yet and there is some."""
-        if self._path.exists():
-            return
         try:
+            with suppress(FileNotFoundError):
+                if self._path.stat().st_size == RESERVE_BYTES:
+                    return
+                self._path.unlink()  # a kill came before the space was taken
             fd = private_file.create(self._path)
             try:
                 os.posix_fallocate(fd, 0, RESERVE_BYTES)

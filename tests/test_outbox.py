@@ -600,6 +600,14 @@ def test_where_no_space_can_be_reserved_none_is_taken(tmp_path: Path, monkeypatc
     assert not reserve.release()
 
 
+def test_space_that_a_killed_process_did_not_come_to_reserve_is_taken_by_the_next_one(tmp_path: Path) -> None:
+    left_behind = tmp_path / "reserve"
+    left_behind.touch()
+    for _ in range(2):
+        Reserve(left_behind).keep()
+        assert left_behind.stat().st_size == 8_000_000
+
+
 def test_a_file_that_cannot_be_read_counts_what_is_in_memory(outbox: Outbox, data_dir: Path) -> None:
     disk = Disk(data_dir)
     with disk.in_use():
