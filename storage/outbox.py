@@ -188,8 +188,8 @@ class Outbox:
     def close(self) -> None:
         """Bring what is in memory to the disk, if that can be done; what is lost is logged."""
         self.settle()
-        if self._memory:
-            logger.error("%d rounds are lost: neither PostgreSQL nor the disk took them", len(self._memory))
+        if lost := len(self._memory) + len(self._unkept):  # of the rejected each row is a round of its own
+            logger.error("%d rounds are lost: neither PostgreSQL nor the disk took them", lost)
         if not self._disk.acquire(timeout=DISK_TIMEOUT_S):
             return  # who is at the files ends with the process
         try:

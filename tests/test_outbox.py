@@ -315,6 +315,21 @@ def test_unreadable_rounds_are_kept_also_where_the_disk_is_full(
     assert len([said for said in messages(caplog, logging.ERROR) if "cannot be read" in said]) == 1
 
 
+def test_what_was_rejected_and_found_no_place_until_the_end_is_said_to_be_lost(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """On a full disk the file of rounds has room for a few more, where that of the rejected has none."""
+
+    def full(_file: RejectedFile, _rejected: object) -> NoReturn:
+        raise OutboxError("the disk is full")
+
+    monkeypatch.setattr(RejectedFile, "add", full)
+    with closing(Outbox(data_dir)) as outbox:
+        append_all(outbox, range(2))
+        outbox.remove(outbox.oldest(2), [Rejected.of(round_of(1), "another row has its place", is_final=True)])
+    assert "1 rounds are lost: neither PostgreSQL nor the disk took them" in messages(caplog, logging.ERROR)
+
+
 def test_a_file_of_unreadable_rounds_alone_is_worked_off(outbox: Outbox, path: Path) -> None:
     append_all(outbox, range(3))
     for number in range(3):
