@@ -44,7 +44,7 @@ class Figure:
         )
 
 
-HEADINGS = ("what", "measured", "reference in the same run", "result", "must be", "met")
+HEADINGS = ("what", "measured", "reference in the same run", "result", "target", "met")
 
 
 def number(value: float) -> str:
