@@ -117,7 +117,7 @@ def load(connection: Connection, site: int, period: Period, *, now: datetime, ta
     if is_days:
         sells = energy_data is not None and energy_data.sells
         time_of_day = _time_of_day(connection, site, period, edges, now=now, sells=sells)
-        gaps = time_of_day.gaps if time_of_day else []
+        gaps = time_of_day.gaps if time_of_day else [Gap(period.start, until)]
         current_gaps: list[Gap] = []
     else:
         found = series.read(connection, site, series.POWER, edges, by_reading=True)

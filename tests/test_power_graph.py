@@ -369,6 +369,16 @@ def test_a_year_shows_when_in_the_day_power_is_used(record: Any) -> None:
     assert figure.axes[0].get_ylabel() == WORDS["en"].time_of_day_panel
 
 
+def test_two_months_of_which_no_half_hour_is_known_are_missing(record: Any) -> None:
+    begin = DAY - timedelta(days=59)
+    site = registers_only(record, {midnight(begin): "100", END: "700"})
+    data = load(record, site, day_of(begin, TOKYO, 60))
+    assert data.power_gaps == [Gap(midnight(begin), END)]
+    figure = drawn(data)
+    assert texts(figure, "gap label")[0] == "no data 60 d"
+    assert texts(figure, "value")[0] == "600 kWh"
+
+
 def test_columns_follow_the_clock_where_it_changes(record: Any) -> None:
     # New York, 2025: clocks go back on 2 November; 12:00 is 16:00 UTC before and 17:00 UTC after.
     noons = [datetime(2025, 10, 20, 16, tzinfo=UTC), datetime(2025, 11, 20, 17, tzinfo=UTC)]
