@@ -162,7 +162,7 @@ def _draw_panel(axes: Axes, panel: _Panel, data: AirData, words: Words, unnamed:
         draw_line(axes, panel.warming_up, style.USUAL, gid="warming up", linewidth=1.6, alpha=0.6)
     if panel.quantity:
         _draw_quantity(axes, panel.quantity, panel.limit)
-        _mark_outliers(axes, labels, panel, data.period, words)
+        _mark_outliers(axes, labels, panel, panel.quantity, data.period, words)
         _label_extremes(axes, labels, panel, panel.quantity, data.period, words)
     label_gaps(labels, unnamed, words)
     style.name_panel(axes, panel.name)
@@ -214,12 +214,10 @@ def _label_extremes(
         labels.set(text, points, places, gid="extreme label")
 
 
-def _mark_outliers(axes: Axes, labels: Labels, panel: _Panel, period: Period, words: Words) -> None:
+def _mark_outliers(axes: Axes, labels: Labels, panel: _Panel, quantity: Quantity, period: Period, words: Words) -> None:
     """Point to what lies outside of the panel, at its edge."""
-    if panel.quantity is None:
-        return
     bottom, top = axes.get_ylim()
-    for number_of, outlier in enumerate(panel.quantity.outliers):
+    for number_of, outlier in enumerate(quantity.outliers):
         is_above = outlier.value > top
         x, edge = days_since_epoch(outlier.moment), top if is_above else bottom
         inward = -1 if is_above else 1

@@ -231,7 +231,7 @@ def _outside(data: PowerData, columns: TimeOfDay) -> NDArray[np.uint8]:
     """Mark the cells that are not due: before the period begins, or after what can be known by now."""
     zone = data.period.zone
     outside = np.zeros(columns.mean_w.shape, dtype=np.uint8)
-    if len(columns.edges) == 2 or columns.edges[1] - columns.edges[0] > columns.edges[-1] - columns.edges[0]:
+    if len(columns.edges) == 2:  # of a range that goes far beyond now: the days of its one column hold every half hour
         return outside
     first, last = columns.edges[0].astimezone(zone), columns.edges[-1].astimezone(zone)
     if (first.hour, first.minute) != (0, 0):

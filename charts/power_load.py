@@ -206,8 +206,6 @@ def _time_of_day(
 ) -> TimeOfDay | None:
     """Read the steps of one half hour, and the readings of what they leave; None where nothing is known."""
     start, end = next_half_hour(edges[0]), half_hour_before(edges[-1])
-    if start >= end:
-        return None
     cut = [start, *(min(max(edge, start), end) for edge in edges[1:-1]), end]
     cells = _Cells(cut, period.zone)
     for column in energy.columns(connection, site, cut, period.zone):

@@ -21,6 +21,7 @@ from matplotlib.figure import Figure
 from psycopg2.extensions import TRANSACTION_STATUS_IDLE
 
 import power_graph
+from charts import arguments as graph_arguments
 from charts import command
 from charts.period import day_of
 from errors import UsageError
@@ -283,6 +284,37 @@ def test_a_statement_that_takes_too_long_is_no_lost_server(
     assert (code, err.count("\n")) == (1, 1)
     assert re.search(
         r"the database refuses \(canceling statement due to statement timeout\): .* a lock on the tables", err
+    )
+
+
+def test_a_connection_that_breaks_while_reading_is_one_line(config: Path, connection: Any) -> None:
+    Household(DAY, 1).write(connection)
+
+    def load(reading: Connection, _site: int, _request: command.Request) -> None:
+        with reading.cursor() as cursor:
+            cursor.execute("select pg_terminate_backend(pg_backend_pid())")
+
+    options = graph_arguments.parser("power_graph.py", "").parse_args(["--config", str(config)])
+    with pytest.raises(command.GraphError, match=r"was lost: .*terminating connection due to admin") as caught:
+        command.run(options, "power", lambda: command.Picture(load, lambda _data, _request: None), now=LATER)
+    assert str(caught.value).endswith(": see that PostgreSQL runs there and takes connections")
+    assert (str(caught.value).count("\n"), caught.value.exit_code) == (0, 1)
+
+
+def test_the_embedded_database_is_read_where_the_settings_name_no_other(
+    connection: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its own database has our tables, and no site yet."""
+    with connection.cursor() as cursor:
+        cursor.execute("show data_directory")
+        data_dir = Path(cursor.fetchone()[0]).parent.parent
+    path = tmp_path / "power.ini"
+    path.write_text(f"[storage]\ndata_dir = {data_dir}\n", "utf-8")
+    code, out, err = run(["--config", str(path), "-o", str(tmp_path)], capsys)
+    assert (code, out) == (1, "")
+    assert err == (
+        "power_graph.py: no data: the database has no site 'home' ([storage] site); "
+        f"looked into the embedded database in {data_dir}, as {path} says\n"
     )
 
 

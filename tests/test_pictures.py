@@ -547,6 +547,37 @@ def test_the_totals_of_years_add_up_where_all_is_known_inside(record: Any) -> No
     assert texts(figure, "value")[0] == "5,260.8 kWh"
 
 
+def test_a_year_without_any_step_has_no_total(record: Any) -> None:
+    """Of four years the first is not known; then 100 kWh a month."""
+    site = new_site(record)
+    months = [date(2022 + n // 12, n % 12 + 1, 1) for n in range(37)]
+    rows = [(midnight(month, TOKYO), Decimal(100 * n + 100), Decimal(0)) for n, month in enumerate(months)]
+    write_energy(record, site, rows)
+    (figure,) = pictures(record, site, day_of(date(2021, 1, 1), TOKYO, 1461), "en")
+    assert texts(figure, "year label") == ["1,200 kWh"] * 3
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_two_exchanges_within_an_hour_are_both_named(record: Any, language: Language) -> None:
+    """The second has no room beside the first: it stands lower, on white."""
+    site, start = new_site(record), midnight(DAY, TOKYO)
+    write_energy(record, site, [(start + n * HALF_HOUR, Decimal(n), Decimal(0)) for n in range(49)])
+    since = [start - timedelta(days=900), start + 18 * HALF_HOUR, start + 19 * HALF_HOUR]
+    write(
+        record,
+        "meter",
+        "site_id, since, unit_kwh",
+        ("integer", "timestamptz", "numeric"),
+        [(site, s, 1) for s in since],
+    )
+    (figure,) = pictures(record, site, day_of(DAY, TOKYO), language)
+    first, second = named(figure, "exchange label")
+    assert [label.get_text().split(" ")[-1] for label in (first, second)] == ["9:00", "9:30"]
+    assert second.xy[1] < first.xy[1] == figure.axes[1].get_ylim()[1]
+    assert to_rgb(second.get_bbox_patch().get_facecolor()) == (1.0, 1.0, 1.0)
+    assert overlaps(figure, language) == []
+
+
 def test_no_percent_beside_a_difference_of_zero(record: Any) -> None:
     """The day before 1 kWh, the day 1.004 kWh: 0.4 % of what is written as 0.0 kWh."""
     site, start = new_site(record), midnight(DAY, TOKYO)

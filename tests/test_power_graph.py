@@ -164,6 +164,13 @@ def test_with_little_history_it_is_compared_with_the_day_before(record: Any) -> 
     assert (difference.kwh, difference.compared_with) == (Decimal(-1), "yesterday")
 
 
+def test_a_day_after_one_without_any_use_has_no_percent(record: Any) -> None:
+    site = registers_only(record, {START - timedelta(days=1): "100.0", START: "100.0", END: "103.4"})
+    figure = drawn(load(record, site, day_of(DAY, TOKYO)))
+    assert texts(figure, "value") == ["3.4 kWh", "+3.4 kWh"]
+    assert texts(figure, "caption") == ["Used", "vs. the day before"]
+
+
 def test_without_history_it_is_compared_with_nothing(record: Any) -> None:
     site = registers_only(record, {START: "5", END: "8"})
     data = load(record, site, day_of(DAY, TOKYO))
@@ -211,6 +218,12 @@ def test_a_day_costs_what_its_place_in_the_month_makes_it_cost(record: Any) -> N
 def test_a_place_in_the_month_that_is_not_known_makes_no_cost(record: Any) -> None:
     site = registers_only(record, {START: "8", END: "13"})
     assert load(record, site, day_of(DAY, TOKYO), tariff=TIERED).energy.cost == UnknownCost(midnight(date(2025, 11, 1)))
+
+
+def test_what_is_not_known_to_be_used_makes_no_cost(record: Any) -> None:
+    data = load(record, one_reading(record), day_of(DAY, TOKYO), tariff=TIERED)
+    assert (data.energy.cost, data.energy.billing_month) == (None, None)
+    assert "Cost" not in texts(drawn(data), "caption")
 
 
 def test_the_time_of_use_decides_the_price(record: Any) -> None:
@@ -369,6 +382,22 @@ def test_a_year_shows_when_in_the_day_power_is_used(record: Any) -> None:
     assert figure.axes[0].get_ylabel() == WORDS["en"].time_of_day_panel
 
 
+def test_half_hours_before_the_period_are_not_hatched(record: Any) -> None:
+    begin = midnight(DAY - timedelta(days=52)) + timedelta(hours=12)
+    figure = drawn(load(record, one_reading(record), Period(begin, END, TOKYO)))
+    (white,) = named(figure, "not due")
+    assert np.argwhere(~white.get_array().mask).tolist() == [[row, 0] for row in range(24)]  # 0:00 to 12:00
+
+
+def test_one_column_of_many_days_lacks_what_none_of_them_has(record: Any) -> None:
+    """Over a hundred years a column is 34 days; 33 of the first have passed at 4:00."""
+    begin = midnight(DAY - timedelta(days=33))
+    period = Period(begin, begin + timedelta(days=36_500), TOKYO)
+    data = load(record, one_reading(record), period, now=START + timedelta(hours=4))
+    assert np.argwhere(~np.isnan(data.time_of_day.mean_w)).tolist() == [[6, 0]]  # 3:00 to 3:30
+    assert named(drawn(data), "not due") == []
+
+
 def test_two_months_of_which_no_half_hour_is_known_are_missing(record: Any) -> None:
     begin = DAY - timedelta(days=59)
     site = registers_only(record, {midnight(begin): "100", END: "700"})
@@ -431,6 +460,25 @@ def test_nobody_elses_style_is_changed(record: Any) -> None:
     before = dict(mpl.rcParams)
     drawn(load(record, one_reading(record), day_of(DAY, TOKYO)), "ja")
     assert dict(mpl.rcParams) == before
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "japanese", "english"),
+    [
+        (9, 12, "2025年11月22日（土） 9:00～12:00", "Saturday 22 November 2025 9:00 to 12:00"),
+        (9, 24, "2025年11月22日（土） 9:00～24:00", "Saturday 22 November 2025 9:00 to 24:00"),
+        (
+            9,
+            30,
+            "2025年11月22日（土） 9:00～2025年11月23日（日） 6:00",
+            "Saturday 22 November 2025 9:00 to Sunday 23 November 2025 6:00",
+        ),
+    ],
+)
+def test_the_title_of_a_part_of_days_has_its_times(start: int, end: int, japanese: str, english: str) -> None:
+    period = Period(START + timedelta(hours=start), START + timedelta(hours=end), TOKYO)
+    titles = [text.title_of(period, "{when}", WORDS[language], now=None) for language in ("ja", "en")]
+    assert titles == [japanese, english]
 
 
 # ---- time below the panels
