@@ -6,7 +6,6 @@ import sys
 from collections.abc import Sequence
 from decimal import Decimal
 from functools import partial
-from typing import assert_never
 
 from poller.app import App, Store, opened
 from poller.process import StopSignal
@@ -80,8 +79,6 @@ def shown(row: Reading) -> str:
             return f"{row.co2_ppm} ppm{inside}{' (still warming up)' if row.warming_up else ''}"
         case Bme280Row():
             return f"{row.temperature_c:.1f} C, {row.humidity_pct:.0f} %, {row.pressure_hpa:.1f} hPa"
-        case _:
-            assert_never(row)
 
 
 def _registers(import_kwh: Decimal | None, export_kwh: Decimal | None) -> list[str]:

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from skstack.echonet import JST, Frame
+from skstack.echonet import JST, Esv, Frame
 from skstack.simulator import INSTANT, REALISTIC, Habit
 from storage.records import EnergyRow, PowerRow
 from tests.lab.clock import DAY, HALF_HOUR, MINUTE, NOON
@@ -242,6 +242,27 @@ def test_a_meter_that_refuses_all_of_what_is_sold_fills_the_import(database_url:
         at: home.registers(at)[0] for at in slots(MIDNIGHT - 2 * DAY, NOON)
     }
     assert {sold for at, (_, sold) in found.items() if at < NOON} == {None}  # what is announced holds it all the same
+
+
+@pytest.mark.parametrize("refused", [0xE5, 0xE2])
+def test_a_day_that_the_meter_refuses_is_requested_once_that_day(
+    database_url: str, caplog: pytest.LogCaptureFixture, refused: int
+) -> None:
+    caplog.set_level("INFO")
+    home = solar_home(database_url, days_before=2)
+
+    def refuse_yesterday(request: Frame, response: Frame | None) -> Frame | None:
+        if response is None or (asked := request.properties[0]).epc != refused or history_days(home)[-1] != 1:
+            return response
+        return request.response(Esv.SET_C_SNA if refused == 0xE5 else Esv.GET_SNA, (asked,))
+
+    home.tamper(refuse_yesterday)
+    home.run_until(NOON + timedelta(minutes=20))
+    yesterday = slots(MIDNIGHT - DAY, MIDNIGHT - HALF_HOUR)
+    assert_filled(home, set(slots(MIDNIGHT - 2 * DAY, NOON)) - set(yesterday))
+    assert home.half_hours().keys().isdisjoint(yesterday)
+    assert history_days(home).count(1) == 1
+    assert "0 of 48 half hours (refused by the meter)" in caplog.text
 
 
 def test_a_half_hour_without_one_direction_is_not_written(database_url: str) -> None:

@@ -16,7 +16,7 @@ from poller.idle_tasks.scheduler import Keep, Pause, Query
 from skstack import HalfHour, Meter, Poll
 from skstack.echonet import EnergyScale, Frame, MeterIdentity, MeterReading, Property
 from skstack.simulator import Habit
-from storage.records import MeterRow, PowerRow
+from storage.records import MeterRow, PowerRow, RadioEventRow, Row
 from tests.lab.clock import HALF_HOUR, MINUTE, NOON, LabClock
 from tests.lab.habits import rewrite
 from tests.lab.home import Home
@@ -381,31 +381,51 @@ class Said(SimpleNamespace):
         self.last_half_hour = HalfHour(at, Decimal(kwh), None)
 
 
+class Watched:
+    """The two tasks of an installed meter, as the scheduler runs them; the database knows of no meter."""
+
+    def __init__(self, meter: Said) -> None:
+        self.clock = Clock(LabClock(), is_synchronised=lambda: True)
+        installed = InstalledMeter(cast(Meter, meter), self.clock)
+        self._tasks = (installed.watch(), installed.record())
+        self._wanted = [next(task) for task in self._tasks]
+
+    def look(self) -> list[Row]:
+        """Let both tasks go on; return the rows that they want to keep."""
+        kept: list[Row] = []
+        for number, task in enumerate(self._tasks):
+            while not isinstance(want := self._wanted[number], Pause) or want.is_over():
+                if isinstance(want, Keep):
+                    kept += want.rows
+                self._wanted[number] = task.send((None, None) if isinstance(want, Query) else None)
+        return kept
+
+
 @pytest.mark.parametrize(("at", "exchanges"), [(NOON, 0), (NOON + 3 * HALF_HOUR, 1)])
 def test_a_half_hour_from_before_the_last_poll_is_on_no_new_course(at: datetime, exchanges: int) -> None:
     """Two polls, at 12:30 and 13:00, and then two half hours with less in them."""
-    meter, clock = Said(), Clock(LabClock(), is_synchronised=lambda: True)
-    installed = InstalledMeter(cast(Meter, meter), clock)
-    watch, record = installed.watch(), installed.record()
-    wanted = [next(watch), next(record)]
-
-    def look() -> int:
-        """Let both tasks go on; return how many rows the second one wants to keep."""
-        kept = 0
-        for number, task in enumerate((watch, record)):
-            while not isinstance(want := wanted[number], Pause) or want.is_over():
-                kept += isinstance(want, Keep)
-                wanted[number] = task.send((None, None) if isinstance(want, Query) else None)
-        return kept
-
+    meter = Said()
+    watched = Watched(meter)
     for minutes, kwh in ((30, "100.3"), (60, "100.6")):
-        meter.poll(clock.monotonic() + 60.0 * minutes, kwh)
-        look()
-    kept = 0
+        meter.poll(watched.clock.monotonic() + 60.0 * minutes, kwh)
+        watched.look()
+    changes = []
     for number in range(2):
         meter.half_hour(at + number * HALF_HOUR, f"99.{number}")
-        kept += look()
-    assert kept == exchanges
+        changes += [row for row in watched.look() if isinstance(row, RadioEventRow)]
+    assert len(changes) == exchanges
+
+
+def test_a_new_course_that_falls_itself_begins_anew() -> None:
+    """The registers of 12:03 fall below those of 12:02, so the three that make a new meter begin there."""
+    meter = Said()
+    watched = Watched(meter)
+    details = []
+    for minutes, kwh in enumerate(("100.3", "100.6", "50.2", "49.9", "50.0", "50.1")):
+        meter.poll(watched.clock.monotonic() + 60.0 * minutes, kwh)
+        details.append([row.detail for row in watched.look() if isinstance(row, RadioEventRow)])
+    fall = "its registers went from 100.6 and None kWh (import, export) back to 49.9 and None kWh"
+    assert details == [[], [], [], [], [], [fall]]
 
 
 def _without_serial_number(request: Frame, response: Frame | None) -> Frame | None:

@@ -739,6 +739,31 @@ def test_an_append_waits_for_no_helper_that_is_held_elsewhere(outbox: Outbox, pa
     assert path.read_bytes().count(b"\n") == 1
 
 
+def test_a_disk_that_hangs_at_the_end_does_not_hold_up_the_end(
+    outbox: Outbox, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("storage.outbox.DISK_TIMEOUT_S", 0.05)
+    hangs, goes_on = threading.Event(), threading.Event()
+    append_to = LineFile.append
+
+    def hanging(file: LineFile, *arguments: Any, **options: Any) -> int:
+        hangs.set()
+        goes_on.wait(10.0)
+        return append_to(file, *arguments, **options)
+
+    monkeypatch.setattr(LineFile, "append", hanging)
+    first = threading.Thread(target=append_all, args=(outbox, range(1)))
+    first.start()
+    assert hangs.wait(10.0)
+    began = time.monotonic()
+    outbox.close()
+    assert time.monotonic() - began < 5.0
+    assert "1 rounds are lost: neither PostgreSQL nor the disk took them" in messages(caplog, logging.ERROR)
+    goes_on.set()
+    first.join(10.0)
+    assert rounds_in(outbox) == [round_of(0)]  # who was at the files has gone on
+
+
 def test_a_disk_that_hangs_while_the_helper_is_held_elsewhere_costs_no_more(
     outbox: Outbox, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
