@@ -592,7 +592,7 @@ def test_what_helps_the_embedded_database_is_said(tmp_path: Path, monkeypatch: p
     def refuse(_self: object) -> NoReturn:
         raise EmbeddedServerError("the programs of PostgreSQL 12 are missing", "run --upgrade-database")
 
-    monkeypatch.setattr("storage.embedded.EmbeddedServer.start", refuse)
+    monkeypatch.setattr("storage.embedded.EmbeddedServer.connect", refuse)
     checked = check(without_radio(tmp_path, ""))
     assert "PostgreSQL 12 are missing" in checked.line("database")
     assert checked.advice("database") == "-> run --upgrade-database"
