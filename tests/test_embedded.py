@@ -838,7 +838,7 @@ def documented(program: str) -> str:
         line
         for block in blocks(OPERATIONS, "bash")
         for line in block.splitlines()
-        if line.startswith(f'$AS "$DATA/postgresql/bin/{program}"') and "--data-only" not in line
+        if line.startswith(f'$AS "$DATA/postgresql/bin/{program}"') and not re.search(" --data-only | -c ", line)
     }
     return command
 
@@ -857,6 +857,8 @@ def test_the_documented_commands_open_psql_and_back_up_while_the_poller_runs(dat
         run_as_documented(data_dir, "", documented("pg_dump"), cwd=tmp_path)
         (migration,) = re.findall(r"^\$AS .* --data-only .*$", OPERATIONS.read_text("utf-8"), re.MULTILINE)
         run_as_documented(data_dir, "", migration, cwd=tmp_path)
+        (latest,) = re.findall(r"^\$AS .* -c .*$", OPERATIONS.read_text("utf-8"), re.MULTILINE)
+        assert "(1 row)" in run_as_documented(data_dir, "", latest, cwd=tmp_path)
     assert (tmp_path / "power.dump").read_bytes().startswith(b"PGDMP")
     assert "home" in (tmp_path / "power.sql").read_text()
 
