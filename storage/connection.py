@@ -113,7 +113,7 @@ def masked(text: str, secrets: Iterable[str]) -> str:
     A short one, or one that may be a word, occurs in innocent text as well: to mask it there would reveal it. It is
     hidden only in quotes, in which libpq names a value.
     """
-    for secret in secrets:
+    for secret in sorted(secrets, key=len, reverse=True):  # one that begins as another does is hidden to its end
         is_word = len(secret) < _NO_WORD and secret.isalpha() and secret.islower()
         quote = '"' if is_word or len(secret) < _SHORTEST_SECRET else ""
         text = re.sub(re.escape(f"{quote}{secret}{quote}"), f"{quote}****{quote}", text, flags=re.IGNORECASE)

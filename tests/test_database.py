@@ -22,7 +22,7 @@ import psycopg2
 import pytest
 from psycopg2.extensions import parse_dsn
 
-from storage.connection import connect, secrets_of, shown_dsn
+from storage.connection import connect, masked, secrets_of, shown_dsn
 from storage.database import Database
 from storage.embedded import EmbeddedServer
 from storage.errors import DatabaseUnreachableError, MissingTablesError
@@ -568,6 +568,11 @@ def test_what_is_shown_of_a_url_is_all_but_its_secrets_and_psql_takes_it(url: st
     assert sorted(shlex.split(shown_dsn(url))) == sorted(shlex.split(shown))  # libpq has its own order
     told = parse_dsn(url)
     assert parse_dsn(shown_dsn(url)) == {key: told[key] for key in told if key not in ("password", "sslpassword")}
+
+
+@pytest.mark.parametrize("secrets", [("fake-pass", "fake-pass-0001"), ("fake-pass-0001", "fake-pass")])
+def test_a_secret_that_begins_as_another_does_is_hidden_to_its_end(secrets: tuple[str, str]) -> None:
+    assert masked("tried fake-pass-0001 and fake-pass", secrets) == "tried **** and ****"
 
 
 def test_nothing_is_shown_of_a_url_that_cannot_be_read() -> None:
