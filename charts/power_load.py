@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from charts import coverage, energy_load
 from charts.coverage import Course, Coverage, Gap, course_of, days_since_epoch
@@ -130,7 +130,6 @@ def load(connection: Connection, site: int, period: Period, *, now: datetime, ta
         )
         base_load = _base_load(connection, site, period, until, covered) if found.runs else None
     means_w = [mean_w for _, mean_w in half_hours] if time_of_day is None else time_of_day.mean_w.ravel()
-    peak = series.peak(connection, site, period.start, until)
     return PowerData(
         period=period,
         now=running,
@@ -143,10 +142,18 @@ def load(connection: Connection, site: int, period: Period, *, now: datetime, ta
         current_gaps=current_gaps,
         usual=_usual(connection, site, period) if period.seconds <= _A_DAY_AND_A_BIT_S else None,
         energy=energy_data,
-        peak=peak if peak and peak[1] > 0 and not np.any(np.greater(means_w, peak[1])) else None,
+        peak=_peak(connection, site, period.start, until, means_w),
         base_load_w=base_load[0] if base_load else None,
         base_load_at_night=base_load is not None and base_load[1],
     )
+
+
+def _peak(
+    connection: Connection, site: int, start: datetime, until: datetime, means_w: ArrayLike
+) -> tuple[datetime, int] | None:
+    """Return the highest reading, in W, with its moment; None: nothing was bought, or a mean of *means_w* is higher."""
+    peak = series.peak(connection, site, start, until)
+    return peak if peak and peak[1] > 0 and not np.any(np.greater(means_w, peak[1])) else None
 
 
 class _Cells:
