@@ -9,6 +9,7 @@ import threading
 import time
 import tty
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -198,31 +199,32 @@ def test_an_unplugged_device_is_reported_by_read_and_write(terminal: Terminal) -
     port.close()
 
 
-def test_a_device_that_fails_is_reported_unplugged_with_the_reason(
-    terminal: Terminal, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fail(*_arguments: object) -> bytes:
-        raise OSError(errno.EIO, os.strerror(errno.EIO))
+@contextmanager
+def reads_that_raise(code: int) -> Iterator[None]:
+    """Let each os.read fail as the kernel reports *code*."""
 
+    def fail(*_arguments: object) -> bytes:
+        raise OSError(code, os.strerror(code))  # of the class for its code, such as BlockingIOError
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "read", fail)
+        yield
+
+
+def test_a_device_that_fails_is_reported_unplugged_with_the_reason(terminal: Terminal) -> None:
     port = SerialPort(terminal.device)
     os.write(terminal.module_fd, b"OK\r\n")
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "read", fail)
-        with pytest.raises(PortLostError, match=r"was unplugged \(Input/output error\)"):
-            port.read(5.0)
+    expected = r"was unplugged \(Input/output error\)"
+    with reads_that_raise(errno.EIO), pytest.raises(PortLostError, match=expected):
+        port.read(5.0)
     port.close()
 
 
-def test_a_device_that_has_nothing_after_all_is_not_lost(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_device_that_has_nothing_after_all_is_not_lost(terminal: Terminal) -> None:
     """A descriptor that poll calls readable may still have nothing to read (poll(2), select(2): Bugs)."""
-
-    def block(*_arguments: object) -> bytes:
-        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
-
     port = SerialPort(terminal.device)
     os.write(terminal.module_fd, b"OK\r\n")
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "read", block)
+    with reads_that_raise(errno.EAGAIN):
         assert port.read(5.0) == b""
     assert port.read(5.0) == b"OK\r\n"
     port.close()
