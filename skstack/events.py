@@ -20,14 +20,9 @@ _B_ROUTE_SIDES = (None, 0)  # the HAN side of a dual-stack module is none of our
 
 
 class EventCode(IntEnum):
-    """EVENT numbers. Others (40 to 57: the HAN side) stay plain ints. Source: BP35A1 command reference 5.11."""
+    """The EVENT numbers that mean something to us. Source: BP35A1 command reference 5.11."""
 
-    NEIGHBOR_SOLICITED = 0x01
-    NEIGHBOR_ADVERTISED = 0x02
-    PINGED = 0x05
     SCAN_ENDED = 0x1E  # named once in the reference; real modules send SCAN_DONE
-    ENERGY_SCAN_DONE = 0x1F
-    BEACON_RECEIVED = 0x20
     UDP_SENT = 0x21  # param 0 sent, 1 failed, 2 looking for the neighbour first
     SCAN_DONE = 0x22
     PANA_FAILED = 0x24
@@ -38,7 +33,6 @@ class EventCode(IntEnum):
     PANA_EXPIRED = 0x29
     SEND_LIMIT_REACHED = 0x32  # ARIB STD-T108: so many seconds an hour
     SEND_LIMIT_LIFTED = 0x33
-    WOKE_UP = 0xC0  # without an address
 
 
 class Dialect(Enum):
@@ -68,7 +62,7 @@ class StatusFail:
 class Event:
     """EVENT: something happened by itself. Source: BP35A1 command reference 5.11; side: dual-stack modules."""
 
-    code: int  # an EventCode where the number is known
+    code: int  # see EventCode
     address: IPv6Address | None = None
     side: int | None = None
     param: int | None = None
@@ -257,15 +251,9 @@ class Pana(Enum):
     SUSPECT = "suspect"  # open for the module, suspect to us: SKREJOIN may still work
 
 
-class Trigger(Enum):
-    """What can change the PANA session: an EVENT of the module, or something that we did or gave up."""
+class Act(Enum):
+    """What we do, or give up, that changes the PANA session as an EVENT of the module does."""
 
-    CONNECTED = EventCode.PANA_CONNECTED  # also after each renewal
-    FAILED = EventCode.PANA_FAILED
-    CLOSE_REQUESTED = EventCode.PANA_CLOSE_REQUESTED
-    CLOSED = EventCode.PANA_CLOSED
-    CLOSE_TIMEOUT = EventCode.PANA_CLOSE_TIMEOUT
-    EXPIRED = EventCode.PANA_EXPIRED
     JOIN = auto()  # SKJOIN is on its way
     REJOIN = auto()  # SKREJOIN is
     SUSPECT = auto()
@@ -273,34 +261,26 @@ class Trigger(Enum):
 
 
 # The end of an older session (26, 27, 28) may still be reported while we join: it is not ours.
-_HANDSHAKE = {Trigger.CONNECTED: Pana.OPEN, Trigger.FAILED: Pana.CLOSED, Trigger.GIVE_UP: Pana.CLOSED}
-_ENDS = {
-    trigger: Pana.CLOSED
-    for trigger in (Trigger.FAILED, Trigger.CLOSE_REQUESTED, Trigger.CLOSED, Trigger.CLOSE_TIMEOUT, Trigger.GIVE_UP)
+_HANDSHAKE: Mapping[int | Act, Pana] = {
+    EventCode.PANA_CONNECTED: Pana.OPEN,
+    EventCode.PANA_FAILED: Pana.CLOSED,
+    Act.GIVE_UP: Pana.CLOSED,
 }
-TRANSITIONS: Mapping[Pana, Mapping[Trigger, Pana]] = {
-    Pana.CLOSED: {Trigger.JOIN: Pana.JOINING, Trigger.CONNECTED: Pana.OPEN},
+_SESSION: Mapping[int | Act, Pana] = {
+    **_HANDSHAKE,
+    EventCode.PANA_CLOSE_REQUESTED: Pana.CLOSED,
+    EventCode.PANA_CLOSED: Pana.CLOSED,
+    EventCode.PANA_CLOSE_TIMEOUT: Pana.CLOSED,
+}
+TRANSITIONS: Mapping[Pana, Mapping[int | Act, Pana]] = {
+    Pana.CLOSED: {Act.JOIN: Pana.JOINING, EventCode.PANA_CONNECTED: Pana.OPEN},
     Pana.JOINING: _HANDSHAKE,
     Pana.REJOINING: _HANDSHAKE,
-    Pana.OPEN: {
-        Trigger.CONNECTED: Pana.OPEN,
-        Trigger.EXPIRED: Pana.EXPIRED,
-        Trigger.SUSPECT: Pana.SUSPECT,
-        **_ENDS,
-    },
-    Pana.EXPIRED: {Trigger.CONNECTED: Pana.OPEN, **_ENDS},
-    Pana.SUSPECT: {
-        Trigger.REJOIN: Pana.REJOINING,
-        Trigger.CONNECTED: Pana.OPEN,
-        Trigger.EXPIRED: Pana.EXPIRED,
-        **_ENDS,
-    },
+    Pana.OPEN: {**_SESSION, EventCode.PANA_EXPIRED: Pana.EXPIRED, Act.SUSPECT: Pana.SUSPECT},
+    Pana.EXPIRED: _SESSION,
+    Pana.SUSPECT: {**_SESSION, EventCode.PANA_EXPIRED: Pana.EXPIRED, Act.REJOIN: Pana.REJOINING},
 }
-"""What follows from a trigger in a state; where it is not listed, it changes nothing."""
+"""What follows from the number of an EVENT, or from an act, in a state; what is not listed changes nothing."""
 
 HANDSHAKES = (Pana.JOINING, Pana.REJOINING)
 """The states in which one is under way."""
-
-TRIGGERS: Mapping[int, Trigger] = {
-    trigger.value: trigger for trigger in Trigger if isinstance(trigger.value, EventCode)
-}

@@ -27,7 +27,7 @@ from skstack.errors import (
     SkStackError,
     SkStackTimeoutError,
 )
-from skstack.events import HANDSHAKES, TRANSITIONS, TRIGGERS, Event, EventCode, Line, Pana, PanDescription, Trigger
+from skstack.events import HANDSHAKES, TRANSITIONS, Act, Event, EventCode, Line, Pana, PanDescription
 
 logger = logging.getLogger(__name__)
 
@@ -35,11 +35,11 @@ _LIMIT_S = 3700.0  # ARIB STD-T108 counts the sending time of an hour
 _MOST_ALIKE = 5  # events of one kind between two takings; the rest is counted
 _MOST_EVENTS = 200
 
-_FAILURES: Mapping[Trigger, Callable[[], SessionLostError]] = {
-    Trigger.FAILED: partial(AuthenticationFailedError, "PANA authentication failed (EVENT 24)"),
-    Trigger.CLOSE_REQUESTED: partial(SessionLostError, "the meter ended the session (EVENT 26)"),
-    Trigger.CLOSED: partial(SessionLostError, "the session was ended (EVENT 27)"),
-    Trigger.CLOSE_TIMEOUT: partial(SessionLostError, "the session was ended without a response (EVENT 28)"),
+_FAILURES: Mapping[int, Callable[[], SessionLostError]] = {
+    EventCode.PANA_FAILED: partial(AuthenticationFailedError, "PANA authentication failed (EVENT 24)"),
+    EventCode.PANA_CLOSE_REQUESTED: partial(SessionLostError, "the meter ended the session (EVENT 26)"),
+    EventCode.PANA_CLOSED: partial(SessionLostError, "the session was ended (EVENT 27)"),
+    EventCode.PANA_CLOSE_TIMEOUT: partial(SessionLostError, "the session was ended without a response (EVENT 28)"),
 }
 _NOT_SENT, _LOOKING_FOR_PEER = 1, 2  # EVENT 21; command reference 5.11
 
@@ -150,7 +150,7 @@ class Link:
 
     def attach(self, module: Module) -> None:
         """Take a module that was just set up: it has no session, no limit, and its echo is off."""
-        self._move(Trigger.GIVE_UP, None)
+        self._move(Act.GIVE_UP, None)
         self._lift_limit()
         self.module = module
         self._echoes = module.stack.echoes
@@ -160,7 +160,7 @@ class Link:
         if self.module is not None:
             self.module.stack.close()
             self.module = None
-            self._move(Trigger.GIVE_UP, None)
+            self._move(Act.GIVE_UP, None)
             self._lift_limit()
             if failure is not None:
                 self.record("port_lost", detail=str(failure))
@@ -228,20 +228,20 @@ class Link:
         Raises: as SkStack.execute; the handshake is then under way all the same if only the OK was lost.
         """
         if again:
-            self._move(Trigger.REJOIN, None)
+            self._move(Act.REJOIN, None)
             self.execute(commands.REJOIN)
             return
-        self._move(Trigger.GIVE_UP, None)
-        self._move(Trigger.JOIN, None)
+        self._move(Act.GIVE_UP, None)
+        self._move(Act.JOIN, None)
         self.execute(commands.join(peer.address))
 
     def suspect(self, failure: SkStackError) -> None:
         """Give up a session that the module may still believe in."""
-        self._move(Trigger.SUSPECT, failure)
+        self._move(Act.SUSPECT, failure)
 
     def give_up(self, failure: SkStackError) -> None:
         """Note that there is no session, on either side; *failure* keeps the link down from now on."""
-        self._move(Trigger.GIVE_UP, failure)
+        self._move(Act.GIVE_UP, failure)
         self.failure = failure
 
     def note_response(self) -> None:
@@ -309,9 +309,9 @@ class Link:
             self._impose_limit()
         elif event.code == EventCode.SEND_LIMIT_LIFTED:
             self._lift_limit()
-        elif (trigger := TRIGGERS.get(event.code)) is not None:
-            failure = _FAILURES.get(trigger)
-            self._move(trigger, failure() if failure else None)
+        else:
+            failure = _FAILURES.get(event.code)
+            self._move(event.code, failure() if failure else None)
 
     def _note_sent(self, param: int | None) -> None:
         if self._sending is not None:
@@ -319,11 +319,10 @@ class Link:
             if param != _LOOKING_FOR_PEER:
                 self._sending = None
 
-    def _move(self, trigger: Trigger, failure: SkStackError | None) -> None:
+    def _move(self, trigger: int | Act, failure: SkStackError | None) -> None:
         """Change the PANA state as the table says, and record what that means."""
         before, after = self.pana, TRANSITIONS[self.pana].get(trigger)
         if after is None:
-            logger.debug("%s means nothing while the session is %s", trigger.name, before.value)
             return
         lasted_s = self._monotonic() - self.state_since
         self.pana = after

@@ -17,7 +17,6 @@ from skstack.events import (
     Dialect,
     Echo,
     Event,
-    EventCode,
     ForeignLine,
     Line,
     ModuleInfo,
@@ -194,8 +193,7 @@ def _payload(printed: bytes, length: int) -> bytes:
 
 def _parse_event(fields: list[str]) -> Event:
     _expect(fields, 1, 2, 3, 4)
-    number = hex_field(fields[0], 2, "EVENT number")
-    code = EventCode(number) if number in EventCode._value2member_map_ else number
+    code = hex_field(fields[0], 2, "EVENT number")
     match fields[1:]:
         case []:
             return Event(code)
