@@ -655,6 +655,17 @@ def test_a_library_that_is_missing_is_named_with_the_command() -> None:
     assert "pip install '.[poller]'" in out.getvalue()
 
 
+def test_a_library_that_is_there_and_broken_is_not_said_to_be_missing() -> None:
+    def attempt() -> NoReturn:
+        raise ImportError("cannot import name 'Serial' from 'serial'\n(unknown location)", name="serial")
+
+    out = io.StringIO()
+    Report(out).take(Part("serial port", attempt, ""))
+    said = "the library serial is installed, but cannot be loaded: cannot import name 'Serial' from 'serial' ("
+    assert said in out.getvalue()
+    assert "pip install --force-reinstall '.[poller]'" in out.getvalue()
+
+
 def test_warnings_of_the_log_stand_under_a_tick_and_secrets_are_masked() -> None:
     def attempt() -> str:
         logging.getLogger("skstack.meter").warning("EPC %02X is broken near %s", 0x8D, "sEcret-word")

@@ -12,7 +12,7 @@ from typing import TextIO
 
 from errors import ExplainedError
 from skstack import StoppedError
-from storage.connection import masked
+from storage.connection import masked, one_line
 
 logger = logging.getLogger(__name__)
 
@@ -84,8 +84,11 @@ class Report:
         remedy = None
         try:
             found = part.attempt()
-        except ImportError as error:
+        except ModuleNotFoundError as error:
             found, remedy = f"the library {error.name} is not installed", "run: pip install '.[poller]'"
+        except ImportError as error:
+            found = f"the library {error.name} is installed, but cannot be loaded: {one_line(error)}"
+            remedy = "install it again: pip install --force-reinstall '.[poller]'"
         except ExplainedError as error:
             found, remedy = error.what, error.remedy or part.advice
         except Exception as error:  # a fault of the program in one part must not hide what the others find
