@@ -57,7 +57,7 @@ def _undelivered(store: Store, settings: Settings, *, is_stopped: bool) -> str:
     why = store.delivery.unreachable_reason or too_late
     if store.outbox.rounds_in_memory:
         return f"the round is in no safe place: {why}; {store.outbox.error}"
-    return f"the round waits in {settings.storage.data_dir} for the next run: {why}"
+    return f"the round waits in {settings.storage.data_dir} for the next run: {store.outbox.error or why}"
 
 
 def _reason(app: App) -> str:

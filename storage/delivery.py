@@ -78,6 +78,8 @@ class Delivery:
         self._backoff = Backoff(FIRST_RETRY_S, LAST_RETRY_S)
         self._not_before_s = float("-inf")
         self._refused_due_s = float("-inf")
+        self._look_again_s = float("-inf")
+        self._is_file_read = True
         self._delivered = 0  # rounds, in this outage
         self._seen = -1  # outbox.appended when nothing waited last
         self._has_begun = False  # nothing waited once: what an earlier run left is delivered
@@ -116,7 +118,7 @@ class Delivery:
 
     def is_drained(self) -> bool:
         """Whether all that was appended has reached PostgreSQL."""
-        return self._seen == self._outbox.appended and self._outage.reason is None
+        return self._seen == self._outbox.appended and self._is_file_read and self._outage.reason is None
 
     def wait_until_drained(self, timeout_s: float, *, should_stop: Callable[[], bool] = lambda: False) -> bool:
         """Wait for all that was appended to reach PostgreSQL; False: it has not, in *timeout_s*, or before a stop."""
@@ -161,11 +163,13 @@ class Delivery:
             self._try(self._retry_refused)
         elif self._queries:
             self._try(self._run_query)
-        elif self._outbox.error is not None:
-            self._seen = -1  # the disk may be well again, and hold rounds that nobody has seen yet
-            return LOOK_AGAIN_S
-        else:
+        elif self._outbox.error is None:
             return max(0.0, self._refused_due_s - now)
+        elif now < self._look_again_s:
+            return self._look_again_s - now
+        else:
+            self._look_again_s = now + LOOK_AGAIN_S
+            self._seen = -1  # the disk may be well again, and hold rounds that nobody has seen yet
         return max(0.0, self._not_before_s - self._monotonic())
 
     # --- the thread
@@ -233,7 +237,7 @@ class Delivery:
             self._has_begun = True
             self._outage.ended(self._delivered, monotonic_s=self._monotonic())
             self._delivered = 0
-            self._seen = appended
+            self._seen, self._is_file_read = appended, batch.is_file_read
             return
         rejected = self._database.write(batch.rounds)
         self._outbox.remove(batch, self._logged(rejected))

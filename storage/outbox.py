@@ -43,10 +43,14 @@ class Entry(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Rounds, and where they *end* in the file; None: they are in memory."""
+    """Rounds, and where they *end* in the file; None: they are in memory.
+
+    *is_file_read*: else there may be others in the file, which could not be read.
+    """
 
     rounds: Sequence[Round] = ()
     end: Place | None = None
+    is_file_read: bool = True
 
 
 class Outbox:
@@ -122,13 +126,16 @@ class Outbox:
         """Give the oldest rounds, at most *limit*; they stay until remove()."""
         with self._disk:
             self._settle()
+            is_file_read = True
             try:
                 if (batch := self._oldest_on_disk(limit)).rounds:
                     return batch
             except OutboxError as err:
+                is_file_read = False
                 self._report(err)
             with self._changed:
-                return Batch([entry.stored for entry in itertools.islice(self._memory, limit)])
+                in_memory = [entry.stored for entry in itertools.islice(self._memory, limit)]
+            return Batch(in_memory, is_file_read=is_file_read)
 
     def remove(self, batch: Batch, rejected: Sequence[Rejected] = ()) -> None:
         """Take out what oldest() gave: it was delivered, but for what was *rejected* of it."""

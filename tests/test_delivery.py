@@ -31,6 +31,7 @@ from storage.outbox_files import Rejected
 from storage.records import PowerRow, RadioEventRow, Round, Row
 from tests.lab.clock import LabClock
 from tests.lab.database import FIRST_AT, FakeDatabase, full_round, power_row, round_of
+from tests.lab.disk import Disk
 
 pytestmark = pytest.mark.system
 
@@ -332,6 +333,7 @@ def test_rounds_that_the_disk_does_not_take_are_delivered_from_memory(
         append_all(outbox, range(number, number + 1))
         work(delivery)
         assert database.watts()[-1] == number
+        assert delivery.is_drained()
     assert outbox.count() == 0
     (tmp_path / "data").unlink()
     append_all(outbox, range(3, 4))
@@ -362,6 +364,22 @@ def test_a_file_that_can_be_read_again_is_delivered(database: FakeDatabase, tmp_
     assert database.watts() == [3, 4, 1, 2]
     outbox.close()
     outbox.close()
+
+
+def test_what_stands_in_a_file_that_cannot_be_read_now_is_not_drained(
+    delivery: Delivery, outbox: Outbox, database: FakeDatabase, clock: LabClock, tmp_path: Path
+) -> None:
+    disk = Disk(tmp_path)
+    append_all(outbox, range(1, 2))
+    with disk.in_use():
+        disk.bad_at = 0
+        work(delivery)
+        assert not delivery.is_drained()
+        disk.bad_at = None
+        clock.sleep(60)
+        work(delivery)
+    assert database.watts() == [1]
+    assert delivery.is_drained()
 
 
 def test_a_text_that_no_encoding_takes_does_not_block_the_rounds_behind_it(

@@ -98,6 +98,21 @@ def test_once_stores_one_round_ends_the_session_and_says_so_by_its_exit_code(
         assert not module.has_session
 
 
+def test_once_beside_a_disk_that_takes_nothing_says_what_postgresql_has(
+    tmp_path: Path, database_url: str, connection: Any
+) -> None:
+    """No file can be made below /proc, not even by root: as on a card that the kernel has made read-only."""
+    link = tmp_path / "tty"
+    config = settings_file(tmp_path, device=link, url=database_url, interval_s=60)
+    config.write_text(config.read_text("utf-8").replace(str(tmp_path / "data"), "/proc/nowhere"), "utf-8")
+    with module_on(link, 500):
+        done = subprocess.run(command(config, "--once"), capture_output=True, text=True, timeout=60, check=False)
+    assert [row["power_w"] for row in power(connection, 1)] == [500]
+    assert "/proc/nowhere cannot be written" in done.stderr
+    assert "for the next run" not in done.stderr
+    assert done.returncode == 0
+
+
 def test_whoever_watches_the_start_sees_that_a_reading_is_stored(tmp_path: Path, database_url: str) -> None:
     link = tmp_path / "tty"
     config = settings_file(tmp_path, device=link, url=database_url)
