@@ -177,6 +177,11 @@ class LineFile:
             raise OutboxError(f"{self.path} cannot be used ({err}); this user must be able to write there") from err
 
 
+def size_of(texts: Sequence[str]) -> int:
+    """Return how many bytes *texts* take as lines."""
+    return sum(map(len, texts)) + len(texts) * len(_line_of(""))
+
+
 def _line_of(text: str) -> bytes:
     content = text.encode("ascii")
     return b"%s %s\n" % (_checksum_of(content), content)

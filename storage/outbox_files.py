@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from itertools import accumulate
 from typing import NamedTuple
 
 from storage import line_file
@@ -169,11 +170,11 @@ class RejectedFile:
 
     def add(self, rejected: Sequence[Rejected]) -> None:
         """Put rows behind all others."""
-        if self._lines.end() > MAX_REJECTED_BYTES:
-            logger.warning("more than %d MB of rejected rows: the oldest are dropped", MAX_REJECTED_BYTES // 1_000_000)
-            there = self.read()
-            self._replace(there[len(there) // 10 + 1 :])
-        self._lines.append([json.dumps(asdict(each)) for each in rejected])
+        texts = [json.dumps(asdict(each)) for each in rejected]
+        if self._lines.end() + line_file.size_of(texts) <= MAX_REJECTED_BYTES:
+            self._lines.append(texts)
+        else:
+            self._replace([*self.read(), *rejected])
 
     def exchange(self, gone: Sequence[Rejected], added: Sequence[Rejected]) -> None:
         """Take some out, and put others in."""
@@ -181,7 +182,13 @@ class RejectedFile:
         self._replace([*(each for each in self.read() if each not in out), *added])
 
     def _replace(self, rejected: Sequence[Rejected]) -> None:
-        self._lines.replace([json.dumps(asdict(each)) for each in rejected])
+        texts = [json.dumps(asdict(each)) for each in rejected]
+        if line_file.size_of(texts) > MAX_REJECTED_BYTES:
+            logger.warning("more than %d MB of rejected rows: the oldest are dropped", MAX_REJECTED_BYTES // 1_000_000)
+            most = MAX_REJECTED_BYTES * 9 // 10  # or the next row would write all of them again
+            sizes = accumulate(line_file.size_of([text]) for text in reversed(texts))
+            texts = texts[len(texts) - sum(size <= most for size in sizes) :]
+        self._lines.replace(texts)
 
 
 def _parsed(line: Line) -> tuple[Place | None, str | None]:

@@ -349,10 +349,25 @@ def test_rejected_rows_are_bounded_and_the_oldest_go(
         batch = outbox.oldest(10)
         outbox.remove(batch, [Rejected.of(batch.rounds[0], "out of range", is_final=False)])
     found = [body for _, body in rejected_in(path.parent)]
-    assert (path.parent / "outbox.rejected").stat().st_size < 2500
+    assert (path.parent / "outbox.rejected").stat().st_size <= 2000
     assert len(found) >= 4
     assert found == [round_to_json(round_of(number)) for number in range(20 - len(found), 20)]
     assert "the oldest are dropped" in caplog.text
+
+
+@pytest.mark.parametrize("at_once", [3, 20])
+def test_rejected_rows_are_bounded_however_many_come_at_once(
+    outbox: Outbox, path: Path, at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("storage.outbox_files.MAX_REJECTED_BYTES", 2000)  # some five rows
+    for first in range(0, 10 * at_once, at_once):
+        append_all(outbox, range(first, first + at_once))
+        batch = outbox.oldest(at_once)
+        outbox.remove(batch, [Rejected.of(stored, "out of range", is_final=False) for stored in batch.rounds])
+        assert (path.parent / "outbox.rejected").stat().st_size <= 2000
+    found = [body for _, body in rejected_in(path.parent)]
+    assert len(found) >= 3
+    assert found == [round_to_json(round_of(number)) for number in range(10 * at_once - len(found), 10 * at_once)]
 
 
 def test_what_was_refused_is_given_again_and_what_is_final_is_not(outbox: Outbox) -> None:
