@@ -1,1 +1,1 @@
-"""What the graph scripts share: the period, fonts and style."""
+"""The pictures: from the command line and the period over what is loaded to what is drawn, its words and its style."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from charts import coverage
-from charts.coverage import Course, Coverage, Gap, course_of
+from charts.coverage import Course, Coverage, Gap, course_of, middle_of
 from charts.period import Period, points_of
 from storage import series
 from storage.series import Point
@@ -141,17 +141,13 @@ def _quantity(points: Sequence[Point], gaps: Sequence[Gap], spacing: timedelta, 
     trusted_low = [point for point in points if point.lowest >= bottom] or points
     highest = max(trusted_high, key=lambda point: point.highest)
     lowest = min(trusted_low, key=lambda point: point.lowest)
-    outliers = [Extreme(_middle(point), point.highest) for point in points if point.highest > top]
-    outliers += [Extreme(_middle(point), point.lowest) for point in points if point.lowest < bottom]
+    outliers = [Extreme(middle_of(point), point.highest) for point in points if point.highest > top]
+    outliers += [Extreme(middle_of(point), point.lowest) for point in points if point.lowest < bottom]
     return Quantity(
         course=course,
         gaps=list(gaps),
         mean=sum(point.mean * point.readings for point in points) / sum(point.readings for point in points),
-        highest=Extreme(_middle(highest), highest.highest),
-        lowest=Extreme(_middle(lowest), lowest.lowest),
+        highest=Extreme(middle_of(highest), highest.highest),
+        lowest=Extreme(middle_of(lowest), lowest.lowest),
         outliers=outliers,
     )
-
-
-def _middle(point: Point) -> datetime:
-    return point.first_at + (point.last_at - point.first_at) / 2

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
-import tempfile
+import secrets
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, closing, contextmanager
@@ -243,25 +243,16 @@ def path_of(wanted: str | None, directory: Path, name: str) -> Path:
 def save(figure: Figure, path: Path) -> None:
     """Write the picture next to *path* and move it there, so that a reader never sees half of it.
 
-    It is created with the permissions that the umask gives to any new file; where *path* is a link, the file it points
-    to is replaced.
+    Where *path* is a link, the file it points to is replaced.
     Raises: OSError: the directory is missing, cannot be written or is full. Nothing is left behind.
     """
     target = Path(os.path.realpath(path))
     kind = target.suffix.lower().removeprefix(".") or "png"
-    handle, temporary = tempfile.mkstemp(prefix=f".{target.stem}-", suffix=target.suffix, dir=target.parent)
+    temporary = target.with_name(f".{target.stem}-{secrets.token_hex(4)}{target.suffix}")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with temporary.open("xb") as file:
             figure.savefig(file, format=kind, metadata=_NO_DATE.get(kind))
-            os.fchmod(file.fileno(), 0o666 & ~_umask())
-        os.replace(temporary, target)
+        temporary.replace(target)
     except BaseException:
-        os.unlink(temporary)
+        temporary.unlink(missing_ok=True)
         raise
-
-
-def _umask() -> int:
-    """Return the umask, which can only be read by setting it."""
-    mask = os.umask(0o077)
-    os.umask(mask)
-    return mask

@@ -128,6 +128,11 @@ def of_energy(lacks: Iterable[Lack], start: datetime, until: datetime) -> list[G
     return merged(gap for gap in inside if gap.start < gap.end)
 
 
+def unread(lacks: Iterable[Lack], start: datetime, until: datetime) -> list[Gap]:
+    """Return where there is no register at all; the other lacks have their reasons."""
+    return of_energy([lack for lack in lacks if lack.reason == "unread"], start, until)
+
+
 def merged(gaps: Iterable[Gap]) -> list[Gap]:
     """Return the gaps in the order of time; those that touch are one."""
     found: list[Gap] = []
@@ -146,12 +151,11 @@ def without(gaps: Sequence[Gap], known: Sequence[Gap]) -> list[Gap]:
     for gap in gaps:
         start = gap.start
         while place < len(known) and known[place].start < gap.end:
-            if known[place].end > start:
-                if known[place].start > start:
-                    left.append(Gap(start, known[place].start))
-                start = known[place].end
-                if start >= gap.end:
-                    break
+            if known[place].start > start:
+                left.append(Gap(start, known[place].start))
+            start = max(start, known[place].end)
+            if start >= gap.end:
+                break
             place += 1
         if start < gap.end:
             left.append(Gap(start, gap.end))
@@ -189,22 +193,18 @@ class Course:
     is_aggregated: bool  # a point is a mean of several readings
 
 
-def _middle(point: Point) -> float:
-    return days_since_epoch(point.first_at + (point.last_at - point.first_at) / 2)
+def middle_of(point: Point) -> datetime:
+    """Return the middle of a point's readings."""
+    return point.first_at + (point.last_at - point.first_at) / 2
 
 
 def course_of(points: Sequence[Point], gaps: Sequence[Gap], spacing: timedelta) -> Course | None:
     """Return the course; None where there is no point. Gaps shorter than the *spacing* of points lie inside of one."""
     if not points:
         return None
-    rows = [(_middle(point), point.mean, point.lowest, point.highest) for point in points]
+    rows = [(days_since_epoch(middle_of(point)), point.mean, point.lowest, point.highest) for point in points]
     rows += [
         (days_since_epoch(gap.start + gap.length / 2), np.nan, np.nan, np.nan) for gap in gaps if gap.length >= spacing
     ]
     x, mean, lowest, highest = np.array(sorted(rows, key=lambda row: row[0]), dtype=np.float64).T
     return Course(x, mean, lowest, highest, any(point.readings > 1 for point in points))
-
-
-def unread(lacks: Iterable[Lack], start: datetime, until: datetime) -> list[Gap]:
-    """Return where there is no register at all; the other lacks have their reasons."""
-    return of_energy([lack for lack in lacks if lack.reason == "unread"], start, until)

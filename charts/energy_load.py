@@ -20,13 +20,24 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from itertools import pairwise
 from typing import TYPE_CHECKING, Literal
 from zoneinfo import ZoneInfo
 
-from charts.period import Period, Step, clipped, due_until, half_hour_before, midnight, next_half_hour, spans, step_of
+from charts.period import (
+    Period,
+    Step,
+    clipped,
+    due_until,
+    half_hour_before,
+    midnight,
+    months_on,
+    next_half_hour,
+    spans,
+    step_of,
+)
 from storage import energy
 from storage.energy import Energy, Lack, Span, SpanEnergy
 
@@ -274,11 +285,12 @@ def _tiered_yen(
 
 def billing_months(period: Period, billing_day: int) -> list[Period]:
     """Return the whole billing months that *period* touches; each begins at midnight of *billing_day* (1 to 28)."""
-    begin = _billing_start(period.first_date, billing_day)
+    first = period.first_date
+    begin = months_on(first.replace(day=billing_day), 0 if first.day >= billing_day else -1)
     months = []
     while midnight(begin, period.zone) < period.end:
-        following = _next_month(begin)
-        months.append(_between(begin, following, period.zone))
+        following = months_on(begin, 1)
+        months.append(Period(midnight(begin, period.zone), midnight(following, period.zone), period.zone))
         begin = following
     return months
 
@@ -306,17 +318,3 @@ def _up_to(tiers: Sequence[Tier], kwh: Decimal) -> Decimal:
         yen += max(top - below, Decimal(0)) * tier.yen_per_kwh
         below = top
     return yen
-
-
-def _billing_start(day: date, billing_day: int) -> date:
-    if day.day >= billing_day:
-        return day.replace(day=billing_day)
-    return date(day.year - (day.month == 1), (day.month - 2) % 12 + 1, billing_day)
-
-
-def _next_month(day: date) -> date:
-    return date(day.year + day.month // 12, day.month % 12 + 1, day.day)
-
-
-def _between(begin: date, end: date, zone: ZoneInfo) -> Period:
-    return Period(midnight(begin, zone), midnight(end, zone), zone)

@@ -227,12 +227,10 @@ class Labels:
 
     def keep_clear(self, *, x: float | None = None, y: float | None = None) -> None:
         """Keep labels off a line at *x* or *y* that runs through the panel."""
-        panel = self._panel()
         if x is not None:
-            x_px = self._pixels(x, self.axes.get_ylim()[0])[0]
-            self.taken.append(Box(x_px, panel.bottom, x_px, panel.top))
+            self.taken.append(self._stretch(x, x))
         if y is not None:
-            y_px = self._pixels(self.axes.get_xlim()[0], y)[1]
+            panel, (_, y_px) = self._panel(), self._pixels(self.axes.get_xlim()[0], y)
             self.taken.append(Box(panel.left, y_px, panel.right, y_px))
 
     def keep_off_now(self, x: float) -> None:
@@ -274,11 +272,8 @@ class Labels:
         return False
 
     def _fits(self, box: Box, within: tuple[float, float] | None, avoided: Sequence[Box]) -> bool:
-        panel = self._panel()
-        left, right = panel.left, panel.right
-        if within is not None:
-            left, right = (self._pixels(x, self.axes.get_ylim()[0])[0] for x in within)
-        inside = left <= box.left and box.right <= right and panel.bottom <= box.bottom and box.top <= panel.top
+        room = self._panel() if within is None else self._stretch(*within)
+        inside = room.left <= box.left and box.right <= room.right and room.bottom <= box.bottom and box.top <= room.top
         return inside and not any(box.touches(other) for other in (*self.taken, *avoided))
 
     def _stretch(self, start: float, end: float) -> Box:

@@ -70,18 +70,17 @@ class Period:
     @property
     def is_month(self) -> bool:
         """Whether it is one month of the calendar."""
-        following = self.last_date + timedelta(days=1)
-        return self.whole_days and self.first_date.day == 1 and following == _months_on(self.first_date, 1)
+        return self._has_months(1)
 
     @property
     def is_year(self) -> bool:
         """Whether it is one year of the calendar."""
-        following = self.last_date + timedelta(days=1)
-        return (
-            self.whole_days
-            and self.first_date.timetuple().tm_yday == 1
-            and following == _months_on(self.first_date, 12)
-        )
+        return self.first_date.month == 1 and self._has_months(12)
+
+    def _has_months(self, count: int) -> bool:
+        first = self.first_date
+        begins = self.start == midnight(first.replace(day=1), self.zone)
+        return begins and self.end == midnight(months_on(first, count), self.zone)
 
     def a_year_before(self, moment: datetime) -> datetime:
         """Return when the clocks showed the same date and time a year earlier; for 29 February, 1 March."""
@@ -114,10 +113,10 @@ class Period:
             yield self.first_date + timedelta(days=offset)
 
 
-def _months_on(first: date, months: int) -> date:
-    """Return the first of a month so many months after the *first* of another."""
-    count = first.year * 12 + first.month - 1 + months
-    return date(count // 12, count % 12 + 1, 1)
+def months_on(day: date, months: int) -> date:
+    """Return *day*, which is a 28th at most, so many months later; negative: earlier."""
+    count = day.year * 12 + day.month - 1 + months
+    return date(count // 12, count % 12 + 1, day.day)
 
 
 def midnight(day: date, zone: ZoneInfo) -> datetime:
@@ -282,4 +281,4 @@ def month_starts(period: Period) -> Iterator[date]:
     day = period.first_date.replace(day=1)
     while day <= period.last_date:
         yield day
-        day = date(day.year + day.month // 12, day.month % 12 + 1, 1)
+        day = months_on(day, 1)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
-from typing import TYPE_CHECKING, Literal, overload
+from typing import TYPE_CHECKING, Literal
 from zoneinfo import ZoneInfo
 
 import help_ja
@@ -33,14 +33,8 @@ class _Word:
     def __init__(self, ja: str, en: str) -> None:
         self._of: dict[Language, str] = {"ja": ja, "en": en}
 
-    @overload
-    def __get__(self, words: None, owner: type[Words]) -> _Word: ...
-
-    @overload
-    def __get__(self, words: Words, owner: type[Words]) -> str: ...
-
-    def __get__(self, words: Words | None, owner: type[Words]) -> _Word | str:
-        return self if words is None else self._of[words.language]
+    def __get__(self, words: Words, owner: type[Words]) -> str:
+        return self._of[words.language]
 
 
 @dataclass(frozen=True, slots=True)
