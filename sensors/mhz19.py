@@ -52,7 +52,7 @@ class Mhz19Reply:
 class Mhz19Reading:
     """One reading: parts per million, and degrees Celsius inside the sensor's box (several degrees over the room)."""
 
-    co2_ppm: int  # 1 to 9999
+    co2_ppm: int  # 1 to 10,000
     temperature_c: int | None
     warming_up: bool  # not to be trusted yet
 

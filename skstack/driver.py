@@ -21,7 +21,7 @@ from skstack.port import Port
 
 logger = logging.getLogger(__name__)
 
-COMMAND_TIMEOUT_S = 3.0  # SKRESET, the slowest, was seen to take 0.6 s
+COMMAND_TIMEOUT_S = 3.0  # in the logs no response but that of SKRESET took more than 0.34 s
 _QUIET_S = 0.2  # longer than any gap seen within the output of a module
 _MOST_CHUNKS = 64  # a device that never stops talking must not hold us for ever
 _GARBLED_PAUSE_S, _LONGEST_GARBLED_PAUSE_S = 0.05, 0.8

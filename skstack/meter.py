@@ -1,7 +1,7 @@
 """The meter as the household knows it: who it is, what it measures now, and what it announces every half hour.
 
 A session begins with a poll; who the meter is, and all that is not urgent, is read after it, in learn().
-Source of the properties: AIF specification of the low-voltage meter, sections 3.1.2 and 3.1.3 (protocol facts 3.3).
+Source of the properties: AIF specification of the low-voltage meter 1.01, sections 3.1.2 and 3.1.3.
 """
 
 from __future__ import annotations

@@ -27,9 +27,9 @@ from skstack.port import FACTORY_BAUD_RATE, OTHER_BAUD_RATES
 logger = logging.getLogger(__name__)
 
 BAUD_RATES = (FACTORY_BAUD_RATE, *OTHER_BAUD_RATES)
-RESET_TIMEOUT_S = 5.0  # SKRESET takes 0.6 s longer than the other commands
+RESET_TIMEOUT_S = 5.0  # SKRESET was seen to take 0.6 s
 _PROBE_TIMEOUT_S = 1.0  # for a module that did not respond in COMMAND_TIMEOUT_S
-_LATE_RESPONSE_S = 0.5  # 0.34 s is the slowest response to a plain command in the logs
+_LATE_RESPONSE_S = 0.5  # in the logs no response but that of SKRESET took more than 0.34 s
 
 # J11 firmware speaks binary frames and responds to any well-framed request. Source: ROHM BP35Cx-J11 UART interface.
 _J11_MAGIC_REQUEST = bytes.fromhex("D0EA83FC")

@@ -22,9 +22,8 @@ FACTORY_BAUD_RATE = 115_200
 OTHER_BAUD_RATES = (57_600, 38_400, 19_200, 9_600, 4_800, 2_400)  # what WUART can set; command reference 4.36
 
 _CHUNK_BYTES = 4096  # one kernel tty buffer
-WRITE_TIMEOUT_S = (
-    2.0  # the longest command is 1.3 kB: 0.12 s at 115,200 baud, 5.4 s at 2,400: a slow module is given up
-)
+# The longest command is 1.3 kB: 0.11 s at 115,200 baud, 5.4 s at 2,400, where the module is given up.
+WRITE_TIMEOUT_S = 2.0
 
 _IF_MISSING = "plug the stick in, or check the path (ls -l /dev/serial/by-id/)"
 

@@ -61,7 +61,7 @@ class Step(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class RecoveryTimings:
-    """Seconds. Sources: protocol facts 2.1, 3.2 and 3.5."""
+    """Seconds. Source of what is waited for: BP35A1 command reference 4.4, 4.5 and 5.11; the pauses are our choice."""
 
     join_timeout_s: float = 60.0  # 38 to 40 s is the worst estimate
     renewal_timeout_s: float = 60.0  # after EVENT 29 without 24 or 25: join

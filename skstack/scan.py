@@ -13,7 +13,7 @@ from skstack.parser import hex_field
 
 logger = logging.getLogger(__name__)
 
-SCAN_DURATIONS = (5, 6, 7, 8)  # 9, 18, 35 and 70 s for 28 channels; each listens twice as long as the one before
+SCAN_DURATIONS = (5, 6, 7, 8)  # 9, 17, 35 and 69 s for 28 channels; each listens twice as long as the one before
 _KNOWN_CHANNEL_DURATION = 6  # 0.6 s on the one channel where the meter was last
 _LATE_PAN_S = 0.5  # an EPANDESC may come after EVENT 22; transcripts, scan
 _CHANNELS = range(commands.FIRST_CHANNEL, commands.LAST_CHANNEL + 1)

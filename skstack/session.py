@@ -44,7 +44,7 @@ _FRESH_WAITS = 2  # a response that took more than so many longest waits says no
 
 @dataclass(frozen=True, slots=True)
 class SessionTimings:
-    """Seconds, unless the name says otherwise. Sources: protocol facts 3.3 and 3.6; AIF specification 2.4.2."""
+    """Seconds, unless the name says otherwise. Source of the timers: AIF specification 1.01, section 2.4.2."""
 
     response_timeout_s: float = 20.0  # then the request is repeated; AIF response-wait timer 1
     longest_wait_s: float = 60.0  # a response may take this long; AIF response-wait timer 2

@@ -1,6 +1,6 @@
 """The half-hour record: what the meter announces at every :00 and :30, or what is read where it did not.
 
-Source of the five minutes: AIF specification of the low-voltage meter, sections 3.2.1 and 3.3.1 (protocol facts 3.3).
+Source of the five minutes: AIF specification of the low-voltage meter 1.01, sections 3.2.1 and 3.3.1.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Layout, big endian: 10 81, TID 2, SEOJ 3, DEOJ 3, ESV 1, OPC 1, then OPC times (EPC 1, PDC 1, EDT of PDC bytes). The
 SetGet family, which has two such lists, is none that we speak.
-Source: ECHONET Lite Specification 1.13, part 2, chapter 3.
+Source: ECHONET Lite Specification 1.12, part 2, chapter 3.
 """
 
 from __future__ import annotations
