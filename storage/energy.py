@@ -111,7 +111,7 @@ class Energy:
 
 
 # As meter_service in init.sql, of one site; that view is not granted to every role that draws.
-_METERS = """
+METERS = """
     select case row_number() over meters when 1 then '-infinity' else since end as served_from,
         lead(since, 1, 'infinity') over meters as served_until,
         coalesce(
@@ -152,7 +152,7 @@ _STEPS = """
     ) as pairs
     left join (
 """
-_STEPS += _METERS
+_STEPS += METERS
 _STEPS += """
     ) as meters on earlier_at >= served_from and earlier_at < served_until
     where earlier_at < %(end)s and (later_at > %(start)s or later_at is null)
@@ -367,14 +367,14 @@ def columns(connection: Connection, site: int, edges: Sequence[datetime], zone: 
     edges_s = [edge.timestamp() for edge in edges]
     values = {"site_id": site, "start": edges[0], "end": edges[-1], "edges_s": edges_s, "zone": zone.key}
     with connection.cursor() as cursor:
-        cursor.execute(_COLUMNS.format(meters=_METERS), values)
+        cursor.execute(_COLUMNS.format(meters=METERS), values)
         for row in cursor:  # ten years are tens of thousands of numbers: those of one column are objects at a time
             yield Column(*row)
 
 
 def exchanges(connection: Connection, site: int, span: Span) -> list[datetime]:
     """Return when another meter was first seen in service within *span*, in the order of time."""
-    found = fetched(connection, _EXCHANGES.format(meters=_METERS), site_id=site, start=span[0], end=span[1])
+    found = fetched(connection, _EXCHANGES.format(meters=METERS), site_id=site, start=span[0], end=span[1])
     return [moment.astimezone(UTC) for (moment,) in found]
 
 

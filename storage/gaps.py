@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 
 from storage.connection import Cursor
+from storage.energy import METERS
 from storage.records import MeterRow
 
 JAPAN = timezone(timedelta(hours=9), "JST")  # the zone of every meter's history; without summer time since 1951
@@ -23,16 +24,10 @@ where site_id = %(site)s and registered_at >= %(first)s and registered_at <= %(l
 order by slot desc
 """
 
-# The rule for what an exchange is stands at the view meter_service in init.sql.
 _KNOWN_METER = """
 select since, manufacturer, serial_number, release, coefficient, unit_kwh, digits,
-    max(since) filter (where is_exchange) over () as serves_from
-from (
-    select meter.*, row_number() over meters > 1 and (
-        manufacturer = lag(manufacturer) over meters and serial_number = lag(serial_number) over meters
-    ) is not true as is_exchange
-    from meter where site_id = %s window meters as (order by since)
-) as changes
+    (select max(exchanged_at) from ({meters}) as meters where exchanged_at < 'infinity') as serves_from
+from meter where site_id = %(site_id)s
 order by since desc limit 1
 """
 
@@ -81,7 +76,7 @@ def energy_gaps(cursor: Cursor, site_id: int, days: int, *, now: datetime) -> li
 
 def known_meter(cursor: Cursor, site_id: int) -> KnownMeter | None:
     """Give the meter in service as far as the database knows; None: it knows of none."""
-    cursor.execute(_KNOWN_METER, (site_id,))
+    cursor.execute(_KNOWN_METER.format(meters=METERS), {"site_id": site_id})
     found = cursor.fetchone()
     if found is None:
         return None
