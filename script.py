@@ -80,13 +80,15 @@ def _interruptible() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _unfailing(name: str) -> Iterator[None]:
-    """Stand before a standard stream, unless somebody has put another in its place, or it is closed."""
+    """Stand before a standard stream, unless somebody has put another in its place; what a closed one gets is lost."""
     stream: TextIO | None = getattr(sys, name)
-    if stream is None or stream is not getattr(sys, f"__{name}__"):
+    if stream is not getattr(sys, f"__{name}__"):
         yield
         return
-    raw = _UnfailingFile(stream.fileno())
-    setattr(sys, name, io.TextIOWrapper(raw, stream.encoding, "backslashreplace", write_through=True))
+    # Where it is closed, its number is taken as well: a connection that got it would be printed into.
+    raw = _UnfailingFile(os.open(os.devnull, os.O_WRONLY) if stream is None else stream.fileno())
+    encoding = "utf-8" if stream is None else stream.encoding
+    setattr(sys, name, io.TextIOWrapper(raw, encoding, "backslashreplace", write_through=True))
     try:
         yield
     finally:

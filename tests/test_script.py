@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -173,15 +174,31 @@ def test_an_error_that_nobody_reads_keeps_its_exit_code(config: Path) -> None:
     assert to_nobody("power_graph.py", "--nonsense", both=True) == (2, "")
 
 
-def test_a_check_that_nobody_reads_keeps_its_exit_code(tmp_path: Path) -> None:
-    path = tmp_path / "power_consumption.ini"
+def failing_check(folder: Path) -> Sequence[str]:
+    """Return a check that fails at the radio and at the database."""
+    path = folder / "power_consumption.ini"
     path.write_text(
         "[routeB]\ndevice = /nowhere\nid = 00112233445566778899AABBCCDDEEFF\npassword = 0123456789AB\n"
-        f"[database]\nurl = postgresql://nobody@127.0.0.1:1/x\n[storage]\ndata_dir = {tmp_path}\n"
+        f"[database]\nurl = postgresql://nobody@127.0.0.1:1/x\n[storage]\ndata_dir = {folder}\n"
     )
     path.chmod(0o600)
-    assert to_nobody("power_consumption.py", "--config", str(path), "--check") == (1, "")
-    assert to_nobody("power_consumption.py", "--config", str(path), "--check", both=True)[0] == 1
+    return "power_consumption.py", "--config", str(path), "--check"
+
+
+def test_a_check_that_nobody_reads_keeps_its_exit_code(tmp_path: Path) -> None:
+    assert to_nobody(*failing_check(tmp_path)) == (1, "")
+    assert to_nobody(*failing_check(tmp_path), both=True)[0] == 1
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+def test_streams_that_are_closed_at_the_start_change_no_exit_code(closed: str, tmp_path: Path) -> None:
+    def ended(*command: str) -> tuple[int, bytes]:
+        shell = ["sh", "-c", f'exec "$@" {closed}', "sh", sys.executable]
+        done = subprocess.run([*shell, *command], cwd=ROOT, capture_output=True, timeout=60)
+        return done.returncode, done.stderr
+
+    assert ended(*failing_check(tmp_path)) == (1, b"")
+    assert ended("power_graph.py", "--config", str(tmp_path / "missing.ini"))[0] == 2
 
 
 def test_a_path_that_the_encoding_of_the_output_lacks_is_printed_in_escapes(config: Path) -> None:
