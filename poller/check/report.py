@@ -58,8 +58,7 @@ class Report:
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._out = out
-        self._encoding = out.encoding or "utf-8"
-        self._tick, self._cross = ("✓", "✗") if _can_show("✓✗", self._encoding) else ("ok", "FAIL")
+        self._tick, self._cross = ("✓", "✗") if _can_show("✓✗", out.encoding or "utf-8") else ("ok", "FAIL")
         self._secrets = secrets
         self._should_stop = should_stop
         self._monotonic = monotonic
@@ -134,9 +133,7 @@ class Report:
 
     def say(self, text: str) -> None:
         """Print a line."""
-        text = _ADDRESS.sub("****", masked(text, self._secrets))
-        self._out.write(text.encode(self._encoding, "backslashreplace").decode(self._encoding) + "\n")
-        self._out.flush()
+        print(_ADDRESS.sub("****", masked(text, self._secrets)), file=self._out, flush=True)
 
     def _line(self, mark: str, name: str, text: str) -> None:
         self.say(f"{mark:<{len(self._cross)}} {name:<{_NAME_WIDTH}} {text}")
