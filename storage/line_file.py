@@ -10,6 +10,7 @@ import errno
 import io
 import logging
 import os
+import shutil
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -26,6 +27,7 @@ logger = logging.getLogger(__name__)
 ROOM_BYTES = 32_768
 _ROOM = bytes(ROOM_BYTES)
 RESERVE_BYTES = 8_000_000  # kept aside: a week of minutes for when the disk is full
+_FREE_BYTES = 2_000_000  # left to others: a database on the same disk must be able to write
 _LONGEST_LINE = 4 * MAX_BYTES
 _BLOCK_BYTES = 4096  # a page of the kernel: where a part of it cannot be read, nothing of it can
 
@@ -37,12 +39,14 @@ class Reserve:
         self._path = path
 
     def keep(self) -> None:
-        """Take the space, if it is not taken yet and there is some."""
+        """Take the space, if it is not taken yet and there is enough."""
         try:
             with suppress(FileNotFoundError):
                 if self._path.stat().st_size == RESERVE_BYTES:
                     return
                 self._path.unlink()  # a kill came before the space was taken
+            if shutil.disk_usage(self._path.parent).free < RESERVE_BYTES + _FREE_BYTES:
+                return
             fd = private_file.create(self._path)
             try:
                 os.posix_fallocate(fd, 0, RESERVE_BYTES)
@@ -113,12 +117,12 @@ class LineFile:
         with self._explaining():
             try:
                 end = self._append(content, anew=anew)
-                if anew and self._fsync:
-                    self._reserve.keep()
             except OSError as err:
                 if not (_is_full(err) and self._reserve.release()):
                     raise
                 end = self._append(content, anew=anew)
+        if self._fsync:
+            self._reserve.keep()
         return end
 
     def replace(self, texts: Sequence[str]) -> None:

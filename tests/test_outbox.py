@@ -619,6 +619,46 @@ def test_space_is_kept_for_the_day_the_disk_is_full_and_then_that_is_said(tmp_pa
     assert mended == "None 1"
 
 
+USE_THE_RESERVE_AND_MAKE_ROOM = """
+    import sys
+    from pathlib import Path
+    from tests.lab.database import full_round
+    from storage.outbox import Outbox
+
+    data_dir = Path(sys.argv[1])
+    reserve, log = data_dir / "outbox.reserve", data_dir / "log of somebody else"
+    outbox = Outbox(data_dir)
+    outbox.append(full_round(0))
+    left = []
+    for freed in (0, 1_000_000):  # besides the reserve
+        with open(log, "wb", buffering=0) as file:
+            try:
+                while True:
+                    file.write(b"x" * 4096)
+            except OSError:
+                pass
+        while reserve.exists():
+            outbox.append(full_round(outbox.count()))
+        with open(log, "r+b") as file:
+            file.truncate(max(0, log.stat().st_size - freed))
+        outbox.append(full_round(outbox.count()))
+        left.append(reserve.exists())
+        log.unlink()
+        outbox.append(full_round(outbox.count()))
+        left.append(reserve.exists())
+    print(left, outbox.error)
+    outbox.close()
+"""
+
+
+@needs_mounts
+def test_space_is_kept_again_as_soon_as_there_is_room_though_rounds_still_wait(tmp_path: Path) -> None:
+    """The last of a disk is left to others: a database on it fails where even a log cannot be written."""
+    mount = 'mount -t tmpfs -o size=20m none "$1"'
+    printed = run_with_mount(mount, tmp_path, USE_THE_RESERVE_AND_MAKE_ROOM, tmp_path)
+    assert printed == "[False, True, False, True] None\n"
+
+
 def test_where_no_space_can_be_reserved_none_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def no_space(*_args: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
