@@ -116,6 +116,8 @@ class Recovery:
         self._monotonic = monotonic
         self._timings = timings
         self._proven: PanDescription | None = None  # the last PAN that worked
+        self._pauses = _Pauses(timings)  # since the meter responded last
+        self._responses = link.responses  # when they began
         self._scans = 0  # that heard nothing, since a PAN worked
         self._refusals = 0
         self._check_limit_at = 0.0
@@ -123,37 +125,39 @@ class Recovery:
         self._has_said = False  # since the meter was joined last
 
     def life(self) -> Life:
-        """Recover the link, keep it up, and again. Raises: StoppedError; nothing else of the radio's."""
+        """Recover the link, keep it up, and again. Raises: StoppedError; nothing else of the radio's.
+
+        What ends a life is a fault of the program: the next one takes the link as it is, and rests as after any failure.
+        """
         link = self._link
         step = Step.REJOIN if link.module is not None else Step.REOPEN
-        pauses, responses = _Pauses(self._timings), link.responses
         rests = True
         while True:
             if not link.joined:
-                yield from self._recover(step, pauses, rests=rests)
+                yield from self._recover(step, rests=rests)
             joined_at = self._monotonic()
             try:
-                yield from self._stay_up(pauses)
+                yield from self._stay_up()
             except StoppedError:
                 raise
             except SkStackError as error:
-                if link.responses != responses:  # a meter that has responded has proved itself
-                    pauses, responses = _Pauses(self._timings), link.responses
+                if link.responses != self._responses:  # a meter that has responded has proved itself
+                    self._pauses, self._responses = _Pauses(self._timings), link.responses
                     if self._monotonic() - joined_at >= self._timings.well_s:
                         self._reported.clear()
                 rests = not isinstance(error, MeterSilentError)  # the meter completes handshakes: polls go on meanwhile
                 if not rests:
-                    pauses.bear_silence(self._monotonic())
+                    self._pauses.bear_silence(self._monotonic())
                 step = self._after_loss(error)
 
     # --- down
 
-    def _recover(self, step: Step, pauses: _Pauses, *, rests: bool) -> Life:
+    def _recover(self, step: Step, *, rests: bool) -> Life:
         """Take one step after the other, from *step* on, until there is a session; *rests*: also before the first."""
         began = self._monotonic()
         while not self._link.joined:
             try:
-                yield from self._until_joined(self._rest(pauses.before(step) if rests else 0.0))
+                yield from self._until_joined(self._rest(self._pauses.before(step) if rests else 0.0))
                 rests = True
                 if not self._link.joined:
                     _, attempt = _STEPS[step]
@@ -334,7 +338,7 @@ class Recovery:
             if self._cache is not None:
                 self._cache.save(self._key(), peer)
 
-    def _stay_up(self, pauses: _Pauses) -> Life:
+    def _stay_up(self) -> Life:
         """Listen while there is a session, or the module renews it by itself. Raises: SkStackError: what ended that."""
         link = self._link
         while True:
@@ -351,7 +355,7 @@ class Recovery:
             try:
                 yield until
             except MeterSilentError:
-                if self._monotonic() >= pauses.silence_bearable_until:
+                if self._monotonic() >= self._pauses.silence_bearable_until:
                     raise
 
     def _after_loss(self, error: SkStackError) -> Step:

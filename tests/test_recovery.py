@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import logging
 from dataclasses import replace
@@ -656,6 +657,26 @@ def test_a_fault_while_the_module_is_opened_costs_that_attempt() -> None:
             lab.session.run_until_up(lab.now + 60.0)
     lab.run_until_up(60.0)
     assert lab.read_power() == WATTS
+
+
+def openings(error: Exception) -> int:
+    """Return how often the port is opened in an hour in which *error* comes of it; each fault costs a second."""
+    lab = Lab()
+
+    def faulty(_: int) -> Port:
+        raise error
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lab.radio, "open_port", faulty)
+        while lab.now < 3600.0:
+            with contextlib.suppress(RuntimeError):
+                lab.session.run(3600.0)
+            lab.clock.sleep(1.0)
+    return len(lab.baud_rates)
+
+
+def test_a_fault_that_stays_is_met_no_more_often_than_a_device_that_is_missing() -> None:
+    assert openings(RuntimeError("a fault")) <= openings(PortLostError("missing"))
 
 
 def test_a_fault_after_a_join_costs_nothing_of_the_session_and_the_next_loss_is_recovered() -> None:
