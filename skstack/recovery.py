@@ -127,7 +127,7 @@ class Recovery:
     def life(self) -> Life:
         """Recover the link, keep it up, and again. Raises: StoppedError; nothing else of the radio's.
 
-        What ends a life is a fault of the program: the next one takes the link as it is, and rests as after any failure.
+        A fault of the program ends a life: the next one takes the link as it is, and rests as after any failure.
         """
         link = self._link
         step = Step.REJOIN if link.module is not None else Step.REOPEN

@@ -69,7 +69,11 @@ def _may_be_ours(pan: PanDescription, pairing_id: str) -> bool:
 def _listen(
     collector: PanCollector, seconds: float, monotonic: Callable[[], float]
 ) -> Generator[float, Line | None, list[PanDescription]]:
-    """Return every PAN heard, up to EVENT 22 and a little longer."""
+    """Return every PAN heard, up to EVENT 22 and a little longer.
+
+    No line says which scan it is of. A scan that is ordered while one runs gets its OK and never begins (seen on a
+    BP35A1), so whichever EVENT 22 ends: no scan runs behind it, and the next one can begin.
+    """
     heard: list[PanDescription] = []
     deadline = monotonic() + seconds * 1.2 + 5.0
     while monotonic() < deadline:
