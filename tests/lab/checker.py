@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
-from math import sqrt
-from operator import attrgetter
+from math import inf, sqrt
+from operator import attrgetter, sub
 from typing import Protocol
 
 from skstack.simulator import SimulatedModule, VirtualClock
@@ -87,6 +88,10 @@ class Checker:
         self._start = start.timestamp()
         self._faults = sorted(faults, key=attrgetter("at_s"))
         self._spans = busy_spans(faults)
+        self._begins = [fault.at_s for fault in self._faults]
+        # Every tenth poll requests what was given up; and the last of those that overlap cleans up.
+        self._settled = [self._gone_s(fault) + max(fault.settles_s, 11.0 * interval_s) for fault in self._faults]
+        self._longest_s = max(map(sub, self._settled, self._begins), default=0.0)
         self._eras: list[Era] = []
         self._last_power: PowerRow | None = None
         self.readings: list[float] = []  # seconds since the start
@@ -188,28 +193,26 @@ class Checker:
 
     def _touching(self, kinds: Collection[str], at_s: float) -> list[Fault]:
         """Return the faults of *kinds* that may still have an effect on what is stored for *at_s*."""
-        settled_s = 11.0 * self._interval_s  # every tenth poll requests what was given up
-        return [
-            fault
-            for fault in self._faults
-            if fault.kind in kinds
-            and fault.at_s - max(_RESPONSE_S, self._interval_s) <= at_s
-            and at_s <= self._gone_s(fault) + max(fault.settles_s, settled_s)
-        ]
+        first = bisect_left(self._begins, at_s - self._longest_s)
+        end = bisect_right(self._begins, at_s + max(_RESPONSE_S, self._interval_s))
+        near = zip(self._faults[first:end], self._settled[first:end], strict=True)
+        return [fault for fault, settled_s in near if fault.kind in kinds and at_s <= settled_s]
 
     def _gone_s(self, fault: Fault) -> float:
-        """Return when nothing of *fault* is left: the last of those that overlap cleans up."""
-        return next(end for begin, end in self._spans if begin <= fault.at_s <= end)
+        """Return when nothing of *fault* is left."""
+        return self._spans[bisect_right(self._spans, (fault.at_s, inf)) - 1][1]
 
     # --- all of them
 
     def check_recovery(self, end_s: float) -> None:
         """See that the link came back after every time of faults, and was healthy from then on to the next."""
+        self.readings.sort()
         recovery_s = RECOVERY_S + (self._interval_s if self._interval_s > 60 else 0)
         self._check_reads_while()
         nexts = [begin for begin, _ in self._spans[1:]] + [end_s]
         for (_, ended_s), next_s in zip(self._spans, nexts, strict=False):
-            back_s = next((at for at in self.readings if at > ended_s), end_s)
+            later = bisect_right(self.readings, ended_s)
+            back_s = self.readings[later] if later < len(self.readings) else end_s
             if back_s - ended_s > recovery_s and next_s - ended_s > recovery_s + _RESPONSE_S:
                 self.problems.append(
                     f"no reading for {back_s - ended_s:.0f} s after the faults that ended at {ended_s}"
@@ -219,25 +222,25 @@ class Checker:
 
     def _check_reads_while(self) -> None:
         """See that while a fault lasted alone as many polls gave a row as its kind allows, but for the first ones."""
-        spans = set(self._spans)
         for fault in self._faults:
             share = self._reads_while.get(fault.kind)
-            from_s, polls = fault.at_s + _LEARNS_IN * self._interval_s, 0
-            is_alone = not any(
-                other is not fault and other.at_s < fault.ends_s and fault.at_s < other.ends_s for other in self._faults
-            )
-            if share is not None and is_alone and (fault.at_s, fault.ends_s) in spans:
-                polls = int((fault.ends_s - from_s) // self._interval_s)
-            if share is None or polls < _FEWEST_POLLS:
+            from_s = fault.at_s + _LEARNS_IN * self._interval_s
+            polls = int((fault.ends_s - from_s) // self._interval_s)
+            if share is None or polls < _FEWEST_POLLS or not self._is_alone(fault):
                 continue
-            read = sum(from_s <= at < fault.ends_s for at in self.readings)
+            read = bisect_left(self.readings, fault.ends_s) - bisect_left(self.readings, from_s)
             luck = _DEVIATIONS * sqrt(polls * share * (1 - share)) if fault.kind in BY_CHANCE else 0.0
             if read < share * polls - luck:
                 self.problems.append(f"{read} of {polls} polls gave a row while {fault}")
 
+    def _is_alone(self, fault: Fault) -> bool:
+        end = bisect_left(self._begins, fault.ends_s)
+        return not any(other is not fault and fault.at_s < other.ends_s for other in self._faults[:end])
+
     def _check_healthy(self, from_s: float, to_s: float) -> None:
         """See that no tick between the two was missed."""
         grid_s = max(self._interval_s, _GRID_S)
-        read = {at // grid_s for at in self.readings if from_s <= at <= to_s}
+        first, end = bisect_left(self.readings, from_s), bisect_right(self.readings, to_s)
+        read = {at // grid_s for at in self.readings[first:end]}
         missed = [tick for tick in range(int(from_s // grid_s), int(to_s // grid_s)) if tick not in read]
         self.problems += [f"no reading at {tick * grid_s} s, while the link was healthy" for tick in missed]

@@ -85,12 +85,9 @@ class Kind:
 
 
 def happenings(faults: Sequence[Fault]) -> list[Fault | End]:
-    """Return what a Radio is to do: every fault, and its end."""
-    return [*faults, *(End(fault, _ends_last(fault, faults)) for fault in faults)]
-
-
-def _ends_last(fault: Fault, faults: Sequence[Fault]) -> bool:
-    return not any(other.at_s <= fault.ends_s < other.ends_s for other in faults)
+    """Return what a Radio is to do: every fault, and its end; the last of those that overlap cleans up."""
+    lasts = {end for _, end in busy_spans(faults)}
+    return [*faults, *(End(fault, fault.ends_s in lasts) for fault in faults)]
 
 
 def busy_spans(faults: Sequence[Fault]) -> list[tuple[float, float]]:

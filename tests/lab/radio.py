@@ -6,9 +6,11 @@ What goes wrong and when stands in faults.py; here is what carries it out.
 from __future__ import annotations
 
 import random
+from bisect import insort
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Protocol
 
 from skstack import PortLostError
@@ -162,11 +164,11 @@ class Radio:
 
     def plan(self, happenings: Sequence[Happening]) -> None:
         """Let these happen as well, each at its time."""
-        self._agenda = deque(sorted([*self._agenda, *happenings], key=lambda happening: happening.at_s))
+        self._agenda = deque(sorted([*self._agenda, *happenings], key=attrgetter("at_s")))
 
     def then(self, after_s: float, action: Callable[[], object]) -> None:
         """Let *action* happen *after_s* from now, too."""
-        self.plan([Later(self.clock.monotonic() + after_s, action)])
+        insort(self._agenda, Later(self.clock.monotonic() + after_s, action), key=attrgetter("at_s"))
 
     @property
     def next_at(self) -> float:
