@@ -265,9 +265,10 @@ class Labels:
             for point, place in tried:
                 box = self._box(text, point, place, size_pt)
                 if self._fits(box, within, avoided):
-                    is_crossed = any(box.touches(line) for line in self.crossable)
-                    self._draw(text, point, place, gid, color, size_pt, ground or ("white" if is_crossed else None))
                     self.taken.append(box)
+                    is_crossed = any(box.touches(line) for line in self.crossable)
+                    ground = ground or ("white" if is_crossed else None)
+                    self._draw(text, point, place, ground, gid=gid, color=color, fontsize=size_pt)
                     return True
         return False
 
@@ -281,17 +282,7 @@ class Labels:
         left, right = (self._pixels(x, self.axes.get_ylim()[0])[0] for x in (start, end))
         return Box(left, panel.bottom, right, panel.top)
 
-    def _draw(
-        self,
-        text: str,
-        point: tuple[float, float],
-        place: Place,
-        gid: str,
-        color: str,
-        size_pt: float,
-        ground: str | None,
-    ) -> None:
-        look: dict[str, Any] = {}
+    def _draw(self, text: str, point: tuple[float, float], place: Place, ground: str | None, **look: Any) -> None:
         if ground is not None:
             look["bbox"] = {"facecolor": ground, "edgecolor": "none", "pad": 2.0}
         else:
@@ -305,9 +296,6 @@ class Labels:
             ha=place.ha,
             va=place.va,
             rotation=place.rotation,
-            fontsize=size_pt,
-            color=color,
-            gid=gid,
             zorder=5,
             annotation_clip=False,
             **look,

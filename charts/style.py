@@ -56,6 +56,7 @@ _BETWEEN_IN = 0.55  # holds the name of the panel below
 
 _INSIDE_PT = (WIDTH_IN - 2 * _MARGIN_IN) * 72
 PANEL_IN = WIDTH_IN - _LEFT_IN - _RIGHT_IN
+_HEADLINE_IN = WIDTH_IN - _MARGIN_IN - _RIGHT_IN
 
 _JAPANESE_FONT = "IPAexGothic"
 
@@ -154,9 +155,8 @@ def sheet(
     panels: list[Axes] = []
     top_in = height_in - header_in
     for panel_in in panels_in:
-        box = (_LEFT_IN, top_in - panel_in, WIDTH_IN - _LEFT_IN - _RIGHT_IN, panel_in)
-        left, bottom, width, height = box
-        axes = figure.add_axes((left / WIDTH_IN, bottom / height_in, width / WIDTH_IN, height / height_in))
+        bottom, height = (top_in - panel_in) / height_in, panel_in / height_in
+        axes = figure.add_axes((_LEFT_IN / WIDTH_IN, bottom, PANEL_IN / WIDTH_IN, height))
         _quiet(axes)
         panels.append(axes)
         top_in -= panel_in + _BETWEEN_IN
@@ -168,43 +168,44 @@ def _rows(figures: Sequence[KeyFigure]) -> list[list[KeyFigure]]:
     for count in range(1, len(figures) + 1):
         length = math.ceil(len(figures) / count)
         rows = [list(figures[start : start + length]) for start in range(0, len(figures), length)]
-        widths_in = (_widths_in(row, number) for number, row in enumerate(rows))
-        needed_in = sum(max(column) for column in zip_longest(*widths_in, fillvalue=0))
-        if needed_in + _LEAST_SPACE_IN * (length - 1) <= WIDTH_IN - _MARGIN_IN - _RIGHT_IN:
+        needed_in = sum(_widths_in(rows)) + _LEAST_SPACE_IN * (length - 1)
+        if needed_in <= _HEADLINE_IN:
             return rows
     return []
 
 
-def _sizes(count: int, row: int) -> list[float]:
-    """Return the size of each value of a row: the first figure of all is what people came for."""
-    return [22.0 if row == 0 and place == 0 else 17.0 for place in range(count)]
+def _size_pt(row: int, place: int) -> float:
+    """Return the size of a value: the first figure of all is what people came for."""
+    return 22.0 if row == place == 0 else 17.0
 
 
-def _widths_in(figures: Sequence[KeyFigure], row: int) -> list[float]:
-    return [
-        max(width_pt(one.caption, SMALL_PT), width_pt(one.note, SMALL_PT), width_pt(one.value, size)) / 72
-        for one, size in zip(figures, _sizes(len(figures), row), strict=True)
+def _widths_in(rows: Sequence[Sequence[KeyFigure]]) -> list[float]:
+    """Return how wide the figures are that stand below each other."""
+    widths_pt = [
+        [_width_pt(one, _size_pt(number, place)) for place, one in enumerate(row)] for number, row in enumerate(rows)
     ]
+    return [max(column) / 72 for column in zip_longest(*widths_pt, fillvalue=0.0)]
+
+
+def _width_pt(figure: KeyFigure, value_pt: float) -> float:
+    return max(width_pt(figure.caption, SMALL_PT), width_pt(figure.note, SMALL_PT), width_pt(figure.value, value_pt))
 
 
 def _headline(figure: Figure, rows: Sequence[Sequence[KeyFigure]], height_in: float) -> None:
     """Set the figures; those of several rows below each other."""
-    widths_in = [
-        max(column) for column in zip_longest(*(_widths_in(row, n) for n, row in enumerate(rows)), fillvalue=0)
-    ]
-    room_in = WIDTH_IN - _MARGIN_IN - _RIGHT_IN - sum(widths_in)
-    between_in = min(room_in / max(len(widths_in) - 1, 1), _WIDEST_SPACE_IN)
+    widths_in = _widths_in(rows)
+    between_in = min((_HEADLINE_IN - sum(widths_in)) / max(len(widths_in) - 1, 1), _WIDEST_SPACE_IN)
     for number, row in enumerate(rows):
         x_in = _MARGIN_IN
-        for key_figure, size, width_in in zip(row, _sizes(len(row), number), widths_in, strict=False):
+        for place, (key_figure, width_in) in enumerate(zip(row, widths_in, strict=False)):
             lines = (
                 (0.55, key_figure.caption, SMALL_PT, MUTED, "top", "caption"),
-                (1.00, key_figure.value, size, key_figure.color, "baseline", "value"),
+                (1.00, key_figure.value, _size_pt(number, place), key_figure.color, "baseline", "value"),
                 (1.06, key_figure.note, SMALL_PT, MUTED, "top", "note"),
             )
             for below_in, text, points, color, align, name in lines:
-                place = (x_in / WIDTH_IN, 1 - (below_in + number * _ROW_IN) / height_in)
-                figure.text(*place, text, fontsize=points, color=color, va=align, gid=name)
+                x, y = x_in / WIDTH_IN, 1 - (below_in + number * _ROW_IN) / height_in
+                figure.text(x, y, text, fontsize=points, color=color, va=align, gid=name)
             x_in += width_in + between_in
 
 
