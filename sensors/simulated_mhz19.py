@@ -7,17 +7,14 @@ The core does no I/O and owns no clock. SimulatedPort puts it where a serial por
 from __future__ import annotations
 
 import argparse
-import contextlib
-import os
-import select
 import signal
 import sys
 import time
-import tty
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from pseudo_terminal import STOP, serve, signals_as_bytes, terminal_at
 from sensors.mhz19 import FRAME_BYTES, READ, READ_COMMAND, READ_SLICE_S, START, checksum
 
 BYTE_S = 10 / 9600  # eight bits, start and stop bit at 9600 baud
@@ -45,6 +42,8 @@ class SimulatedMhz19:
     pushed                it is not an MH-Z19: it sends these bytes every second, and never responds
     status, u             the bytes S and U of its replies (S 1, U 15000: booting)
     """
+
+    reads = True  # see pseudo_terminal.Device
 
     def __init__(self, *, powered_at: float = 0.0, warm_up_s: float = 180.0) -> None:
         self.co2_ppm = 620
@@ -177,26 +176,6 @@ FAULTS: Mapping[str, Mapping[str, object]] = {
 }
 
 
-def serve(sensor: SimulatedMhz19, link: Path) -> None:
-    """Run *sensor* behind a pseudo-terminal until it is interrupted; *link* points there, and is said when it does."""
-    ours, theirs = os.openpty()  # theirs stays open, so that a program closing the device is no hang-up
-    tty.setraw(theirs)
-    link.symlink_to(os.ttyname(theirs))
-    try:
-        sys.stdout.write(f"{link}\n")
-        sys.stdout.flush()
-        while True:
-            next_at = sensor.next_output_at()
-            wait_s = None if next_at is None else max(0.0, next_at - time.monotonic())
-            if select.select([ours], [], [], wait_s)[0]:
-                sensor.receive(os.read(ours, 256), time.monotonic())
-            os.write(ours, sensor.take_output(time.monotonic()))
-    finally:
-        link.unlink()
-        os.close(ours)
-        os.close(theirs)
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the simulated sensor as a program. Return its exit code."""
     parser = argparse.ArgumentParser(prog="python -m sensors.simulated_mhz19", description="A simulated MH-Z19.")
@@ -211,9 +190,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     sensor.co2_ppm = arguments.co2
     for name, value in FAULTS.get(arguments.fault, {}).items():
         setattr(sensor, name, value)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with contextlib.suppress(KeyboardInterrupt):
-        serve(sensor, arguments.link)
+    stop_fd = signals_as_bytes({signal.SIGTERM: STOP, signal.SIGINT: STOP})
+    with terminal_at(arguments.link) as master_fd:
+        sys.stdout.write(f"{arguments.link}\n")
+        sys.stdout.flush()
+        serve(sensor, master_fd, stop_fd=stop_fd, now=time.monotonic)
     return 0
 
 

@@ -60,12 +60,11 @@ class SkStack:
             PortLostError: the port is gone. StoppedError.
         """
         deadline = self._monotonic() + timeout_s
-        backoff: Backoff | None = None
+        backoff = Backoff(_GARBLED_PAUSE_S, _LONGEST_GARBLED_PAUSE_S)
         while True:
             try:
                 return self._attempt(command, deadline)
             except CommandFailedError as error:
-                backoff = backoff or Backoff(_GARBLED_PAUSE_S, _LONGEST_GARBLED_PAUSE_S)
                 again_at = self._monotonic() + backoff.failed()
                 if error.code != "ER09" or again_at >= deadline:
                     raise

@@ -75,7 +75,8 @@ class LineBuffer:
         held = self._held + data
         lines: list[bytes] = []
         start = self._end_of_dropped(held) if self._dropping else 0
-        while (end := _line_end(held, start)) >= 0:
+        while (found := _LINE_END.search(held, start)) is not None:
+            end = found.start()
             if end > start:
                 line = held[start:end]
                 if (b"ERXUDP " in line or b"SKSENDTO " in line) and not self._given_up:
@@ -136,13 +137,6 @@ class LineBuffer:
 
     def _end_of_dropped(self, data: bytes) -> int:
         """Return where the line that is being dropped ends in *data*."""
-        end = _line_end(data, 0)
-        self._dropping = end < 0
-        return len(data) if self._dropping else end
-
-
-def _line_end(data: bytes, start: int) -> int:
-    """Return the position of the first CR or LF from *start* on, -1 where there is none."""
-    cr = data.find(b"\r", start)
-    lf = data.find(b"\n", start) if cr < 0 else data.find(b"\n", start, cr)
-    return cr if lf < 0 else lf
+        found = _LINE_END.search(data)
+        self._dropping = found is None
+        return found.start() if found else len(data)

@@ -18,7 +18,8 @@ from pathlib import Path
 
 import pytest
 
-from skstack.simulator import INSTANT, Device, SimulatedModule, serve, terminal_at
+from pseudo_terminal import Device, serve, terminal_at
+from skstack.simulator import INSTANT, SimulatedModule
 from tests.lab.devices import Babbling, Deaf
 from tests.lab.module import make_meter
 from tests.lab.process import command, settings_file

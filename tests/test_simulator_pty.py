@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 import serial
 
-from skstack.simulator import INSTANT, MODELS, Device, SimulatedMeter, SimulatedModule, serve, terminal_at
+from pseudo_terminal import Device, serve, terminal_at
+from skstack.simulator import INSTANT, MODELS, SimulatedMeter, SimulatedModule
 from skstack.simulator.__main__ import build_module, build_parser, main
 from tests.lab.devices import Babbling, Deaf
 from tests.lab.module import NOON, make_meter

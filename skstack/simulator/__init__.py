@@ -1,4 +1,4 @@
-r"""A simulated Wi-SUN module, the meter behind it and its household. Does no I/O but in its pseudo-terminal.
+r"""A simulated Wi-SUN module, the meter behind it and its household. Does no I/O.
 
 >>> clock = VirtualClock(datetime(2026, 6, 1, 3, 0, tzinfo=UTC))
 >>> meter = SimulatedMeter(Household.typical(), MeterOptions(lacks=frozenset({0xE1})))  # that gives no unit,
@@ -19,8 +19,7 @@ from skstack.simulator.lines import ALL_NODES, Beacon, Datagram, link_local
 from skstack.simulator.meter import MeterOptions, SimulatedMeter
 from skstack.simulator.models import INSTANT, MODELS, REALISTIC, TEST_PASSWORD, TEST_ROUTE_B_ID, Credentials, Timing
 from skstack.simulator.module import SimulatedModule
-from skstack.simulator.port import Device, SimulatedPort, VirtualClock
-from skstack.simulator.pseudo_terminal import serve, terminal_at
+from skstack.simulator.port import SimulatedPort, VirtualClock
 
 __all__ = [
     "ALL_NODES",
@@ -32,7 +31,6 @@ __all__ = [
     "Beacon",
     "Credentials",
     "Datagram",
-    "Device",
     "Effect",
     "Habit",
     "Hearing",
@@ -47,6 +45,4 @@ __all__ = [
     "link_local",
     "local_day",
     "midnight",
-    "serve",
-    "terminal_at",
 ]

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import argparse
-import os
 import signal
 import sys
 import time
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
-from types import FrameType
 
+from pseudo_terminal import ANNOUNCE, STOP, serve, signals_as_bytes, terminal_at
 from skstack.echonet.device import JST
 from skstack.simulator.household import DAY_S, Household
 from skstack.simulator.meter import MeterOptions, SimulatedMeter
 from skstack.simulator.models import INSTANT, MODELS, REALISTIC, TEST_PASSWORD, TEST_ROUTE_B_ID, Credentials
 from skstack.simulator.module import SimulatedModule
-from skstack.simulator.pseudo_terminal import ANNOUNCE, STOP, serve, terminal_at
 
 _REMEMBERED_DAYS = 120  # more than the meter's history is deep
 
@@ -77,30 +75,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the simulator until a signal; return the exit code."""
     args = build_parser().parse_args(argv)
     start = time.time() if args.start is None else _moment(args.start)
-    begun = time.monotonic()  # the wall clock may be set back, the module's must not
+    ahead_s = start - time.monotonic()  # the wall clock may be set back, the module's must not
     try:
         with terminal_at(args.link) as master_fd:
-            stop_fd, signal_fd = os.pipe()
-            _turn_signals_into_bytes(signal_fd)
+            stop_fd = signals_as_bytes({signal.SIGTERM: STOP, signal.SIGINT: STOP, signal.SIGUSR1: ANNOUNCE})
             module = build_module(args, start)
             sys.stdout.write(f"{args.model} at {args.link}\n")
             sys.stdout.flush()
-            serve(module, master_fd, stop_fd=stop_fd, now=lambda: start + time.monotonic() - begun)
+            serve(module, master_fd, stop_fd=stop_fd, now=lambda: time.monotonic() + ahead_s, announce=module.announce)
     except OSError as error:
         sys.stderr.write(f"cannot serve {args.link}: {error.strerror}\n")
         return 1
     return 0
-
-
-def _turn_signals_into_bytes(signal_fd: int) -> None:
-    """Let a handler do no more than write a byte: all work is done in the loop."""
-    meanings = {signal.SIGTERM: STOP, signal.SIGINT: STOP, signal.SIGUSR1: ANNOUNCE}
-
-    def handle(number: int, _frame: FrameType | None) -> None:
-        os.write(signal_fd, meanings[signal.Signals(number)])
-
-    for number in meanings:
-        signal.signal(number, handle)
 
 
 def _moment(when: datetime) -> float:

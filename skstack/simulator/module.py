@@ -27,7 +27,7 @@ class SimulatedModule:
     emit_event, restart, announce and inject, whose *at* may lie in the future.
     """
 
-    reads = True  # see port.Device
+    reads = True  # see pseudo_terminal.Device
 
     def __init__(
         self,

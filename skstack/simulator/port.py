@@ -7,29 +7,12 @@ import itertools
 import math
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Protocol
 
+from pseudo_terminal import Device
 from skstack.errors import PortLostError
 
 _UNREAD_BYTES = 4096  # what a terminal keeps of what nobody reads
 _WRITE_TIMEOUT_S = 2.0  # the host's, for what is more
-
-
-class Device(Protocol):
-    """Bytes and a time in, bytes with their time out. Times are Unix seconds and never run backwards."""
-
-    @property
-    def reads(self) -> bool:
-        """False where nobody takes what the host writes, so that a write ends in the host's time-out."""
-
-    def receive(self, data: bytes, at: float) -> None:
-        """Take bytes the host has written."""
-
-    def take_output(self, at: float) -> bytes:
-        """Return what has left by *at*, in order, and was not taken before."""
-
-    def next_output_at(self) -> float | None:
-        """Return the earliest time at which something may have left; None: nothing is going on."""
 
 
 class VirtualClock:
@@ -83,7 +66,10 @@ class VirtualClock:
 
 
 class SimulatedPort:
-    """The driver's port protocol over a simulated device. A wait jumps the clock to what comes first."""
+    """The driver's port protocol over a simulated device, whose times are Unix seconds.
+
+    A wait jumps the clock to what comes first.
+    """
 
     def __init__(self, device: Device, clock: VirtualClock) -> None:
         """Plug *device* in."""

@@ -10,8 +10,9 @@ from functools import partial
 from random import Random
 from typing import TYPE_CHECKING
 
+from pseudo_terminal import Device
 from skstack.echonet import Esv
-from skstack.simulator import Device, Habit, Hearing
+from skstack.simulator import Habit, Hearing
 from skstack.simulator.habits import is_response
 from tests.lab.devices import Babbling, Deaf
 from tests.lab.habits import (

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from pseudo_terminal import serve, terminal_at
 from skstack.simulator import (
     INSTANT,
     MODELS,
@@ -22,8 +23,6 @@ from skstack.simulator import (
     SimulatedMeter,
     SimulatedModule,
     Timing,
-    serve,
-    terminal_at,
 )
 from tests.lab.module import PASSWORD, ROUTE_B_ID
 

@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import Protocol
 
+from pseudo_terminal import Device
 from skstack import PortLostError
-from skstack.simulator import Device, SimulatedModule, SimulatedPort, VirtualClock
+from skstack.simulator import SimulatedModule, SimulatedPort, VirtualClock
 
 _HELD_S = 1.3  # the longest gap within a line that was seen
 _NEVER_SPOILED = (b"EVENT 29", b"EVENT 32")  # what the host never hears of, it cannot obey
