@@ -3,13 +3,14 @@
 All errors are reported at once, each in a line that names file, section and key, what was expected and what came; the
 ID, the password and the database URL are never shown. An empty value counts as not given. Comments stand on lines of
 their own, since a password or a URL may hold any printable character. power_consumption.ini-sample documents every
-key; the file itself is read by ini_file.py. Importing this module is light: configparser, zoneinfo and platformdirs
-are imported only when a file is read.
+key; the file itself is read by ini_file.py. Importing this module is light: configparser and zoneinfo are imported
+only when a file is read.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
@@ -87,11 +88,11 @@ def _url(section: Section, key: str) -> str | None:
 
 
 def _data_dir(section: Section, key: str) -> Path:
-    from platformdirs import user_data_path
-
-    data_dir = section.directory(key, "") if section.text(key) else user_data_path("power-consumption")
+    # Source: XDG Base Directory Specification, which lets a relative path count for nothing.
+    shared = os.environ.get("XDG_DATA_HOME", "")
+    default = f"{shared if shared.startswith('/') else '~/.local/share'}/power-consumption"
     # A data directory must not move with the directory a script is started in: it would look like a lost record.
-    return section.path.absolute().parent / data_dir
+    return section.path.absolute().parent / section.directory(key, default)
 
 
 def _site(section: Section, key: str) -> str:

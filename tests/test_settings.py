@@ -10,6 +10,7 @@ import sys
 import traceback
 from decimal import Decimal
 from pathlib import Path
+from typing import NoReturn
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -179,6 +180,26 @@ def test_comments_stand_on_lines_of_their_own(tmp_path: Path) -> None:
 def test_the_default_data_directory_is_the_xdg_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "xdg"))
     assert load(tmp_path, METER).storage.data_dir == tmp_path / "xdg" / "power-consumption"
+
+
+def test_a_user_without_a_home_directory_is_told_to_name_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(_user: int) -> NoReturn:
+        raise KeyError  # as in a container that runs as a number which /etc/passwd lacks
+
+    monkeypatch.delenv("HOME")
+    monkeypatch.delenv("XDG_DATA_HOME", raising=False)
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+    with pytest.raises(
+        SettingsError, match=r"\[storage\] data_dir: expected a directory, .* home directory is unknown"
+    ):
+        load(tmp_path, METER)
+    assert load(tmp_path, f"{METER}[storage]\ndata_dir = {tmp_path}\n").storage.data_dir == tmp_path
+
+
+def test_a_relative_xdg_directory_counts_for_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", "xdg")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert load(tmp_path, METER).storage.data_dir == tmp_path / ".local/share/power-consumption"
 
 
 def test_a_relative_data_directory_does_not_move_with_the_current_directory(
@@ -903,7 +924,7 @@ def test_the_examples_in_the_sample_can_be_used(tmp_path: Path, key: str) -> Non
 
 @pytest.mark.system
 def test_importing_the_settings_is_light() -> None:
-    heavy = {"configparser", "zoneinfo", "platformdirs", "difflib", "decimal"}
+    heavy = {"configparser", "zoneinfo", "difflib", "decimal"}
     code = f"import sys, settings; print(*sorted({heavy!r} & set(sys.modules)))"
     environ = {**os.environ, "PYTHONPATH": str(ROOT)}
     found = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True, check=True)
