@@ -83,7 +83,7 @@ class Poller:
         self._has_read = False
         self.missed_ticks = 0
         self._missed_said_until = float("-inf")
-        self.last_failure: str | None = None
+        self._last_failure = "it did not respond"
         self.last_power: PowerRow | None = None
 
     def run(self) -> None:
@@ -136,6 +136,11 @@ class Poller:
                 self._look_at_clock()
         return power
 
+    @property
+    def failure(self) -> str:
+        """Why the last failed poll gave no reading; while the link is down, the reason for that says more."""
+        return self._last_failure if self._session.up else self._session.down_reason
+
     def _response_due(self) -> float:
         return self._clock.monotonic() + self._session.timings.response_timeout_s
 
@@ -156,9 +161,8 @@ class Poller:
 
     def _status(self, power: PowerRow | None) -> str:
         if power is None:
-            why = self.last_failure if self._session.up else self._session.down_reason
             last = f"; the last at {self.last_power.measured_at:%Y-%m-%d %H:%M} UTC" if self.last_power else ""
-            return f"no reading: {why}{last}"
+            return f"no reading: {self.failure}{last}"
         watts = "power not measured" if power.power_w is None else f"{power.power_w} W"
         return f"{watts} at {power.measured_at:%H:%M:%S} UTC"
 
@@ -219,8 +223,7 @@ class Poller:
         except StoppedError:
             return None
         except (SkStackError, ValueError) as error:
-            # While the link is down, the reason for that says more.
-            self._note_failure(str(error) if self._session.up else self._session.down_reason)
+            self._note_failure(str(error))
             return None
         if poll is None:
             self._note_failure("it responded without a single value")
@@ -238,9 +241,9 @@ class Poller:
         """Log the first failure, and count the rest until the meter has done well for a while: it may come and go."""
         self._failed_polls += 1
         self._well_since_s = None
-        self.last_failure = reason
+        self._last_failure = reason
         level = logging.WARNING if self._failed_polls == 1 else logging.DEBUG
-        logger.log(level, "no reading of the meter: %s", reason)
+        logger.log(level, "no reading of the meter: %s", self.failure)
 
     def _note_success(self) -> None:
         """Log that the failures are over, once no poll has failed for a while."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from decimal import Decimal
 from functools import partial
 
-from poller.app import App, Store, opened
+from poller.app import Store, opened
 from poller.process import StopSignal
 from poller.sources import Sensor
 from settings import Settings
@@ -36,7 +36,7 @@ def run_once(settings: Settings, sensors: Sequence[Sensor], *, stop: StopSignal)
         _print(rounds)
         finish(monotonic() + FINISH_S)
         is_delivered = store.delivery.wait_until_drained(ONCE_DELIVERY_S, should_stop=stop.requested)
-        problems = [] if power is not None else [f"the meter was not read: {_reason(app)}"]
+        problems = [] if power is not None else [f"the meter was not read: {app.poller.failure}"]
         if not is_delivered:
             problems.append(_undelivered(store, settings, is_stopped=stop.requested()))
     for problem in problems:
@@ -58,10 +58,6 @@ def _undelivered(store: Store, settings: Settings, *, is_stopped: bool) -> str:
     if store.outbox.rounds_in_memory:
         return f"the round is in no safe place: {why}; {store.outbox.error}"
     return f"the round waits in {settings.storage.data_dir} for the next run: {store.outbox.error or why}"
-
-
-def _reason(app: App) -> str:
-    return (app.poller.last_failure or "it did not respond") if app.session.up else app.session.down_reason
 
 
 def shown(row: Reading) -> str:

@@ -116,7 +116,7 @@ def rounds(url: str) -> Iterator[Deed]:
             clock.tick += MINUTE
             trusted.update()
             if app.poller.take_round(clock.tick) is None:
-                raise RuntimeError(f"no reading: {app.poller.last_failure}")
+                raise RuntimeError(f"no reading: {app.poller.failure}")
             if not delivery.wait_until_drained(DELIVERED_WITHIN_S):
                 raise RuntimeError(f"not delivered: {delivery.unreachable_reason}")
 
