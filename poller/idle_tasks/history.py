@@ -114,20 +114,18 @@ class MeterDays:
         """Read *days* and keep what the meter remembers of their gaps. Raises: SessionLostError."""
         if not days:
             return
-        missing = sum(map(len, days.values()))
-        logger.info("%d half hours of %d days are missing: requesting them from the meter", missing, len(days))
+        wanted_in_all = sum(map(len, days.values()))
+        logger.info("%d half hours of %d days are missing: requesting them from the meter", wanted_in_all, len(days))
         started_s = self._clock.monotonic()
-        filled = read = silent = 0
-        for day, wanted in days.items():
+        filled = silent = 0
+        for read, (day, wanted) in enumerate(days.items(), 1):
             reading = yield from self._read_day(day, wanted)
             if reading.rows:
                 yield Keep(list(reading.rows.values()))
             if reading.is_complete:
                 self._forgotten |= wanted - reading.rows.keys()
             silent = 0 if reading.is_complete else silent + 1
-            read += 1
             filled += len(reading.rows)
-            missing -= len(reading.rows)
             found = f"{len(reading.rows)} of {len(wanted)} half hours{reading.reason and f' ({reading.reason})'}"
             logger.info("history of %s: %s, %d days to go", day, found, len(days) - read)
             if silent == GIVE_UP_AFTER_DAYS:
@@ -137,9 +135,8 @@ class MeterDays:
                 )
                 break
         minutes = (self._clock.monotonic() - started_s) / 60
-        logger.info(
-            "history: %d half hours of %d days filled in %.0f min, %d remain missing", filled, read, minutes, missing
-        )
+        said = "history: %d half hours of %d days filled in %.0f min, %d remain missing"
+        logger.info(said, filled, read, minutes, wanted_in_all - filled)
 
     # --- one day
 
