@@ -109,13 +109,7 @@ class Database:
     once more before that: servers and poolers end idle connections.
     """
 
-    def __init__(
-        self,
-        connect: Callable[[], Connection],
-        *,
-        site: str,
-        shown: str,
-    ) -> None:
+    def __init__(self, connect: Callable[[], Connection], *, site: str, shown: str) -> None:
         """Write as *site*, over what *connect* returns; messages name it as *shown*."""
         self._connect = connect
         self.site = site

@@ -206,9 +206,7 @@ class Delivery:
         """Do *act*, and what follows if PostgreSQL does not respond."""
         try:
             act()
-        except DatabaseUnreachableError as err:
-            self._failed(err)
-        except StoppedError as err:
+        except (DatabaseUnreachableError, StoppedError) as err:
             self._failed(DatabaseUnreachableError(str(err)))
         except Exception as err:
             unexpected = DatabaseUnreachableError(f"{type(err).__name__}: {err}")

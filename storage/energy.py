@@ -4,8 +4,8 @@ A step is what lies between two registers that follow one another, by the one de
 span is the steps that lie wholly inside it. What no span holds is a Lack, with its kWh where they are known, and spoils
 nothing beside it. The registers are restricted to the spans first, with one beyond each end.
 
-Times go in and come out aware, in UTC. Each function runs one statement on the connection it is given and leaves
-opening, closing and errors to its caller.
+Times go in and come out aware, in UTC. Each function reads over the connection it is given and leaves opening, closing
+and errors to its caller.
 """
 
 from __future__ import annotations
