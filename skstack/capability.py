@@ -11,7 +11,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from enum import Enum, auto
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 from skstack.echonet.frame import MAX_GET_PROPERTIES
 from skstack.echonet.request import Response
@@ -32,46 +32,50 @@ class Form(Enum):
 # Numbers of polls, and seconds. Source: field reports of enkunkun/cube-j1-mqtt, nanamitm and hals5412.
 _SILENT_POLLS = 3  # without any response, before other forms are tried
 _TRIAL_EVERY = 4  # polls
+_BRIEF_EVERY = 3  # silent polls: so that the first trial of a patient group is none
 _LONE_RESPONSES = 2  # in a row, until properties are requested one by one
 _GROUP_EVERY = 10  # polls after which the group is requested again meanwhile
 _REFUSALS = 2  # in a row, until a property is no longer requested
 _REFUSAL_LASTS_S = 3600.0
 
 
-class _Withheld:
-    """Properties that the meter withheld several times in a row: they are not requested for a while."""
+_WantedT = TypeVar("_WantedT", int, frozenset[int])  # a property, or those of one request
+
+
+class _Withheld(Generic[_WantedT]):
+    """What the meter withheld several times in a row: it is not requested for a while."""
 
     def __init__(self, monotonic: Callable[[], float]) -> None:
         self._monotonic = monotonic
-        self._times: dict[int, int] = {}  # in a row
-        self._until: dict[int, float] = {}
+        self._times: dict[_WantedT, int] = {}  # in a row
+        self._until: dict[_WantedT, float] = {}
 
-    def note(self, epc: int) -> bool:
+    def note(self, wanted: _WantedT) -> bool:
         """Count once more; True: from now on it is not to be requested, for the first time since it was given."""
-        self._times[epc] = self._times.get(epc, 0) + 1
-        if self._times[epc] < _REFUSALS:
+        self._times[wanted] = self._times.get(wanted, 0) + 1
+        if self._times[wanted] < _REFUSALS:
             return False
-        is_first = epc not in self._until
-        self._until[epc] = self._monotonic() + _REFUSAL_LASTS_S
+        is_first = wanted not in self._until
+        self._until[wanted] = self._monotonic() + _REFUSAL_LASTS_S
         return is_first
 
-    def forget(self, epc: int) -> bool:
+    def forget(self, wanted: _WantedT) -> bool:
         """Start counting again; True: it was not to be requested."""
-        self._times.pop(epc, None)
-        return self._until.pop(epc, None) is not None
+        self._times.pop(wanted, None)
+        return self._until.pop(wanted, None) is not None
 
     def clear(self) -> None:
         """Start counting again for all."""
         self._times.clear()
         self._until.clear()
 
-    def was_last(self, epc: int) -> bool:
-        """Whether *epc* was withheld when it was last requested."""
-        return epc in self._times
+    def was_last(self, wanted: _WantedT) -> bool:
+        """Whether it was withheld when it was last requested."""
+        return wanted in self._times
 
-    def lasts(self, epc: int) -> bool:
-        """Whether *epc* is not to be requested now."""
-        return self._monotonic() < self._until.get(epc, float("-inf"))
+    def lasts(self, wanted: _WantedT) -> bool:
+        """Whether it is not to be requested now."""
+        return self._monotonic() < self._until.get(wanted, float("-inf"))
 
 
 class Capability:
@@ -79,13 +83,13 @@ class Capability:
 
     def __init__(self, monotonic: Callable[[], float]) -> None:
         self._given: set[int] = set()  # what has given data in this session
-        self._refused = _Withheld(monotonic)
-        self._silent_alone = _Withheld(monotonic)
+        self._refused: _Withheld[int] = _Withheld(monotonic)
+        self._silent: _Withheld[frozenset[int]] = _Withheld(monotonic)  # requests that get no response
 
     def begin_session(self) -> None:
         """Forget what was learnt."""
         self._given.clear()
-        self._silent_alone.clear()
+        self._silent.clear()
         self.forget_refusals()
 
     def forget_refusals(self) -> None:
@@ -102,23 +106,22 @@ class Capability:
 
     def note(self, response: Response) -> None:
         """Learn from a response. One without any data says nothing of the properties: the meter is busy."""
-        for epc in response.requested if len(response.requested) == 1 else response.values:
-            self._silent_alone.forget(epc)
+        self._silent.forget(response.requested)
         for epc in response.values:
+            self._silent.forget(frozenset({epc}))
             self._given.add(epc)
             if self._refused.forget(epc):
                 logger.info("the meter gives %02X again", epc)
         if response.values:
             self.note_refusals(response.refused)
 
-    def note_silence(self, requested: Sequence[int]) -> None:
+    def note_silence(self, requested: Collection[int]) -> None:
         """Learn that a request got no response in its whole wait: one can be lost, two are a habit."""
-        if len(requested) == 1:
-            self._silent_alone.note(requested[0])
+        self._silent.note(frozenset(requested))
 
-    def responds_alone(self, epc: int) -> bool:
-        """Whether *epc* may be requested alone: that has not lately gone without a response."""
-        return not self._silent_alone.lasts(epc)
+    def responds_to(self, requested: Collection[int]) -> bool:
+        """Whether just these may be requested at once: that has not lately gone without a response."""
+        return not self._silent.lasts(frozenset(requested))
 
     def note_refusals(self, epcs: Collection[int]) -> None:
         """Count refusals; what was refused several times in a row, and never given, is not requested for a while."""
@@ -128,7 +131,7 @@ class Capability:
 
     def singly(self, epcs: Sequence[int]) -> list[tuple[int, ...]]:
         """Split *epcs* into single ones; those that got no response come last, since to wait holds up the rest."""
-        return [(epc,) for epc in sorted(epcs, key=self._silent_alone.was_last)]
+        return [(epc,) for epc in sorted(epcs, key=lambda epc: self._silent.was_last(frozenset({epc})))]
 
 
 class Get(Protocol):
@@ -183,6 +186,11 @@ class Reader:
             self._at_once = len(listed)
             logger.info("the meter gives %d properties at once: they are requested in groups of that many", len(listed))
 
+    def is_brief(self, until: float) -> bool:
+        """Whether the poll up to *until* is to hold no more than it must: the last got no response, maybe for that."""
+        silent_polls = self._groupless_polls - (until == self._silent_until)
+        return not self.is_single and silent_polls % _BRIEF_EVERY == 1
+
     def poll(self, epcs: Sequence[int], until: float) -> tuple[Response, dict[int, bytes]]:
         """Request *epcs* in the form that is due; return the first response, and all the data that came, by EPC.
 
@@ -202,6 +210,8 @@ class Reader:
         except SkStackError:
             if until != self._silent_until:  # else it is the same poll, repeated after the meter was joined again
                 self._note_groupless(form)
+                if not is_group:
+                    self._capability.note_silence(groups[0])  # then it comes last
             self._form, self._silent_until = form, until
             raise
         if is_group:
@@ -213,9 +223,14 @@ class Reader:
         return first, values
 
     def read(self, epcs: Sequence[int], until: float) -> dict[int, bytes]:
-        """Return what the meter gives of *epcs*, in the background. Raises: as Get: there was no response at all."""
-        first, *others = self._groups(epcs)
-        return self._read_rest(self._background(first, until), others, until)
+        """Return what the meter gives of *epcs*, in the background. Raises: as Get: the first request got no response.
+
+        Where a group gets none, its properties are requested one by one for a while.
+        """
+        groups = self._groups(epcs)
+        if not self._capability.responds_to(groups[0]):
+            groups = self._capability.singly(epcs)
+        return self._read_rest(self._background(groups[0], until), groups[1:], until)
 
     def _next_form(self) -> Form:
         """Return the form of the next poll."""
@@ -285,14 +300,9 @@ class Reader:
         return values
 
     def _response_or_none(self, epcs: Sequence[int], until: float) -> Response | None:
-        """Return the response to _background; None: none came, which counts against *epcs* if the meter is to blame."""
+        """Return the response to _background; None: none came."""
         with contextlib.suppress(SkStackError):
-            try:
-                return self._background(epcs, until)
-            except SkStackTimeoutError as error:
-                if error.waited_s >= self._response_timeout_s:
-                    self._capability.note_silence(epcs)
-                raise
+            return self._background(epcs, until)
         return None
 
     def _once_more(self, response: Response) -> list[tuple[int, ...]]:
@@ -304,10 +314,15 @@ class Reader:
             return []
         refused = response.refused if response.values else response.requested
         left_out = response.requested - response.values.keys() - refused
-        alone = ((epc,) for epc in sorted(refused) if self._capability.responds_alone(epc))
+        alone = ((epc,) for epc in sorted(refused) if self._capability.responds_to({epc}))
         return [*self._groups(sorted(left_out)), *alone]
 
     def _background(self, epcs: Sequence[int], until: float) -> Response:
-        """Send a request whose failure does not count against the link; wait one timeout. Raises: as Get."""
+        """Send a request whose failure counts against *epcs*, not the link; wait one timeout. Raises: as Get."""
         timeout_s = self._longest_wait_s if self._is_slow else self._response_timeout_s
-        return self._get(epcs, until=min(until, self._monotonic() + timeout_s), background=True)
+        try:
+            return self._get(epcs, until=min(until, self._monotonic() + timeout_s), background=True)
+        except SkStackTimeoutError as error:
+            if error.waited_s >= self._response_timeout_s:  # else the wait was cut short
+                self._capability.note_silence(epcs)
+            raise

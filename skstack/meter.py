@@ -151,13 +151,15 @@ class Meter:
         What came is a reading, even if not all came. Raises: as Session.get: no response by *until* (monotonic).
         """
         self._notice_session()
-        epcs = [epc for epc in (*_POLLED, *self._telltales) if self.offers(epc)] or list(_POLLED)
+        telltales = () if self._reader.is_brief(until) else self._telltales
+        epcs = [epc for epc in (*_POLLED, *telltales) if self.offers(epc)] or list(_POLLED)
         was_single = self._reader.is_single
         first, values = self._reader.poll(epcs, until)
+        self._telltales = ()
         if self._reader.is_single and not was_single:
             self._learn_at = float("-inf")  # what got no response as a group may get one now
-        if self._telltales:
-            self._look_at_telltales(values)
+        if telltales:
+            self._look_at_telltales(telltales, values)
         if not self._identity.is_sure:  # until two responses agree; if none comes, again after the next poll
             with contextlib.suppress(SkStackError):
                 self._learn_identity(until)
@@ -176,10 +178,11 @@ class Meter:
             late = self._session.late_responses.popleft()
             self._reader.note(late)
             self._take_late(late)
-            if self._telltales and late.requested.issuperset(self._telltales):
-                self._look_at_telltales(late.values)
             if Epc.POWER not in late.requested:  # part of another poll's reading, no row of its own
                 continue
+            for telltales in (_SCALE, _TELLTALES):
+                if late.requested.issuperset(telltales):
+                    self._look_at_telltales(telltales, late.values)
             reading = self._decoded(late.values)
             if reading != _NO_READING:
                 polls.append(Poll(reading, late.sent_at, late.arrived_at))
@@ -273,9 +276,9 @@ class Meter:
             logger.info("the meter's identity will be read again: %s", reason)
         self._identity.suspect(self._monotonic())
 
-    def _look_at_telltales(self, values: Mapping[int, bytes]) -> None:
+    def _look_at_telltales(self, requested: Sequence[Epc], values: Mapping[int, bytes]) -> None:
         """Compare what came with the first poll of a session with what is known; or learn how registers count."""
-        requested, self._telltales = self._telltales, ()
+        self._telltales = ()
         known = self._identity.known
         if known is None or requested == _SCALE:
             self._recognise(requested, values)
@@ -305,12 +308,12 @@ class Meter:
             self._recognise(wanted, values)
             if self._identity.is_confirmed:
                 break
-        known = self._identity.known
-        if (
-            known is not None
-            and self._identity.is_confirmed
-            and not (self._introduced and known.agrees(self._introduced))
-        ):
+        return self._introduce()
+
+    def _introduce(self) -> bool:
+        """Log, once, who the meter is and whether its registers can be read; return whether that is confirmed."""
+        known, introduced = self._identity.known, self._introduced
+        if known is not None and self._identity.is_confirmed and not (introduced and known.agrees(introduced)):
             self._introduced = known
             logger.info("the meter: maker %s, release %s", known.manufacturer, known.release)
         if self._identity.is_sure and self._scale() is None and not self._has_missed_scale:
@@ -332,8 +335,12 @@ class Meter:
         """Use what came too late for its request, but shows who the meter is or what it offers."""
         if Epc.GET_MAP in late.values:
             self._learn_map_of(late.values)
-        elif late.requested & set(_SCALE) and Epc.POWER not in late.requested:
+            self._to_learn = [step for step in self._to_learn if step != self._learn_map]
+        elif late.values and late.requested.issubset(_IDENTITY):
             self._recognise(sorted(late.requested), late.values)
+            names = {epc for epc in (Epc.MAKER_CODE, Epc.SERIAL_NUMBER) if self.offers(epc)}
+            if late.requested.issuperset(names) and self._introduce():
+                self._to_learn = [step for step in self._to_learn if step != self._learn_identity]
 
     def _look_at_clock(self, until: float) -> bool:
         """Look once at the meter's clock; return whether it showed a time. Raises: as Session.get."""

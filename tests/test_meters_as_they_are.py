@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 import pytest
 
 from skstack.simulator import REALISTIC, Habit, SimulatedModule
-from storage.records import PowerRow
+from storage.records import EnergyRow, PowerRow
 from tests.lab.bare import three_attempts_a_minute
-from tests.lab.clock import NOON
+from tests.lab.clock import HALF_HOUR, NOON
 from tests.lab.habits import lone, lose, lose_share, refuse, refuse_bare, several, shorten, take
 from tests.lab.home import Home
 from tests.lab.module import make_meter
@@ -65,6 +65,32 @@ def test_what_never_responds_keeps_nothing_back_that_does() -> None:
     assert read.registers >= 80
 
 
+def test_a_meter_that_never_gives_its_power_is_read_for_the_rest() -> None:
+    home = home_of()
+    home.tamper(lambda request, response: None if 0xE7 in {each.epc for each in request.properties} else response)
+    home.run_minutes(120)
+    assert rows(home).registers >= 80
+
+
+@pytest.mark.parametrize("silent", [0x8D, 0x8A, 0x82, 0xD7])
+def test_what_never_responds_of_who_the_meter_is_keeps_no_half_hour_back(silent: int) -> None:
+    """A request that holds what the meter does not respond to gets no response at all: it is split."""
+    home = home_of()
+    home.tamper(lambda request, response: None if silent in {each.epc for each in request.properties} else response)
+    home.run_minutes(70)
+    assert rows(home) == Rows(70, 70)
+    assert [row.registered_at for row in home.of(EnergyRow)] == [NOON + each * HALF_HOUR for each in range(3)]
+
+
+def test_a_meter_that_does_not_respond_where_it_lacks_something_is_read_for_what_it_has() -> None:
+    home = home_of(lacks=frozenset({0xD3, 0xE3, 0xE4, 0xEB}))
+    lacking = {0xD3, 0xE3}
+    home.tamper(lambda request, response: None if lacking & {each.epc for each in request.properties} else response)
+    home.run_minutes(120)
+    assert rows(home).power >= 100
+    assert rows(home).registers >= 90
+
+
 def test_a_property_that_gave_data_in_this_session_is_requested_whatever_is_refused() -> None:
     home = home_of()
     home.run_minutes(5)
@@ -106,6 +132,18 @@ def test_a_meter_that_leaves_out_what_is_past_its_nth_property_is_read_in_groups
     assert rows(home) == Rows(10, 10)
     lengths = [len(frame.properties) for _, frame in home.requests(0xE7)]
     assert set(lengths[1:]) == {min(most, 4)}
+
+
+@pytest.mark.parametrize("most", [4, 5])
+def test_a_meter_that_does_not_respond_to_more_than_n_properties_is_read_and_known(most: int) -> None:
+    """The first poll of a session holds six properties, the polls after it four."""
+    home = home_of()
+    home.tamper(lambda request, response: response if len(request.properties) <= most else None)
+    home.run_minutes(70)
+    assert rows(home).power >= 68
+    assert rows(home).registers >= 60
+    assert home.meter.is_identified
+    assert len(home.of(EnergyRow)) == 3
 
 
 def test_a_property_that_is_neither_given_in_a_group_nor_alone_costs_nothing_but_itself() -> None:
@@ -154,6 +192,17 @@ def test_a_slow_meter_never_gets_two_different_requests_at_once(seconds: float) 
     home.run_minutes(15)
     assert rows(home).power >= 29
     assert home.module.violations == []
+
+
+@pytest.mark.parametrize("seconds", [21.0, 25.0, 35.0])
+def test_a_meter_that_is_slow_to_say_who_it_is_is_known_and_its_half_hours_kept(seconds: float) -> None:
+    """AIF specification 2.4.2: a response may take 20 s for one property, 60 s for several."""
+    home = home_of()
+    home.simulated.habits.append(Habit(take(seconds)))
+    home.run_minutes(70)
+    assert rows(home).power >= 69
+    assert home.meter.is_identified
+    assert [row.registered_at for row in home.of(EnergyRow)] == [NOON + each * HALF_HOUR for each in range(3)]
 
 
 @pytest.mark.parametrize(("interval_s", "seconds", "fewest"), [(10, 21.0, 30), (30, 31.0, 15), (60, 62.0, 9)])
