@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from matplotlib.figure import Figure
 
-    from charts.command import Picture, Request
+    from charts.command import Order, Picture
     from charts.power_load import PowerData
     from storage.connection import Connection
 
@@ -26,16 +26,16 @@ def picture() -> Picture[PowerData]:
     """Import what loading the picture needs, and return how it is loaded and drawn."""
     from charts import command, power_load
 
-    def load(connection: Connection, site: int, request: Request) -> PowerData:
-        return power_load.load(connection, site, request.period, now=request.now, tariff=request.tariff)
+    def load(connection: Connection, site: int, order: Order) -> PowerData:
+        return power_load.load(connection, site, order.period, now=order.now, tariff=order.tariff)
 
-    def draw(data: PowerData, request: Request) -> Figure | None:
+    def draw(data: PowerData, order: Order) -> Figure | None:
         if data.is_empty:
             return None
         from charts import power_draw
 
         return power_draw.draw(
-            data, language=request.language, with_current=request.with_current, contract_a=request.contract_a
+            data, language=order.language, with_current=order.with_current, contract_a=order.contract_a
         )
 
     return command.Picture(load, draw)

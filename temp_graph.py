@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from charts.air_load import AirData
-    from charts.command import Picture, Request
+    from charts.command import Order, Picture
     from storage.connection import Connection
 
 
@@ -26,15 +26,15 @@ def picture() -> Picture[AirData]:
     """Import what loading the picture needs, and return how it is loaded and drawn."""
     from charts import air_load, command
 
-    def load(connection: Connection, site: int, request: Request) -> AirData:
-        return air_load.load(connection, site, request.period, now=request.now)
+    def load(connection: Connection, site: int, order: Order) -> AirData:
+        return air_load.load(connection, site, order.period, now=order.now)
 
-    def draw(data: AirData, request: Request) -> Figure | None:
+    def draw(data: AirData, order: Order) -> Figure | None:
         if data.is_empty:
             return None
         from charts import air_draw
 
-        return air_draw.draw(data, language=request.language)
+        return air_draw.draw(data, language=order.language)
 
     return command.Picture(load, draw)
 

@@ -56,7 +56,7 @@ class NoDataError(GraphError):
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class Order:
     """What is to be drawn, and how."""
 
     period: Period
@@ -71,8 +71,8 @@ class Request:
 class Picture(Generic[DataT]):
     """A picture in two steps: *load* reads one site of the database, *draw* does without. None: there is no data."""
 
-    load: Callable[[Connection, int, Request], DataT]
-    draw: Callable[[DataT, Request], Figure | None]
+    load: Callable[[Connection, int, Order], DataT]
+    draw: Callable[[DataT, Order], Figure | None]
 
 
 def run(
@@ -84,16 +84,16 @@ def run(
     Raises: ExplainedError.
     """
     config = settings.load_for_graphs(Path(arguments.config) if arguments.config is not None else None)
-    request = _request(arguments, config, now or datetime.now(UTC))
-    path = path_of(arguments.output, config.graph.output_dir, f"{name}_{request.period.name}")
+    order = _order(arguments, config, now or datetime.now(UTC))
+    path = path_of(arguments.output, config.graph.output_dir, f"{name}_{order.period.name}")
     try:
-        return write(picture(), _connected(config), config.storage.site, request, path)
+        return write(picture(), _connected(config), config.storage.site, order, path)
     except NoDataError as err:
         raise GraphError(f"{err}; {_looked_into(arguments, config)}") from err
 
 
 def write(
-    picture: Picture[DataT], connected: AbstractContextManager[Connection], site: str, request: Request, path: Path
+    picture: Picture[DataT], connected: AbstractContextManager[Connection], site: str, order: Order, path: Path
 ) -> Path:
     """Draw the picture of *site* into *path*, whose suffix chooses the format; what is *connected* is left before.
 
@@ -109,19 +109,15 @@ def write(
             number = series.site_id(connection, site)
             if number is None:
                 raise NoDataError(f"no data: the database has no site {site!r} ([storage] site)")
-            data = picture.load(connection, number, request)
+            data = picture.load(connection, number, order)
         drawing.result()
     from charts import style
 
-    with style.applied(request.language):
-        figure = picture.draw(data, request)
+    with style.applied(order.language):
+        figure = picture.draw(data, order)
         if figure is None:
-            start, end = (
-                moment.astimezone(request.period.zone) for moment in (request.period.start, request.period.end)
-            )
-            raise NoDataError(
-                f"no data from {start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} ({request.period.zone.key})"
-            )
+            start, end = (moment.astimezone(order.period.zone) for moment in (order.period.start, order.period.end))
+            raise NoDataError(f"no data from {start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} ({order.period.zone.key})")
         try:
             save(figure, path)
         except OSError as err:
@@ -148,7 +144,7 @@ def _looked_into(arguments: argparse.Namespace, config: settings.GraphSettings) 
     return f"looked into {where}, {f'as {file} says' if os.path.exists(file) else f'by default, without {file}'}"
 
 
-def _request(arguments: argparse.Namespace, config: settings.GraphSettings, now: datetime) -> Request:
+def _order(arguments: argparse.Namespace, config: settings.GraphSettings, now: datetime) -> Order:
     period = resolve(
         zone=config.graph.timezone,
         now=now,
@@ -157,7 +153,7 @@ def _request(arguments: argparse.Namespace, config: settings.GraphSettings, now:
         start_text=arguments.start,
         end_text=arguments.end,
     )
-    return Request(
+    return Order(
         period=period,
         now=now,
         language=language_of(arguments.lang or config.graph.language, os.environ),

@@ -129,6 +129,6 @@ def simulated_sensors(clock: VirtualClock) -> list[Source]:
 def _draw(name: str, picture: command.Picture[Any], server: EmbeddedServer, midnight: datetime) -> Path:
     """Draw the simulated day and return the file."""
     period = day_of(midnight.date(), ZONE)
-    request = command.Request(period=period, now=period.end, language=language_of(None, os.environ))
+    order = command.Order(period=period, now=period.end, language=language_of(None, os.environ))
     path = Path.cwd() / f"{name}_{period.name}.png"
-    return command.write(picture, closing(command.for_reading(connect(server.url()))), SITE, request, path)
+    return command.write(picture, closing(command.for_reading(connect(server.url()))), SITE, order, path)

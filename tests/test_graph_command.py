@@ -290,13 +290,13 @@ def test_a_statement_that_takes_too_long_is_no_lost_server(
 def test_a_connection_that_breaks_while_reading_is_one_line(config: Path, connection: Any) -> None:
     Household(DAY, 1).write(connection)
 
-    def load(reading: Connection, _site: int, _request: command.Request) -> None:
+    def load(reading: Connection, _site: int, _order: command.Order) -> None:
         with reading.cursor() as cursor:
             cursor.execute("select pg_terminate_backend(pg_backend_pid())")
 
     options = graph_arguments.parser("power_graph.py", "").parse_args(["--config", str(config)])
     with pytest.raises(command.GraphError, match=r"was lost: .*terminating connection due to admin") as caught:
-        command.run(options, "power", lambda: command.Picture(load, lambda _data, _request: None), now=LATER)
+        command.run(options, "power", lambda: command.Picture(load, lambda _data, _order: None), now=LATER)
     assert str(caught.value).endswith(": see that PostgreSQL runs there and takes connections")
     assert (str(caught.value).count("\n"), caught.value.exit_code) == (0, 1)
 
@@ -379,7 +379,7 @@ def test_nothing_of_sql_stays_open_while_something_else_works(
         cursor.execute("insert into site (name) values ('home')")
     asked: list[Any] = []
 
-    def load(reading: Connection, site: int, _request: command.Request) -> int:
+    def load(reading: Connection, site: int, _order: command.Order) -> int:
         asked.append(reading.info.transaction_status)
         with reading.cursor() as cursor:
             cursor.execute("select current_setting('transaction_read_only'), current_setting('statement_timeout')")
@@ -387,7 +387,7 @@ def test_nothing_of_sql_stays_open_while_something_else_works(
             asked.append(reading.info.transaction_status)
         return site
 
-    def draw(_data: int, _request: command.Request) -> None:
+    def draw(_data: int, _order: command.Order) -> None:
         with connection.cursor() as cursor:
             for _ in range(100):  # a server process ends a moment after its client has closed
                 cursor.execute(
@@ -399,9 +399,9 @@ def test_nothing_of_sql_stays_open_while_something_else_works(
                 time.sleep(0.02)
             asked.append(count)
 
-    request = command.Request(period=day_of(LATER.date(), ZoneInfo("Asia/Tokyo")), now=LATER, language="en")
+    order = command.Order(period=day_of(LATER.date(), ZoneInfo("Asia/Tokyo")), now=LATER, language="en")
     reading = closing(command.for_reading(connect(database_url)))
     with pytest.raises(command.NoDataError):
-        command.write(command.Picture(load, draw), reading, "home", request, tmp_path / "picture.png")
+        command.write(command.Picture(load, draw), reading, "home", order, tmp_path / "picture.png")
     idle = TRANSACTION_STATUS_IDLE
     assert asked == [idle, ("on", "5min"), idle, (0,)]

@@ -43,13 +43,13 @@ def main() -> None:
                 )
         period = day_of(DAY, ZONE)
         for language in LANGUAGES:
-            request = command.Request(period=period, now=period.end, language=language)
+            order = command.Order(period=period, now=period.end, language=language)
             for name, write in (
                 ("power", partial(command.write, power_graph.picture())),
                 ("temp", partial(command.write, temp_graph.picture())),
             ):
                 reading = command.for_reading(connect(server.url()))
-                shrink(write(closing(reading), "home", request, IMAGES / (name + ENDINGS[language])))
+                shrink(write(closing(reading), "home", order, IMAGES / (name + ENDINGS[language])))
 
 
 def shrink(path: Path) -> None:
