@@ -84,8 +84,8 @@ def load(connection: Connection, site: int, period: Period, *, now: datetime) ->
     edges, is_days = points_of(period, until)
     spacing = edges[1] - edges[0]
 
-    def read(source: series.Source) -> tuple[list[list[Point]], Coverage]:
-        found = series.read(connection, site, source, edges, by_reading=not is_days)
+    def read(selection: series.Selection) -> tuple[list[list[Point]], Coverage]:
+        found = series.read(connection, site, selection, edges, by_reading=not is_days)
         return found.points, coverage.of_readings(found.runs, period.start, until)
 
     (room, humidity, pressure), air = read(series.room(COMFORT_C, COMFORT_PCT))

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from storage.connection import Connection
 
 
-class Source(NamedTuple):
+class Selection(NamedTuple):
     """Readings of one table: *values* are numbers that may be null, *counted* are conditions; both are constant SQL."""
 
     table: str
@@ -48,11 +48,11 @@ class Run(NamedTuple):
     last_at: datetime
     spacings: int
     readings: int
-    counted: tuple[int, ...]  # how many fulfil each condition of the source
+    counted: tuple[int, ...]  # how many fulfil each condition of the selection
 
 
 class Series(NamedTuple):
-    """The points of each value of the source, and the runs of its readings, in the order of time."""
+    """The points of each value of the selection, and the runs of its readings, in the order of time."""
 
     points: list[list[Point]]
     runs: list[Run]
@@ -180,13 +180,13 @@ class UsualPower(NamedTuple):
     high_w: float
 
 
-POWER = Source("power", ("power_w", "current_r_a", "current_t_a"), condition="power_w is not null")
-CPU = Source("cpu_temperature", ("temperature_c",))
+POWER = Selection("power", ("power_w", "current_r_a", "current_t_a"), condition="power_w is not null")
+CPU = Selection("cpu_temperature", ("temperature_c",))
 
 
-def room(comfort_c: tuple[int, int], comfort_pct: tuple[int, int]) -> Source:
+def room(comfort_c: tuple[int, int], comfort_pct: tuple[int, int]) -> Selection:
     """Return the BME280: degrees Celsius, percent, hPa; counted are readings within the two ranges, ends included."""
-    return Source(
+    return Selection(
         "bme280",
         ("temperature_c", "humidity_pct", "pressure_hpa"),
         (
@@ -196,27 +196,29 @@ def room(comfort_c: tuple[int, int], comfort_pct: tuple[int, int]) -> Source:
     )
 
 
-def co2(limit_ppm: int) -> Source:
+def co2(limit_ppm: int) -> Selection:
     """Return the CO2 in ppm, settled and warming up; counted are settled readings above *limit_ppm*."""
-    return Source(
+    return Selection(
         "co2",
         ("case when not warming_up then co2_ppm end", "case when warming_up then co2_ppm end"),
         (f"not warming_up and co2_ppm > {int(limit_ppm)}",),
     )
 
 
-def read(connection: Connection, site: int, source: Source, edges: Sequence[datetime], *, by_reading: bool) -> Series:
+def read(
+    connection: Connection, site: int, selection: Selection, edges: Sequence[datetime], *, by_reading: bool
+) -> Series:
     """Read a point for each two neighbouring *edges*; runs are of single readings, or of half hours."""
     rows = fetched(
         connection,
-        _statement(source, by_reading=by_reading),
+        _statement(selection, by_reading=by_reading),
         site_id=site,
         start=edges[0],
         end=edges[-1],
         origin_s=edges[1].timestamp(),  # a midnight: units begin there too, also at 18:15 in UTC
         edges_s=[edge.timestamp() for edge in edges],  # a cast to timestamptz[] would be made anew for each row
     )
-    points: list[list[Point]] = [[] for _ in source.values]
+    points: list[list[Point]] = [[] for _ in selection.values]
     runs = []
     for first_at, last_at, next_at, spacings, readings, numbers in rows:
         first_at, last_at = _utc(first_at), _utc(last_at)
@@ -267,12 +269,12 @@ def days_with_power(connection: Connection, site: int, spans: Sequence[Span]) ->
     return int(fetched(connection, _DAYS_WITH_POWER, site_id=site, starts=starts, ends=ends)[0][0])
 
 
-def _statement(source: Source, *, by_reading: bool) -> str:
-    values = [_VALUE.format(value=value, n=n) for n, value in enumerate(source.values)]
-    counted = [f"count(*) filter (where {condition}) as counted_{n}" for n, condition in enumerate(source.counted)]
+def _statement(selection: Selection, *, by_reading: bool) -> str:
+    values = [_VALUE.format(value=value, n=n) for n, value in enumerate(selection.values)]
+    counted = [f"count(*) filter (where {condition}) as counted_{n}" for n, condition in enumerate(selection.counted)]
     return _SERIES.format(
-        table=source.table,
-        condition=source.condition,
+        table=selection.table,
+        condition=selection.condition,
         unit="measured_at" if by_reading else "floor((date_part('epoch', measured_at) - %(origin_s)s) / 1800)",
         aggregates=", ".join(values + counted),
         points=", ".join(_POINT.format(n=n) for n in range(len(values))),
