@@ -19,24 +19,24 @@ from skstack import (
 from skstack.driver import Module, SkStack
 from skstack.module import open_at, prints_binary, set_up, wake
 from tests.lab.clock import LabClock
-from tests.lab.port import Expect, FakePort, Reply, Silence, Step, Unplug
+from tests.lab.port import Expect, FakePort, Say, Silence, Step, Unplug
 
 CREDENTIALS = Credentials("00112233445566778899AABBCCDDEEFF", "0123456789AB")
 QUIET = Silence(0.2)
-OK = Reply(b"OK\r\n")
+OK = Say(b"OK\r\n")
 SKVER = Expect(b"SKVER\r\n")
-EVER = Reply(b"EVER 1.2.10\r\nOK\r\n")
-EINFO_SINGLE = Reply(b"EINFO FE80:0000:0000:0000:021D:1290:1234:5678 001D129012345678 21 FFFF FFFE\r\nOK\r\n")
-EINFO_DUAL = Reply(b"EINFO FE80:0000:0000:0000:021D:1290:1234:5678 001D129012345678 21 FFFF 0\r\nOK\r\n")
+EVER = Say(b"EVER 1.2.10\r\nOK\r\n")
+EINFO_SINGLE = Say(b"EINFO FE80:0000:0000:0000:021D:1290:1234:5678 001D129012345678 21 FFFF FFFE\r\nOK\r\n")
+EINFO_DUAL = Say(b"EINFO FE80:0000:0000:0000:021D:1290:1234:5678 001D129012345678 21 FFFF 0\r\nOK\r\n")
 AWAKE: list[Step] = [Expect(b"\r\n"), QUIET, SKVER, EVER]
 SET_PASSWORD = Expect(b"SKSETPWD C 0123456789AB\r\n")
 SET_ID = Expect(b"SKSETRBID 00112233445566778899AABBCCDDEEFF\r\n")
 
 
-def set_up_script(info: Reply) -> list[Step]:
+def set_up_script(info: Say) -> list[Step]:
     """Return the conversation from SKRESET to the credentials."""
-    reset: list[Step] = [Expect(b"SKRESET\r\n"), Silence(0.6), Reply(b"SKRESET\r\nOK\r\n")]
-    echo_off: list[Step] = [Expect(b"SKSREG SFE 0\r\n"), Reply(b"SKSREG SFE 0\r\nOK\r\n")]
+    reset: list[Step] = [Expect(b"SKRESET\r\n"), Silence(0.6), Say(b"SKRESET\r\nOK\r\n")]
+    echo_off: list[Step] = [Expect(b"SKSREG SFE 0\r\n"), Say(b"SKSREG SFE 0\r\nOK\r\n")]
     probes: list[Step] = [SKVER, EVER, Expect(b"SKINFO\r\n"), info]
     return [*reset, *echo_off, *probes, SET_PASSWORD, OK, SET_ID, OK]
 
@@ -81,7 +81,7 @@ def test_a_dual_stack_module_is_set_up() -> None:
 
 
 def test_a_module_that_does_not_give_its_dialect_is_assumed_to_be_dual_stack(caplog: pytest.LogCaptureFixture) -> None:
-    strange = Reply(b"EINFO FE80:0000:0000:0000:021D:1290:1234:5678 001D129012345678 21 FFFF 7\r\nOK\r\n")
+    strange = Say(b"EINFO FE80:0000:0000:0000:021D:1290:1234:5678 001D129012345678 21 FFFF 7\r\nOK\r\n")
     opener = Opener([*AWAKE, *set_up_script(strange)])
     module = open_at(FACTORY_BAUD_RATE, opener.stack, CREDENTIALS)
     assert module is not None
@@ -105,13 +105,13 @@ def woken(*script: Step) -> tuple[bool, FakePort, LabClock]:
 
 
 def test_a_first_skver_that_fails_is_sent_again() -> None:
-    awake, port, _ = woken(Expect(b"\r\n"), QUIET, SKVER, Reply(b"FAIL ER04\r\n"), SKVER, EVER)  # seen after power-up
+    awake, port, _ = woken(Expect(b"\r\n"), QUIET, SKVER, Say(b"FAIL ER04\r\n"), SKVER, EVER)  # seen after power-up
     assert awake
     port.assert_done()
 
 
 def test_a_module_that_only_ever_refuses_is_awake() -> None:
-    awake, port, _ = woken(Expect(b"\r\n"), QUIET, SKVER, Reply(b"FAIL ER04\r\n"), SKVER, Reply(b"FAIL ER04\r\n"))
+    awake, port, _ = woken(Expect(b"\r\n"), QUIET, SKVER, Say(b"FAIL ER04\r\n"), SKVER, Say(b"FAIL ER04\r\n"))
     assert awake
     port.assert_done()
 
@@ -124,7 +124,7 @@ def test_a_module_that_waits_for_a_payload_gets_as_much_as_it_can_want() -> None
         Silence(3.0),
         Expect(b"\r\n" * 616),
         Expect(b"\r\n"),
-        Reply(b"OK\r\nFAIL ER04\r\n"),
+        Say(b"OK\r\nFAIL ER04\r\n"),
         QUIET,
         SKVER,
         EVER,
@@ -186,7 +186,7 @@ def test_a_silent_device_is_probed_in_the_other_protocol_too_at_the_factory_rate
 
 def test_a_module_with_j11_firmware_is_named() -> None:
     response = bytes.fromhex("D0F9EE5D206B00140452")
-    opener = Opener([*SILENT, Expect(J11_REQUEST), Silence(0.05), Reply(response)])
+    opener = Opener([*SILENT, Expect(J11_REQUEST), Silence(0.05), Say(response)])
     with pytest.raises(ModuleUnsupportedError, match="J11"):
         open_at(FACTORY_BAUD_RATE, opener.stack, CREDENTIALS)
     assert opener.ports[0].is_closed
@@ -200,7 +200,7 @@ def test_a_module_that_stops_responding_during_the_setup_is_closed() -> None:
 
 
 def test_a_module_that_refuses_the_setup_is_closed() -> None:
-    opener = Opener([*AWAKE, Expect(b"SKRESET\r\n"), Reply(b"FAIL ER10\r\n")])
+    opener = Opener([*AWAKE, Expect(b"SKRESET\r\n"), Say(b"FAIL ER10\r\n")])
     with pytest.raises(CommandFailedError):
         open_at(FACTORY_BAUD_RATE, opener.stack, CREDENTIALS)
     assert opener.ports[0].is_closed
@@ -215,7 +215,7 @@ def test_a_port_that_goes_during_the_setup_is_closed() -> None:
 
 def test_a_module_without_a_readable_einfo_is_not_guessed_about() -> None:
     clock = LabClock()
-    script = set_up_script(Reply(b"EINFO FE80 \xff\r\nOK\r\n"))[:9]
+    script = set_up_script(Say(b"EINFO FE80 \xff\r\nOK\r\n"))[:9]
     with pytest.raises(SkStackTimeoutError, match="SKINFO"):
         set_up(SkStack(FakePort(clock, script), monotonic=clock.monotonic), CREDENTIALS)
 
@@ -284,7 +284,7 @@ def test_a_late_refusal_of_our_line_end_does_not_shift_every_response() -> None:
         Expect(b"\r\n"),
         QUIET,
         SKVER,
-        Reply(b"FAIL ER04\r\n"),  # to the empty line
+        Say(b"FAIL ER04\r\n"),  # to the empty line
         Silence(0.25),
         EVER,  # to SKVER, and dropped: it must not pass for a response to what is written next
         Silence(0.5),
@@ -297,7 +297,7 @@ def test_a_late_refusal_of_our_line_end_does_not_shift_every_response() -> None:
     port.assert_done()
 
 
-@pytest.mark.parametrize("response", [Reply(b"FAIL ER04\r\n"), Silence(3.0)], ids=["refused", "ignored"])
+@pytest.mark.parametrize("response", [Say(b"FAIL ER04\r\n"), Silence(3.0)], ids=["refused", "ignored"])
 @pytest.mark.parametrize("command", [b"SKSREG SFE 0\r\n", b"SKVER\r\n"])
 def test_what_a_module_need_not_offer_does_not_stop_the_setup(command: bytes, response: Step) -> None:
     plain = set_up_script(EINFO_DUAL)
@@ -329,5 +329,5 @@ def test_a_refusal_to_say_how_payloads_are_printed_is_no_response() -> None:
 def module_that_responds(response: bytes) -> Module:
     """Return one that takes ROPT, and nothing else."""
     clock = LabClock()
-    stack = SkStack(FakePort(clock, [Expect(b"ROPT\r"), Reply(response)]), monotonic=clock.monotonic)
+    stack = SkStack(FakePort(clock, [Expect(b"ROPT\r"), Say(response)]), monotonic=clock.monotonic)
     return Module(stack, Dialect.SINGLE, bytes.fromhex("001D129012345678"), "1.2.10", FACTORY_BAUD_RATE)

@@ -13,7 +13,7 @@ from skstack import CommandFailedError, Dialect, PortLostError, SkStackTimeoutEr
 from skstack.driver import SkStack
 from skstack.events import Event, EventCode, ModuleInfo, RegisterValue, StackVersion, StatusOk, UdpReceived
 from tests.lab.clock import LabClock
-from tests.lab.port import Expect, FakePort, Reply, Silence, Step, Unplug, Wake
+from tests.lab.port import Expect, FakePort, Say, Silence, Step, Unplug, Wake
 
 METER = "FE80:0000:0000:0000:021C:6400:0A0B:8CF5"
 SKVER = Expect(b"SKVER\r\n")
@@ -29,28 +29,26 @@ def driver(*script: Step) -> tuple[SkStack, FakePort, LabClock]:
 
 
 def test_the_response_is_the_line_that_the_command_declares() -> None:
-    stack, port, _ = driver(SKVER, Reply(b"EVER 1.2.10\r\nOK\r\n"))
+    stack, port, _ = driver(SKVER, Say(b"EVER 1.2.10\r\nOK\r\n"))
     assert stack.execute(commands.STACK_VERSION) == StackVersion("1.2.10")
     port.assert_done()
 
 
 def test_an_ok_with_a_value_is_part_of_the_response() -> None:
-    stack, port, _ = driver(Expect(b"ROPT\r"), Reply(b"OK 01\r"))  # product commands end with CR alone
+    stack, port, _ = driver(Expect(b"ROPT\r"), Say(b"OK 01\r"))  # product commands end with CR alone
     assert stack.execute(commands.PAYLOAD_MODE) == StatusOk("01")
     port.assert_done()
 
 
 def test_a_reply_in_pieces_with_a_long_gap_is_one_reply() -> None:
-    stack, port, clock = driver(
-        SKVER, Reply(b"EVER 1.2"), Silence(1.3), Reply(b".10\r\nO"), Silence(0.4), Reply(b"K\r\n")
-    )
+    stack, port, clock = driver(SKVER, Say(b"EVER 1.2"), Silence(1.3), Say(b".10\r\nO"), Silence(0.4), Say(b"K\r\n"))
     assert stack.execute(commands.STACK_VERSION) == StackVersion("1.2.10")
     assert clock.monotonic() == pytest.approx(1.7)
     port.assert_done()
 
 
 def test_a_refusal_names_the_command_and_the_code() -> None:
-    stack, _, _ = driver(Expect(b"SKTERM\r\n"), Reply(b"FAIL ER10\r\n"))
+    stack, _, _ = driver(Expect(b"SKTERM\r\n"), Say(b"FAIL ER10\r\n"))
     with pytest.raises(CommandFailedError, match="SKTERM failed with FAIL ER10") as caught:
         stack.execute(commands.TERMINATE)
     assert caught.value.code == "ER10"
@@ -58,7 +56,7 @@ def test_a_refusal_names_the_command_and_the_code() -> None:
 
 @pytest.mark.parametrize("code", ["ER04", "ER05", "ER06", "ER10"])
 def test_every_code_of_a_refusal_is_reported(code: str) -> None:
-    stack, _, _ = driver(SKVER, Reply(f"FAIL {code}\r\n".encode()))
+    stack, _, _ = driver(SKVER, Say(f"FAIL {code}\r\n".encode()))
     with pytest.raises(CommandFailedError) as caught:
         stack.execute(commands.STACK_VERSION)
     assert caught.value.code == code
@@ -66,8 +64,8 @@ def test_every_code_of_a_refusal_is_reported(code: str) -> None:
 
 def test_a_command_that_came_in_garbled_is_repeated_at_once() -> None:
     stack, port, clock = driver(
-        SKVER, Reply(b"FAIL ER09\r\n"), Silence(0.05), SKVER, Reply(b"FAIL ER09\r\n"), Silence(0.1), SKVER,
-        Reply(b"EVER 1.2.10\r\nOK\r\n"),
+        SKVER, Say(b"FAIL ER09\r\n"), Silence(0.05), SKVER, Say(b"FAIL ER09\r\n"), Silence(0.1), SKVER,
+        Say(b"EVER 1.2.10\r\nOK\r\n"),
     )  # fmt: skip
     assert stack.execute(commands.STACK_VERSION) == StackVersion("1.2.10")
     assert clock.monotonic() < 0.5
@@ -85,7 +83,7 @@ def test_a_line_that_garbles_every_command_ends_with_the_timeout() -> None:
 def test_the_late_ok_of_another_command_is_no_response_to_one_that_reads_a_value() -> None:
     """SKTERM times out; its OK comes while a register is read."""
     stack, port, _ = driver(
-        Expect(b"SKTERM\r\n"), Silence(3.0), Expect(b"SKSREG S3\r\n"), Reply(b"OK\r\n"), Reply(b"ESREG 8CF5\r\nOK\r\n")
+        Expect(b"SKTERM\r\n"), Silence(3.0), Expect(b"SKSREG S3\r\n"), Say(b"OK\r\n"), Say(b"ESREG 8CF5\r\nOK\r\n")
     )
     with pytest.raises(SkStackTimeoutError):
         stack.execute(commands.TERMINATE)
@@ -94,13 +92,13 @@ def test_the_late_ok_of_another_command_is_no_response_to_one_that_reads_a_value
 
 
 def test_a_value_that_another_command_requested_is_no_response() -> None:
-    stack, _, _ = driver(SKVER, Reply(b"ESREG 8CF5\r\nOK\r\n"))
+    stack, _, _ = driver(SKVER, Say(b"ESREG 8CF5\r\nOK\r\n"))
     with pytest.raises(SkStackTimeoutError):
         stack.execute(commands.STACK_VERSION)
 
 
 def test_a_refusal_does_not_show_the_password() -> None:
-    stack, _, _ = driver(Expect(b"SKSETPWD C 0123456789AB\r\n"), Reply(b"FAIL ER06\r\n"))
+    stack, _, _ = driver(Expect(b"SKSETPWD C 0123456789AB\r\n"), Say(b"FAIL ER06\r\n"))
     with pytest.raises(CommandFailedError) as caught:
         stack.execute(commands.set_password("0123456789AB"))
     assert "0123456789AB" not in str(caught.value)
@@ -112,7 +110,7 @@ def test_a_refusal_does_not_show_the_password() -> None:
 def test_what_comes_between_a_command_and_its_ok_is_kept_in_order() -> None:
     stack, port, _ = driver(
         SKVER,
-        Reply(f"EVENT 21 {METER} 00\r\nEVER 1.2.10\r\nEVENT 29 {METER}\r\nOK\r\nEVENT 25 {METER}\r\n".encode()),
+        Say(f"EVENT 21 {METER} 00\r\nEVER 1.2.10\r\nEVENT 29 {METER}\r\nOK\r\nEVENT 25 {METER}\r\n".encode()),
     )
     assert stack.execute(commands.STACK_VERSION) == StackVersion("1.2.10")
     seen = [stack.receive(0.0) for _ in range(3)]
@@ -126,14 +124,14 @@ def test_what_comes_between_a_command_and_its_ok_is_kept_in_order() -> None:
 
 
 def test_what_came_before_a_command_never_answers_it() -> None:
-    stack, port, _ = driver(Reply(b"OK\r\nEVER 9.9.9\r\nOK\r\n"), SKVER, Reply(b"EVER 1.2.10\r\nOK\r\n"))
+    stack, port, _ = driver(Say(b"OK\r\nEVER 9.9.9\r\nOK\r\n"), SKVER, Say(b"EVER 1.2.10\r\nOK\r\n"))
     assert stack.execute(commands.STACK_VERSION) == StackVersion("1.2.10")
     port.assert_done()
 
 
 def test_lines_from_before_a_command_come_before_those_from_during_it() -> None:
     stack, _, _ = driver(
-        Reply(f"EVENT 29 {METER}\r\n".encode()), SKVER, Reply(f"EVENT 25 {METER}\r\nEVER 1.2.10\r\nOK\r\n".encode())
+        Say(f"EVENT 29 {METER}\r\n".encode()), SKVER, Say(f"EVENT 25 {METER}\r\nEVER 1.2.10\r\nOK\r\n".encode())
     )
     stack.execute(commands.STACK_VERSION)
     codes = [line.code for line in iter(lambda: stack.receive(0.0), None) if isinstance(line, Event)]
@@ -143,7 +141,7 @@ def test_lines_from_before_a_command_come_before_those_from_during_it() -> None:
 def test_a_datagram_within_a_response_is_left_for_receive() -> None:
     payload = b"\x10\x81\r\n\x00"  # binary, with a line end in it
     datagram = f"ERXUDP {METER} {METER} 0E1A 0E1A 001C64000A0B8CF5 1 0 0005 ".encode() + payload + b"\r\n"
-    stack, _, _ = driver(Expect(b"SKSREG SFB\r\n"), Reply(datagram + b"ESREG 0\r\nOK\r\n"))
+    stack, _, _ = driver(Expect(b"SKSREG SFB\r\n"), Say(datagram + b"ESREG 0\r\nOK\r\n"))
     assert stack.execute(commands.read_register("SFB")) == RegisterValue("0")
     received = stack.receive(0.0)
     assert isinstance(received, UdpReceived)
@@ -200,14 +198,14 @@ def test_a_babbling_device_cannot_hold_any_wait(chunk: bytes) -> None:
 
 
 def test_a_wait_that_a_signal_ends_is_no_timeout() -> None:
-    stack, port, clock = driver(SKVER, Silence(0.5), Wake(), Wake(), Silence(0.5), Reply(b"EVER 1.2.10\r\nOK\r\n"))
+    stack, port, clock = driver(SKVER, Silence(0.5), Wake(), Wake(), Silence(0.5), Say(b"EVER 1.2.10\r\nOK\r\n"))
     assert stack.execute(commands.STACK_VERSION) == StackVersion("1.2.10")
     assert clock.monotonic() == 1.0
     port.assert_done()
 
 
 def test_receive_waits_no_longer_than_its_timeout() -> None:
-    stack, _, clock = driver(Silence(10.0), Reply(b"OK\r\n"))
+    stack, _, clock = driver(Silence(10.0), Say(b"OK\r\n"))
     assert stack.receive(4.0) is None
     assert clock.monotonic() == 4.0
 
@@ -220,7 +218,7 @@ def test_receive_returns_at_once_when_woken() -> None:
 
 def test_a_response_swallowed_by_a_payload_that_declared_too_much_is_found_in_the_end() -> None:
     header = f"ERXUDP {METER} {METER} 0E1A 0E1A 001C64000A0B8CF5 1 0 0400 \x10\x81".encode("latin-1")
-    stack, _, clock = driver(SKVER, Reply(header + b"\r\nEVER 1.2"), Silence(0.1), Reply(b".10\rOK\r"))
+    stack, _, clock = driver(SKVER, Say(header + b"\r\nEVER 1.2"), Silence(0.1), Say(b".10\rOK\r"))
     assert stack.execute(commands.STACK_VERSION, timeout_s=3.0) == StackVersion("1.2.10")
     assert clock.monotonic() <= 3.0
 
@@ -229,14 +227,14 @@ def test_a_response_swallowed_by_a_payload_that_declared_too_much_is_found_in_th
 
 
 def test_the_echo_of_a_command_is_no_response_and_is_counted() -> None:
-    stack, _, _ = driver(SKVER, Reply(b"SKVER\r\nEVER 1.2.10\r\nOK\r\n"))
+    stack, _, _ = driver(SKVER, Say(b"SKVER\r\nEVER 1.2.10\r\nOK\r\n"))
     assert stack.execute(commands.STACK_VERSION) == StackVersion("1.2.10")
     assert stack.echoes == 1
 
 
 def test_the_echo_of_a_password_reaches_no_log(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
-    stack, _, _ = driver(Expect(b"SKSETPWD C 0123456789AB\r\n"), Reply(b"SKSETPWD C 0123456789AB\r\nOK\r\n"))
+    stack, _, _ = driver(Expect(b"SKSETPWD C 0123456789AB\r\n"), Say(b"SKSETPWD C 0123456789AB\r\nOK\r\n"))
     stack.execute(commands.set_password("0123456789AB"))
     assert "SKSETPWD" in caplog.text
     assert "0123456789AB" not in caplog.text
@@ -257,7 +255,7 @@ def test_the_log_has_each_line_as_it_came_but_for_what_may_be_secret(caplog: pyt
         "SECR0002",
         "ESREG 0053454352",
     ]
-    stack, _, _ = driver(SKVER, Reply("".join(f"{line}\r\n" for line in [*masked, *shown, "OK"]).encode()))
+    stack, _, _ = driver(SKVER, Say("".join(f"{line}\r\n" for line in [*masked, *shown, "OK"]).encode()))
     stack.execute(commands.STACK_VERSION)
     said = [record.getMessage() for record in caplog.records]
     assert [line for line in said if line.removeprefix("< ") in shown] == [f"< {line}" for line in shown]
@@ -268,14 +266,14 @@ def test_the_log_has_each_line_as_it_came_but_for_what_may_be_secret(caplog: pyt
 def test_a_binary_payload_is_logged_in_hex(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     header = f"ERXUDP {METER} {METER} 0E1A 0E1A 001C64000A0B8CF5 1 0004 "
-    stack, _, _ = driver(SKVER, Reply(header.encode() + b"\x10\x81\r\n\r\nEVER 1.2.10\r\nOK\r\n"))
+    stack, _, _ = driver(SKVER, Say(header.encode() + b"\x10\x81\r\n\r\nEVER 1.2.10\r\nOK\r\n"))
     stack.execute(commands.STACK_VERSION)
     assert f"< {header}10810D0A" in [record.getMessage() for record in caplog.records]
 
 
 def test_of_broken_lines_the_first_one_is_a_warning(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
-    stack, _, _ = driver(SKVER, Reply(b"EVENT XX\r\nEVENT \xff\xff\r\nEVER 1.2.10\r\nOK\r\n"))
+    stack, _, _ = driver(SKVER, Say(b"EVENT XX\r\nEVENT \xff\xff\r\nEVER 1.2.10\r\nOK\r\n"))
     stack.execute(commands.STACK_VERSION)
     assert [record.levelname for record in caplog.records if "broken line" in record.message] == ["WARNING", "DEBUG"]
 
@@ -286,11 +284,11 @@ def test_of_broken_lines_the_first_one_is_a_warning(caplog: pytest.LogCaptureFix
 def test_synchronise_ends_half_a_command_and_drops_what_is_said() -> None:
     stack, port, clock = driver(
         Expect(b"\r\n"),
-        Reply(b"FAIL ER04\r\n"),
+        Say(b"FAIL ER04\r\n"),
         Silence(0.1),
-        Reply(b"EVENT 2"),
+        Say(b"EVENT 2"),
         SKVER,
-        Reply(b"EVER 1.2.10\r\nOK\r\n"),
+        Say(b"EVER 1.2.10\r\nOK\r\n"),
     )
     stack.synchronise()
     assert clock.monotonic() == pytest.approx(0.3)  # 0.2 s of silence after the last of it
@@ -305,7 +303,7 @@ def test_as_many_bytes_are_filled_in_as_any_payload_can_want() -> None:
 
 
 def test_a_raw_request_gets_what_comes_before_it_is_quiet() -> None:
-    stack, _, _ = driver(Expect(b"\xd0"), Silence(0.5), Reply(b"\xd0\xf9"), Silence(0.1), Reply(b"\xee"), Silence(9.0))
+    stack, _, _ = driver(Expect(b"\xd0"), Silence(0.5), Say(b"\xd0\xf9"), Silence(0.1), Say(b"\xee"), Silence(9.0))
     assert stack.exchange_raw(b"\xd0", timeout_s=1.0) == b"\xd0\xf9\xee"
 
 
@@ -367,7 +365,7 @@ def test_close_closes_the_port() -> None:
 def test_the_response_does_not_depend_on_how_it_was_cut(cuts: tuple[int, int]) -> None:
     whole = b"EINFO FE80:0000:0000:0000:021D:1290:1234:5678 001D129012345678 21 8888 FFFE\r\nOK\r\n"
     pieces = [whole[a:b] for a, b in itertools.pairwise((0, *cuts, len(whole)))]
-    stack, _, _ = driver(Expect(b"SKINFO\r\n"), *(Reply(piece) for piece in pieces))
+    stack, _, _ = driver(Expect(b"SKINFO\r\n"), *(Say(piece) for piece in pieces))
     info = stack.execute(commands.MODULE_INFO)
     assert isinstance(info, ModuleInfo)
     assert (info.channel, info.pan_id, info.dialect) == (0x21, 0x8888, Dialect.SINGLE)

@@ -17,7 +17,7 @@ class Expect:
 
 
 @dataclass(frozen=True)
-class Reply:
+class Say:
     """The module says this, in one chunk."""
 
     chunk: bytes
@@ -40,7 +40,7 @@ class Unplug:
     """The device is gone."""
 
 
-Step = Expect | Reply | Silence | Wake | Unplug
+Step = Expect | Say | Silence | Wake | Unplug
 
 
 class FakePort:
@@ -55,7 +55,7 @@ class FakePort:
         rest_s = timeout_s
         while self._script:
             match self._script[0]:
-                case Reply(chunk):
+                case Say(chunk):
                     self._script.popleft()
                     return chunk
                 case Silence(seconds) if seconds > rest_s:
