@@ -218,7 +218,8 @@ def _locked(lock: FileLock, data_dir: Path) -> bool:
 def database_of(settings: Settings) -> Iterator[Database]:
     """Give the household's PostgreSQL, or the embedded one: started for the first connection, left at the end.
 
-    Whoever uses the Database closes it. Raises: SettingsError: no url is set, and the embedded server is not installed.
+    Whoever uses the Database closes it. Raises: UsageError: the url cannot be read, or there is none and the embedded
+    server is not installed.
     """
     url, site = settings.database.url, settings.storage.site
     if url:

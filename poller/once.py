@@ -11,6 +11,7 @@ from poller.app import Store, opened
 from poller.process import StopSignal
 from poller.sources import Sensor
 from settings import Settings
+from storage.outage import counted
 from storage.records import Bme280Row, Co2Row, CpuTemperatureRow, PowerRow, Reading, Round
 
 ONCE_DELIVERY_S = 20.0  # for PostgreSQL to take the round, also where it is just starting
@@ -39,6 +40,10 @@ def run_once(settings: Settings, sensors: Sequence[Sensor], *, stop: StopSignal)
         problems = [] if power is not None else [f"the meter was not read: {app.poller.failure}"]
         if not is_delivered:
             problems.append(_undelivered(store, settings, is_stopped=stop.requested()))
+        if rejected := store.delivery.rejected:
+            problems.append(
+                f"{counted(rejected, 'row')} not stored, but kept in {settings.storage.data_dir}: see above"
+            )
     for problem in problems:
         print(f"power_consumption.py: {problem}", file=sys.stderr)
     return 1 if problems and not stop.requested() else 0

@@ -19,7 +19,7 @@ import psycopg2
 import psycopg2.extensions
 from psycopg2.extensions import make_dsn, parse_dsn
 
-from storage.errors import DatabaseUnreachableError
+from storage.errors import DatabaseUnreachableError, UnreadableUrlError
 from storage.remedies import remedy_for
 
 Cursor = psycopg2.extensions.cursor  # a class, with a lower-case name
@@ -75,14 +75,10 @@ def connect(url: str) -> Connection:
     """Connect to *url* with bounded waits. What the url itself says of a setting of libpq goes first.
 
     Each address of each of its hosts is tried in turn, in at most CONNECT_TIMEOUT_S.
-    Raises: DatabaseUnreachableError: no response, or the server refuses; the text never shows a secret of the url.
+    Raises: UnreadableUrlError. DatabaseUnreachableError: no response, or the server refuses; the text never shows a
+    secret of the url.
     """
     parts = _parts(url)
-    if parts is None:
-        raise DatabaseUnreachableError(
-            "the database url cannot be read",
-            "write it as postgresql://user@host/database, with signs like @ : / % in a password as %40 %3A %2F %25",
-        )
     settings: dict[str, Any] = {
         "application_name": APPLICATION_NAME,
         "connect_timeout": CONNECT_TIMEOUT_S,
@@ -189,21 +185,33 @@ def secrets_of(url: str) -> Sequence[str]:
 
 
 def shown_dsn(url: str) -> str:
-    """Give *url* less its secrets, as psql takes it: where it leads, as whom, and what else libpq knows of it."""
-    parts = _parts(url)
-    if parts is None:
-        return "****"
-    return make_dsn(**{name: value for name, value in parts.items() if name not in _SECRETS}) or "postgresql://"
+    """Give *url* less its secrets, as psql takes it: where it leads, as whom, and what else libpq knows of it.
+
+    Raises: UnreadableUrlError.
+    """
+    shown = {name: value for name, value in _parts(url).items() if name not in _SECRETS}
+    return make_dsn(**shown) or "postgresql://"
 
 
-def _parts(url: str) -> dict[str, str] | None:
-    """Take *url* apart; None where libpq cannot, or would take a piece of the password for the host or the port."""
-    try:
+def _parts(url: str) -> dict[str, str]:
+    """Take *url* apart.
+
+    Raises: UnreadableUrlError: libpq cannot, or would take a piece of the password for the host or the port.
+    """
+    with suppress(psycopg2.ProgrammingError):  # its text quotes what it could not parse
         parts = parse_dsn(url)
-    except psycopg2.ProgrammingError:  # its text quotes what it could not parse
-        return None
-    misread = "@" in parts.get("host", "").lstrip("@") + parts.get("dbname", "")
-    return None if misread or parts.get("port", "").strip("0123456789,") else parts
+        misread = "@" in parts.get("host", "").lstrip("@") + parts.get("dbname", "")
+        if not misread and all(map(_is_port, parts.get("port", "").split(","))):
+            return parts
+    raise UnreadableUrlError(
+        "the database url cannot be read",
+        "write it as postgresql://user@host/database, with signs like @ : / % in a password as %40 %3A %2F %25, and "
+        "after a ? nothing but settings of libpq, such as sslmode=require",
+    )
+
+
+def _is_port(text: str) -> bool:
+    return not text or (bool(re.fullmatch("[0-9]{1,5}", text)) and 0 < int(text) < 65536)
 
 
 def one_line(err: Exception) -> str:

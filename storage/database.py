@@ -123,7 +123,7 @@ class Database:
 
     @classmethod
     def from_url(cls, url: str, *, site: str) -> Database:
-        """Make a Database that connects to a libpq *url*, whose secrets it never shows."""
+        """Make a Database that connects to a libpq *url*, whose secrets it never shows. Raises: UnreadableUrlError."""
         return cls(lambda: connect(url), site=site, shown=shown_dsn(url))
 
     def write(self, rounds: Sequence[Round]) -> tuple[RejectedRow, ...]:
@@ -135,27 +135,24 @@ class Database:
         if not rows:
             return ()
         try:
-            if not self._is_spread and self._write_at_once(rows):
+            if not self._is_spread and self._once_more(lambda: self._insert_at_once(rows)):
                 return ()
             return tuple(self.query(lambda cursor, site_id: _insert(cursor, site_id, rows)))
         except _REFUSALS:
             return tuple(self.query(lambda cursor, site_id: _insert_one_by_one(cursor, site_id, rows)))
 
-    def _write_at_once(self, rows: Sequence[Row]) -> bool:
-        """Store *rows* in one statement, the cheapest way; False: some have been there, or it cannot be done so."""
-        try:
-            return self._once_more(lambda: self._insert_at_once(rows))
-        except psycopg2.NotSupportedError as err:  # tables that are spread over servers
-            logger.debug("rows are stored table by table: %s", one_line(err))
-            self._is_spread = True
-            return False
-
     def _insert_at_once(self, rows: Sequence[Row]) -> bool:
+        """Store *rows* in one statement, the cheapest way; False: some have been there, or it cannot be done so."""
         with self._explaining():
             connection, site_id = self._ready()
             with connection.cursor() as cursor:
                 statement, values = _one_statement(site_id, rows)
-                cursor.execute(f"{limits()}{statement}", values)  # one message: one transaction
+                try:
+                    cursor.execute(f"{limits()}{statement}", values)  # one message: one transaction
+                except psycopg2.NotSupportedError as err:  # tables that are spread over servers
+                    logger.debug("rows are stored table by table: %s", one_line(err))
+                    self._is_spread = True
+                    return False
                 return cursor.fetchall() == [(len(rows),)]
 
     def query(self, read: Callable[[Cursor, int], T], *, needs_site: bool = True) -> T:
@@ -213,7 +210,7 @@ class Database:
                     self._site_id = _find_or_add_site(cursor, self.site)
             except _REFUSALS as err:  # such as a name that the encoding of the database has no letters for
                 why = f"the site {self.site!r} cannot be stored: {one_line(err)}"
-                raise DatabaseUnreachableError(why) from err
+                raise DatabaseUnreachableError(why, "write another name as [storage] site") from err
         return connection, self._site_id or 0
 
     def _opened(self) -> Connection:
@@ -231,7 +228,7 @@ class Database:
             self.close()
             raise self._missing_tables(one_line(err)) from err
         except psycopg2.Error as err:
-            if _is_fault_of_a_row(err) or isinstance(err, psycopg2.NotSupportedError):
+            if _is_fault_of_a_row(err):
                 raise
             self.close()
             reason = one_line(err)

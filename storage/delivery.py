@@ -80,6 +80,8 @@ class Delivery:
         self._refused_due_s = float("-inf")
         self._look_again_s = float("-inf")
         self._is_file_read = True
+        self.rejected = 0
+        """How many rows PostgreSQL did not take, since the start. They are kept apart on the disk."""
         self._delivered = 0  # rounds, in this outage
         self._seen = -1  # outbox.appended when nothing waited last
         self._has_begun = False  # nothing waited once: what an earlier run left is delivered
@@ -239,6 +241,7 @@ class Delivery:
             return
         rejected = self._database.write(batch.rounds)
         self._outbox.remove(batch, self._logged(rejected))
+        self.rejected += len(rejected)
         self._delivered += len(batch.rounds)
         is_ordinary = self._seen >= 0 and self._outage.since is None and self._outbox.error is None
         if len(batch.rounds) < BATCH_ROUNDS and is_ordinary:

@@ -5,11 +5,13 @@ StorageError
 │   └── MissingTablesError    PostgreSQL is there, the tables are not: apply init.sql, the rounds wait
 ├── OutboxError               (also OSError) the outbox cannot be written or read
 └── EmbeddedServerError       the embedded server cannot be found, made or started
+
+UnreadableUrlError            (a UsageError) the url of the database is none: no attempt can help
 """
 
 from __future__ import annotations
 
-from errors import ExplainedError
+from errors import ExplainedError, UsageError
 
 
 class StorageError(ExplainedError):
@@ -30,3 +32,7 @@ class OutboxError(StorageError, OSError):
 
 class EmbeddedServerError(StorageError):
     """There is no embedded server to be had. The text says why, and what to do."""
+
+
+class UnreadableUrlError(UsageError):
+    """The url of the database cannot be read. The text says how to write it, and shows nothing of it."""

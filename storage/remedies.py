@@ -14,6 +14,7 @@ _BUSY = "the server is too busy, or somebody holds a lock on the tables: try aga
 # Source: PostgreSQL documentation, "PostgreSQL Error Codes".
 _REMEDIES_BY_CODE = {
     "42501": GRANT,  # insufficient_privilege
+    "0A000": "the tables are not as init.sql makes them: take rules and triggers of your own away",  # not supported
     # query_canceled, after statement_timeout
     "57014": f"{_BUSY}; where it never is, the server is too slow for so many days at once",
     "55P03": _BUSY,  # lock_not_available, after lock_timeout
@@ -96,7 +97,7 @@ _REMEDIES = tuple(
         (r"the database system is |is not accepting", "wait a little: it is on its way, and is tried again"),
         (
             r"read-only|not in hot standby mode|is in hot standby mode",
-            "this server is a standby: name the primary one in [database] url",
+            "name the primary server in [database] url, not a standby; or set default_transaction_read_only off",
         ),
         (r"No space left on device", "make room on the disk of the database server"),
         (
@@ -111,7 +112,6 @@ _REMEDIES = tuple(
             r"timeout expired|no response within|No route to host|Network is unreachable",
             "see that the machine is on, and that its firewall lets this one in",
         ),
-        (r"url cannot be read|invalid URI", "write it as postgresql://user:password@host:5432/database"),
     )
 )
 

@@ -25,7 +25,7 @@ from psycopg2.extensions import parse_dsn
 from storage.connection import connect, masked, secrets_of, shown_dsn
 from storage.database import Database
 from storage.embedded import EmbeddedServer
-from storage.errors import DatabaseUnreachableError, MissingTablesError
+from storage.errors import DatabaseUnreachableError, MissingTablesError, UnreadableUrlError
 from storage.gaps import known_meter
 from storage.records import Bme280Row, Co2Row, CpuTemperatureRow, EnergyRow, MeterRow, PowerRow, RadioEventRow, Round
 from storage.schema import init_sql_path
@@ -446,7 +446,9 @@ def test_a_site_that_the_database_has_no_letters_for_keeps_the_rounds_waiting(
             assert database.write([round_of(1)]) == ()
             return
         for _ in range(2):
-            with pytest.raises(DatabaseUnreachableError, match=r"the site '自宅' cannot be stored: .*LATIN1"):
+            with pytest.raises(
+                DatabaseUnreachableError, match=r"the site '自宅' cannot be stored: .*LATIN1.*: write another name as"
+            ):
                 database.write([round_of(1)])
 
 
@@ -535,12 +537,19 @@ def test_a_read_only_server_counts_as_unreachable(database_url: str, connection:
 )
 def test_no_password_is_ever_shown(url: str, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
-    with closing(Database.from_url(url, site="home")) as database, pytest.raises(DatabaseUnreachableError) as caught:
-        database.write([round_of(1)])
+    shown: list[str] = []
+
+    def write() -> None:
+        with closing(Database.from_url(url, site="home")) as database:
+            shown.extend((repr(database), shown_dsn(url)))
+            database.write([round_of(1)])
+
+    with pytest.raises((DatabaseUnreachableError, UnreadableUrlError)) as caught:
+        write()
     logging.getLogger("test").error("the round failed", exc_info=caught.value)
-    shown = "".join((str(caught.value), repr(caught.value), repr(database), shown_dsn(url), caplog.text))
+    said = "".join((*shown, str(caught.value), repr(caught.value), caplog.text))
     for piece in ("s3cr3t", "p@ss", "pass@", "w%rd", "blank"):
-        assert piece not in shown.replace("password", "")
+        assert piece not in said.replace("password", "")
 
 
 @pytest.mark.parametrize(
@@ -575,8 +584,23 @@ def test_a_secret_that_begins_as_another_does_is_hidden_to_its_end(secrets: tupl
     assert masked("tried fake-pass-0001 and fake-pass", secrets) == "tried **** and ****"
 
 
-def test_nothing_is_shown_of_a_url_that_cannot_be_read() -> None:
-    assert shown_dsn("dbname=home =") == "****"
+@pytest.mark.parametrize(
+    "url",
+    [
+        "dbname=home =",
+        "postgresql://me:50%@db/home",
+        "postgresql://me:half@other@db/home",
+        "postgresql://me:half/other@db/home",
+        "postgresql://me@db/home?sslmod=require",  # no setting of libpq
+        "postgresql://me@db:0/home",
+        "postgresql://me@db:5432,other:65536/home",
+    ],
+)
+def test_nothing_is_shown_of_a_url_that_cannot_be_read_and_nothing_is_tried(url: str) -> None:
+    with pytest.raises(UnreadableUrlError) as caught:
+        Database.from_url(url, site="home")
+    assert str(caught.value).startswith("the database url cannot be read: write it as postgresql://user@host/database,")
+    assert not [piece for piece in ("half", "50%", "other", "65536", "sslmod=") if piece in str(caught.value)]
 
 
 def test_an_unreachable_server_says_where_it_was_looked_for() -> None:
@@ -611,6 +635,22 @@ def test_tables_that_take_no_statement_for_several_of_them_are_written_one_by_on
     assert database.write([full_round(2)]) == ()
     for table in ("power", "cpu_temperature", "co2", "bme280", "radio_event", "energy", "meter"):
         assert select(connection, f"select count(*) from {table}") == [(2,)]
+
+
+def test_a_table_that_takes_none_of_our_statements_keeps_the_rounds_waiting(
+    database: Database, connection: Any
+) -> None:
+    """PostgreSQL documentation, INSERT: "on conflict" does not work on tables with rules for INSERT."""
+    with connection.cursor() as cursor:
+        cursor.execute("create table journal (line text)")
+        cursor.execute("create rule also as on insert to power do also insert into journal values ('x')")
+    for _ in range(2):
+        with pytest.raises(DatabaseUnreachableError, match=r"rules.*: the tables are not as init\.sql makes them"):
+            database.write([round_of(1)])
+    with connection.cursor() as cursor:
+        cursor.execute("drop rule also on power")
+    assert database.write([round_of(1)]) == ()
+    assert select(connection, "select power_w from power") == [(1,)]
 
 
 def test_a_site_that_something_keeps_out_is_said(database: Database, connection: Any) -> None:

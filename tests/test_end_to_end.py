@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.lab.module import ROUTE_B_ID
 from tests.lab.process import command, module_on, polling, power, settings_file, wait_for_rows
 
 pytestmark = pytest.mark.system
@@ -113,6 +114,20 @@ def test_once_beside_a_disk_that_takes_nothing_says_what_postgresql_has(
     assert done.returncode == 0
 
 
+def test_once_ends_with_1_where_postgresql_refuses_the_reading(
+    tmp_path: Path, database_url: str, connection: Any
+) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("alter table power add constraint mild check (power_w < 400)")
+    link = tmp_path / "tty"
+    config = settings_file(tmp_path, device=link, url=database_url, interval_s=60)
+    with module_on(link, 500):
+        done = subprocess.run(command(config, "--once"), capture_output=True, text=True, timeout=60, check=False)
+    assert 'violates check constraint "mild"' in done.stderr
+    assert done.stderr.endswith(f"1 row not stored, but kept in {tmp_path / 'data'}: see above\n")
+    assert done.returncode == 1
+
+
 def test_whoever_watches_the_start_sees_that_a_reading_is_stored(tmp_path: Path, database_url: str) -> None:
     link = tmp_path / "tty"
     config = settings_file(tmp_path, device=link, url=database_url)
@@ -162,6 +177,11 @@ def test_once_that_is_stopped_says_in_one_line_what_it_waited_for(tmp_path: Path
     [
         ((), None, "copy power_consumption.ini-sample"),
         ((), "[routeB]\ndevice = /dev/null\nid = 12\npassword = x\n", "[routeB] id"),
+        (
+            (),
+            f"[routeB]\nid = {ROUTE_B_ID}\npassword = x\n[database]\nurl = postgresql://me:50%@db/home\n",
+            "the database url cannot be read: write it as postgresql://user@host/database",
+        ),
         (("--nonsense",), "", "unrecognized arguments"),
     ],
 )

@@ -210,6 +210,7 @@ def test_wrong_usage_ends_with_2(arguments: list[str], capsys: pytest.CaptureFix
         ("[graf]\n", 2, "did you mean graph"),
         ("[storage]\ndata_dir = nowhere\n", 1, "nothing was recorded yet"),
         ("[database]\nurl = postgresql://someone:hunter2@127.0.0.1:1/power\n", 1, "see that PostgreSQL runs there"),
+        ("[database]\nurl = postgresql://someone:hunter2%@db/power\n", 2, "the database url cannot be read"),
         ("[storage]\nsite = cabin\n[database]\nurl = {url}\n", 1, "no site 'cabin'"),
     ],
 )

@@ -44,7 +44,7 @@ SAID = [
     ('definition of service "none" not found', ".pg_service.conf"),
     ("received invalid response to SSL negotiation: H", "the port"),
     ("FATAL:  the database system is starting up", "wait"),
-    ("session is read-only", "the primary"),
+    ("session is read-only", "the primary server"),
     ("Connection refused", "listen_addresses"),
     ('connection to server on socket "/nowhere/.s.PGSQL.5432" failed: No such file or directory', "its socket"),
     ("timeout expired", "firewall"),
