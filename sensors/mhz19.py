@@ -94,12 +94,10 @@ def _fault_of(frame: bytes) -> str:
 
 def find_reply(received: bytes) -> Mhz19Reply | None:
     """Return the first valid reply in *received*, however much stands before it; None if there is none (yet)."""
-    at = received.find(bytes((START, READ)))
-    while 0 <= at <= len(received) - FRAME_BYTES:
-        try:
-            return parse_reply(received[at : at + FRAME_BYTES])
-        except SensorError:
-            at = received.find(bytes((START, READ)), at + 1)
+    for begun in re.finditer(bytes((START, READ)), received):
+        frame = received[begun.start() : begun.start() + FRAME_BYTES]
+        if not _fault_of(frame):
+            return parse_reply(frame)
     return None
 
 
@@ -270,9 +268,9 @@ class Mhz19:
             # A byte left over from before would shift every reply from now on.
             port.reset_input_buffer()
             port.write(READ_COMMAND)
-            received = self._listen(port)
-            if find_reply(received) is None:
-                received += self._wait_for_quiet(port)
+            received = self._listen(port, b"", _REPLY_S, _REPLY_S)
+            if find_reply(received) is None:  # what is still being sent may hold it: a reply that is late is good
+                received = self._listen(port, received, _QUIET_LIMIT_S, _QUIET_S)
             reply = find_reply(received)
             if reply is not None:
                 return reply
@@ -281,32 +279,18 @@ class Mhz19:
         what, remedy = describe_failure(heard)
         raise SensorError(f"MH-Z19: {what}", remedy)
 
-    def _listen(self, port: SerialLike) -> bytes:
-        """Return what comes up to the end of a valid reply, or the deadline."""
-        deadline = self._monotonic() + _REPLY_S
-        received = b""
-        while self._monotonic() < deadline and len(received) < _HEARD_LIMIT_BYTES:
-            chunk = port.read(FRAME_BYTES)
-            received += chunk
-            if find_reply(received) is not None:
-                break
-            if not chunk:
-                self._sleep(_POLL_S)
-        return received
-
-    def _wait_for_quiet(self, port: SerialLike) -> bytes:
-        """Return what still comes until the line is quiet, or the limit: a reply in it is late, but good."""
+    def _listen(self, port: SerialLike, received: bytes, longest_s: float, quiet_s: float) -> bytes:
+        """Return *received* and what follows, up to a valid reply, or until nothing has come for *quiet_s*."""
         now = self._monotonic()
-        deadline, quiet_at = now + _QUIET_LIMIT_S, now + _QUIET_S
-        received = b""
-        while now < min(deadline, quiet_at) and len(received) < _HEARD_LIMIT_BYTES:
+        deadline, quiet_at = now + longest_s, now + quiet_s
+        while now < min(deadline, quiet_at) and find_reply(received) is None and len(received) < _HEARD_LIMIT_BYTES:
             chunk = port.read(FRAME_BYTES)
             received += chunk
             if not chunk:
                 self._sleep(_POLL_S)
             now = self._monotonic()
             if chunk:
-                quiet_at = now + _QUIET_S
+                quiet_at = now + quiet_s
         return received
 
     def _judged(self, reply: Mhz19Reply) -> Mhz19Reading:
