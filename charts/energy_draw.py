@@ -181,18 +181,15 @@ def _draw_bars(axes: Axes, labels: Labels, bars: Sequence[Bar], energy: EnergyDa
     bought_row = _Row(1, [(bar.used_kwh, x) for bar, x in zip(bars, places, strict=True) if bar.used_kwh is not None])
     sold_row = _Row(-1, [(bar.sold_kwh, x) for bar, x in zip(bars, places, strict=True) if bar.sold_kwh])
     rows = [row for row in (bought_row, sold_row) if row.numbers]
-    forms = [row.form(axes) if can_be_numbered else None for row in rows]
-    is_numbered = {row.sign: form is not None for row, form in zip(rows, forms, strict=True)}
-    by_year = energy.step == "month" and len(bars) >= _A_YEAR_AT_LEAST and not is_numbered.get(1)
-    above_px = 24 if is_numbered.get(1) or by_year else 6
-    if energy.exchanges:
-        above_px += _EXCHANGE_PX
-    below_px = 0 if not sold.any() else 24 if is_numbered.get(-1) else 6
+    forms = {row.sign: row.form(axes) if can_be_numbered else None for row in rows}
+    by_year = energy.step == "month" and len(bars) >= _A_YEAR_AT_LEAST and not forms.get(1)
+    above_px = (24 if forms.get(1) or by_year else 6) + (_EXCHANGE_PX if energy.exchanges else 0)
+    below_px = 0 if not sold.any() else 24 if forms.get(-1) else 6
     set_limits(axes, -sold.max(), max(used.max(), 0.01), below_px=below_px, above_px=above_px)
-    for row, form in zip(rows, forms, strict=True):
-        if form is not None:
+    for row in rows:
+        if (form := forms[row.sign]) is not None:
             _number_bars(labels, row, form, [*energy.exchanges, *([data.now] if data.now else [])])
-    if all(is_numbered.values()):
+    if all(forms.values()):
         axes.set_yticks([])
     if by_year:
         _label_years(labels, bars, energy.lacks, data)

@@ -17,7 +17,7 @@ from skstack.lines import MAX_PAYLOAD_BYTES
 
 ResponseT = TypeVar("ResponseT", bound=Line)
 
-FIRST_CHANNEL, LAST_CHANNEL = 0x21, 0x3C
+CHANNELS = range(0x21, 0x3D)
 """The 28 channels of the B-route, 922.5 to 927.9 MHz. Source: BP35A1 command reference 4.12, 8."""
 ALL_CHANNELS_MASK = 0xFFFFFFFF
 B_ROUTE_SIDE = "0"
@@ -120,7 +120,7 @@ def scan(dialect: Dialect, *, duration: int, channel_mask: int = ALL_CHANNELS_MA
     return Command("SKSCAN", StatusOk, args if dialect is Dialect.SINGLE else (*args, B_ROUTE_SIDE))
 
 
-def scan_seconds(duration: int, channels: int = LAST_CHANNEL - FIRST_CHANNEL + 1) -> float:
+def scan_seconds(duration: int, channels: int = len(CHANNELS)) -> float:
     """Seconds that a scan of so many channels takes: 9.6 ms x (2**duration + 1) each; 17.5 s for 28 at duration 6.
 
     Source: measurements; the BP35A1 command reference 4.12 says 10 ms.
@@ -129,11 +129,11 @@ def scan_seconds(duration: int, channels: int = LAST_CHANNEL - FIRST_CHANNEL + 1
 
 
 def channel_mask(channel: int) -> int:
-    """Return the scan mask for one channel, 0x21 to 0x3C: bit 0 is channel 0x21.
+    """Return the scan mask for one channel: bit 0 is channel 0x21.
 
-    Source: BP35A1 command reference 4.12.
+    Source: BP35A1 command reference 4.12. Raises: ValueError: not one of CHANNELS.
     """
-    return 1 << (channel - FIRST_CHANNEL)
+    return 1 << CHANNELS.index(channel)
 
 
 def write_register(name: str, value: str) -> Command[StatusOk]:

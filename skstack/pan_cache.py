@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 import private_file
+from skstack.commands import CHANNELS
 from skstack.events import PanDescription
 
 logger = logging.getLogger(__name__)
@@ -47,8 +48,8 @@ class FilePanCache:
             return None
         try:
             return PanDescription(
-                channel=_within(entry["channel"], 0x21, 0x3C),
-                pan_id=_within(entry["pan_id"], 0, 0xFFFF),
+                channel=_number_in(CHANNELS, entry["channel"]),
+                pan_id=_number_in(range(0x10000), entry["pan_id"]),
                 mac=_eight_bytes(entry["mac"]),
             )
         except (KeyError, TypeError, ValueError):
@@ -77,9 +78,9 @@ class FilePanCache:
             logger.warning("the PAN cache cannot be written (%s): the next start will scan for the meter", error)
 
 
-def _within(value: object, low: int, high: int) -> int:
-    if not isinstance(value, int) or not low <= value <= high:
-        raise ValueError(f"expected {low} to {high}")
+def _number_in(allowed: range, value: object) -> int:
+    if not isinstance(value, int) or value not in allowed:
+        raise ValueError(f"expected a number in {allowed}")
     return value
 
 

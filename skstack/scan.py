@@ -16,7 +16,6 @@ logger = logging.getLogger(__name__)
 SCAN_DURATIONS = (5, 6, 7, 8)  # 9, 17, 35 and 69 s for 28 channels; each listens twice as long as the one before
 _KNOWN_CHANNEL_DURATION = 6  # 0.6 s on the one channel where the meter was last
 _LATE_PAN_S = 0.5  # an EPANDESC may come after EVENT 22; transcripts, scan
-_CHANNELS = range(commands.FIRST_CHANNEL, commands.LAST_CHANNEL + 1)
 
 
 def scan(
@@ -37,7 +36,7 @@ def scan(
     collector = PanCollector()  # one for all durations: a late line still counts
     heard: dict[bytes, PanDescription] = {}
     durations = SCAN_DURATIONS if last is None else (SCAN_DURATIONS[failed_scans % len(SCAN_DURATIONS)],)
-    attempts = [(duration, commands.ALL_CHANNELS_MASK, len(_CHANNELS)) for duration in durations]
+    attempts = [(duration, commands.ALL_CHANNELS_MASK, len(commands.CHANNELS)) for duration in durations]
     if last is not None:
         attempts.insert(0, (_KNOWN_CHANNEL_DURATION, commands.channel_mask(last.channel), 1))
     for duration, mask, channels in attempts:
@@ -63,7 +62,7 @@ def _may_be_ours(pan: PanDescription, pairing_id: str) -> bool:
     Without a PairID, which a scan with our pairing ID prints, it is a last resort: that line was lost, or a firmware
     does not print it.
     """
-    return pan.channel in _CHANNELS and (pan.pair_id is None or pan.pair_id.upper() == pairing_id)
+    return pan.channel in commands.CHANNELS and (pan.pair_id is None or pan.pair_id.upper() == pairing_id)
 
 
 def _listen(
