@@ -78,9 +78,11 @@ class JournalFormatter(logging.Formatter):
 
 
 def configure_log(*, verbose: bool) -> None:
-    """Log to standard error, for the journal where systemd says so, else with the time for a person."""
+    """Log to standard error: with priorities where that is the journal, else with the time for a person."""
     handler = logging.StreamHandler()
-    if "JOURNAL_STREAM" in os.environ:
+    stderr = os.fstat(2)
+    # A terminal that systemd started hands its own on. Source: systemd.exec(5), $JOURNAL_STREAM.
+    if os.environ.get("JOURNAL_STREAM") == f"{stderr.st_dev}:{stderr.st_ino}":
         handler.setFormatter(JournalFormatter("%(message)s"))
     else:
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 from collections.abc import Iterator
 
@@ -20,10 +21,13 @@ def root() -> Iterator[logging.Logger]:
     logger.setLevel(level)
 
 
+@pytest.mark.parametrize("journal", [None, "8:12345"])  # the second: of whoever started the terminal
 def test_a_person_reads_time_level_and_message(
-    root: logging.Logger, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    journal: str | None, root: logging.Logger, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.delenv("JOURNAL_STREAM", raising=False)
+    if journal:
+        monkeypatch.setenv("JOURNAL_STREAM", journal)
     configure_log(verbose=False)
     root.warning("the link is lost")
     root.debug("not shown")
@@ -33,7 +37,8 @@ def test_a_person_reads_time_level_and_message(
 def test_the_journal_gets_the_priority_of_each_line(
     root: logging.Logger, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("JOURNAL_STREAM", "8:12345")
+    stderr = os.stat("/proc/self/fd/2")
+    monkeypatch.setenv("JOURNAL_STREAM", f"{stderr.st_dev}:{stderr.st_ino}")
     configure_log(verbose=True)
     root.debug("a")
     root.info("b")
