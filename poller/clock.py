@@ -21,7 +21,7 @@ TOLERANCE = timedelta(minutes=2)  # a meter shows whole minutes, and its own clo
 WAIT_S = 900.0  # for a time server or a meter, before the machine's clock is used as it is
 _HALF_MINUTE = timedelta(seconds=30)
 _WORTH_A_LINE = timedelta(seconds=1)
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class TimeSource(Protocol):
@@ -174,7 +174,7 @@ def last_tick(now: datetime, interval_s: int) -> datetime:
     Japan is nine whole hours away, so for an interval that divides an hour these are round local times too.
     """
     interval = timedelta(seconds=interval_s)
-    return _EPOCH + (now - _EPOCH) // interval * interval
+    return EPOCH + (now - EPOCH) // interval * interval
 
 
 def next_tick(now: datetime, interval_s: int) -> datetime:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
-from poller.clock import Clock, last_tick
+from poller.clock import EPOCH, Clock, last_tick
 from storage.records import Reading, Round, moved
 
 logger = logging.getLogger(__name__)
@@ -16,7 +16,6 @@ LATE = timedelta(seconds=5)
 _SECOND = timedelta(seconds=1)
 _REMEMBERED = 2 * 31  # days of ticks, at 0.3 kB for one a minute, and of other seconds, at 11 kB
 _MOST_ATTEMPTS = 3  # to keep a round
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Dating:
@@ -102,6 +101,6 @@ class Dating:
 
     def _bit(self, time: datetime) -> tuple[tuple[int, int], int]:
         """Return the key of the bits of a day, its ticks or its other seconds, and which of them stands for *time*."""
-        day, second = divmod((time - _EPOCH) // _SECOND, 86_400)
+        day, second = divmod((time - EPOCH) // _SECOND, 86_400)
         step_s = self._interval_s if self._is_tick(time) else 1
         return (day, step_s), 1 << second // step_s

@@ -6,9 +6,9 @@ Source of the five minutes: AIF specification of the low-voltage meter 1.01, sec
 from __future__ import annotations
 
 import logging
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
-from poller.clock import TimeSource, last_tick, next_tick
+from poller.clock import EPOCH, TimeSource, last_tick, next_tick
 from poller.idle_tasks.meter_clock import MeterClock
 from poller.idle_tasks.scheduler import Keep, Pause, Subtask, Task, attempt
 from skstack import HalfHour, Meter, Session, SessionLostError
@@ -21,7 +21,6 @@ HALF_HOUR_S = 1800
 ANNOUNCED_WITHIN = timedelta(minutes=5)
 ATTEMPTS = 4
 RETRY_S = 120.0
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # A time stamp further than this from the meter's own clock is wrong. One ahead of it would store a value too early
 # and hide the half hours up to it.
 _LATEST_AHEAD, _OLDEST = timedelta(minutes=5), timedelta(days=1)
@@ -38,8 +37,8 @@ class HalfHours:
         self._meter = meter
         self._meter_clock = meter_clock
         self._clock = clock
-        self._latest = _EPOCH  # half hour that was kept
-        self._given_up = _EPOCH
+        self._latest = EPOCH  # half hour that was kept
+        self._given_up = EPOCH
 
     def keep_announced(self) -> Task:
         """Keep what was announced, once the meter and its time are known."""
