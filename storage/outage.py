@@ -33,12 +33,10 @@ class OutageLog:
             logger.warning(
                 "PostgreSQL is unreachable since %s, %d attempts failed: %s", self.since, self._failures, reason
             )
-        elif reason not in self._said and len(self._said) < MOST_REASONS:
-            logger.warning("PostgreSQL is still unreachable: %s", reason)
-            self._said.add(reason)
-            return
         else:
-            logger.debug("PostgreSQL is unreachable: %s", reason)
+            is_news = reason not in self._said and len(self._said) < MOST_REASONS
+            logger.log(logging.WARNING if is_news else logging.DEBUG, "PostgreSQL is still unreachable: %s", reason)
+            self._said.add(reason)
             return
         self._reminded_s, self._said = monotonic_s, {reason}
 

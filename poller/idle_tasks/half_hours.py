@@ -85,8 +85,6 @@ class HalfHours:
             )
             if half_hour is not None:
                 yield from self._keep(half_hour, "read")
-            if not self._is_missing(boundary):
-                return
             retry_at = self._clock.monotonic() + RETRY_S
             yield Pause(until=retry_at, is_over=lambda: not self._is_missing(boundary))
             if not self._is_missing(boundary):
