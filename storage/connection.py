@@ -143,8 +143,8 @@ def _connect_timeout_s(dsn: str) -> float:
     return float(given) if given.isdigit() and int(given) else CONNECT_TIMEOUT_S
 
 
-def _addresses(parts: Mapping[str, str]) -> Iterator[dict[str, str]]:
-    """Yield the addresses to try one after the other, as settings of libpq that replace those of the url.
+def _addresses(parts: Mapping[str, str]) -> Iterator[dict[str, str | None]]:
+    """Yield the addresses to try one after the other, as settings of libpq that replace those of the url; None: unset.
 
     libpq would do so itself, but when it does not block it waits for ever for one that does not respond.
     """
@@ -159,19 +159,17 @@ def _addresses(parts: Mapping[str, str]) -> Iterator[dict[str, str]]:
         return
     for number, host in enumerate(hosts):
         port = ports[number if len(ports) > 1 else 0]
-        chosen = {**({"host": host} if host else {}), **({"port": port} if port else {})}
-        for address in _looked_up(host) or [""]:
-            yield {**chosen, **({"hostaddr": address} if address else {})}
+        for address in _looked_up(host):
+            yield {"host": host or None, "port": port or None, "hostaddr": address}
 
 
-def _looked_up(host: str) -> Sequence[str]:
-    """Give the addresses of a host; none for a socket directory, or where libpq is to say what is wrong with it."""
-    if not host or host.startswith(("/", "@")):
-        return []
-    with suppress(OSError, UnicodeError):
-        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-        return list(dict.fromkeys(str(address[0]) for *_, address in found))
-    return []
+def _looked_up(host: str) -> Sequence[str | None]:
+    """Give the addresses of a host; None for a socket directory, or where libpq is to say what is wrong with it."""
+    if host and not host.startswith(("/", "@")):
+        with suppress(OSError, UnicodeError):
+            found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+            return list(dict.fromkeys(str(address[0]) for *_, address in found))
+    return [None]
 
 
 def secrets_of(url: str) -> Sequence[str]:
