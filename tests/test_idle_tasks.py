@@ -23,13 +23,13 @@ from poller.idle_tasks.scheduler import IdleTasks, Keep, Pause, Task, query, req
 from poller.idle_tasks.time_budget import TimeBudget
 from skstack import SessionLostError, SkStackTimeoutError
 from skstack.echonet import JST, Frame, Property
-from skstack.simulator import Habit
+from skstack.simulator import Habit, Reply
 from storage.database import Database
 from storage.errors import DatabaseUnreachableError
 from storage.records import EnergyRow, MeterRow, PowerRow, Round
 from tests.lab.clock import HALF_HOUR, MINUTE, NOON
 from tests.lab.database import run_at_once
-from tests.lab.habits import announcements, late, rewrite
+from tests.lab.habits import announcements, late, lose, rewrite
 from tests.lab.home import Home
 
 AT_NOON_KWH = Decimal("151.2")
@@ -49,6 +49,11 @@ def home_at(url: str, **options: object) -> Home:
 
 def energy(home: Home) -> list[EnergyRow]:
     return [row for row in home.of(EnergyRow) if row.registered_at >= NOON]
+
+
+def requested_by(reply: Reply) -> set[int]:
+    """Return the properties that the request asks for; none where the meter speaks by itself."""
+    return {each.epc for each in reply.request.properties} if reply.request is not None else set()
 
 
 def polls(home: Home) -> list[PowerRow]:
@@ -105,6 +110,24 @@ def test_a_register_is_requested_a_few_times_and_not_for_ever(database_url: str)
     assert times[-1] < NOON + 15 * MINUTE
     assert len(polls(home)) == 29  # 12:00 to 12:28: every one of them on its tick
     assert home.poller.missed_ticks == 0
+
+
+def test_a_notification_between_two_attempts_to_read_ends_them(database_url: str) -> None:
+    home = home_at(database_url, notification_delay_s=400.0)  # at 12:06:40; the second attempt is due at 12:07:20
+    home.tamper(lambda request, response: None if 0xEA in {each.epc for each in request.properties} else response)
+    home.run_until(NOON + timedelta(minutes=29))
+    assert energy(home) == [EnergyRow(NOON, AT_NOON_KWH, Decimal("0.0"), "notified")]
+    assert {at.replace(second=0, microsecond=0) for at, _ in home.requests(0xEA)} == {NOON + 5 * MINUTE}
+
+
+def test_a_register_whose_session_ends_while_it_is_read_is_read_in_the_next_one(database_url: str) -> None:
+    home = home_at(database_url, notification_delay_s=1700.0)
+    home.module.faults.habits.append(Habit(lose, lambda reply: 0xEA in requested_by(reply), times=1))
+    home.run_until(NOON + 5 * MINUTE)
+    home.later((5.0, lambda radio: radio.module.emit_event(0x26, radio.time_s)))
+    home.run_until(NOON + timedelta(minutes=20))
+    assert home.session.number == 2
+    assert energy(home) == [EnergyRow(NOON, AT_NOON_KWH, Decimal("0.0"), "read")]
 
 
 def test_only_the_direction_that_is_measured_is_kept(database_url: str) -> None:
@@ -172,6 +195,34 @@ def test_a_clock_that_cannot_be_read_is_requested_three_times(database_url: str)
     assert home.events("clock_difference") == []
     assert len({at.replace(second=0, microsecond=0) for at, _ in home.requests(0x97)}) <= 6  # 3 attempts of up to 20 s
     assert [row.registered_at for row in energy(home)] == [NOON]  # which does not wait for it for ever
+
+
+def test_a_clock_that_could_not_be_read_over_the_limit_is_read_later_in_the_same_session(database_url: str) -> None:
+    home = home_at(database_url, machine_ahead=timedelta(minutes=20))
+    habit = Habit(lose, lambda reply: 0x97 in requested_by(reply))
+    home.module.faults.habits.append(habit)
+    home.run_until(NOON + MINUTE)
+    home.module.emit_event(0x32, home.clock.time_s)
+    home.module.faults.habits.remove(habit)
+    home.run_until(NOON + 10 * MINUTE)
+    assert home.events("clock_difference") == []
+    home.module.emit_event(0x33, home.clock.time_s)
+    home.run_until(NOON + 12 * MINUTE)
+    assert home.session.number == 1
+    assert [row.detail for row in home.events("clock_difference")] == ["the meter's clock is behind"]
+    assert home.module.violations == []
+
+
+def test_a_clock_that_stays_silent_until_the_session_ends_is_read_in_the_next_one(database_url: str) -> None:
+    home = home_at(database_url, machine_ahead=timedelta(minutes=20))
+    habit = Habit(lose, lambda reply: 0x97 in requested_by(reply))
+    home.module.faults.habits.append(habit)
+    home.run_until(NOON + 2 * MINUTE)
+    home.module.faults.habits.remove(habit)
+    home.module.emit_event(0x26, home.clock.time_s)
+    home.run_until(NOON + 4 * MINUTE)
+    assert home.session.number == 2
+    assert [row.detail for row in home.events("clock_difference")] == ["the meter's clock is behind"]
 
 
 def test_a_clock_that_stays_silent_as_a_session_begins_stalls_nothing() -> None:

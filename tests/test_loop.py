@@ -17,7 +17,7 @@ from skstack.echonet import Frame
 from skstack.simulator import Habit
 from storage.records import CpuTemperatureRow, PowerRow, RadioEventRow, Reading
 from tests.lab.clock import NOON
-from tests.lab.habits import delay, late, lost, refuse, rewrite, several
+from tests.lab.habits import delay, late, lost, refuse, rewrite, several, shorten
 from tests.lab.home import Home
 from tests.lab.scans import deaf_for
 
@@ -32,6 +32,10 @@ NO_DATA = {
 
 def no_data(epc: int, _edt: bytes) -> bytes:
     return NO_DATA[epc]
+
+
+def asks_for(request: Frame, *epcs: int) -> bool:
+    return tuple(each.epc for each in request.properties) == epcs
 
 
 def read_cpu(tick: datetime) -> Reading:
@@ -92,6 +96,22 @@ def test_a_late_response_without_the_power_is_a_reading_all_the_same() -> None:
     [without] = [row for row in home.of(PowerRow) if row.power_w is None]
     assert without.import_kwh is not None
     assert without.measured_at == NOON + timedelta(minutes=1, seconds=29)
+
+
+def test_what_comes_late_of_the_rest_of_a_reading_is_no_row_of_its_own() -> None:
+    """A meter that gives two properties at once: the request for the registers follows that for the power."""
+    home = home_of()
+    home.simulated.habits.append(Habit(shorten(2)))
+    home.run_minutes(2)
+    of_registers = Habit(delay(25.0), lambda reply: reply.request is not None and asks_for(reply.request, 0xE0, 0xE3))
+    home.module.faults.habits.append(of_registers)
+    home.run_minutes(1)
+    home.module.faults.habits.clear()
+    home.run_minutes(1)
+    power = home.of(PowerRow)
+    assert [row.measured_at for row in power] == [NOON + timedelta(minutes=n) for n in range(4)]
+    assert [row.power_w for row in power] == [600] * 4
+    assert [row.import_kwh is None for row in power] == [False, False, True, False]
 
 
 def test_a_round_that_outlasts_its_interval_skips_ticks_and_counts_them(caplog: pytest.LogCaptureFixture) -> None:
