@@ -18,7 +18,8 @@ from charts.panel import Labels, Place, hatch_gaps, label_gaps, labels_beside, s
 from charts.period import Period, Step, midnight, next_half_hour, spans, step_of
 from charts.power_load import PowerData
 from charts.text import MINUS, Words, difference, kwh, month_name, number, short_date, when
-from storage.energy import HALF_HOUR, Lack, SpanEnergy
+from storage.energy import Lack, SpanEnergy
+from storage.steps import HALF_HOUR
 
 _MOST_LABELLED = 31
 _A_YEAR_AT_LEAST = 27  # bars of months: from here on each year has its total

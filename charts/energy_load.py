@@ -39,7 +39,8 @@ from charts.period import (
     step_of,
 )
 from storage import energy
-from storage.energy import Energy, Lack, Span, SpanEnergy
+from storage.energy import Energy, Lack, SpanEnergy
+from storage.steps import Span
 
 if TYPE_CHECKING:
     from settings import Tariff, Tier
@@ -265,7 +266,7 @@ def _time_of_use_yen(connection: Connection, site: int, used: SpanEnergy, zone: 
 
 
 def _tiered_yen(
-    connection: Connection, site: int, months: Sequence[Period], span: energy.Span, tariff: Tariff
+    connection: Connection, site: int, months: Sequence[Period], span: Span, tariff: Tariff
 ) -> Decimal | None:
     """Price each month's part of *span*. None: too little is known of the first month's use before it."""
     starts = [next_half_hour(month.start) for month in months]

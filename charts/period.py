@@ -14,7 +14,7 @@ from typing import Literal
 from zoneinfo import ZoneInfo
 
 from errors import UsageError
-from storage.energy import HALF_HOUR, Span
+from storage.steps import HALF_HOUR, Span
 
 _EARLIEST = datetime(1900, 1, 1, tzinfo=UTC)  # also keeps what is compared, weeks before, inside the calendar
 LONGEST_DAYS = 36_600  # a century: beyond it a date on the command line is a slip

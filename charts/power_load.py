@@ -31,8 +31,8 @@ from charts import coverage, energy_load
 from charts.coverage import Course, Coverage, Gap, course_of, days_since_epoch
 from charts.energy_load import FEWEST_USUAL_DAYS, USUAL_DAYS, EnergyData
 from charts.period import Period, due_until, half_hour_before, midnight, next_half_hour, points_of
-from storage import energy, series
-from storage.energy import HALF_HOUR
+from storage import energy, energy_map, series
+from storage.steps import HALF_HOUR, Span
 
 if TYPE_CHECKING:
     from settings import Tariff
@@ -166,7 +166,7 @@ class _Cells:
         self._sums_w, self.counts = np.zeros(shape), np.zeros(shape)
         self._is_unsold = np.zeros(shape, dtype=np.bool_)  # no step of one half hour tells what was sold
 
-    def add_steps(self, column: energy.Column) -> None:
+    def add_steps(self, column: energy_map.Column) -> None:
         """Take the steps of one half hour. Where the export is known for fewer, it counts as the same in the others."""
         used_steps, sold_steps = np.array(column.used_steps), np.array(column.sold_steps)
         sold_kwh = np.array(column.sold_kwh) * used_steps / np.maximum(sold_steps, 1)
@@ -174,12 +174,12 @@ class _Cells:
         self.counts[column.half_hours, column.number] = used_steps
         self._is_unsold[column.half_hours, column.number] = sold_steps == 0
 
-    def drop_unsold(self, connection: Connection, site: int, span: energy.Span) -> list[Gap]:
+    def drop_unsold(self, connection: Connection, site: int, span: Span) -> list[Gap]:
         """Empty the cells in which nothing is known of what was sold; return their half hours."""
         if not self._is_unsold.any():
             return []
         unsold: list[datetime] = []
-        for begin, finish in energy.uneven(connection, site, "export_kwh", span):
+        for begin, finish in energy_map.uneven(connection, site, "export_kwh", span):
             moments = (begin + n * HALF_HOUR for n in range((finish - begin) // HALF_HOUR))
             unsold += [moment for moment in moments if self._is_unsold[self._cell_of(moment)]]
         for moment in unsold:
@@ -215,11 +215,11 @@ def _time_of_day(
     start, end = next_half_hour(edges[0]), half_hour_before(edges[-1])
     cut = [start, *(min(max(edge, start), end) for edge in edges[1:-1]), end]
     cells = _Cells(cut, period.zone)
-    for column in energy.columns(connection, site, cut, period.zone):
+    for column in energy_map.columns(connection, site, cut, period.zone):
         cells.add_steps(column)
     unsold = cells.drop_unsold(connection, site, (start, end)) if sells else []
     is_whole = int(cells.counts.sum()) == (end - start) // HALF_HOUR  # then there is no need to look for what is left
-    left = [] if is_whole else [Gap(*one) for one in energy.uneven(connection, site, "import_kwh", (start, end))]
+    left = [] if is_whole else [Gap(*one) for one in energy_map.uneven(connection, site, "import_kwh", (start, end))]
     left = coverage.merged([*left, *coverage.without(unsold, left)])
     read = series.half_hours_of_power(connection, site, [(gap.start, gap.end) for gap in left])
     for half in read:
@@ -234,7 +234,7 @@ def _half_hours(
     connection: Connection, site: int, period: Period, until: datetime, gaps: Sequence[Gap]
 ) -> list[tuple[Gap, float]]:
     """Return the mean power of each known half hour of days without any reading."""
-    halves: list[energy.Span] = []
+    halves: list[Span] = []
     for day in period.dates():
         start = max(midnight(day, period.zone), period.start)
         end = min(midnight(day + timedelta(days=1), period.zone), until)

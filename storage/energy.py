@@ -1,8 +1,7 @@
-"""The energy of spans of time as sums of steps, for the pictures; always of one site and one register.
+"""The energy of spans of time as sums of steps (storage.steps), for the pictures; always of one site and one register.
 
-A step is what lies between two registers that follow one another, by the one definition: energy_step_kwh in init.sql. A
-span is the steps that lie wholly inside it. What no span holds is a Lack, with its kWh where they are known, and spoils
-nothing beside it. The registers are restricted to the spans first, with one beyond each end.
+A span is the steps that lie wholly inside it. What no span holds is a Lack, with its kWh where they are known, and
+spoils nothing beside it.
 
 Times go in and come out aware, in UTC. Each function reads over the connection it is given and leaves opening, closing
 and errors to its caller.
@@ -10,25 +9,24 @@ and errors to its caller.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from storage.steps import HALF_HOUR, IS_REGISTER, METERS, Register, Span, fetched, fetched_over_steps
 
 if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
 
     from storage.connection import Connection
 
-HALF_HOUR = timedelta(minutes=30)  # the meter has registers on :00 and :30 and nowhere else
 _HALF_HOURS_OF_DAY = 48
 _HISTORY = timedelta(days=99)  # as far as a meter remembers; a longer gap of a register is not one that will be filled
 
-Register = Literal["import_kwh", "export_kwh"]
 Reason = Literal["across", "impossible", "exchange", "unread"]
-Span = tuple[datetime, datetime]
 
 
 class SpanEnergy(NamedTuple):
@@ -110,55 +108,6 @@ class Energy:
         ]
 
 
-# As meter_service in init.sql, of one site; that view is not granted to every role that draws.
-METERS = """
-    select case row_number() over meters when 1 then '-infinity' else since end as served_from,
-        lead(since, 1, 'infinity') over meters as served_until,
-        coalesce(
-            min(since) filter (where is_another) over (meters rows between 1 following and unbounded following),
-            'infinity'
-        ) as exchanged_at,
-        count_kwh, count_kwh * round(10::numeric ^ digits) as range_kwh
-    from (
-        select since, coefficient * unit_kwh as count_kwh, digits,
-            (manufacturer = lag(manufacturer) over meters
-             and serial_number = lag(serial_number) over meters) is not true as is_another
-        from meter
-        where site_id = %(site_id)s
-        window meters as (order by since)
-) as changes
-    window meters as (order by since)
-"""
-
-_STEPS = """
-    select earlier_at, later_at, coalesce(later_at >= exchanged_at, false) as is_exchange,
-        energy_step_kwh(earlier_at, earlier_kwh, later_at, later_kwh, exchanged_at, count_kwh, range_kwh) as kwh
-    from (
-        select registered_at as earlier_at, lead(registered_at) over registers as later_at,
-            {register} as earlier_kwh, lead({register}) over registers as later_kwh
-        from (
-            (select registered_at, {register} from energy
-             where site_id = %(site_id)s and registered_at < %(start)s and {is_register}
-             order by registered_at desc limit 1)
-            union all
-            select registered_at, {register} from energy
-            where site_id = %(site_id)s and registered_at >= %(start)s and registered_at <= %(end)s and {is_register}
-            union all
-            (select registered_at, {register} from energy
-             where site_id = %(site_id)s and registered_at > %(end)s and {is_register}
-             order by registered_at limit 1)
-        ) as restricted
-        window registers as (order by registered_at)
-    ) as pairs
-    left join (
-"""
-_STEPS += METERS
-_STEPS += """
-    ) as meters on earlier_at >= served_from and earlier_at < served_until
-    where earlier_at < %(end)s and (later_at > %(start)s or later_at is null)
-    offset 0
-"""
-
 # edges holds begin and end of each span, so an odd place is inside of span (place - 1) / 2.
 _SPANS = """
 select span, case when span is null then reason end as reason,
@@ -200,58 +149,6 @@ where exchanged_at < 'infinity' and exchanged_at > %(start)s and exchanged_at <=
 order by 1
 """
 
-# Steps of one half hour lie between neighbouring rows, whatever other registers lack: both registers in one go.
-_COLUMNS = """
-select number, array_agg(half_hour), array_agg(used_kwh), array_agg(used), array_agg(sold_kwh), array_agg(sold)
-from (
-    select width_bucket(date_part('epoch', earlier_at), %(edges_s)s::float8[]) - 1 as number,
-        (date_part('hour', local_at) * 2 + floor(date_part('minute', local_at) / 30))::integer as half_hour,
-        sum(used_kwh)::float8 as used_kwh, count(used_kwh) as used,
-        coalesce(sum(sold_kwh), 0)::float8 as sold_kwh, count(sold_kwh) as sold
-    from (
-        select earlier_at, earlier_at at time zone %(zone)s as local_at,
-            case when earlier_kwh > 0 and later_kwh > 0 then
-                energy_step_kwh(earlier_at, earlier_kwh, later_at, later_kwh, exchanged_at, count_kwh, range_kwh)
-            end as used_kwh,
-            case when (earlier_kwh = 0 or later_kwh = 0) is not true then energy_step_kwh(
-                earlier_at, earlier_export_kwh, later_at, later_export_kwh, exchanged_at, count_kwh, range_kwh
-            ) end as sold_kwh
-        from (
-            select registered_at as earlier_at, lead(registered_at) over registers as later_at,
-                import_kwh as earlier_kwh, lead(import_kwh) over registers as later_kwh,
-                export_kwh as earlier_export_kwh, lead(export_kwh) over registers as later_export_kwh
-            from energy
-            where site_id = %(site_id)s and registered_at >= %(start)s and registered_at <= %(end)s
-            window registers as (order by registered_at)
-        ) as pairs
-        left join ({meters}) as meters on earlier_at >= served_from and earlier_at < served_until
-        where later_at - earlier_at = interval '30 minutes'
-        offset 0
-    ) as steps
-    group by 1, 2
-    having count(used_kwh) > 0
-) as cells
-group by number
-"""
-
-_UNEVEN = """
-select greatest(earlier_at, %(start)s), least(later_at, %(end)s)
-from ({steps}) as steps
-where (kwh is not null and (later_at - earlier_at = interval '30 minutes' or kwh = %(even_kwh)s)) is not true
-order by 1
-"""
-
-_REACHES = """
-select registered_at from energy
-where site_id = %(site_id)s and registered_at < %(end)s and {is_register}
-    and registered_at >= coalesce((
-        select max(registered_at) from energy
-        where site_id = %(site_id)s and registered_at <= %(start)s and {is_register}
-    ), '-infinity')
-order by registered_at
-limit 1
-"""
-
 # Where the register stands higher at the end, there is no need to look at what is between. Only a household that sold
 # anything before lacks what is not read of it; the server looks for that only where needed.
 _EXPORTS = """
@@ -284,12 +181,6 @@ select (
 )
 """
 
-# An import register of exactly 0 is what the memory of a meter holds for the time before it served: no register.
-_IS_REGISTER: dict[Register, str] = {
-    "import_kwh": "import_kwh > 0",
-    "export_kwh": "export_kwh is not null and (import_kwh = 0) is not true",
-}
-
 
 def read(connection: Connection, site: int, register: Register, spans: Sequence[Span]) -> Energy:
     """Read the kWh of each span. The ends must be on :00 or :30, and no span may begin before the one before it ends.
@@ -301,7 +192,7 @@ def read(connection: Connection, site: int, register: Register, spans: Sequence[
         raise ValueError("spans that follow one another were expected")
     energy, lacks = nothing(spans).spans, []
     first_register: datetime | None = None
-    for number, reason, first_at, last_at, kwh, covered_s in _rows(
+    for number, reason, first_at, last_at, kwh, covered_s in fetched_over_steps(
         connection, _SPANS, register, site_id=site, start=edges[0], end=edges[-1], edges=edges
     ):
         first_at, last_at = first_at.astimezone(UTC), (last_at or edges[-1]).astimezone(UTC)
@@ -328,7 +219,7 @@ def exports(connection: Connection, site: int, spans: Sequence[Span]) -> bool:
     not be added up, which takes as long as for the import register.
     """
     start, end = spans[0][0], spans[-1][1]
-    sql = _EXPORTS.format(is_register=_IS_REGISTER["export_kwh"])
+    sql = _EXPORTS.format(is_register=IS_REGISTER["export_kwh"])
     around = {"before": start - _HISTORY, "after": end + _HISTORY}
     return bool(fetched(connection, sql, site_id=site, start=start, end=end, **around)[0][0])
 
@@ -344,66 +235,16 @@ def by_time_of_day(connection: Connection, site: int, register: Register, span: 
     A step over several half hours is spread over them evenly.
     """
     kwh = [Decimal(0)] * _HALF_HOURS_OF_DAY
-    rows = _rows(connection, _BY_TIME_OF_DAY, register, site_id=site, start=span[0], end=span[1], zone=zone.key)
+    rows = fetched_over_steps(
+        connection, _BY_TIME_OF_DAY, register, site_id=site, start=span[0], end=span[1], zone=zone.key
+    )
     for half_hour, half_hours, step_kwh in rows:
         for number in range(half_hours):
             kwh[(half_hour + number) % _HALF_HOURS_OF_DAY] += step_kwh / half_hours
     return kwh
 
 
-class Column(NamedTuple):
-    """The steps of one half hour that begin in each half hour of the day (0 to 47), over the days of one column."""
-
-    number: int  # of the column, from 0
-    half_hours: list[int]  # in which anything is known to be used
-    used_kwh: list[float]
-    used_steps: list[int]  # how many each kWh is of
-    sold_kwh: list[float]
-    sold_steps: list[int]
-
-
-def columns(connection: Connection, site: int, edges: Sequence[datetime], zone: ZoneInfo) -> Iterator[Column]:
-    """Add up the steps of one half hour by column (between two neighbouring *edges*) and half hour of the day."""
-    edges_s = [edge.timestamp() for edge in edges]
-    values = {"site_id": site, "start": edges[0], "end": edges[-1], "edges_s": edges_s, "zone": zone.key}
-    with connection.cursor() as cursor:
-        cursor.execute(_COLUMNS.format(meters=METERS), values)
-        for row in cursor:  # ten years are tens of thousands of numbers: those of one column are objects at a time
-            yield Column(*row)
-
-
 def exchanges(connection: Connection, site: int, span: Span) -> list[datetime]:
     """Return when another meter was first seen in service within *span*, in the order of time."""
     found = fetched(connection, _EXCHANGES.format(meters=METERS), site_id=site, start=span[0], end=span[1])
     return [moment.astimezone(UTC) for (moment,) in found]
-
-
-def uneven(connection: Connection, site: int, register: Register, span: Span) -> list[Span]:
-    """Return the parts of *span* that no known step of one half hour covers, in the order of time.
-
-    A longer step of the export by 0 kWh covers its half hours too: nothing was sold in any of them.
-    """
-    even_kwh = 0 if register == "export_kwh" else None
-    rows = _rows(connection, _UNEVEN, register, site_id=site, start=span[0], end=span[1], even_kwh=even_kwh)
-    found = [(start.astimezone(UTC), (end or span[1]).astimezone(UTC)) for start, end in rows]
-    first = _first_register(connection, site, register, span)
-    return [(span[0], first), *found] if first > span[0] else found
-
-
-def _first_register(connection: Connection, site: int, register: Register, span: Span) -> datetime:
-    """Return where the registers begin to cover *span*; its end, where none does."""
-    sql = _REACHES.format(is_register=_IS_REGISTER[register])
-    found = fetched(connection, sql, site_id=site, start=span[0], end=span[1])
-    return max(span[0], found[0][0].astimezone(UTC)) if found else span[1]
-
-
-def _rows(connection: Connection, sql: str, register: Register, **values: Any) -> list[tuple[Any, ...]]:
-    steps = _STEPS.format(register=register, is_register=_IS_REGISTER[register])
-    return fetched(connection, sql.format(steps=steps), **values)
-
-
-def fetched(connection: Connection, sql: str, **values: object) -> list[tuple[Any, ...]]:
-    """Return all rows of one statement."""
-    with connection.cursor() as cursor:
-        cursor.execute(sql, values)
-        return cursor.fetchall()

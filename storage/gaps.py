@@ -10,8 +10,8 @@ from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 
 from storage.connection import Cursor
-from storage.energy import METERS
 from storage.records import MeterRow
+from storage.steps import METERS
 
 JAPAN = timezone(timedelta(hours=9), "JST")  # the zone of every meter's history; without summer time since 1951
 

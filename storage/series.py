@@ -1,6 +1,6 @@
 """Series for the pictures, aggregated in SQL: about 1,500 points whatever the range, and always of one site.
 
-The energy is in storage.energy.
+The energy is in storage.energy and storage.energy_map.
 
 Times go in and come out aware, in UTC. Ranges are half-open. Each function runs one statement on the connection it is
 given and leaves opening, closing and errors to its caller.
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
-from storage.energy import Span, fetched
+from storage.steps import Span, fetched
 
 if TYPE_CHECKING:
     from zoneinfo import ZoneInfo

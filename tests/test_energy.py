@@ -19,6 +19,7 @@ from charts.text import Language
 from settings import Tariff, Tier
 from storage import energy
 from storage.energy import Lack, SpanEnergy
+from storage.steps import Span
 from tests.lab.pictures import texts
 from tests.lab.recorded import Household, midnight, rolled_back
 
@@ -120,7 +121,7 @@ def test_what_lies_between_spans_is_nobodys(record: Any) -> None:
 
 
 @pytest.mark.parametrize("spans", [[], [(START, END), (START, END)], [(END, START)]])
-def test_spans_must_follow_one_another(record: Any, spans: list[energy.Span]) -> None:
+def test_spans_must_follow_one_another(record: Any, spans: list[Span]) -> None:
     with pytest.raises(ValueError, match="follow one another"):
         energy.read(record, 1, "import_kwh", spans)
 

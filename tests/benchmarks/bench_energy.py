@@ -17,6 +17,7 @@ import psycopg2
 
 from charts.period import day_of, midnight, spans
 from storage import energy
+from storage.steps import Span
 from tests.benchmarks import servers
 from tests.benchmarks.figure import Figure
 from tests.benchmarks.measuring import counted
@@ -84,7 +85,7 @@ def _on(url: str, times: int) -> list[Figure]:
         ]
 
 
-def _both(connection: Any, cut: list[energy.Span]) -> object:
+def _both(connection: Any, cut: list[Span]) -> object:
     return [energy.read(connection, SITE, register, cut) for register in ("import_kwh", "export_kwh")]
 
 
