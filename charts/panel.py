@@ -34,7 +34,7 @@ class Ticks:
 
 
 def ticks(period: Period, language: Language) -> Ticks:
-    """Choose clock times, days, months or years, so that a dozen or so words fit below the panel."""
+    """Choose clock times, days, months or years, so that their words fit below the panel."""
     hours = period.seconds / 3600
     if hours <= 50:
         return _clock_ticks(period, hours, language)

@@ -206,7 +206,7 @@ def _instant(text: str, *, zone: ZoneInfo, today: date) -> datetime:
 
 
 def step_of(period: Period) -> Step:
-    """Return the step for *period*: at most about a hundred bars."""
+    """Return the step for *period*: at most about a hundred bars, of months as many as there are."""
     days = period.seconds / 86_400
     if days <= 2.1:
         return "half_hour"

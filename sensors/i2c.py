@@ -13,7 +13,7 @@ from sensors.errors import SensorError, SensorNotFoundError
 
 logger = logging.getLogger(__name__)
 
-Reading = TypeVar("Reading")
+ReadingT = TypeVar("ReadingT")
 
 
 class I2cBus(Protocol):
@@ -89,7 +89,7 @@ class I2cDevice:
         self._sleep = sleep
         self._bus: I2cBus | None = None
 
-    def attempt(self, measure: Callable[[], Reading]) -> Reading:
+    def attempt(self, measure: Callable[[], ReadingT]) -> ReadingT:
         """Return what *measure* gives; repeat it, twice at most, if it fails with what may pass.
 
         The pauses are 0.12 s in all; the kernel may wait longer on a stuck bus (up to a second a transfer).

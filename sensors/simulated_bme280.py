@@ -87,7 +87,7 @@ class SimulatedBme280:
         self._registers = bytearray(256)
         for register, block in self._calibration_blocks.items():
             self._registers[register : register + len(block)] = block
-        self._store_sample(RawSample(None, None, None))
+        self._store_sample(SKIPPED_20_BITS, SKIPPED_20_BITS, SKIPPED_16_BITS)
         self._humidity_code = 0
         self._copying_until = self._monotonic() + COPYING_S
         self._measuring_until: float | None = None
@@ -138,38 +138,31 @@ class SimulatedBme280:
     def _pass_time(self) -> None:
         """Finish what has taken its time by now."""
         now = self._monotonic()
-        finished = self._measuring_until is not None and now >= self._measuring_until and not self.never_finishes
-        if finished:
-            self._store_sample(self._sample())
+        if self._measuring_until is not None and now >= self._measuring_until and not self.never_finishes:
+            self._measure()
             self._registers[CTRL_MEAS] &= ~MODE_BITS & 0xFF  # asleep again
             self._measuring_until = None
-        copying = self.never_starts or now < self._copying_until
-        self._registers[STATUS] = (MEASURING if self._measuring_until is not None else 0) | (
-            IM_UPDATE if copying else 0
-        )
+        measuring = 0 if self._measuring_until is None else MEASURING
+        copying = IM_UPDATE if self.never_starts or now < self._copying_until else 0
+        self._registers[STATUS] = measuring | copying
 
-    def _sample(self) -> RawSample:
+    def _measure(self) -> None:
         temperature_code, pressure_code, humidity_code = self._codes()
         whole = counts_for(self._calibration, self.temperature_c, self.humidity_pct, self.pressure_hpa)
-        return RawSample(
-            temperature=_coarse(whole.temperature, temperature_code),
-            pressure=_coarse(whole.pressure, pressure_code),
-            humidity=_unlike(SKIPPED_16_BITS, whole.humidity or 0, 1) if humidity_code else None,
-        )
+        humidity = _unlike(SKIPPED_16_BITS, whole.humidity or 0, 1) if humidity_code else SKIPPED_16_BITS
+        temperature, pressure = _coarse(whole.temperature, temperature_code), _coarse(whole.pressure, pressure_code)
+        self._store_sample(temperature, pressure, humidity)
 
-    def _store_sample(self, raw: RawSample) -> None:
-        temperature = SKIPPED_20_BITS if raw.temperature is None else raw.temperature
-        pressure = SKIPPED_20_BITS if raw.pressure is None else raw.pressure
-        humidity = SKIPPED_16_BITS if raw.humidity is None else raw.humidity
+    def _store_sample(self, temperature: int, pressure: int, humidity: int) -> None:
         self._registers[SAMPLE_F7 : SAMPLE_F7 + SAMPLE_F7_BYTES] = (
             (pressure << 4).to_bytes(3, "big") + (temperature << 4).to_bytes(3, "big") + humidity.to_bytes(2, "big")
         )
 
 
-def _coarse(count: int | None, code: int) -> int | None:
+def _coarse(count: int | None, code: int) -> int:
     """Round a 20-bit count to the resolution of the oversampling: 16 bits at x1. Source: data sheet, section 3.4."""
     if count is None or not code:
-        return None
+        return SKIPPED_20_BITS
     step = 1 << 5 - min(code, 5)
     return _unlike(SKIPPED_20_BITS, min((count + step // 2) // step * step, 0xFFFFF), step)
 

@@ -8,6 +8,7 @@ SkStackError
 ├── SendUnconfirmedError    neither EVENT 21 nor a matching response came
 ├── SendFailedError         EVENT 21 said that the datagram was not sent
 ├── SessionLostError        PANA is not established, has ended or has expired
+│   └── AuthenticationFailedError  the meter refused the handshake
 ├── MeterSilentError        several requests in a row stayed without a response
 ├── MeterNotFoundError      a scan ended without the meter
 ├── ModuleNotRespondingError  nothing comes back, or nothing that a module says

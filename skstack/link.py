@@ -213,7 +213,7 @@ class Link:
 
     # --- the session
 
-    def tune(self, peer: PanDescription) -> None:
+    def choose(self, peer: PanDescription) -> None:
         """Take *peer* for the meter to join."""
         self.peer = peer
 

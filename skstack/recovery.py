@@ -219,7 +219,7 @@ class Recovery:
         if link.peer is None and self._cache is not None:
             self._proven = self._cache.load(self._key())
             if self._proven is not None:
-                link.tune(self._proven)
+                link.choose(self._proven)
         yield from self._join()
 
     def _attach(self, module: Module) -> None:
@@ -235,7 +235,7 @@ class Recovery:
             yield from self._authenticate(peer)
 
     def _find(self) -> Life:
-        """Tune the link to the PAN that a scan hears, or to the last one that worked where it hears none.
+        """Choose the PAN that a scan hears, or the last one that worked where it hears none.
 
         Raises: MeterNotFoundError. As Link.execute.
         """
@@ -255,9 +255,9 @@ class Recovery:
                 raise
             self._scans += 1
             self._report_once(logging.INFO, f"{error.what}; joining the meter where it was last")
-            link.tune(proven)
+            link.choose(proven)
             return
-        link.tune(found)
+        link.choose(found)
         heard = "one other meter heard" if others == 1 else f"{others} other meters heard"
         link.record("scan", self._monotonic() - started, peer=found, detail=heard if others else None)
 
