@@ -43,6 +43,11 @@ class Dialect(Enum):
     DUAL = "dual"
     """Dual stack (BP35C0, BP35C2, RS-WSUHA-P, RL7023 Stick-D/DSS): side 0 is the B-route, 1 the HAN."""
 
+    @property
+    def other(self) -> Dialect:
+        """The one that this is not."""
+        return Dialect.DUAL if self is Dialect.SINGLE else Dialect.SINGLE
+
 
 @dataclass(frozen=True, slots=True)
 class StatusOk:

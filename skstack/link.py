@@ -27,13 +27,14 @@ from skstack.errors import (
     SkStackError,
     SkStackTimeoutError,
 )
-from skstack.events import HANDSHAKES, TRANSITIONS, Act, Event, EventCode, Line, Pana, PanDescription
+from skstack.events import HANDSHAKES, TRANSITIONS, Act, Dialect, Event, EventCode, Line, Pana, PanDescription
 
 logger = logging.getLogger(__name__)
 
 _LIMIT_S = 3700.0  # ARIB STD-T108 counts the sending time of an hour
 _MOST_ALIKE = 5  # events of one kind between two takings; the rest is counted
 _MOST_EVENTS = 200
+_WRONG_FORM = ("ER05", "ER06")  # the number of arguments, or one of them
 
 _FAILURES: Mapping[int, Callable[[], SessionLostError]] = {
     EventCode.PANA_FAILED: partial(AuthenticationFailedError, "PANA authentication failed (EVENT 24)"),
@@ -116,6 +117,8 @@ class Link:
         self.lines = 0
         self._sending: Sending | None = None  # what the next EVENT 21 is about
         self._echoes = 0
+        self._proven_dialect: Dialect | None = None  # in which the meter has responded, since the port was opened
+        self._next_dialect: Dialect | None = None  # for the next set-up only
         self._events: list[RadioEvent] = []
 
     # --- how it stands
@@ -152,14 +155,15 @@ class Link:
         """Take a module that was just set up: it has no session, no limit, and its echo is off."""
         self._move(Act.GIVE_UP, None)
         self._lift_limit()
-        self.module = module
+        dialect, self._next_dialect = self._proven_dialect or self._next_dialect or module.dialect, None
+        self.module = replace(module, dialect=dialect)
         self._echoes = module.stack.echoes
 
     def detach(self, failure: SkStackError | None = None) -> None:
         """Close the port, if it is open; *failure*: it was lost. What the module said of a limit goes with it."""
         if self.module is not None:
             self.module.stack.close()
-            self.module = None
+            self.module = self._proven_dialect = None
             self._move(Act.GIVE_UP, None)
             self._lift_limit()
             if failure is not None:
@@ -170,6 +174,20 @@ class Link:
     def execute(self, command: Command[ResponseT], *, timeout_s: float = COMMAND_TIMEOUT_S) -> ResponseT:
         """Execute a *command*. Raises: as SkStack.execute."""
         return self.attached.stack.execute(command, timeout_s=timeout_s)
+
+    def execute_in_dialect(self, command: Callable[[Dialect], Command[ResponseT]]) -> ResponseT:
+        """Execute a command whose form depends on the dialect.
+
+        If the module refuses that form, the next set-up tries the other one: some sticks speak another dialect than
+        their EINFO says. Source: hsakoh/broute-mqtt, issues 1 and 2. Raises: as SkStack.execute.
+        """
+        module = self.attached
+        try:
+            return module.stack.execute(command(module.dialect))
+        except CommandFailedError as error:
+            if error.code in _WRONG_FORM and self._proven_dialect is None:
+                self._next_dialect = module.dialect.other
+            raise
 
     def receive(self, timeout_s: float) -> Line | None:
         """Wait for a line, take note of it and return it; None when none came. Raises: PortLostError, StoppedError."""
@@ -247,6 +265,7 @@ class Link:
     def note_response(self) -> None:
         """Note that the meter has responded to a request."""
         self.responses += 1
+        self._proven_dialect = self.attached.dialect
 
     def terminate(self, *, timeout_s: float) -> None:
         """Let the module end the session, if it may have one: EVENT 27 or 28 follows.
@@ -268,7 +287,7 @@ class Link:
             raise SessionLostError(self.down_reason)
         self._sending = sending = Sending()
         with contextlib.suppress(SkStackTimeoutError):  # it may have been sent nevertheless
-            module.stack.execute(commands.send_udp(module.dialect, peer.address, payload))
+            self.execute_in_dialect(lambda dialect: commands.send_udp(dialect, peer.address, payload))
             sending.accepted = True
         sending.sent_at = module.stack.written_at
         return sending

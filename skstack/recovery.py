@@ -224,7 +224,7 @@ class Recovery:
 
     def _attach(self, module: Module) -> None:
         self._link.attach(module)
-        dialect = module.dialect.name.lower()
+        dialect = self._link.attached.dialect.name.lower()
         self._report_once(logging.INFO, f"module ready: firmware {module.firmware or 'unknown'}, {dialect} dialect")
 
     def _join(self) -> Life:
@@ -243,7 +243,7 @@ class Recovery:
         started = self._monotonic()
         try:
             found, others = yield from scan(
-                link.attached,
+                link.execute_in_dialect,
                 self._credentials.pairing_id,
                 last=proven,
                 failed_scans=self._scans,

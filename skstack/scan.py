@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Generator
+from functools import partial
 
 from skstack import commands
-from skstack.driver import Module
+from skstack.commands import Command
 from skstack.errors import MeterNotFoundError
-from skstack.events import Event, EventCode, Line, PanDescription, PanField
+from skstack.events import Dialect, Event, EventCode, Line, PanDescription, PanField, StatusOk
 from skstack.parser import hex_field
 
 logger = logging.getLogger(__name__)
@@ -19,7 +20,7 @@ _LATE_PAN_S = 0.5  # an EPANDESC may come after EVENT 22; transcripts, scan
 
 
 def scan(
-    module: Module,
+    execute: Callable[[Callable[[Dialect], Command[StatusOk]]], object],
     pairing_id: str,
     *,
     last: PanDescription | None,
@@ -29,9 +30,10 @@ def scan(
 ) -> Generator[float, Line | None, tuple[PanDescription, int]]:
     """Return the PAN with our *pairing_id* that is heard best, and how many other meters were heard.
 
-    Where the meter was *last* is tried first, for a moment, and a scan that fails costs little: it is one only, which
-    grows with the *failed_scans* before it. *report* gets a line about each scan. Yields the monotonic time until which
-    it waits for a line, and is sent that or None. Raises: MeterNotFoundError, and as SkStack.execute.
+    *execute* sends a command in the form of the module's dialect. Where the meter was *last* is tried first, for a
+    moment, and a scan that fails costs little: it is one only, which grows with the *failed_scans* before it. *report*
+    gets a line about each scan. Yields the monotonic time until which it waits for a line, and is sent that or None.
+    Raises: MeterNotFoundError, and as *execute*.
     """
     collector = PanCollector()  # one for all durations: a late line still counts
     heard: dict[bytes, PanDescription] = {}
@@ -42,7 +44,7 @@ def scan(
     for duration, mask, channels in attempts:
         seconds = commands.scan_seconds(duration, channels)
         report(f"scanning {channels} channel(s) for the meter, about {seconds:.0f} s")
-        module.stack.execute(commands.scan(module.dialect, duration=duration, channel_mask=mask))
+        execute(partial(commands.scan, duration=duration, channel_mask=mask))
         found = yield from _listen(collector, seconds, monotonic)
         heard |= {pan.mac: pan for pan in found}
         ours = [pan for pan in found if _may_be_ours(pan, pairing_id)]

@@ -289,8 +289,44 @@ def test_a_module_found_in_the_middle_of_a_datagram_is_set_up_all_the_same() -> 
     assert lab.read_power() == WATTS
 
 
+class Misprinting:
+    """A port to a module whose EINFO names the other dialect than it speaks."""
+
+    def __init__(self, port: Port) -> None:
+        self._port = port
+        self.write = port.write
+        self.close = port.close
+
+    def read(self, timeout_s: float) -> bytes:
+        chunk = self._port.read(timeout_s)
+        if chunk.startswith(b"EINFO"):
+            line, end, rest = chunk.partition(b"\r\n")
+            wrong = b"0" if line.endswith(b"FFFE") else b"FFFE"
+            return line[: line.rindex(b" ") + 1] + wrong + end + rest
+        return chunk
+
+
+@pytest.mark.parametrize("is_known", [False, True], ids=["first start", "PAN known"])
+@pytest.mark.parametrize("model", ["BP35A1", "BP35C2"])
+def test_a_module_that_speaks_another_dialect_than_it_says_is_read(
+    model: str, is_known: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """hsakoh/broute-mqtt, issues 1 and 2: a Stick-D/DSS that took the forms without side; a BP35C2 refused them."""
+    cache = MemoryCache()
+    if is_known:
+        Lab(model=model, cache=cache).join()
+    lab = Lab(model=model, cache=cache)
+    open_port = lab.radio.open_port
+    monkeypatch.setattr(lab.radio, "open_port", lambda baud_rate: Misprinting(open_port(baud_rate)))
+    lab.run_until_up(60.0)
+    with contextlib.suppress(SessionLostError):  # without a scan the first datagram shows it
+        lab.read_power()
+    lab.run_until_up(60.0)
+    assert lab.read_power() == WATTS
+
+
 @pytest.mark.parametrize("command", ["SKRESET", "SKINFO", "SKSETPWD", "SKSETRBID", "SKSREG", "SKSCAN", "SKJOIN"])
-@pytest.mark.parametrize("code", ["ER04", "ER06", "ER09", "ER10"])
+@pytest.mark.parametrize("code", ["ER04", "ER05", "ER06", "ER09", "ER10"])
 def test_a_refusal_on_the_way_up_costs_a_pause_at_most(command: str, code: str) -> None:
     lab = Lab()
     lab.module.faults.refuse_next(code, command)
