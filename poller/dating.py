@@ -70,9 +70,8 @@ class Dating:
         zero, stored = self._waiting[0]
         if by := self._clock.zero - zero:
             stored = Round(tuple(moved(row, by) for row in stored.rows))
-        for row in stored.rows:
-            if isinstance(row, Reading):
-                self._take(row.measured_at)
+        for time in {row.measured_at for row in stored.rows if isinstance(row, Reading)}:
+            self._take(time)
         self._keep(stored)
 
     def _give_up_first(self) -> None:

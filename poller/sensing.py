@@ -7,7 +7,6 @@ import queue
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -72,18 +71,21 @@ class Sensing:
 
     def __init__(self, source: Source) -> None:
         self._source = source
-        self._reading: Future[Reading] = Future()  # that was ordered last
-        self._reading.cancel()  # none is under way
+        self._results: queue.SimpleQueue[Reading | SensorError] = queue.SimpleQueue()
+        self._is_ordered = False  # a reading, whose result was not taken yet
         self._is_busy = False  # with a reading of an earlier round
         self._failures = 0
         self._said: set[type[SensorError]] = set()
 
     def start(self, measured_at: datetime) -> None:
         """Begin to read, unless the last reading is still under way."""
-        self._is_busy = not self._reading.done()
+        if self._is_ordered:
+            with suppress(queue.Empty, SensorError):
+                self._take(0.0)  # it came after its round
+        self._is_busy = self._is_ordered
         if not self._is_busy:
-            self._reading = Future()
-            self._order(measured_at, self._reading)
+            self._is_ordered = True
+            self._order(measured_at)
 
     def collect(self, timeout_s: float, *, should_stop: Callable[[], bool] = lambda: False) -> Reading | None:
         """Return the row; None if there is none within *timeout_s*.
@@ -105,17 +107,25 @@ class Sensing:
         """Let the sensor go."""
         self._source.close()
 
-    def _order(self, measured_at: datetime, reading: Future[Reading]) -> None:
-        self._read(measured_at, reading)
+    def _order(self, measured_at: datetime) -> None:
+        self._read(measured_at)
 
-    def _read(self, measured_at: datetime, reading: Future[Reading]) -> None:
+    def _read(self, measured_at: datetime) -> None:
         try:
-            reading.set_result(self._source.read(measured_at))
+            self._results.put(self._source.read(measured_at))
         except SensorError as error:
-            reading.set_exception(error)
+            self._results.put(error)
         except Exception:  # the edge of a sensor: a bug in one must not end the others
             logger.exception("%s: a fault of the program", self._source.name)
-            reading.set_exception(SensorError(f"{self._source.name}: a fault of the program"))
+            self._results.put(SensorError(f"{self._source.name}: a fault of the program"))
+
+    def _take(self, timeout_s: float) -> Reading:
+        """Return the reading that was ordered. Raises: SensorError. queue.Empty: none in *timeout_s*."""
+        result = self._results.get(timeout=timeout_s)
+        self._is_ordered = False
+        if isinstance(result, SensorError):
+            raise result
+        return result
 
     def _awaited(self, timeout_s: float, should_stop: Callable[[], bool]) -> Reading | None:
         """Return the row that was ordered; None: stopped before. Raises: SensorError."""
@@ -125,8 +135,8 @@ class Sensing:
         while True:
             is_stopped = should_stop()
             left_s = 0.0 if is_stopped else max(0.0, until - time.monotonic())
-            with suppress(TimeoutError):
-                return self._reading.result(min(left_s, _LOOK_S))
+            with suppress(queue.Empty):
+                return self._take(min(left_s, _LOOK_S))
             if is_stopped:
                 return None
             if not left_s:
@@ -150,17 +160,17 @@ class ThreadSensing(Sensing):
 
     def __init__(self, source: Source) -> None:
         super().__init__(source)
-        self._orders: queue.SimpleQueue[tuple[datetime, Future[Reading]] | None] = queue.SimpleQueue()
+        self._orders: queue.SimpleQueue[datetime | None] = queue.SimpleQueue()
         threading.Thread(target=self._work, name=f"sensor {source.name}", daemon=True).start()
 
     def close(self) -> None:
         """Let the worker end and close the sensor when it is through with its last order."""
         self._orders.put(None)
 
-    def _order(self, measured_at: datetime, reading: Future[Reading]) -> None:
-        self._orders.put((measured_at, reading))
+    def _order(self, measured_at: datetime) -> None:
+        self._orders.put(measured_at)
 
     def _work(self) -> None:
-        while (order := self._orders.get()) is not None:
-            self._read(*order)
+        while (measured_at := self._orders.get()) is not None:
+            self._read(measured_at)
         self._source.close()

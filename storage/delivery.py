@@ -10,7 +10,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, Protocol, TypeVar
 
@@ -182,8 +181,8 @@ class Delivery:
             wait_s = self.turn()
             with self._changed:
                 self._changed.notify_all()
-            select.select([self._wake_fd], [], [], wait_s)
-            self._drain_wake_ups()
+            if wait_s > 0 and select.select([self._wake_fd], [], [], wait_s)[0]:
+                os.eventfd_read(self._wake_fd)
         self._fail_queries(DatabaseUnreachableError("the poller ends"))
         self._database.close()
 
@@ -193,14 +192,10 @@ class Delivery:
 
     def _woken(self) -> None:
         """Serve whoever wakes us while we wait for PostgreSQL. Raises: StoppedError."""
-        self._drain_wake_ups()
+        os.eventfd_read(self._wake_fd)
         if self._is_stopping:
             raise StoppedError("asked to stop")
         self._outbox.settle()
-
-    def _drain_wake_ups(self) -> None:
-        with suppress(BlockingIOError):
-            os.eventfd_read(self._wake_fd)
 
     # --- one turn
 

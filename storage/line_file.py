@@ -75,6 +75,13 @@ class Line(NamedTuple):
     is_right: bool
 
 
+class End(NamedTuple):
+    """Where the content of a file ends, less the room behind it. *is_torn*: within a line."""
+
+    offset: int  # bytes
+    is_torn: bool = False
+
+
 class LineFile:
     """Lines of ASCII text on disk. *fsync* False is for throw-away data only."""
 
@@ -83,11 +90,11 @@ class LineFile:
         self._reserve = reserve
         self._fsync = fsync
 
-    def end(self) -> int:
+    def end(self) -> End:
         """Return where the last line ends; 0 where there is no file."""
         with self._explaining(), suppress(FileNotFoundError, NotADirectoryError), self._reading() as fd:
-            return _end_of(fd)[0]
-        return 0
+            return _end_of(fd)
+        return End(0)
 
     def lines(self, start: int = 0, *, passes_over: bool = True) -> Iterator[Line]:
         """Read the lines from offset *start* on; none where there is no file.
@@ -106,31 +113,32 @@ class LineFile:
                     yield Line(begin + len(content), shown.decode("ascii", "replace"), is_right)
                 begin += len(raw)
 
-    def append(self, texts: Sequence[str], *, anew: bool = False) -> int:
-        """Put lines behind all others, or *anew* in their place, all or none; they are on disk when this returns.
+    def append(self, texts: Sequence[str], end: End | None) -> int:
+        """Put lines at the *end*, or anew (None) in the place of all others, all or none, and return where they end.
 
-        Return where they end.
-
-        Behind lines that are written anew there is room for others: what is written there changes nothing but itself.
+        They are on disk when this returns. Behind lines that are written anew there is room for others: what is written
+        there changes nothing but itself.
         """
         content = b"".join(map(_line_of, texts))
+        if end is not None and end.is_torn:  # by a power cut, in what was written last
+            content = b"\n" + content
         with self._explaining():
             try:
-                end = self._append(content, anew=anew)
+                self._write(content, end)
             except OSError as err:
                 if not (_is_full(err) and self._reserve.release()):
                     raise
-                end = self._append(content, anew=anew)
+                self._write(content, end)
         if self._fsync:
             self._reserve.keep()
-        return end
+        return (end.offset if end is not None else 0) + len(content)
 
     def replace(self, texts: Sequence[str]) -> None:
         """Put these lines in the place of all others: the old ones or the new are there whatever happens."""
         with self._explaining():
             private_file.replace(self.path, b"".join(map(_line_of, texts)))
 
-    def _append(self, content: bytes, *, anew: bool) -> int:
+    def _write(self, content: bytes, end: End | None) -> None:
         try:
             fd = self._open()
         except FileNotFoundError:
@@ -139,26 +147,22 @@ class LineFile:
             private_file.sync_directory(self.path.parent)
             fd = self._open()
         try:
-            end, is_torn = (0, False) if anew else _end_of(fd)
-            if is_torn:  # by a power cut, in what was written last
-                content = b"\n" + content
-            new_end = end + len(content)
-            if anew:
+            if end is None:
                 os.ftruncate(fd, ROOM_BYTES)
                 content = content.ljust(ROOM_BYTES, b"\0")
+            at = end.offset if end is not None else 0
             try:
-                os.lseek(fd, end, os.SEEK_SET)
+                os.lseek(fd, at, os.SEEK_SET)
                 while content:
                     content = content[os.write(fd, content) :]
                 if self._fsync:
                     os.fdatasync(fd)
             except OSError:
                 with suppress(OSError):
-                    os.ftruncate(fd, end)
+                    os.ftruncate(fd, at)
                 raise
         finally:
             os.close(fd)
-        return new_end
 
     @contextmanager
     def _reading(self) -> Iterator[int]:
@@ -219,8 +223,7 @@ class _Blocks(io.RawIOBase):
         return len(content)
 
 
-def _end_of(fd: int) -> tuple[int, bool]:
-    """Return where the content of a file ends, less the room behind it, and whether that is within a line."""
+def _end_of(fd: int) -> End:
     size = os.fstat(fd).st_size
     begin, tail = max(0, size - ROOM_BYTES), b""
     with suppress(OSError):
@@ -229,7 +232,7 @@ def _end_of(fd: int) -> tuple[int, bool]:
         tail = io.BufferedReader(_Blocks(fd, begin, passes_over=True)).read(ROOM_BYTES)
     content = _without_room(tail)
     end = begin + len(content)
-    return end, end > 0 and not content.endswith(b"\n")
+    return End(end, end > 0 and not content.endswith(b"\n"))
 
 
 def _without_room(content: bytes) -> bytes:

@@ -69,6 +69,7 @@ class Outbox:
         self._changed = threading.Condition()  # what follows is changed under it
         self._memory: deque[Entry] = deque(maxlen=MEMORY_ROUNDS)
         self._unkept: deque[Rejected] = deque(maxlen=_MOST_UNKEPT)  # rejected, and not on disk yet
+        self._newest: tuple[Place | None, Batch] = None, Batch()  # what went to the disk last, and where it begins
         self._unreadable: frozenset[Rejected] = frozenset()  # of what oldest() saw last
         self._helper: Callable[[], None] | None = None
         self._is_disk_slow = False
@@ -128,6 +129,9 @@ class Outbox:
             self._settle()
             is_file_read = True
             try:
+                begin, newest = self._newest
+                if begin == self._rounds.first() and len(newest.rounds) <= limit:
+                    return newest  # nothing waits before it: it need not be read
                 if (batch := self._oldest_on_disk(limit)).rounds:
                     return batch
             except OutboxError as err:
@@ -188,6 +192,7 @@ class Outbox:
             if rejected:
                 self._rejected.add(rejected)
             if bodies:
+                self._newest = None, Batch()
                 self._rounds.append(bodies)
         with self._changed:
             self.appended += 1  # there may be something to deliver
@@ -256,7 +261,8 @@ class Outbox:
                 rejected = list(self._unkept)
             try:
                 if entries:
-                    self._rounds.append([entry.body for entry in entries])
+                    begin, end = self._rounds.append([entry.body for entry in entries])
+                    self._newest = begin, Batch([entry.stored for entry in entries], end)
                     self._forget(self._memory, entries)
                 if rejected:
                     self._rejected.add(rejected)

@@ -68,24 +68,29 @@ class RoundFile:
         self._end = 0  # of what is known to be in the file
         self._failing_since_s: float | None = None  # to be read
 
-    def append(self, bodies: Sequence[str]) -> None:
-        """Put rounds behind all others, all or none; they are on the disk when this returns."""
-        start, end = self._first(), self._lines.end()
-        is_removed = end < self._end
-        start = start._replace(offset=min(start.offset, end))
-        is_anew = start.offset == end and not 0 < end < line_file.ROOM_BYTES
+    def append(self, bodies: Sequence[str]) -> tuple[Place, Place]:
+        """Put rounds behind all others, all or none; they are on the disk when this returns.
+
+        Return where they begin and end.
+        """
+        start, end = self.first(), self._lines.end()
+        is_removed = end.offset < self._end
+        start = start._replace(offset=min(start.offset, end.offset))
+        is_anew = start.offset == end.offset and not 0 < end.offset < line_file.ROOM_BYTES
         if is_anew:
             start = Place(start.generation + 1, 0)
+        lines = [f"{start.generation} {start.offset} {body}" for body in bodies]
         try:
-            new_end = self._lines.append([f"{start.generation} {start.offset} {body}" for body in bodies], anew=is_anew)
+            new_end = self._lines.append(lines, None if is_anew else end)
         except OutboxError:
-            if is_anew and end:  # there may be lines of both generations now, of which none waits
-                self._start, self._end = Place(start.generation, end), 0
+            if is_anew and end.offset:  # there may be lines of both generations now, of which none waits
+                self._start, self._end = Place(start.generation, end.offset), 0
             raise
         if is_removed:
             logger.error("%s was removed while it was in use, with what was in it", self._lines.path)
         self._start = self._written_start = start
         self._end = new_end
+        return start if is_anew else start._replace(offset=end.offset), start._replace(offset=new_end)
 
     def oldest(self, limit: int) -> tuple[list[Round], list[Rejected], Place]:
         """Return the oldest *limit* rounds, what is between them and is no round, and where all that ends.
@@ -121,7 +126,7 @@ class RoundFile:
     def _oldest(self, limit: int, *, passes_over: bool) -> tuple[list[Round], list[Rejected], Place]:
         rounds: list[Round] = []
         unreadable: list[Rejected] = []
-        end = self._first()
+        end = self.first()
         for line, body in self._waiting(passes_over=passes_over):
             end = end._replace(offset=line.end)
             if body is None:
@@ -137,14 +142,15 @@ class RoundFile:
 
     def _waiting(self, *, passes_over: bool) -> Iterator[tuple[Line, str | None]]:
         """Give the lines behind the first that waits, each with its round; None: it is not what was written."""
-        start = self._first()
+        start = self.first()
         for line in self._lines.lines(start.offset, passes_over=passes_over):
             place, body = _parsed(line)
             if place is None or place.generation >= start.generation:
                 yield line, body
 
-    def _first(self) -> Place:
-        if self._start is None and (end := self._lines.end()):
+    def first(self) -> Place:
+        """Return the place of the first that waits, or of the next that will."""
+        if self._start is None and (end := self._lines.end().offset):
             latest = self._latest_place(max(0, end - line_file.ROOM_BYTES), passes_over=True) or self._latest_place(
                 0, passes_over=False
             )
@@ -170,9 +176,9 @@ class RejectedFile:
 
     def add(self, rejected: Sequence[Rejected]) -> None:
         """Put rows behind all others."""
-        texts = [json.dumps(asdict(each)) for each in rejected]
-        if self._lines.end() + line_file.size_of(texts) <= MAX_REJECTED_BYTES:
-            self._lines.append(texts)
+        texts, end = [json.dumps(asdict(each)) for each in rejected], self._lines.end()
+        if end.offset + line_file.size_of(texts) <= MAX_REJECTED_BYTES:
+            self._lines.append(texts, end)
         else:
             self._replace([*self.read(), *rejected])
 

@@ -249,13 +249,14 @@ def test_a_round_that_is_deep_or_huge_is_rejected(outbox: Outbox, path: Path, bo
 
 
 def test_a_round_of_a_later_release_is_delivered_when_that_is_installed_again(
-    outbox: Outbox, data_dir: Path, monkeypatch: pytest.MonkeyPatch
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def has_no_such_column(_text: str) -> Round:
         raise ValueError("not a round: KeyError 'reactive_kvarh'")
 
-    append_all(outbox, range(1))
-    with monkeypatch.context() as earlier_release:
+    with closing(Outbox(data_dir)) as later_release:
+        append_all(later_release, range(1))
+    with monkeypatch.context() as earlier_release, closing(Outbox(data_dir)) as outbox:
         earlier_release.setattr("storage.outbox_files.round_from_json", has_no_such_column)
         assert rounds_in(outbox) == []
         assert outbox.count_rejected() == 1
@@ -696,7 +697,7 @@ def test_a_full_disk_is_distinguished_from_other_errors(data_dir: Path, monkeypa
     monkeypatch.setattr("storage.line_file.os.open", no_space)
     file = LineFile(data_dir / "outbox.rounds", Reserve(data_dir / "outbox.reserve"))
     with pytest.raises(OutboxError, match="make room"):
-        file.append(["one line"])
+        file.append(["one line"], None)
 
 
 def test_a_directory_that_cannot_be_written_is_named_once_and_rounds_wait_in_memory(

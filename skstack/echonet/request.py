@@ -50,7 +50,7 @@ class Request:
 
     frame: Frame
     session: int  # the number of the one in which it was first sent
-    attempts: dict[int, float] = field(default_factory=dict)  # by TID: when it was sent
+    attempts: dict[int, tuple[Frame, float]] = field(default_factory=dict)  # by TID: what was sent, and when
     repeat_at: float = 0.0  # when it may be sent again
     free_at: float = 0.0  # when another one may be sent: before that a response may be on its way
     earlier_free_at: float = 0.0  # that of the attempts before the last one
@@ -62,8 +62,9 @@ class Request:
 
     def attempt(self, tid: int, now: float) -> Frame:
         """Return the frame of another attempt, to be sent *now*."""
-        self.attempts[tid] = now
-        return replace(self.frame, tid=tid)
+        frame = replace(self.frame, tid=tid)
+        self.attempts[tid] = frame, now
+        return frame
 
     def sent(self, at: float, *, timeout_s: float, longest_wait_s: float) -> None:
         """Note that an attempt left *at*: *longest_wait_s* count from the first one."""
@@ -78,10 +79,10 @@ class Request:
 
     def take(self, frame: Frame, values: Mapping[int, bytes], now: float, *, fresh_s: float) -> bool:
         """Take *frame*, with its *values*, as the response; False: it is none, or the attempt is too old."""
-        sent_at = self.attempts.get(frame.tid)
-        if self.has_response() or sent_at is None or now - sent_at > fresh_s:
+        if self.has_response() or frame.tid not in self.attempts:
             return False
-        if not frame.matches(replace(self.frame, tid=frame.tid)):
+        sent, sent_at = self.attempts[frame.tid]
+        if now - sent_at > fresh_s or not frame.matches(sent):
             return False
         requested = frozenset(each.epc for each in self.frame.properties)
         listed = frozenset(each.epc for each in frame.properties) or requested  # some meters refuse without a list
