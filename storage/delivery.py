@@ -11,11 +11,11 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from datetime import UTC, datetime
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from backoff import Backoff
 from storage.connection import Cursor
-from storage.database import RejectedRow
+from storage.database import Database, RejectedRow
 from storage.errors import DatabaseUnreachableError, OutboxError
 from storage.outage import OutageLog, counted
 from storage.outbox import Outbox
@@ -34,23 +34,6 @@ _STOP_TIMEOUT_S = 1.0  # to leave a statement that is under way
 _MOST_REASONS = 100  # of refusals, each said once
 
 
-class Writer(Protocol):
-    """Where rounds go: Database, or a fake of it."""
-
-    site: str
-    wake_fd: int | None
-    on_wake: Callable[[], None] | None
-
-    def write(self, rounds: Sequence[Round]) -> Sequence[RejectedRow]:
-        """Store all in one transaction, but for the rows returned. Raises: DatabaseUnreachableError."""
-
-    def query(self, read: Callable[[Cursor, int], Any]) -> Any:
-        """Return what *read* does in one transaction. Raises: DatabaseUnreachableError."""
-
-    def close(self) -> None:
-        """Let go of the connection."""
-
-
 class StoppedError(Exception):
     """The delivery is to end while it waits for the server."""
 
@@ -63,7 +46,7 @@ class Delivery:
 
     def __init__(
         self,
-        database: Writer,
+        database: Database,
         outbox: Outbox,
         *,
         monotonic: Callable[[], float] = time.monotonic,

@@ -9,11 +9,11 @@ from concurrent.futures import Future
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from storage.connection import connect
 from storage.database import Database, RejectedRow
-from storage.delivery import Delivery, Writer
+from storage.delivery import Delivery
 from storage.errors import DatabaseUnreachableError
 from storage.outbox import Outbox
 from storage.records import (
@@ -29,6 +29,7 @@ from storage.records import (
 )
 
 RowT = TypeVar("RowT")
+T = TypeVar("T")
 FIRST_AT = datetime(2024, 2, 29, 14, 59, tzinfo=UTC)
 
 
@@ -60,17 +61,19 @@ def full_round(number: int) -> Round:
     )
 
 
-class FakeDatabase:
+def no_connection() -> NoReturn:
+    """Stand for the connection of a database that is none."""
+    raise AssertionError("a fake connects to nothing")
+
+
+class FakeDatabase(Database):
     """Keeps rows once each by the keys of init.sql; the first one stays. Away, hanging or refusing as it is set.
 
     A query gets no cursor.
     """
 
-    site = "home"
-
     def __init__(self) -> None:
-        self.wake_fd: int | None = None
-        self.on_wake: Callable[[], None] | None = None
+        super().__init__(no_connection, site="home", shown="a fake")
         self.is_away = False
         self.reason = "connection refused"
         self.attempts = 0
@@ -89,7 +92,7 @@ class FakeDatabase:
         """Return the rows of one table."""
         return [row for row in self._rows.values() if isinstance(row, kind)]
 
-    def write(self, rounds: Sequence[Round]) -> Sequence[RejectedRow]:
+    def write(self, rounds: Sequence[Round]) -> tuple[RejectedRow, ...]:
         self.attempts += 1
         if not self.responds.wait(timeout=30.0):
             raise AssertionError("nobody let the database respond")
@@ -101,9 +104,9 @@ class FakeDatabase:
                 rejected.append(RejectedRow(row, "out of range", is_conflict=False))
             elif self._rows.setdefault(key_of(row), row) != row:
                 rejected.append(RejectedRow(row, "another row has its place", is_conflict=True))
-        return rejected
+        return tuple(rejected)
 
-    def query(self, read: Callable[[Any, int], Any]) -> Any:
+    def query(self, read: Callable[[Any, int], T], *, needs_site: bool = True) -> T:
         if self.is_away:
             raise DatabaseUnreachableError(self.reason)
         return read(None, 1)
@@ -155,17 +158,14 @@ class Queries:
         self.is_away = True
 
 
-class Unreliable:
+class Unreliable(Database):
     """Stands before a database: away four times a day or as it is set, and now and then failing after it has stored.
 
     *lost_answers*: the share of the commits that nobody hears of. *after_commit* comes before that.
     """
 
-    site = "home"
-    wake_fd: int | None = None
-    on_wake: Callable[[], None] | None = None
-
-    def __init__(self, database: Writer, now: Callable[[], datetime], *, seed: int, days: int) -> None:
+    def __init__(self, database: Database, now: Callable[[], datetime], *, seed: int, days: int) -> None:
+        super().__init__(no_connection, site="home", shown="an unreliable database")
         self._database = database
         self._now = now
         self._random = random.Random(f"outages/{seed}")
@@ -179,16 +179,16 @@ class Unreliable:
         self.lost_answers = 0.005
         self.after_commit: Callable[[], object] = lambda: None
 
-    def query(self, read: Callable[[Any, int], Any]) -> Any:
+    def query(self, read: Callable[[Any, int], T], *, needs_site: bool = True) -> T:
         self._fail_if_away()
-        return self._database.query(read)
+        return self._database.query(read, needs_site=needs_site)
 
     def _fail_if_away(self) -> None:
         if self.is_away or any(since <= self._now() < until for since, until in self._spans):
             self.failures += 1
             raise DatabaseUnreachableError("connection refused")
 
-    def write(self, rounds: Sequence[Round]) -> Sequence[RejectedRow]:
+    def write(self, rounds: Sequence[Round]) -> tuple[RejectedRow, ...]:
         self._fail_if_away()
         rejected = self._database.write(rounds)
         self.after_commit()
@@ -205,7 +205,7 @@ class Storage:
     """The outbox and its delivery, turn by turn: what the loop sees of them in virtual time."""
 
     def __init__(
-        self, database: Writer, data_dir: Path, *, monotonic: Callable[[], float], now: Callable[[], datetime]
+        self, database: Database, data_dir: Path, *, monotonic: Callable[[], float], now: Callable[[], datetime]
     ) -> None:
         self.outbox = Outbox(data_dir, fsync=False)
         self.delivery = Delivery(database, self.outbox, monotonic=monotonic, now=now)

@@ -23,7 +23,6 @@ from poller.sensing import Sensing, Source
 from skstack import Credentials, Session
 from skstack.simulator import TEST_PASSWORD, TEST_ROUTE_B_ID
 from storage.database import Database
-from storage.delivery import Writer
 from storage.records import EnergyRow, Round, Row
 from tests.lab.clock import NOON
 from tests.lab.database import FakeDatabase, Queries, Storage, Unreliable, run_at_once
@@ -94,7 +93,7 @@ class Home(Rig):
         self.rounds: list[Round] = []
         self.queries = Queries(url, SITE)
         self.database = FakeDatabase()
-        writer: Writer = Database.from_url(url, site=SITE) if url else self.database
+        writer: Database = Database.from_url(url, site=SITE) if url else self.database
         if outages:
             writer = Unreliable(writer, self.clock.now, seed=outages[0], days=outages[1])
         self.writer = writer
