@@ -22,6 +22,7 @@ from poller.process import Notifier
 from poller.rows import power_row, radio_event_row
 from poller.sensing import Sensing
 from skstack import Meter, MeterSilentError, Poll, Session, SessionLostError, SkStackError, StoppedError
+from storage.outage import counted
 from storage.records import PowerRow, Round, Row
 
 logger = logging.getLogger(__name__)
@@ -291,5 +292,5 @@ class Poller:
         if not is_said:
             self._missed_said_until = self._clock.monotonic() + _REMINDER_S
         level = logging.DEBUG if is_said else logging.WARNING
-        text = "the round of %s took %.0f s: %d ticks missed, %d in all"
-        logger.log(level, text, f"{tick:%H:%M:%S} UTC", took_s, missed, self.missed_ticks)
+        text = "the round of %s took %.0f s: %s missed, %d in all"
+        logger.log(level, text, f"{tick:%H:%M:%S} UTC", took_s, counted(missed, "tick"), self.missed_ticks)

@@ -120,7 +120,7 @@ def test_a_round_that_outlasts_its_interval_skips_ticks_and_counts_them(caplog: 
     home.module.faults.habits.append(late(19.0))  # within the 20 s after which a request is repeated
     home.run_minutes(1)
     assert home.poller.missed_ticks == 1
-    assert "1 ticks missed" in caplog.text
+    assert "1 tick missed" in caplog.text
     caplog.clear()
     home.module.faults.habits.append(late(19.0))
     home.run_minutes(1)
