@@ -402,9 +402,7 @@ def test_progress_shows_a_line_a_day_and_a_sum(database_url: str, caplog: pytest
     home = solar_home(database_url, days_before=2, timing=INSTANT)
     home.run_until(NOON + timedelta(minutes=5))
     lines = [record.getMessage() for record in caplog.records if record.name == "poller.idle_tasks.history"]
-    assert (
-        lines[0] == "4776 half hours of 100 days are missing: requesting them from the meter"
-    )  # 99 x 48, and 24 of today
+    assert lines[0] == "4776 missing half hours of 100 days to request from the meter"  # 99 x 48, and 24 of today
     assert lines[1] == "history of 2026-06-01: 24 of 24 half hours, 99 days to go"
     assert len(lines) == 102
     assert lines[-1].startswith("history: 120 half hours of 100 days filled in")

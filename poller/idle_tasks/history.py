@@ -20,6 +20,7 @@ from poller.idle_tasks.scheduler import Keep, Pause, Subtask, Task, query, reque
 from skstack import MeterHistory, Session, SessionLostError, SkStackError
 from skstack.echonet import JST, MAX_DAY_BACK, DayHistory, Epc, half_hours
 from storage.gaps import energy_gaps
+from storage.outage import counted
 from storage.records import EnergyRow
 
 if TYPE_CHECKING:
@@ -115,7 +116,8 @@ class MeterDays:
         if not days:
             return
         wanted_in_all = sum(map(len, days.values()))
-        logger.info("%d half hours of %d days are missing: requesting them from the meter", wanted_in_all, len(days))
+        missing, of_days = counted(wanted_in_all, "missing half hour"), counted(len(days), "day")
+        logger.info("%s of %s to request from the meter", missing, of_days)
         started_s = self._clock.monotonic()
         filled = silent = 0
         for read, (day, wanted) in enumerate(days.items(), 1):
@@ -127,7 +129,7 @@ class MeterDays:
             silent = 0 if reading.is_complete else silent + 1
             filled += len(reading.rows)
             found = f"{len(reading.rows)} of {len(wanted)} half hours{reading.reason and f' ({reading.reason})'}"
-            logger.info("history of %s: %s, %d days to go", day, found, len(days) - read)
+            logger.info("history of %s: %s, %s to go", day, found, counted(len(days) - read, "day"))
             if silent == GIVE_UP_AFTER_DAYS:
                 logger.warning(
                     "the meter does not respond to requests for its history, or not before the next poll is due: "
@@ -135,8 +137,8 @@ class MeterDays:
                 )
                 break
         minutes = (self._clock.monotonic() - started_s) / 60
-        said = "history: %d half hours of %d days filled in %.0f min, %d remain missing"
-        logger.info(said, filled, read, minutes, wanted_in_all - filled)
+        said = "history: %s of %s filled in %.0f min, %d remain missing"
+        logger.info(said, counted(filled, "half hour"), counted(read, "day"), minutes, wanted_in_all - filled)
 
     # --- one day
 
