@@ -1,6 +1,6 @@
-"""Months of polling in virtual time: the real loop, session and driver over the simulator, with faults from a seed.
+"""Days of polling in virtual time: the real loop, session and driver over the simulator, with faults from a seed.
 
-A failure prints its seed; MONTH_SEED=seed pytest tests/test_month.py replays it.
+A failure prints its seed; FAULTS_SEED=seed pytest tests/test_twelve_days.py replays it.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ pytestmark = pytest.mark.system
 MONTH_DAYS = 30.0
 MONTH_FAULTS = 520  # each of the kinds some ten times
 SHORT_DAYS = 12.0
-SEED = int(os.environ.get("MONTH_SEED", "1"))
+SEED = int(os.environ.get("FAULTS_SEED", "1"))
 
 
 def check(seed: int, *, days: float, count: int) -> FaultyMonth:
     """Poll for *days* with *count* faults and say how to see it again if anything was wrong."""
     home = run(seed, schedule(seed, days=days, count=count), days=days)
     problems = "\n".join(home.checker.problems[:20])
-    assert not problems, f"seed {seed}; replay with: MONTH_SEED={seed} pytest tests/test_month.py\n{problems}"
+    assert not problems, f"seed {seed}; replay with: FAULTS_SEED={seed} pytest tests/test_twelve_days.py\n{problems}"
     return home
 
 
