@@ -24,7 +24,7 @@ from skstack.events import Line, UdpReceived
 from skstack.link import Link
 from skstack.parser import parse_line
 from tests.lab.faults import KINDS, Fault, make_fault, schedule
-from tests.lab.month import FaultyMonth, run
+from tests.lab.faulty_home import FaultyHome, run
 
 pytestmark = pytest.mark.system
 
@@ -34,7 +34,7 @@ SHORT_DAYS = 12.0
 SEED = int(os.environ.get("FAULTS_SEED", "1"))
 
 
-def check(seed: int, *, days: float, count: int) -> FaultyMonth:
+def check(seed: int, *, days: float, count: int) -> FaultyHome:
     """Poll for *days* with *count* faults and say how to see it again if anything was wrong."""
     home = run(seed, schedule(seed, days=days, count=count), days=days)
     problems = "\n".join(home.checker.problems[:20])
@@ -62,7 +62,7 @@ def test_without_faults_no_minute_is_missed() -> None:
 
 def test_memory_does_not_grow() -> None:
     faults = schedule(3, days=8.0, count=140)
-    home = FaultyMonth(3, faults)
+    home = FaultyHome(3, faults)
     objects = []
     for day in (2.0, 8.0):
         home.run_to_day(day)
@@ -198,7 +198,7 @@ def test_a_driver_that_sends_into_the_silence_is_caught(monkeypatch: pytest.Monk
 
 
 def test_a_driver_that_never_gives_a_request_its_time_is_caught() -> None:
-    home = FaultyMonth(1, [Fault(1790.0, "lost replies", 300.0, 3)])
+    home = FaultyHome(1, [Fault(1790.0, "lost replies", 300.0, 3)])
     home.session.timings = dataclasses.replace(home.session.timings, response_timeout_s=5.0)
     home.run_to_day(0.1)
     assert any("a pending request" in violation for violation in home.module.violations)

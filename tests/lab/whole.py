@@ -28,9 +28,9 @@ from tests.lab.clock import DAY, DAY_S, HALF_HOUR
 from tests.lab.database import Unreliable, key_of
 from tests.lab.disk import Disk
 from tests.lab.faults import Fault, happenings
+from tests.lab.faulty_home import START, of_seed
 from tests.lab.home import LEAD, Home
 from tests.lab.living_room import LivingRoom
-from tests.lab.month import START, of_seed
 from tests.lab.radio import Later
 from tests.lab.troubles import Trouble, turns
 

@@ -33,7 +33,7 @@ def of_seed(seed: int) -> dict[str, Any]:
     }
 
 
-class FaultyMonth(Home):
+class FaultyHome(Home):
     """*faults* happen to the radio. The seed decides what module and meter there is, but for *options*."""
 
     def __init__(
@@ -62,9 +62,9 @@ class FaultyMonth(Home):
         self.run(timedelta(seconds=day * DAY_S - self.clock.monotonic()))
 
 
-def run(seed: int, faults: Sequence[Fault], *, days: float, **how: Any) -> FaultyMonth:
+def run(seed: int, faults: Sequence[Fault], *, days: float, **how: Any) -> FaultyHome:
     """Poll for *days* with *faults*, and return the home with what was found in home.checker.problems."""
-    home = FaultyMonth(seed, faults, **how)
+    home = FaultyHome(seed, faults, **how)
     home.run_to_day(days)
     home.session.close()
     home.checker.check_recovery(days * DAY_S)
