@@ -36,7 +36,6 @@ def scan(
     Raises: MeterNotFoundError, and as *execute*.
     """
     collector = PanCollector()  # one for all durations: a late line still counts
-    heard: dict[bytes, PanDescription] = {}
     durations = SCAN_DURATIONS if last is None else (SCAN_DURATIONS[failed_scans % len(SCAN_DURATIONS)],)
     attempts = [(duration, commands.ALL_CHANNELS_MASK, len(commands.CHANNELS)) for duration in durations]
     if last is not None:
@@ -45,16 +44,15 @@ def scan(
         seconds = commands.scan_seconds(duration, channels)
         report(f"scanning {channels} channel(s) for the meter, about {seconds:.0f} s")
         execute(partial(commands.scan, duration=duration, channel_mask=mask))
-        found = yield from _listen(collector, seconds, monotonic)
-        heard |= {pan.mac: pan for pan in found}
-        ours = [pan for pan in found if _may_be_ours(pan, pairing_id)]
+        yield from _listen(collector, seconds, monotonic)
+        ours = [pan for pan in collector.heard if _may_be_ours(pan, pairing_id)]
         if ours:
             best = max(ours, key=lambda pan: (pan.pair_id is not None, pan.lqi or 0))
-            return best, len(heard.keys() - {best.mac})
+            return best, len({pan.mac for pan in collector.heard} - {best.mac})
     raise MeterNotFoundError(
         "no meter responded to the scan",
         "check the Route-B ID, bring the stick nearer to the meter, and see that the B-route service has begun",
-        others=len(heard),
+        others=len({pan.mac for pan in collector.heard}),
     )
 
 
@@ -69,57 +67,50 @@ def _may_be_ours(pan: PanDescription, pairing_id: str) -> bool:
 
 def _listen(
     collector: PanCollector, seconds: float, monotonic: Callable[[], float]
-) -> Generator[float, Line | None, list[PanDescription]]:
-    """Return every PAN heard, up to EVENT 22 and a little longer.
+) -> Generator[float, Line | None, None]:
+    """Hand the collector every line, up to EVENT 22 and a little longer.
 
     No line says which scan it is of. A scan that is ordered while one runs gets its OK and never begins (seen on a
     BP35A1), so whichever EVENT 22 ends: no scan runs behind it, and the next one can begin.
     """
-    heard: list[PanDescription] = []
     deadline = monotonic() + seconds * 1.2 + 5.0
     while monotonic() < deadline:
         line = yield deadline
         if line is None:
             continue
-        pan = collector.add(line)
-        if pan is not None:
-            heard.append(pan)
+        collector.add(line)
         if isinstance(line, Event) and line.code in (EventCode.SCAN_DONE, EventCode.SCAN_ENDED):
             deadline = min(deadline, monotonic() + _LATE_PAN_S)
-    pan = collector.close()
-    if pan is not None:
-        heard.append(pan)
-    return heard
+    collector.close()
 
 
 class PanCollector:
-    """Puts EPANDESC blocks together from the lines as they come.
+    """Puts EPANDESC blocks together from the lines as they come. *heard*: what the whole ones said, in order.
 
     The header may be missing, and six or seven fields come by dialect: a block ends at the first line that is no field,
     or at a key it has already.
     """
 
     def __init__(self) -> None:
+        self.heard: list[PanDescription] = []
         self._fields: dict[str, str] = {}
 
-    def add(self, line: Line) -> PanDescription | None:
-        """Take the next line; return the description that it ended, if any."""
-        if not isinstance(line, PanField):
-            return self.close()
-        finished = self.close() if line.key == "Channel" or line.key in self._fields else None
-        self._fields[line.key] = line.value
-        return finished
+    def add(self, line: Line) -> None:
+        """Take the next line."""
+        if not isinstance(line, PanField) or line.key == "Channel" or line.key in self._fields:
+            self.close()
+        if isinstance(line, PanField):
+            self._fields[line.key] = line.value
 
-    def close(self) -> PanDescription | None:
-        """End the block under way; return its description, None where there is no (whole) block."""
+    def close(self) -> None:
+        """End the block under way, if there is one."""
         fields, self._fields = self._fields, {}
         if not fields:
-            return None
+            return
         try:
-            return _described(fields)
+            self.heard.append(_described(fields))
         except (KeyError, ValueError):
             logger.debug("dropped an EPANDESC block that has only %s, or values that are not hex", ", ".join(fields))
-            return None
 
 
 def _described(fields: dict[str, str]) -> PanDescription:

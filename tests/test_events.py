@@ -370,8 +370,10 @@ def test_published_lqi_before_secured() -> None:
 
 def collected(lines: list[Line]) -> list[PanDescription]:
     collector = PanCollector()
-    found = [collector.add(line) for line in lines] + [collector.close()]
-    return [pan for pan in found if pan is not None]
+    for line in lines:
+        collector.add(line)
+    collector.close()
+    return collector.heard
 
 
 FIELDS = [
@@ -389,10 +391,14 @@ PAN = PanDescription(0x39, 0x8CF5, MAC, 0xA7, 0, "00AABBCC")
 
 def test_block_ends_at_the_first_line_that_is_no_field() -> None:
     collector = PanCollector()
-    assert [collector.add(line) for line in BLOCK] == [None] * 8
-    assert collector.add(said(f"EVENT 22 {A} 0")) == PAN
-    assert collector.add(StatusOk()) is None
-    assert collector.close() is None
+    for line in BLOCK:
+        collector.add(line)
+    assert collector.heard == []
+    collector.add(said(f"EVENT 22 {A} 0"))
+    assert collector.heard == [PAN]
+    collector.add(StatusOk())
+    collector.close()
+    assert collector.heard == [PAN]
 
 
 @pytest.mark.parametrize(

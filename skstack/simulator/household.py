@@ -46,8 +46,7 @@ class Household:
         """Take the watts of each minute from *profile*; negative watts are sold."""
         self._profile = profile
         self._first_day = local_day(since)
-        self._sums: dict[int, tuple[int, int]] = {self._first_day: (0, 0)}
-        self._last_day = self._first_day
+        self._sums = [(0, 0)]  # at each midnight from the first one on
         # The meter reads one day, slot after slot, and the day it was installed.
         self._running = lru_cache(maxsize=8)(self._running_of)
 
@@ -87,13 +86,12 @@ class Household:
         return r_phase, total - r_phase
 
     def _at_midnight(self, day: int) -> tuple[int, int]:
-        while self._last_day < day:
-            watts = self._profile(self._last_day)
-            bought, sold = self._sums[self._last_day]
+        while self._first_day + len(self._sums) <= day:
+            watts = self._profile(self._first_day + len(self._sums) - 1)
+            bought, sold = self._sums[-1]
             used = sum(w for w in watts if w > 0)
-            self._last_day += 1
-            self._sums[self._last_day] = (bought + 60 * used, sold + 60 * (used - sum(watts)))
-        return self._sums[day]
+            self._sums.append((bought + 60 * used, sold + 60 * (used - sum(watts))))
+        return self._sums[day - self._first_day]
 
     def _running_of(self, day: int) -> tuple[list[int], list[int]]:
         """Return the watt-seconds bought and sold from midnight to the start of each minute of *day*."""

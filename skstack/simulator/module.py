@@ -161,13 +161,8 @@ class SimulatedModule:
         }
         line = self._air.printer.event(number, self._air.meter_address)
         effect = effects.get(number) or (lambda now: self._say(line, now))
-
-        def come(now: float, left: int) -> None:
-            effect(now)
-            if left > 1:
-                self._agenda.plan(now + every_s, lambda then: come(then, left - 1))
-
-        self._agenda.plan(at, lambda now: come(now, times))
+        for repetition in range(times):
+            self._agenda.plan(at + repetition * every_s, effect)
 
     def restart(self, at: float, *, boot_line: bytes = b"") -> None:
         """Let the module restart by itself at *at*: everything forgotten, echo on again."""
