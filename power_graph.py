@@ -27,16 +27,21 @@ def picture() -> Picture[PowerData]:
     from charts import command, power_load
 
     def load(connection: Connection, site: int, order: Order) -> PowerData:
-        return power_load.load(connection, site, order.period, now=order.now, tariff=order.tariff)
+        return power_load.load(
+            connection,
+            site,
+            order.period,
+            now=order.now,
+            tariff=order.tariff,
+            with_current=order.with_current,
+        )
 
     def draw(data: PowerData, order: Order) -> Figure | None:
         if data.is_empty:
             return None
         from charts import power_draw
 
-        return power_draw.draw(
-            data, language=order.language, with_current=order.with_current, contract_a=order.contract_a
-        )
+        return power_draw.draw(data, language=order.language, contract_a=order.contract_a)
 
     return command.Picture(load, draw)
 

@@ -44,12 +44,10 @@ _WHITE = ListedColormap(["#ffffff"])
 _POWER_IN, _ENERGY_IN, _CURRENT_IN, _EMPTY_IN = 3.5, 1.75, 1.5, 0.6
 
 
-def draw(
-    data: PowerData, *, language: Language, with_current: bool = False, contract_a: Decimal | None = None
-) -> Figure:
+def draw(data: PowerData, *, language: Language, contract_a: Decimal | None = None) -> Figure:
     """Return the picture, 1,200 px wide. Draw and save it within style.applied(language)."""
     words = WORDS[language]
-    has_current = with_current and data.current_r_a is not None
+    has_current = data.current_r_a is not None or data.current_t_a is not None
     has_energy = data.energy is not None and data.energy.used.kwh is not None
     heights = [_POWER_IN if data.has_power else _EMPTY_IN, _ENERGY_IN if has_energy else _EMPTY_IN]
     heights += [_CURRENT_IN] if has_current else []

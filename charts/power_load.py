@@ -70,12 +70,12 @@ class PowerData:
     period: Period
     now: datetime | None  # set while the period is still running
     power_w: Course | None  # where points are shorter than a day
-    current_r_a: Course | None
+    current_r_a: Course | None  # where it was asked for
     current_t_a: Course | None
     half_hours: list[tuple[Gap, float]]  # mean power of the half hours of days without any reading
     time_of_day: TimeOfDay | None  # where a point is a day or more
     power_gaps: list[Gap]
-    current_gaps: list[Gap]  # also the half hours of days without any reading: the registers tell no current
+    current_gaps: list[Gap]  # of either phase; also the half hours that only the registers tell
     usual: Usual | None
     energy: EnergyData | None  # None: the first half hour is not over yet
     peak: tuple[datetime, int] | None
@@ -102,33 +102,44 @@ class PowerData:
     @property
     def is_empty(self) -> bool:
         """Whether there is nothing to draw."""
-        return not self.has_power and (self.energy is None or self.energy.used.kwh is None)
+        has_current = self.current_r_a is not None or self.current_t_a is not None
+        has_energy = self.energy is not None and self.energy.used.kwh is not None
+        return not (self.has_power or has_current or has_energy)
 
 
-def load(connection: Connection, site: int, period: Period, *, now: datetime, tariff: Tariff | None) -> PowerData:
+def load(
+    connection: Connection,
+    site: int,
+    period: Period,
+    *,
+    now: datetime,
+    tariff: Tariff | None,
+    with_current: bool = False,
+) -> PowerData:
     """Read the electricity of *period*. A handful of statements, each aggregated by the server."""
     running = now if period.start < now < period.end else None
     until = running or period.end
     edges, is_days = points_of(period, until)
     energy_data = energy_load.load(connection, site, period, now=now, tariff=tariff)
     power_w = current_r_a = current_t_a = time_of_day = None
+    current_gaps: list[Gap] = []
     base_load: tuple[float, bool] | None = None
     half_hours: list[tuple[Gap, float]] = []
     if is_days:
         sells = energy_data is not None and energy_data.sells
         time_of_day = _time_of_day(connection, site, period, edges, now=now, sells=sells)
         gaps = time_of_day.gaps if time_of_day else [Gap(period.start, until)]
-        current_gaps: list[Gap] = []
     else:
-        found = series.read(connection, site, series.POWER, edges, by_reading=True)
-        covered = coverage.of_readings(found.runs, period.start, until)
+        power_w, covered = _course(connection, site, series.POWER, edges)
         half_hours = _half_hours(connection, site, period, until, covered.gaps)
-        current_gaps = covered.gaps
-        gaps = coverage.without(current_gaps, [half_hour for half_hour, _ in half_hours])
-        power_w, current_r_a, current_t_a = (
-            course_of(points, covered.gaps, edges[1] - edges[0]) for points in found.points
-        )
-        base_load = _base_load(connection, site, period, until, covered) if found.runs else None
+        gaps = coverage.without(covered.gaps, [half_hour for half_hour, _ in half_hours])
+        base_load = _base_load(connection, site, period, until, covered) if power_w is not None else None
+        if with_current:
+            phases = [_course(connection, site, one, edges) for one in series.CURRENTS]
+            (current_r_a, _), (current_t_a, _) = phases
+            current_gaps = coverage.merged(
+                gap for course, of_phase in phases if course is not None for gap in of_phase.gaps
+            )
     means_w = [mean_w for _, mean_w in half_hours] if time_of_day is None else time_of_day.mean_w.ravel()
     return PowerData(
         period=period,
@@ -154,6 +165,15 @@ def _peak(
     """Return the highest reading, in W, with its moment; None: nothing was bought, or a mean of *means_w* is higher."""
     peak = series.peak(connection, site, start, until)
     return peak if peak and peak[1] > 0 and not np.any(np.greater(means_w, peak[1])) else None
+
+
+def _course(
+    connection: Connection, site: int, selection: series.Selection, edges: Sequence[datetime]
+) -> tuple[Course | None, Coverage]:
+    """Read one value, and what is missing of it."""
+    found = series.read(connection, site, selection, edges, by_reading=True)
+    covered = coverage.of_readings(found.runs, edges[0], edges[-1])
+    return course_of(found.points[0], covered.gaps, edges[1] - edges[0]), covered
 
 
 class _Cells:

@@ -180,7 +180,11 @@ class UsualPower(NamedTuple):
     high_w: float
 
 
-POWER = Selection("power", ("power_w", "current_r_a", "current_t_a"), condition="power_w is not null")
+POWER = Selection("power", ("power_w",), condition="power_w is not null")
+# Each a selection of its own: a meter may lack one of them where it tells the others.
+CURRENTS = tuple(
+    Selection("power", (value,), condition=f"{value} is not null") for value in ("current_r_a", "current_t_a")
+)
 CPU = Selection("cpu_temperature", ("temperature_c",))
 
 

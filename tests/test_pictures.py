@@ -62,7 +62,7 @@ def write(record: Any, table: str, columns: str, types: Sequence[str], rows: Seq
         )
 
 
-def write_power(record: Any, site: int, rows: Sequence[tuple[datetime, int, float]]) -> None:
+def write_power(record: Any, site: int, rows: Sequence[tuple[datetime, int | None, float | None]]) -> None:
     columns = ("site_id", "measured_at", "power_w", "current_r_a")
     types = ("integer", "timestamptz", "integer", "numeric")
     write(record, "power", ", ".join(columns), types, [(site, *row) for row in rows])
@@ -88,13 +88,12 @@ def write_co2(record: Any, site: int, rows: Sequence[tuple[datetime, int, bool]]
 def pictures(
     record: Any, site: int, period: Period, language: Language, *, now: datetime = LATER, tariff: Tariff | None = None
 ) -> list[Figure]:
-    power = power_load.load(record, site, period, now=now, tariff=tariff)
+    power = power_load.load(record, site, period, now=now, tariff=tariff, with_current=True)
     air = air_load.load(record, site, period, now=now)
     figures = []
     with style.applied(language):
         if not power.is_empty:
-            look: dict[str, Any] = {"with_current": True, "contract_a": Decimal(40)}
-            figures.append(power_draw.draw(power, language=language, **look))
+            figures.append(power_draw.draw(power, language=language, contract_a=Decimal(40)))
         if not air.is_empty:
             figures.append(air_draw.draw(air, language=language))
     return figures
@@ -380,11 +379,12 @@ def test_every_number_of_a_decade_of_electricity_is_the_truth(record: Any, tmp_p
 
 def test_what_flows_out_does_not_count_against_the_contract(record: Any) -> None:
     home = Home(DAY, 1, TOKYO)
-    power = power_load.load(record, home.write(record), day_of(DAY, TOKYO), now=LATER, tariff=None)
+    site = home.write(record)
+    power = power_load.load(record, site, day_of(DAY, TOKYO), now=LATER, tariff=None, with_current=True)
     assert power.current_r_a is not None
     assert min(power.current_r_a.lowest.tolist()) == -13.0
     with style.applied("en"):
-        figure = power_draw.draw(power, language="en", with_current=True, contract_a=Decimal(10))
+        figure = power_draw.draw(power, language="en", contract_a=Decimal(10))
     noon = midnight(DAY, TOKYO) + timedelta(hours=12)
     (outward,) = [
         line for line in figure.axes[2].lines if line.get_gid() == "current_r_a" and line.get_color() == style.SOLD
@@ -716,6 +716,34 @@ def test_the_current_of_a_day_of_half_hours_alone_is_missing(record: Any) -> Non
     assert [gap.get_x() for gap in current] == [start.timestamp() / 86_400]
     assert [gap.get_width() for gap in current] == pytest.approx([1])
     assert texts(figure, "footnote") == ["Current: no data 1 d (22 Nov 0:00–23 Nov 0:00)"]
+
+
+@pytest.mark.parametrize("lacks", ["Power", "Current"])
+def test_power_and_current_each_have_gaps_of_their_own(record: Any, lacks: str) -> None:
+    """A meter may have no data for one of them (0xE7 7FFFFFFE, 0xE8 7FFE) while it tells the other."""
+    site, start = new_site(record), midnight(DAY, TOKYO)
+    minutes = [start + timedelta(minutes=n) for n in range(24 * 60)]
+    unknown = range(600, 840)
+    rows = [
+        (
+            minute,
+            None if lacks == "Power" and n in unknown else 400,
+            None if lacks == "Current" and n in unknown else 4.0,
+        )
+        for n, minute in enumerate(minutes)
+    ]
+    write_power(record, site, rows)
+    (figure,) = pictures(record, site, day_of(DAY, TOKYO), "en")
+    inside = [(start + timedelta(hours=hour)).timestamp() / 86_400 for hour in (10, 14)]
+    for quantity, name, axes in (("Power", "power", figure.axes[0]), ("Current", "current_r_a", figure.axes[2])):
+        (line,) = [line for line in axes.lines if line.get_gid() == name]
+        x, y = np.asarray(line.get_xdata()), np.asarray(line.get_ydata())
+        between = y[(x >= inside[0]) & (x < inside[1])]
+        assert np.isnan(between).all() if quantity == lacks else len(between) == len(unknown)
+        hatched = [patch.get_x() for patch in axes.patches if isinstance(patch, Rectangle) and patch.get_gid() == "gap"]
+        assert hatched == (inside[:1] if quantity == lacks else [])
+    (footnote,) = texts(figure, "footnote")
+    assert f"{lacks}: no data 4 h (10:00–14:00)" in footnote
 
 
 @pytest.mark.parametrize(("days", "highest_w"), [(2, 400), (2, 1600), (40, 400), (40, 1600)])

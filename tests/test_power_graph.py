@@ -38,8 +38,8 @@ def record(module_database_url: str) -> Iterator[Any]:
         yield connection
 
 
-def load(record: Any, site: int, period: Period, *, now: datetime = LATER, tariff: Tariff | None = None) -> Any:
-    return power_load.load(record, site, period, now=now, tariff=tariff)
+def load(record: Any, site: int, period: Period, *, now: datetime = LATER, **options: Any) -> Any:
+    return power_load.load(record, site, period, now=now, **{"tariff": None, **options})
 
 
 def drawn(data: power_load.PowerData, language: Language = "en", **options: Any) -> Figure:
@@ -254,7 +254,7 @@ def test_the_picture_is_1200_pixels_wide(record: Any) -> None:
 
 def test_panels_share_their_time_and_their_edges(record: Any) -> None:
     site = Household(DAY, 1).write(record)
-    figure = drawn(load(record, site, day_of(DAY, TOKYO)), with_current=True)
+    figure = drawn(load(record, site, day_of(DAY, TOKYO), with_current=True))
     assert len(figure.axes) == 3
     assert {axes.get_xlim() for axes in figure.axes} == {(float(days_since_epoch(START)), float(days_since_epoch(END)))}
     assert len({(axes.get_position().x0, axes.get_position().x1) for axes in figure.axes}) == 1
@@ -347,12 +347,11 @@ def test_a_single_reading_is_a_dot(record: Any) -> None:
 
 def test_the_current_has_its_limit_and_both_phases(record: Any) -> None:
     site = Household(DAY, 1).write(record)
-    data = load(record, site, day_of(DAY, TOKYO))
-    figure = drawn(data, with_current=True, contract_a=Decimal(40))
+    figure = drawn(load(record, site, day_of(DAY, TOKYO), with_current=True), contract_a=Decimal(40))
     assert [line.get_ydata()[0] for line in named(figure, "contract")] == [40]
     assert (len(named(figure, "current_r_a")), len(named(figure, "current_t_a"))) == (1, 1)
     assert "contract 40 A" in texts(figure)
-    assert len(drawn(data).axes) == 2
+    assert len(drawn(load(record, site, day_of(DAY, TOKYO))).axes) == 2
 
 
 @pytest.mark.parametrize("days", [1, 2, 3, 7, 31, 60, 366])
@@ -436,9 +435,9 @@ def test_no_text_lies_on_another_or_leaves_the_sheet(record: Any, days: int, sol
     gap = (START + timedelta(hours=9), START + timedelta(hours=15))
     site = Household(DAY - timedelta(days=14), 15, solar=solar, gaps=(gap,)).write(record)
     period = day_of(DAY - timedelta(days=days - 1), TOKYO, days)
-    data = load(record, site, period, now=END - timedelta(minutes=5), tariff=TIERED)
+    data = load(record, site, period, now=END - timedelta(minutes=5), tariff=TIERED, with_current=True)
     for language in text.LANGUAGES:
-        figure = drawn(data, language, with_current=True, contract_a=Decimal(40))
+        figure = drawn(data, language, contract_a=Decimal(40))
         assert overlaps(figure, language) == []
 
 
@@ -447,7 +446,7 @@ def test_every_glyph_is_there(record: Any, language: Language, tmp_path: Path) -
     # matplotlib warns about a glyph that no font has, and a warning is an error here.
     site = Household(DAY - timedelta(days=8), 9, solar=True).write(record)
     with style.applied(language):
-        figure = drawn(load(record, site, day_of(DAY, TOKYO)), language, with_current=True)
+        figure = drawn(load(record, site, day_of(DAY, TOKYO), with_current=True), language)
         for suffix in ("png", "svg", "pdf"):
             command.save(figure, tmp_path / f"picture.{suffix}")
     heads = [(tmp_path / f"picture.{suffix}").read_bytes()[:5] for suffix in ("png", "svg", "pdf")]

@@ -128,9 +128,9 @@ def test_currents_keep_their_sign(record: Any) -> None:
     with record.cursor() as cursor:
         cursor.execute("update power set current_r_a = power_w / 200.0")
     edges, _ = points_of(day_of(DAY, TOKYO), END)
-    found = series.read(record, site, series.POWER, edges, by_reading=True)
-    assert [point.mean for point in found.points[1]] == [-13.0, 2.0]
-    assert found.points[2] == []  # no second phase
+    phase_r, phase_t = (series.read(record, site, one, edges, by_reading=True) for one in series.CURRENTS)
+    assert [point.mean for point in phase_r.points[0]] == [-13.0, 2.0]
+    assert phase_t == series.Series([[]], [])  # no second phase
 
 
 def test_the_peak_is_the_first_of_the_highest_readings(record: Any) -> None:
