@@ -81,7 +81,7 @@ def of_readings(runs: Sequence[Run], start: datetime, end: datetime) -> Coverage
             continue
         weights_s.append(run.readings * before_s)
         length = timedelta(seconds=spacing_s * per_spacing)
-        for place in range(run.spacings):
+        for place in range(run.spacings if run.next_at else run.spacings - 1):  # the last of all ends at the edge
             begin = run.first_at + place * length
             gaps.append(Gap(begin + timedelta(seconds=before_s * per_spacing), begin + length))
     last_s = cadences_s[-1][0]
@@ -102,9 +102,10 @@ def _spacing_s(run: Run) -> float | None:
 
 def _cadence_s(runs: Sequence[Run], spacings_s: Sequence[float | None], place: int) -> tuple[float, float]:
     """Return how often readings came before and after the spacings of a run."""
-    own_s = spacings_s[place]
+    spacing_s = spacings_s[place]
+    own_s = None if spacing_s is None else min(spacing_s, _LONGEST_CADENCE_S)
     if runs[place].spacings >= _A_CADENCE and own_s is not None:
-        return min(own_s, _LONGEST_CADENCE_S), min(own_s, _LONGEST_CADENCE_S)
+        return own_s, own_s
     before_s = _median_beside(runs, spacings_s, range(place - 1, -1, -1))
     after_s = _median_beside(runs, spacings_s, range(place + 1, len(runs)))
     known = [cadence_s for cadence_s in (before_s, after_s, own_s, _USUAL_CADENCE_S) if cadence_s is not None]

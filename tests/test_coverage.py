@@ -92,6 +92,14 @@ def test_the_edges_of_the_period_can_be_missing_too() -> None:
     assert covered([]).gaps == [Gap(at(0), at(A_DAY_S))]
 
 
+@pytest.mark.parametrize("count", [2, 3, 4])
+def test_readings_that_are_hours_apart_have_gaps_between_them(count: int) -> None:
+    """The poller reads once an hour at the least: a longer spacing shows no cadence, also where there is no other."""
+    seconds = [n * 6 * HOUR for n in range(count)]
+    gaps = [Gap(at(second + HOUR), at(second + 6 * HOUR)) for second in seconds]
+    assert covered(seconds, end=count * 6 * HOUR).gaps == gaps
+
+
 def test_each_reading_counts_for_its_own_spacing() -> None:
     # True until noon, read every 10 s; false from then on, read every minute: half of the time, 6/7 of the readings.
     seconds = [*every(10, 0, 12 * HOUR), *every(60, 12 * HOUR, A_DAY_S)]
