@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -154,12 +154,15 @@ def _draw_panel(axes: Axes, panel: _Panel, data: AirData, words: Words, unnamed:
     axes.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
     labels = labels_beside(axes, panel.gaps, data.now)
     hatch_gaps(axes, panel.gaps)
+    if panel.warming_up is not None:  # it decides no scale: what lies beyond is drawn at the edge
+        within = np.clip(panel.warming_up.mean, *axes.get_ylim())
+        panel = replace(panel, warming_up=replace(panel.warming_up, mean=within))
     key = _key(axes, panel, words)
     if panel.limit is not None:
         axes.axhline(panel.limit, color=style.BAD, linewidth=0.9, gid="limit", zorder=2.6)
         labels.keep_clear(y=panel.limit)
     if panel.warming_up is not None:
-        draw_line(axes, panel.warming_up, style.USUAL, gid="warming up", linewidth=1.6, alpha=0.6)
+        draw_line(axes, panel.warming_up, style.USUAL, gid="warming up", linewidth=1.6, alpha=0.6, clip_on=False)
     if panel.quantity:
         _draw_quantity(axes, panel.quantity, panel.limit)
         _mark_outliers(axes, labels, panel, panel.quantity, data.period, words)
