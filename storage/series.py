@@ -163,7 +163,7 @@ where site_id = %(site_id)s and measured_at in (
 _SITE = "select site_id from site where name = %(name)s"
 
 
-class HalfHour(NamedTuple):
+class HalfHourPower(NamedTuple):
     """The readings of power of one half hour."""
 
     started_at: datetime
@@ -254,11 +254,11 @@ def pressures(connection: Connection, site: int, start: datetime, end: datetime)
     return fetched(connection, _PRESSURES, site_id=site, start=start, end=end)[0]
 
 
-def half_hours_of_power(connection: Connection, site: int, stretches: Sequence[Span]) -> list[HalfHour]:
+def half_hours_of_power(connection: Connection, site: int, stretches: Sequence[Span]) -> list[HalfHourPower]:
     """Read the power of each half hour that has readings."""
     starts, ends = [start for start, _ in stretches], [end for _, end in stretches]
     rows = fetched(connection, _HALF_HOURS, site_id=site, starts=starts, ends=ends) if stretches else []
-    return [HalfHour(_utc(started_at), mean_w, lowest_w) for started_at, mean_w, lowest_w in rows]
+    return [HalfHourPower(_utc(started_at), mean_w, lowest_w) for started_at, mean_w, lowest_w in rows]
 
 
 def usual_power(connection: Connection, site: int, start: datetime, end: datetime, zone: ZoneInfo) -> list[UsualPower]:

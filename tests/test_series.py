@@ -11,7 +11,7 @@ import pytest
 
 from charts.period import MOST_POINTS, day_of, points_of
 from storage import series
-from storage.series import HalfHour, Point, Run
+from storage.series import HalfHourPower, Point, Run
 from tests.lab.recorded import Household, midnight, power_w, rolled_back
 
 DAY = date(2025, 11, 22)
@@ -144,7 +144,7 @@ def test_the_peak_is_the_first_of_the_highest_readings(record: Any) -> None:
 def test_a_half_hour_has_the_mean_of_its_readings(record: Any) -> None:
     site = write_power(record, "home", [(START, 100), (START + 29 * MINUTE, 300), (START + 30 * MINUTE, -50)])
     halves = series.half_hours_of_power(record, site, [(START, END)])
-    assert halves == [HalfHour(START, 200.0, 100), HalfHour(START + 30 * MINUTE, -50.0, -50)]
+    assert halves == [HalfHourPower(START, 200.0, 100), HalfHourPower(START + 30 * MINUTE, -50.0, -50)]
     assert series.half_hours_of_power(record, site, []) == []
 
 
