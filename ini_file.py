@@ -191,7 +191,8 @@ class IniFile:
                 raise SettingsError(f"{path}: no such file", remedy) from err
             self._texts = {}
         except OSError as err:
-            raise SettingsError(f"{path}: cannot be read: {err.strerror}") from err
+            remedy = "run this as the user whose file it is" if isinstance(err, PermissionError) else ""
+            raise SettingsError(f"{path}: cannot be read: {err.strerror}", remedy) from err
 
     def section(self, name: str) -> Section:
         """Return a section; one that is not there is empty."""

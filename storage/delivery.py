@@ -61,7 +61,7 @@ class Delivery:
         self._not_before_s = float("-inf")
         self._refused_due_s = float("-inf")
         self._look_again_s = float("-inf")
-        self._is_file_read = True
+        self._is_all_seen = True
         self.rejected = 0
         """How many rows PostgreSQL did not take, since the start. They are kept apart on the disk."""
         self._delivered = 0  # rounds, in this outage
@@ -102,7 +102,7 @@ class Delivery:
 
     def is_drained(self) -> bool:
         """Whether all that was appended has reached PostgreSQL."""
-        return self._seen == self._outbox.appended and self._is_file_read and self._outage.reason is None
+        return self._seen == self._outbox.appended and self._is_all_seen and self._outage.reason is None
 
     def wait_until_drained(self, timeout_s: float, *, should_stop: Callable[[], bool] = lambda: False) -> bool:
         """Wait for all that was appended to reach PostgreSQL; False: it has not, in *timeout_s*, or before a stop."""
@@ -215,7 +215,7 @@ class Delivery:
             self._has_begun = True
             self._outage.ended(self._delivered, monotonic_s=self._monotonic())
             self._delivered = 0
-            self._seen, self._is_file_read = appended, batch.is_file_read
+            self._seen, self._is_all_seen = appended, batch.is_all
             return
         rejected = self._database.write(batch.rounds)
         self._outbox.remove(batch, self._logged(rejected))

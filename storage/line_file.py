@@ -166,7 +166,7 @@ class LineFile:
 
     @contextmanager
     def _reading(self) -> Iterator[int]:
-        fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        fd = os.open(self.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
             yield fd
         finally:

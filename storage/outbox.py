@@ -45,12 +45,12 @@ class Entry(NamedTuple):
 class Batch:
     """Rounds, and where they *end* in the file; None: they are in memory.
 
-    *is_file_read*: else there may be others in the file, which could not be read.
+    *is_all*, where there are none: nothing else of this run waits, as the file may have that cannot be read.
     """
 
     rounds: Sequence[Round] = ()
     end: Place | None = None
-    is_file_read: bool = True
+    is_all: bool = True
 
 
 class Outbox:
@@ -73,6 +73,7 @@ class Outbox:
         self._unreadable: frozenset[Rejected] = frozenset()  # of what oldest() saw last
         self._helper: Callable[[], None] | None = None
         self._is_disk_slow = False
+        self._has_written = False  # rounds, in this run
         self.appended = 0
         """How many rounds there were since the start."""
         self._tried = 0  # of these, those that were on their way to the disk at least once
@@ -127,7 +128,7 @@ class Outbox:
         """Give the oldest rounds, at most *limit*; they stay until remove()."""
         with self._disk:
             self._settle()
-            is_file_read = True
+            is_all = True
             try:
                 begin, newest = self._newest
                 if begin == self._rounds.first() and len(newest.rounds) <= limit:
@@ -135,11 +136,11 @@ class Outbox:
                 if (batch := self._oldest_on_disk(limit)).rounds:
                     return batch
             except OutboxError as err:
-                is_file_read = False
+                is_all = not self._has_written
                 self._report(err)
             with self._changed:
                 in_memory = [entry.stored for entry in itertools.islice(self._memory, limit)]
-            return Batch(in_memory, is_file_read=is_file_read)
+            return Batch(in_memory, is_all=is_all)
 
     def remove(self, batch: Batch, rejected: Sequence[Rejected] = ()) -> None:
         """Take out what oldest() gave: it was delivered, but for what was *rejected* of it."""
@@ -263,6 +264,7 @@ class Outbox:
                 if entries:
                     begin, end = self._rounds.append([entry.body for entry in entries])
                     self._newest = begin, Batch([entry.stored for entry in entries], end)
+                    self._has_written = True
                     self._forget(self._memory, entries)
                 if rejected:
                     self._rejected.add(rejected)

@@ -101,6 +101,14 @@ _REMEDIES = tuple(
         ),
         (r"No space left on device", "make room on the disk of the database server"),
         (
+            r"Read-only file system",
+            "the disk is mounted read-only, as it is after a fault: look at dmesg, then restart the machine",
+        ),
+        (
+            r"invalid value for parameter|unrecognized configuration parameter",
+            "correct options= in [database] url, and PGOPTIONS and PGTZ in the environment",
+        ),
+        (
             r"Connection refused",
             "see that PostgreSQL runs there and listens on this port (listen_addresses in its postgresql.conf)",
         ),
@@ -116,11 +124,11 @@ _REMEDIES = tuple(
 )
 
 
-def remedy_for(reason: str, code: str | None = None) -> str:
+def remedy_for(reason: str, code: str | None = None, *, otherwise: str = LAST_ADVICE) -> str:
     """Give what helps against *reason*, which libpq or the server gave, the server with its *code* (SQLSTATE).
 
-    LAST_ADVICE where neither says anything known.
+    *otherwise*: where neither says anything known.
     """
     if code in _REMEDIES_BY_CODE:
         return _REMEDIES_BY_CODE[code]
-    return next((remedy for words, remedy in _REMEDIES if words.search(reason)), LAST_ADVICE)
+    return next((remedy for words, remedy in _REMEDIES if words.search(reason)), otherwise)

@@ -482,6 +482,15 @@ def test_what_waits_in_the_outbox_is_counted_and_left(tmp_path: Path, database_u
     assert "3 rounds wait for the database; 1 rows that it did not take are kept" in checked.line("data directory")
 
 
+def test_an_outbox_that_cannot_be_used_is_a_failure(tmp_path: Path, database_url: str) -> None:
+    settings = without_radio(tmp_path, database_url)
+    (settings.storage.data_dir / "outbox.rounds").mkdir(parents=True)  # root may read any file, and no directory
+    checked = check(settings)
+    assert checked.crosses == ["data directory", "serial port"]
+    assert "outbox.rounds cannot be used" in checked.line("data directory")
+    assert "let this user write there" in checked.advice("data directory")
+
+
 def test_an_unused_outbox_is_not_made(tmp_path: Path, database_url: str) -> None:
     settings = without_radio(tmp_path, database_url)
     check(settings)

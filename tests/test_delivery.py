@@ -366,6 +366,18 @@ def test_a_file_that_can_be_read_again_is_delivered(database: FakeDatabase, tmp_
     outbox.close()
 
 
+def test_a_file_of_another_user_keeps_no_round_of_this_run_from_being_drained(
+    database: FakeDatabase, tmp_path: Path, clock: LabClock
+) -> None:
+    (tmp_path / "outbox.rounds").mkdir()  # root may read any file, and no directory
+    with closing(Outbox(tmp_path)) as outbox:
+        delivery = Delivery(database, outbox, monotonic=clock.monotonic, now=clock.now)
+        append_all(outbox, range(1, 2))
+        work(delivery)
+        assert database.watts() == [1]
+        assert delivery.is_drained()
+
+
 def test_what_stands_in_a_file_that_cannot_be_read_now_is_not_drained(
     delivery: Delivery, outbox: Outbox, database: FakeDatabase, clock: LabClock, tmp_path: Path
 ) -> None:

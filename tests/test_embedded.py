@@ -536,9 +536,13 @@ def test_a_log_that_has_grown_large_is_kept_once_and_begun_anew(
     ("program", "reason"),
     [
         ("#!/bin/sh\necho pg_ctl: no; exit 1\n", "pg_ctl of the embedded PostgreSQL failed: pg_ctl: no"),
+        (
+            "#!/bin/sh\necho creating ... ok; echo pg_ctl: error: No space left on device; echo removing; exit 1\n",
+            "failed: pg_ctl: error: No space left on device: make room on the disk",
+        ),
         (None, "pg_ctl of the embedded PostgreSQL did not run: .*No such file"),
     ],
-    ids=["fails", "is not there"],
+    ids=["fails", "has no room", "is not there"],
 )
 def test_a_start_whose_log_says_nothing_says_what_the_program_said(
     data_dir: Path, tmp_path: Path, log: str | None, program: str | None, reason: str

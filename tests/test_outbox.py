@@ -523,6 +523,8 @@ def test_a_link_at_its_place_is_not_followed(outbox: Outbox, path: Path, tmp_pat
     append_all(outbox, range(1))
     assert victim.read_text() == "of somebody else"
     assert outbox.rounds_in_memory == 1
+    assert rounds_in(outbox) == [round_of(0)]
+    assert outbox.count_rejected() == 0  # what stands in it is no line of ours
 
 
 # --- what is wrong with the disk

@@ -48,6 +48,10 @@ SAID = [
     ("Connection refused", "listen_addresses"),
     ('connection to server on socket "/nowhere/.s.PGSQL.5432" failed: No such file or directory', "its socket"),
     ("timeout expired", "firewall"),
+    ('FATAL:  invalid value for parameter "TimeZone": "nowhere"', "PGTZ"),
+    ('FATAL:  unrecognized configuration parameter "foo"', "PGOPTIONS"),
+    ("Read-only file system: '/home/me/.local/share/power-consumption/postgresql/start.lock'", "dmesg"),
+    ('could not write file "data.new/PG_VERSION": No space left on device', "make room"),
 ]
 
 
@@ -63,6 +67,7 @@ def test_each_reason_has_its_remedy(reason: str, remedy: str) -> None:
         ("57014", "too busy"),
         ("55P03", "a lock on the tables"),
         ("40P01", "a lock on the tables"),
+        ("0A000", "as init.sql makes them"),
         ("08006", "is on its way"),
     ],
 )

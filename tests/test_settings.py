@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import configparser
 import dataclasses
+import errno
 import os
 import subprocess
 import sys
@@ -553,6 +554,15 @@ def test_a_missing_file_says_what_to_copy(tmp_path: Path) -> None:
 def test_a_file_that_cannot_be_read_says_why(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="cannot be read: Is a directory"):
         settings.load(tmp_path)
+
+
+def test_a_file_of_another_user_says_as_whom_to_run_this(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_arguments: object) -> NoReturn:  # root may read every file, so it is played
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(SettingsError, match="cannot be read: Permission denied: run this as the user whose file it is"):
+        settings.load(tmp_path / "power_consumption.ini")
 
 
 # The tariff

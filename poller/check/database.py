@@ -137,7 +137,10 @@ def _waiting(path: Path) -> str:
     if not path.exists():
         return "nothing waits for the database"
     with closing(Outbox(path.parent)) as outbox:
-        waiting, rejected = outbox.count(), outbox.count_rejected()
+        waiting = outbox.count()
+        if outbox.error or not os.access(path, os.W_OK):
+            raise CheckFailedError(outbox.error or f"{path} cannot be written")
+        rejected = outbox.count_rejected()
     found = f"{waiting} rounds wait for the database" if waiting else "nothing waits for the database"
     return f"{found}; {rejected} rows that it did not take are kept" if rejected else found
 

@@ -23,6 +23,7 @@ from typing import IO
 
 from storage.errors import EmbeddedServerError
 from storage.filelock import FileLock
+from storage.remedies import remedy_for
 
 logger = logging.getLogger(__name__)
 
@@ -128,7 +129,10 @@ class ServerPrograms:
             except (OSError, subprocess.TimeoutExpired) as err:
                 raise EmbeddedServerError(f"{program} of the embedded PostgreSQL did not run: {err}") from err
             if done.returncode != 0:
-                raise EmbeddedServerError(f"{program} of the embedded PostgreSQL failed: {last_words(said)}")
+                words = last_words(said)
+                raise EmbeddedServerError(
+                    f"{program} of the embedded PostgreSQL failed: {words}", remedy_for(words, otherwise="")
+                )
 
 
 def environment() -> dict[str, str]:
@@ -137,10 +141,11 @@ def environment() -> dict[str, str]:
 
 
 def last_words(said: IO[bytes]) -> str:
-    """Give the end of what a program wrote into *said*, in one line."""
+    """Give what a program wrote into *said* as errors, or else the end of it, in one line."""
     said.seek(0)
-    lines = said.read().decode("utf-8", "replace").split("\n")
-    return "; ".join(line.strip() for line in lines if line.strip())[-400:]
+    lines = [line.strip() for line in said.read().decode("utf-8", "replace").split("\n") if line.strip()]
+    errors = [line for line in lines if re.search(r"\b(error|ERROR|FATAL|PANIC):", line)]
+    return "; ".join(errors or lines)[-400:]
 
 
 def programs_for(directory: Path, home: Path) -> ServerPrograms:

@@ -30,6 +30,7 @@ from storage.embedded.cluster import Cluster
 from storage.embedded.programs import ServerPrograms, installed_programs, programs_for
 from storage.errors import DatabaseUnreachableError, EmbeddedServerError, StorageError
 from storage.filelock import FileLock
+from storage.remedies import remedy_for
 from storage.schema import init_sql_path
 
 logger = logging.getLogger(__name__)
@@ -120,7 +121,8 @@ class EmbeddedServer:
         except EmbeddedServerError:
             raise
         except OSError as err:
-            remedy = "run this as the user whose files these are" if isinstance(err, PermissionError) else ""
+            otherwise = "run this as the user whose files these are" if isinstance(err, PermissionError) else ""
+            remedy = remedy_for(str(err), otherwise=otherwise)
             raise EmbeddedServerError(f"the embedded PostgreSQL cannot use {self._home}: {err}", remedy) from err
         except (psycopg2.Error, StorageError) as err:
             raise EmbeddedServerError(f"the embedded PostgreSQL in {self._home} refused: {err}") from err
