@@ -16,6 +16,7 @@ or None. Errors are thrown into it. So it reads as one story, and yet the caller
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
@@ -119,7 +120,7 @@ class Recovery:
         self._pauses = _Pauses(timings)  # since the meter responded last
         self._responses = link.responses  # when they began
         self._scans = 0  # that heard nothing, since a PAN worked
-        self._refusals = 0
+        self._refused_by: Counter[bytes] = Counter()  # MAC addresses, since a meter was joined
         self._check_limit_at = 0.0
         self._reported: dict[str, int] = {}
         self._has_said = False  # since the meter was joined last
@@ -246,6 +247,7 @@ class Recovery:
                 link.execute_in_dialect,
                 self._credentials.pairing_id,
                 last=proven,
+                refused_by=self._refused_by,
                 failed_scans=self._scans,
                 monotonic=self._monotonic,
                 report=lambda text: self._report_once(logging.INFO, text),
@@ -284,7 +286,7 @@ class Recovery:
         except SkStackError as error:
             link.give_up(error)
             raise
-        self._refusals += 1
+        self._refused_by[peer.mac] += 1
         raise link.failure
 
     def _catch_up(self) -> Life:
@@ -313,7 +315,7 @@ class Recovery:
             self._link.give_up(error)
         name, _ = _STEPS[step]
         self._report_once(logging.WARNING, f"{name} failed: {error}")
-        if self._refusals == _MANY_REFUSALS and not self._link.sessions:
+        if self._refused_by.total() == _MANY_REFUSALS and not self._link.sessions:
             self._report_once(
                 logging.ERROR, "the meter was heard but opens no session: check the Route-B ID and the password"
             )
@@ -329,7 +331,7 @@ class Recovery:
         link = self._link
         if link.sessions > 1:  # the first of a run brings nothing back
             link.record("recovered", self._monotonic() - began, detail=step.name.lower())
-        self._refusals = self._scans = 0
+        self._scans, self._refused_by = 0, Counter()
         if (peer := link.peer) is not None:
             level = logging.INFO if self._has_said or self._proven is None else logging.DEBUG
             logger.log(level, "joined the meter on channel 0x%02X", peer.channel)

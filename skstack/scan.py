@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from functools import partial
 
 from skstack import commands
@@ -24,11 +24,14 @@ def scan(
     pairing_id: str,
     *,
     last: PanDescription | None,
+    refused_by: Mapping[bytes, int],
     failed_scans: int,
     monotonic: Callable[[], float],
     report: Callable[[str], object],
 ) -> Generator[float, Line | None, tuple[PanDescription, int]]:
     """Return the PAN with our *pairing_id* that is heard best, and how many other meters were heard.
+
+    Of several, one comes first that has refused us less often: *refused_by* counts that by MAC address.
 
     *execute* sends a command in the form of the module's dialect. Where the meter was *last* is tried first, for a
     moment, and a scan that fails costs little: it is one only, which grows with the *failed_scans* before it. *report*
@@ -47,7 +50,7 @@ def scan(
         yield from _listen(collector, seconds, monotonic)
         ours = [pan for pan in collector.heard if _may_be_ours(pan, pairing_id)]
         if ours:
-            best = max(ours, key=lambda pan: (pan.pair_id is not None, pan.lqi or 0))
+            best = max(ours, key=lambda pan: (pan.pair_id is not None, -refused_by.get(pan.mac, 0), pan.lqi or 0))
             return best, len({pan.mac for pan in collector.heard} - {best.mac})
     raise MeterNotFoundError(
         "no meter responded to the scan",

@@ -405,6 +405,13 @@ def test_a_louder_meter_of_a_neighbour_is_not_joined() -> None:
     assert lab.session.peer.mac.hex().upper() == METER_MAC
 
 
+def test_of_two_meters_with_our_pairing_id_the_other_one_is_joined_where_the_louder_one_refuses() -> None:
+    """The pairing ID is the end of the Route-B ID only: eight characters that a neighbour's may share."""
+    lab = Lab(neighbours=(neighbour("CCDDEEFF"),))
+    lab.run_until_up(300.0)
+    assert lab.read_power() == WATTS
+
+
 def test_a_foreign_description_that_the_module_prints_anyway_is_not_joined() -> None:
     lab = Lab()
     while not lab.typed_at("SKSCAN"):
