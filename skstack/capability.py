@@ -230,7 +230,8 @@ class Reader:
         groups = self._groups(epcs)
         if not self._capability.responds_to(groups[0]):
             groups = self._capability.singly(epcs)
-        return self._read_rest(self._background(groups[0], until), groups[1:], until)
+        is_long = len(groups[0]) > 1
+        return self._read_rest(self._background(groups[0], until, is_long=is_long), groups[1:], until)
 
     def _next_form(self) -> Form:
         """Return the form of the next poll."""
@@ -317,9 +318,12 @@ class Reader:
         alone = ((epc,) for epc in sorted(refused) if self._capability.responds_to({epc}))
         return [*self._groups(sorted(left_out)), *alone]
 
-    def _background(self, epcs: Sequence[int], until: float) -> Response:
-        """Send a request whose failure counts against *epcs*, not the link; wait one timeout. Raises: as Get."""
-        timeout_s = self._longest_wait_s if self._is_slow else self._response_timeout_s
+    def _background(self, epcs: Sequence[int], until: float, *, is_long: bool = False) -> Response:
+        """Send a request whose failure counts against *epcs*, not the link; wait one timeout. Raises: as Get.
+
+        *is_long*: wait as long as a response may take.
+        """
+        timeout_s = self._longest_wait_s if self._is_slow or is_long else self._response_timeout_s
         try:
             return self._get(epcs, until=min(until, self._monotonic() + timeout_s), background=True)
         except SkStackTimeoutError as error:

@@ -209,7 +209,7 @@ class Meter:
         return self._session.up and bool(self._to_learn) and self._monotonic() >= self._learn_at
 
     def learn(self, *, until: float) -> None:
-        """Read the next thing that is not known yet, in the background, up to *until* (monotonic).
+        """Read the next thing that is not known yet, in the background, for one timeout, or up to *until* (monotonic).
 
         What does not come is requested again after a growing pause; the clock is not: whoever needs it reads it.
         Raises: as Session.get.
@@ -218,7 +218,7 @@ class Meter:
         read_next = self._to_learn[0]
         is_learnt = False
         try:
-            is_learnt = read_next(until)
+            is_learnt = read_next(min(until, self._monotonic() + self._session.timings.response_timeout_s))
         finally:
             del self._to_learn[0]
             if is_learnt or read_next == self._look_at_clock:

@@ -16,7 +16,7 @@ from skstack.simulator import REALISTIC, Habit, SimulatedModule
 from storage.records import EnergyRow, PowerRow
 from tests.lab.bare import three_attempts_a_minute
 from tests.lab.clock import HALF_HOUR, NOON
-from tests.lab.habits import lone, lose, lose_share, refuse, refuse_bare, several, shorten, take
+from tests.lab.habits import announcements, lone, lose, lose_share, refuse, refuse_bare, several, shorten, take
 from tests.lab.home import Home
 from tests.lab.module import make_meter
 from tests.lab.scans import deaf
@@ -203,6 +203,20 @@ def test_a_meter_that_is_slow_to_say_who_it_is_is_known_and_its_half_hours_kept(
     assert rows(home).power >= 69
     assert home.meter.is_identified
     assert [row.registered_at for row in home.of(EnergyRow)] == [NOON + each * HALF_HOUR for each in range(3)]
+
+
+@pytest.mark.parametrize("seconds", [25.0, 40.0])
+def test_half_hours_that_are_slow_to_come_are_read(seconds: float) -> None:
+    """AIF specification 2.4.2: they are two properties, which may take 60 s."""
+    home = home_of()
+    home.simulated.habits += [
+        Habit(lose, announcements),
+        Habit(take(seconds), lambda reply: reply.request is not None and reply.request.properties[0].epc == 0xEA),
+    ]
+    home.run_minutes(70)
+    assert rows(home) == Rows(70, 70)
+    found = [(row.registered_at, row.source) for row in home.of(EnergyRow)]
+    assert found == [(NOON + each * HALF_HOUR, "read") for each in range(3)]
 
 
 @pytest.mark.parametrize(("interval_s", "seconds", "fewest"), [(10, 21.0, 30), (30, 31.0, 15), (60, 62.0, 9)])

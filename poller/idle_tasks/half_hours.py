@@ -81,7 +81,7 @@ class HalfHours:
             half_hour = yield from attempt(
                 "half hour",
                 lambda until: self._meter.read_half_hour(until=until),
-                timeout_s=self._session.timings.response_timeout_s,
+                timeout_s=self._session.timings.longest_wait_s,
             )
             if half_hour is not None:
                 yield from self._keep(half_hour, "read")

@@ -77,7 +77,7 @@ class MeterClock:
             shown = yield from attempt(
                 "clock",
                 lambda until: self._meter.read_clock(until=until),
-                timeout_s=self._session.timings.response_timeout_s,
+                timeout_s=self._session.timings.longest_wait_s,
             )
             if shown is not None or not self._meter.has_clock:
                 yield from self._settle(shown, self._clock.monotonic())
