@@ -282,8 +282,8 @@ class Link:
         or soon after; others, after one that settled it, are of the module's own datagrams (PANA).
         Raises: SessionLostError: no session, or silence is due. CommandFailedError. PortLostError, StoppedError.
         """
-        peer, module = self.peer, self.attached
-        if not self.up or peer is None:
+        peer, module = self.peer, self.module
+        if not self.up or peer is None or module is None:  # there is a session only with both
             raise SessionLostError(self.down_reason)
         self._sending = sending = Sending()
         with contextlib.suppress(SkStackTimeoutError):  # it may have been sent nevertheless

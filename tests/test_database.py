@@ -270,6 +270,12 @@ def test_a_server_to_be_preferred_is_left_to_libpq(database_url: str) -> None:
         assert cursor.fetchone() == (False,)
 
 
+def test_an_address_that_the_url_gives_is_the_only_one_tried() -> None:
+    """The name of the host is then for certificates alone (libpq, hostaddr); nobody listens on port 1."""
+    with pytest.raises(DatabaseUnreachableError, match=r"hostaddr=127\.0\.0\.1 port=1: Connection refused"):
+        connect("host=record.invalid hostaddr=127.0.0.1 port=1 user=me dbname=home")
+
+
 def test_a_server_that_accepts_and_says_nothing_is_given_up_in_the_time_that_the_url_gives() -> None:
     with accepting_and_silent() as port:
         began = time.monotonic()

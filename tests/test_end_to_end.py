@@ -11,6 +11,9 @@ from typing import Any
 
 import pytest
 
+import settings
+from poller.once import run_once
+from poller.process import StopSignal
 from tests.lab.module import ROUTE_B_ID
 from tests.lab.process import command, module_on, polling, power, settings_file, wait_for_rows
 
@@ -99,6 +102,26 @@ def test_once_stores_one_round_ends_the_session_and_says_so_by_its_exit_code(
         assert not module.has_session
 
 
+def test_once_with_a_sensor_prints_and_stores_what_it_measures(
+    tmp_path: Path, database_url: str, connection: Any
+) -> None:
+    zone = tmp_path / "temp"
+    zone.write_text("48300\n", "utf-8")  # the kernel's millidegrees
+    config = settings_file(tmp_path, device=tmp_path / "tty", url=database_url, interval_s=60)
+    with config.open("a", encoding="utf-8") as file:
+        file.write(f"[cpu]\nzone = {zone}\n")
+    with module_on(tmp_path / "tty", 500):
+        done = subprocess.run(command(config, "--once", "-t"), capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"^\S+ \S+  48\.3 C$", done.stdout, re.MULTILINE)
+    wait_for_rows(connection, "cpu_temperature", 1)
+    with connection.cursor() as cursor:
+        cursor.execute("select measured_at, temperature_c from cpu_temperature")
+        [(measured_at, celsius)] = cursor.fetchall()
+    assert measured_at == power(connection, 1)[0]["measured_at"]
+    assert celsius == pytest.approx(48.3)
+
+
 def test_once_beside_a_disk_that_takes_nothing_says_what_postgresql_has(
     tmp_path: Path, database_url: str, connection: Any
 ) -> None:
@@ -112,6 +135,23 @@ def test_once_beside_a_disk_that_takes_nothing_says_what_postgresql_has(
     assert "/proc/nowhere cannot be written" in done.stderr
     assert "for the next run" not in done.stderr
     assert done.returncode == 0
+
+
+def test_once_where_neither_the_disk_nor_postgresql_takes_the_reading_says_that_it_is_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("poller.once.ONCE_DELIVERY_S", 1.0)
+    link = tmp_path / "tty"
+    config = settings_file(tmp_path, device=link, url="postgresql://postgres@127.0.0.1:1/nothing", interval_s=60)
+    config.write_text(config.read_text("utf-8").replace(str(tmp_path / "data"), "/proc/nowhere"), "utf-8")
+    with module_on(link, 500):
+        assert run_once(settings.load(config), (), stop=StopSignal()) == 1
+    printed = capsys.readouterr()
+    assert "500 W" in printed.out
+    [said] = printed.err.splitlines()
+    assert said.startswith("power_consumption.py: the round is in no safe place: cannot connect to ")
+    assert "Connection refused" in said
+    assert "/proc/nowhere/outbox.rounds cannot be used" in said
 
 
 def test_once_ends_with_1_where_postgresql_refuses_the_reading(

@@ -19,6 +19,7 @@ from skstack import (
     Session,
     SessionLostError,
 )
+from skstack.link import Link
 from skstack.simulator import REALISTIC, TEST_PASSWORD, TEST_ROUTE_B_ID, Beacon
 from tests.lab.clock import LabClock
 from tests.lab.module import METER_ADDRESS, METER_MAC
@@ -238,6 +239,26 @@ def test_a_port_that_dies_whenever_it_is_opened_does_not_make_the_recovery_spin(
     assert port.reads < 150
 
 
+def test_a_link_whose_port_was_never_opened_says_so() -> None:
+    clock = LabClock()
+    link = Link(monotonic=clock.monotonic, sleep=clock.sleep)
+    with pytest.raises(PortLostError, match="the port is closed"):
+        link.collect()
+
+
+def test_a_stick_pulled_as_a_session_ends_is_lost_once_and_opened_at_once(caplog: pytest.LogCaptureFixture) -> None:
+    """Two lines have come before a request: with the first the session ends, with the second it is joined again."""
+    lab = Lab().join()
+    for say in (lab.event(ENDED), lab.event(0xC0)):
+        say(lab.radio)
+    lab.later((0.001, lambda radio: radio.unplug(lab.now)))  # while register S3 is read
+    with pytest.raises(SessionLostError, match="the simulated stick was unplugged"):
+        lab.read_power()
+    lab.run_until_up(10.0)
+    failed = [record.message for record in caplog.records if "failed" in record.message]
+    assert failed == ["joining again failed: the simulated stick was unplugged"]
+
+
 def test_a_stick_pulled_during_a_pause_is_noticed_once() -> None:
     lab = Lab().join()
     lab.module.faults.fail_joins(1000)
@@ -346,6 +367,33 @@ def test_an_ok_lost_anywhere_on_the_way_up_costs_little(position: int) -> None:
     lab.radio.wire.losses.append(b"OK")
     lab.run_until_up(180.0)
     assert lab.read_power() == WATTS
+
+
+@pytest.mark.parametrize(("step_s", "mended_by"), [(0.4, "rejoin"), (0.8, "reset")])
+def test_a_join_whose_ok_is_lost_is_one_where_event_25_comes_while_the_ok_is_awaited(
+    step_s: float, mended_by: str
+) -> None:
+    """The OK is awaited for 3 s; six steps of 0.4 s end before that, six of 0.8 s after it."""
+    timing = replace(REALISTIC, pana_step_s=step_s)
+    twin = Lab(timing=timing).join()
+    lose(twin)
+    twin.run_until_up(60.0)
+    [joins_at] = twin.typed_at("SKJOIN")
+    lab = Lab(timing=timing).join()
+    lab.later((joins_at + 0.001 - lab.now, lambda radio: radio.wire.losses.append(b"OK")))  # it takes 4 ms to an OK
+    lose(lab)
+    lab.run_until_up(60.0)
+    assert lab.events[-1].detail == mended_by
+    assert len(lab.typed_at("SKJOIN")) == (1 if mended_by == "rejoin" else 2)
+    assert lab.read_power() == WATTS
+
+
+def test_a_module_that_refuses_to_show_a_register_is_joined_all_the_same() -> None:
+    lab = Lab().join()
+    lab.module.faults.refuse_next("ER06", "SKSREG")
+    lose(lab)
+    lab.run_until_up(60.0)
+    assert lab.typed == ["SKSREG S3", *JOIN]
 
 
 @pytest.mark.parametrize("line", ["EVENT 25", "EVENT 22", "EVENT 24", "EINFO", "EVER"])
@@ -676,6 +724,18 @@ def test_a_module_that_is_late_to_take_the_pan_has_not_lost_its_port_again() -> 
 # --- a fault of our own
 
 
+class UnreadableOnce(MemoryCache):
+    """Fails the first time a PAN is looked for."""
+
+    is_faulty = True
+
+    def load(self, key: str) -> PanDescription | None:
+        if self.is_faulty:
+            self.is_faulty = False
+            raise RuntimeError("a fault, once")
+        return super().load(key)
+
+
 class FaultyOnce(MemoryCache):
     """Fails the first time a PAN is to be kept."""
 
@@ -720,6 +780,17 @@ def openings(error: Exception) -> int:
 
 def test_a_fault_that_stays_is_met_no_more_often_than_a_device_that_is_missing() -> None:
     assert openings(RuntimeError("a fault")) <= openings(PortLostError("missing"))
+
+
+def test_a_fault_before_any_pan_is_known_leads_to_a_scan() -> None:
+    lab = Lab(cache=UnreadableOnce())
+    with pytest.raises(RuntimeError):
+        lab.session.run_until_up(lab.now + 60.0)
+    assert lab.typed == BRING_UP
+    lab.forget()
+    lab.run_until_up(60.0)
+    assert lab.typed == ["SKSREG S3", "SKSREG S3", FULL_SCANS[0], *JOIN]
+    assert lab.read_power() == WATTS
 
 
 def test_a_fault_after_a_join_costs_nothing_of_the_session_and_the_next_loss_is_recovered() -> None:

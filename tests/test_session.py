@@ -166,6 +166,18 @@ def test_a_request_that_is_repeated_takes_the_late_response_to_what_was_sent_bef
     assert lab.module.violations == []
 
 
+def test_a_response_that_came_while_nobody_listened_is_taken_before_the_request_is_repeated() -> None:
+    lab = Lab().join()
+    lab.module.faults.habits.append(late(25.0))
+    with pytest.raises(SkStackTimeoutError):
+        lab.read_power(19.0)
+    lab.radio.sleep(10.0)  # the repetition is due since 20 s, the response has come at 25 s
+    began = lab.now
+    assert lab.read_power() == WATTS
+    assert lab.now == began
+    assert len(lab.typed_at("SKSENDTO")) == 1
+
+
 def test_a_different_request_goes_as_soon_as_the_last_one_has_its_response() -> None:
     lab = Lab().join()
     lab.module.faults.habits.append(late(8.0))

@@ -153,7 +153,8 @@ def _restore(source: _Running, target: _Running) -> None:
         load = Popen(to_psql, stdin=PIPE, stdout=DEVNULL, stderr=load_said, env=environment(), cwd="/")
         with dump, load:
             try:
-                _pass_on(dump.stdout, load.stdin)
+                if dump.stdout and load.stdin:  # as they are: both were begun with pipes
+                    _pass_on(dump.stdout, load.stdin)
             except BrokenPipeError:  # psql has ended, and said why
                 dump.terminate()
             except BaseException:
@@ -167,9 +168,7 @@ def _restore(source: _Running, target: _Running) -> None:
                 )
 
 
-def _pass_on(dump: IO[bytes] | None, load: IO[bytes] | None) -> None:
-    if dump is None or load is None:
-        raise ValueError("both programs are to be begun with pipes")
+def _pass_on(dump: IO[bytes], load: IO[bytes]) -> None:
     with load:
         for line in dump:
             if line == _SUPERUSER:
