@@ -10,7 +10,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from backoff import Backoff
@@ -44,18 +43,10 @@ class Delivery:
     In virtual time turn() is called instead of start().
     """
 
-    def __init__(
-        self,
-        database: Database,
-        outbox: Outbox,
-        *,
-        monotonic: Callable[[], float] = time.monotonic,
-        now: Callable[[], datetime] = lambda: datetime.now(UTC),
-    ) -> None:
+    def __init__(self, database: Database, outbox: Outbox, *, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._database = database
         self._outbox = outbox
         self._monotonic = monotonic
-        self._now = now
         self._outage = OutageLog()
         self._backoff = Backoff(FIRST_RETRY_S, LAST_RETRY_S)
         self._not_before_s = float("-inf")
@@ -198,7 +189,7 @@ class Delivery:
 
     def _failed(self, err: DatabaseUnreachableError) -> None:
         if not self._is_stopping:
-            self._outage.failed(str(err), at=self._now(), monotonic_s=self._monotonic())
+            self._outage.failed(str(err), monotonic_s=self._monotonic())
         self._not_before_s = self._monotonic() + self._backoff.failed()
         self._seen = -1
         self._fail_queries(err)
@@ -208,9 +199,9 @@ class Delivery:
         appended = self._outbox.appended
         batch = self._outbox.oldest(BATCH_ROUNDS)
         if not batch.rounds:
-            if self._outage.since is not None and not self._delivered:
+            if self._outage.reason is not None and not self._delivered:
                 self._database.query(lambda _cursor, _site_id: None)  # a query has failed: see that it is back
-            if not self._has_begun and self._outage.since is None and (earlier := self._delivered - appended) > 0:
+            if not self._has_begun and self._outage.reason is None and (earlier := self._delivered - appended) > 0:
                 logger.info("%s of an earlier run delivered", counted(earlier, "round"))
             self._has_begun = True
             self._outage.ended(self._delivered, monotonic_s=self._monotonic())
@@ -221,7 +212,7 @@ class Delivery:
         self._outbox.remove(batch, self._logged(rejected))
         self.rejected += len(rejected)
         self._delivered += len(batch.rounds)
-        is_ordinary = self._seen >= 0 and self._outage.since is None and self._outbox.error is None
+        is_ordinary = self._seen >= 0 and self._outage.reason is None and self._outbox.error is None
         if len(batch.rounds) < BATCH_ROUNDS and is_ordinary:
             self._seen = appended  # there are no more: to look again would cost each round a transaction
             self._delivered = 0

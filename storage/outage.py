@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from datetime import datetime
 
 logger = logging.getLogger(__name__)
 
@@ -15,24 +14,24 @@ class OutageLog:
     """One outage after another. Knows no clock: each call is handed *monotonic_s*, seconds of a monotonic clock."""
 
     def __init__(self) -> None:
-        self.since: datetime | None = None
         self.reason: str | None = None
+        """Why PostgreSQL is unreachable; None: it is not."""
         self._began_s = 0.0
         self._reminded_s = 0.0
         self._said: set[str] = set()
         self._failures = 0
 
-    def failed(self, reason: str, *, at: datetime, monotonic_s: float) -> None:
+    def failed(self, reason: str, *, monotonic_s: float) -> None:
         """Note an attempt that failed."""
-        self.reason = reason
+        before, self.reason = self.reason, reason
         self._failures += 1
-        if self.since is None:
-            self.since, self._began_s, self._failures = at, monotonic_s, 1
+        if before is None:
+            self._began_s, self._failures = monotonic_s, 1
             logger.warning("PostgreSQL is unreachable, rounds wait in the outbox: %s", reason)
         elif monotonic_s - self._reminded_s >= REMINDER_S:
-            logger.warning(
-                "PostgreSQL is unreachable since %s, %d attempts failed: %s", self.since, self._failures, reason
-            )
+            minutes = (monotonic_s - self._began_s) / 60
+            said = "PostgreSQL has been unreachable for %.0f min, %d attempts failed: %s"
+            logger.warning(said, minutes, self._failures, reason)
         else:
             is_news = reason not in self._said and len(self._said) < MOST_REASONS
             logger.log(logging.WARNING if is_news else logging.DEBUG, "PostgreSQL is still unreachable: %s", reason)
@@ -42,10 +41,10 @@ class OutageLog:
 
     def ended(self, delivered_rounds: int, *, monotonic_s: float) -> None:
         """Note that nothing waits any more, after *delivered_rounds* of those that had waited."""
-        if self.since is not None:
+        if self.reason is not None:
             away_s = monotonic_s - self._began_s
             logger.info("PostgreSQL is back after %.0f s: %s delivered", away_s, counted(delivered_rounds, "round"))
-        self.since = self.reason = None
+        self.reason = None
 
 
 def counted(number: int, thing: str) -> str:

@@ -58,7 +58,7 @@ def outbox(tmp_path: Path) -> Iterator[Outbox]:
 @pytest.fixture
 def delivery(database: FakeDatabase, outbox: Outbox, clock: LabClock) -> Delivery:
     """Deliver in virtual time, turn by turn."""
-    return Delivery(database, outbox, monotonic=clock.monotonic, now=clock.now)
+    return Delivery(database, outbox, monotonic=clock.monotonic)
 
 
 @pytest.fixture
@@ -261,7 +261,7 @@ def test_what_was_refused_is_tried_again_once_a_day_and_at_the_next_start(
     assert (database.attempts, outbox.count_rejected()) == (attempts, 2)
     database.refuses = lambda row: isinstance(row, PowerRow) and row.power_w == 5
     if is_restarted:
-        delivery = Delivery(database, outbox, monotonic=clock.monotonic, now=clock.now)
+        delivery = Delivery(database, outbox, monotonic=clock.monotonic)
     else:
         clock.sleep(400)
     work(delivery)
@@ -328,7 +328,7 @@ def test_rounds_that_the_disk_does_not_take_are_delivered_from_memory(
 ) -> None:
     (tmp_path / "data").write_text("a file where the directory should be")
     outbox = Outbox(tmp_path / "data")
-    delivery = Delivery(database, outbox, monotonic=clock.monotonic, now=clock.now)
+    delivery = Delivery(database, outbox, monotonic=clock.monotonic)
     for number in range(3):
         append_all(outbox, range(number, number + 1))
         work(delivery)
@@ -352,7 +352,7 @@ def test_a_file_that_can_be_read_again_is_delivered(database: FakeDatabase, tmp_
     directory.rename(tmp_path / "moved")
     directory.write_text("a file where the directory should be")
     outbox = Outbox(directory)
-    delivery = Delivery(database, outbox, monotonic=clock.monotonic, now=clock.now)
+    delivery = Delivery(database, outbox, monotonic=clock.monotonic)
     append_all(outbox, range(3, 5))
     work(delivery)
     assert database.watts() == [3, 4]
@@ -371,7 +371,7 @@ def test_a_file_of_another_user_keeps_no_round_of_this_run_from_being_drained(
 ) -> None:
     (tmp_path / "outbox.rounds").mkdir()  # root may read any file, and no directory
     with closing(Outbox(tmp_path)) as outbox:
-        delivery = Delivery(database, outbox, monotonic=clock.monotonic, now=clock.now)
+        delivery = Delivery(database, outbox, monotonic=clock.monotonic)
         append_all(outbox, range(1, 2))
         work(delivery)
         assert database.watts() == [1]

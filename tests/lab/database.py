@@ -204,11 +204,9 @@ class Unreliable(Database):
 class Storage:
     """The outbox and its delivery, turn by turn: what the loop sees of them in virtual time."""
 
-    def __init__(
-        self, database: Database, data_dir: Path, *, monotonic: Callable[[], float], now: Callable[[], datetime]
-    ) -> None:
+    def __init__(self, database: Database, data_dir: Path, *, monotonic: Callable[[], float]) -> None:
         self.outbox = Outbox(data_dir, fsync=False)
-        self.delivery = Delivery(database, self.outbox, monotonic=monotonic, now=now)
+        self.delivery = Delivery(database, self.outbox, monotonic=monotonic)
 
     def write(self, stored: Round, /) -> None:
         """Keep *stored*, and deliver what is due."""

@@ -133,7 +133,7 @@ class Home(Rig):
         self.meter, self.poller = self.app.meter, self.app.poller
         self.store: Storage | None = None
         if self._data_dir is not None:
-            self.store = Storage(self.writer, self._data_dir, monotonic=clock.monotonic, now=clock.now)
+            self.store = Storage(self.writer, self._data_dir, monotonic=clock.monotonic)
 
     def _should_stop(self) -> bool:
         return self.clock.monotonic() >= self._stop_at
