@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from backoff import Backoff
 from storage.connection import Cursor
 from storage.database import Database, RejectedRow
-from storage.errors import DatabaseUnreachableError, OutboxError
+from storage.errors import DatabaseUnreachableError, OutboxError, StorageError
 from storage.outage import OutageLog, counted
 from storage.outbox import Outbox
 from storage.outbox_files import Rejected
@@ -35,6 +35,10 @@ _MOST_REASONS = 100  # of refusals, each said once
 
 class StoppedError(Exception):
     """The delivery is to end while it waits for the server."""
+
+
+def _nothing(_cursor: Cursor, _site_id: int) -> None:
+    """Query nothing: that shows whether PostgreSQL responds."""
 
 
 class Delivery:
@@ -83,7 +87,8 @@ class Delivery:
         """Query the database, once all that was appended before has reached it.
 
         *read* gets a cursor in a transaction of its own and our site_id, in the delivery's thread. The future holds
-        what it returns or raises; DatabaseUnreachableError if PostgreSQL does not respond: query again later.
+        what it returns or raises; StorageError if PostgreSQL refuses the query, DatabaseUnreachableError if it does not
+        respond: query again later.
         """
         future: Future[T] = Future()
         with self._changed:
@@ -200,7 +205,7 @@ class Delivery:
         batch = self._outbox.oldest(BATCH_ROUNDS)
         if not batch.rounds:
             if self._outage.reason is not None and not self._delivered:
-                self._database.query(lambda _cursor, _site_id: None)  # a query has failed: see that it is back
+                self._database.query(_nothing)  # a query has failed: see that it is back
             if not self._has_begun and self._outage.reason is None and (earlier := self._delivered - appended) > 0:
                 logger.info("%s of an earlier run delivered", counted(earlier, "round"))
             self._has_begun = True
@@ -263,7 +268,11 @@ class Delivery:
         with self._changed:
             read, future = self._queries.popleft()
         try:
-            future.set_result(self._database.query(read))
+            try:
+                future.set_result(self._database.query(read))
+            except DatabaseUnreachableError as err:
+                self._database.query(_nothing)  # where that works only the query is refused: a right may be missing
+                future.set_exception(StorageError(str(err)))
         except (DatabaseUnreachableError, StoppedError) as err:
             future.set_exception(DatabaseUnreachableError(str(err)))
             raise

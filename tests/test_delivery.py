@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import psycopg2
 import pytest
@@ -25,7 +25,7 @@ from psycopg2.extensions import parse_dsn
 from storage.database import Database
 from storage.delivery import Delivery
 from storage.embedded import EmbeddedServer
-from storage.errors import DatabaseUnreachableError
+from storage.errors import DatabaseUnreachableError, StorageError
 from storage.outbox import REJECTED_NAME, Outbox
 from storage.outbox_files import Rejected
 from storage.records import PowerRow, RadioEventRow, Round, Row
@@ -471,6 +471,25 @@ def test_an_outage_that_a_query_has_met_ends_when_the_database_responds_and_not_
     work(delivery)
     assert delivery.is_drained()
     assert messages(caplog, logging.INFO) == ["PostgreSQL is back after 6 s: 0 rounds delivered"]
+
+
+def test_a_query_that_a_database_refuses_which_responds_is_no_outage(
+    delivery: Delivery, database: FakeDatabase, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+
+    def forbidden(_cursor: object, _site_id: int) -> NoReturn:
+        raise DatabaseUnreachableError("permission denied for table meter")  # as Database says it
+
+    work(delivery)
+    result = delivery.query(forbidden)
+    work(delivery)
+    error = result.exception(timeout=0)
+    assert isinstance(error, StorageError)
+    assert not isinstance(error, DatabaseUnreachableError)
+    assert "permission denied" in str(error)
+    assert delivery.is_drained()
+    assert messages(caplog, logging.INFO) == []
 
 
 def test_queries_are_refused_while_the_next_attempt_waits(

@@ -5,6 +5,7 @@ The household draws 600 W, 0.3 kWh a half hour; at noon 151.2 kWh are counted (s
 
 from __future__ import annotations
 
+import logging
 import subprocess
 import sys
 import time
@@ -25,7 +26,7 @@ from skstack import SessionLostError, SkStackTimeoutError
 from skstack.echonet import JST, Frame, Property
 from skstack.simulator import Habit, Reply
 from storage.database import Database
-from storage.errors import DatabaseUnreachableError
+from storage.errors import DatabaseUnreachableError, StorageError
 from storage.records import EnergyRow, MeterRow, PowerRow, Round
 from tests.lab.clock import HALF_HOUR, MINUTE, NOON
 from tests.lab.database import run_at_once
@@ -469,6 +470,20 @@ def test_a_query_waits_for_its_result_and_is_put_once() -> None:
     bench.asked[0].set_result("answer")
     bench.idle.look()
     assert found == ["answer"]
+
+
+def test_a_query_that_is_refused_again_and_again_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    def asks() -> Task:
+        yield from query("its meter", lambda _cursor, _site: "word")
+
+    bench = Bench(asks)
+    for _ in range(3):
+        bench.idle.look()
+        bench.asked[-1].set_exception(StorageError("permission denied for table meter"))
+        bench.idle.look()
+        bench.now_s += 61.0
+    said = "the database cannot be queried for its meter: permission denied for table meter"
+    assert [each.getMessage() for each in caplog.records if each.levelno >= logging.WARNING] == [said]
 
 
 def test_a_database_that_does_not_respond_is_queried_again_after_pauses_of_up_to_a_minute() -> None:

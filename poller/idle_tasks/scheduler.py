@@ -115,7 +115,7 @@ class _Running:
     result: Future[Any] | None = None  # of the query under way
     query_at: float = float("-inf")  # not before
     backoff: Backoff = field(default_factory=lambda: Backoff(_FIRST_QUERY_PAUSE_S, _LAST_QUERY_PAUSE_S))
-    faults: set[type[Exception]] = field(default_factory=set)  # that were logged
+    said: set[object] = field(default_factory=set)  # faults and refused queries
 
 
 class IdleTasks:
@@ -213,7 +213,10 @@ class IdleTasks:
             found = result.result(timeout=0)
         except StorageError as error:
             running.query_at = self._monotonic() + running.backoff.failed()
-            level = logging.DEBUG if isinstance(error, DatabaseUnreachableError) else logging.WARNING
+            is_news = not isinstance(error, DatabaseUnreachableError) and str(error) not in running.said
+            if is_news:
+                running.said.add(str(error))
+            level = logging.WARNING if is_news else logging.DEBUG
             logger.log(level, "the database cannot be queried for %s: %s", wanted.about, error)
             return wanted
         running.backoff.succeeded()
@@ -232,8 +235,8 @@ class IdleTasks:
         return min(free_at, until) if free_at > now else until
 
     def _start_over(self, running: _Running, error: Exception) -> None:
-        if type(error) not in running.faults:
-            running.faults.add(type(error))
+        if type(error) not in running.said:
+            running.said.add(type(error))
             logger.error("a fault of the program in %s, the rest goes on", running.begin.__qualname__, exc_info=error)
         running.task = running.begin()
         running.want = Pause(until=self._monotonic() + FAULT_PAUSE_S)
