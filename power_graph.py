@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import sys
 
-import help_ja
 import script
 from charts import arguments
 from help_ja import text as _
@@ -52,7 +51,6 @@ def main(argv: Sequence[str] | None = None, *, now: datetime | None = None) -> i
 
 
 def _main(argv: Sequence[str] | None, now: datetime | None) -> int:
-    help_ja.install()
     parser = arguments.parser(
         "power_graph.py",
         _("Draw the electricity of a day, or of any other period: its power, its energy, and what is missing."),

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import sys
 
-import help_ja
 import script
 from charts import arguments
 from help_ja import text as _
@@ -45,7 +44,6 @@ def main(argv: Sequence[str] | None = None, *, now: datetime | None = None) -> i
 
 
 def _main(argv: Sequence[str] | None, now: datetime | None) -> int:
-    help_ja.install()
     parser = arguments.parser(
         "temp_graph.py",
         _("Draw temperature, humidity, pressure and CO2 of a room over a day, or over any other period."),

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 
+import help_ja
 from help_ja import text as _
 from version import VERSION
 
 
 def parser(prog: str, description: str) -> argparse.ArgumentParser:
     """Return the parser with everything but what only one of the scripts takes."""
+    help_ja.install()
     ranges = _(
         "Ranges are half-open: the end is not part of them, so --from 2025-11-01 --to 2025-12-01 is November.\n"
         "A date begins at its midnight in [graph] timezone (default Asia/Tokyo), and a time without an offset\n"
