@@ -38,7 +38,7 @@ _NO_WORD = 12  # characters; no word in libpq's messages is as long
 
 
 def limits(*, statement_timeout_s: int = STATEMENT_TIMEOUT_S) -> str:
-    """Give the SQL that bounds what the server does in the transaction that it begins; to be put before statements."""
+    """Return SQL that bounds what the server does in the transaction that it begins; to be put before statements."""
     # Local to the transaction: a pooler hands the connection on to others. Not as a start-up option: poolers refuse it.
     return (
         f"select set_config('statement_timeout', '{statement_timeout_s}s', true),"
@@ -164,7 +164,7 @@ def _addresses(parts: Mapping[str, str]) -> Iterator[dict[str, str | None]]:
 
 
 def _looked_up(host: str) -> Sequence[str | None]:
-    """Give the addresses of a host; None for a socket directory, or where libpq is to say what is wrong with it."""
+    """Return the addresses of a host; None for a socket directory, or where libpq is to say what is wrong with it."""
     if host and not host.startswith(("/", "@")):
         with suppress(OSError, UnicodeError):
             found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
@@ -173,7 +173,7 @@ def _looked_up(host: str) -> Sequence[str | None]:
 
 
 def secrets_of(url: str) -> Sequence[str]:
-    """Give what must not be shown of *url*, but what it shows anyhow; nothing where libpq cannot read it."""
+    """Return what must not be shown of *url*, but for what it shows anyway; nothing where libpq cannot read it."""
     try:
         parts = parse_dsn(url)
     except psycopg2.ProgrammingError:
@@ -183,7 +183,7 @@ def secrets_of(url: str) -> Sequence[str]:
 
 
 def shown_dsn(url: str) -> str:
-    """Give *url* less its secrets, as psql takes it: where it leads, as whom, and what else libpq knows of it.
+    """Return *url* less its secrets, as psql takes it: where it leads, as whom, and what else libpq knows of it.
 
     Raises: UnreadableUrlError.
     """
@@ -213,5 +213,5 @@ def _is_port(text: str) -> bool:
 
 
 def one_line(err: Exception) -> str:
-    """Give the first line of what libpq or the server said; the others quote statements and rows."""
+    """Return the first line of what libpq or the server said; the others quote statements and rows."""
     return str(err).strip().split("\n", 1)[0]

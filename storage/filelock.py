@@ -40,7 +40,7 @@ class FileLock:
                 return True
 
     def fileno(self) -> int:
-        """Give the descriptor to hand on while the lock is held.
+        """Return the descriptor to hand on while the lock is held.
 
         Raises: ValueError: it is not held.
         """

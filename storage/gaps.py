@@ -75,7 +75,7 @@ def energy_gaps(cursor: Cursor, site_id: int, days: int, *, now: datetime) -> li
 
 
 def known_meter(cursor: Cursor, site_id: int) -> KnownMeter | None:
-    """Give the meter in service as far as the database knows; None: it knows of none."""
+    """Return the meter in service as far as the database knows; None: it knows of none."""
     cursor.execute(_KNOWN_METER.format(meters=METERS), {"site_id": site_id})
     found = cursor.fetchone()
     if found is None:
@@ -85,7 +85,7 @@ def known_meter(cursor: Cursor, site_id: int) -> KnownMeter | None:
 
 
 def last_registers(cursor: Cursor, site_id: int, *, before: datetime) -> LastRegisters | None:
-    """Give the last registers measured *before* a time; None: there are none."""
+    """Return the last registers measured *before* a time; None: there are none."""
     cursor.execute(_LAST_REGISTERS, {"site": site_id, "before": before})
     found = cursor.fetchone()
     return LastRegisters(found[0].astimezone(UTC), found[1], found[2]) if found else None

@@ -125,7 +125,7 @@ class Outbox:
             self._disk.release()
 
     def oldest(self, limit: int) -> Batch:
-        """Give the oldest rounds, at most *limit*; they stay until remove()."""
+        """Return the oldest rounds, at most *limit*; they stay until remove()."""
         with self._disk:
             self._settle()
             is_all = True
@@ -170,7 +170,7 @@ class Outbox:
             return len(self._rejected.read())
 
     def refused(self) -> list[tuple[Rejected, Round]]:
-        """Give the rows that are to be tried again, oldest first. Raises: OutboxError."""
+        """Return the rows that are to be tried again, oldest first. Raises: OutboxError."""
         with self._disk:
             rejected = self._rejected.read()
         found: list[tuple[Rejected, Round]] = []

@@ -141,7 +141,7 @@ class RoundFile:
         return rounds, unreadable, end
 
     def _waiting(self, *, passes_over: bool) -> Iterator[tuple[Line, str | None]]:
-        """Give the lines behind the first that waits, each with its round; None: it is not what was written."""
+        """Yield the lines behind the first that waits, each with its round; None: it is not what was written."""
         start = self.first()
         for line in self._lines.lines(start.offset, passes_over=passes_over):
             place, body = _parsed(line)
@@ -171,7 +171,7 @@ class RejectedFile:
         self._lines = lines
 
     def read(self) -> list[Rejected]:
-        """Give all of them; what was rejected twice, as after a kill in between, is one."""
+        """Return all of them; what was rejected twice, as after a kill in between, is one."""
         return list(dict.fromkeys(_rejected_of(line) for line in self._lines.lines()))
 
     def add(self, rejected: Sequence[Rejected]) -> None:

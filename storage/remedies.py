@@ -125,7 +125,7 @@ _REMEDIES = tuple(
 
 
 def remedy_for(reason: str, code: str | None = None, *, otherwise: str = LAST_ADVICE) -> str:
-    """Give what helps against *reason*, which libpq or the server gave, the server with its *code* (SQLSTATE).
+    """Return what helps against *reason*, which libpq or the server gave, the server with its *code* (SQLSTATE).
 
     *otherwise*: where neither says anything known.
     """

@@ -38,5 +38,5 @@ def init_sql_path() -> Path:
 
 
 def psql_command(dsn: str) -> str:
-    """Give the command that applies init.sql to the database at *dsn*, to be run as it is. *dsn* holds no secret."""
+    """Return the command that applies init.sql to the database at *dsn*, to be run as it is. *dsn* holds no secret."""
     return f"psql -q -1 -v ON_ERROR_STOP=1 -f {shlex.quote(str(init_sql_path()))} {shlex.quote(dsn)}"

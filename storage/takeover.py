@@ -70,7 +70,7 @@ def take_over(data_dir: Path, outbox: Outbox, *, zero: datetime, boot_id: str | 
 
 
 def _rows(path: Path, statement: str) -> list[list[Any]]:
-    """Give the rows of a file that can be read, from both ends where it is broken. The first column orders them.
+    """Return the rows of a file that can be read, from both ends where it is broken. The first column orders them.
 
     Raises: OSError, sqlite3.Error: it cannot be read now, and is not broken.
     """

@@ -95,7 +95,7 @@ class Cluster:
         self._serving = FileLock(home / "server.lock")
 
     def major(self) -> int | None:
-        """Give the major version that made the data, None where there are none yet."""
+        """Return the major version that made the data, None where there are none yet."""
         try:
             return int((self.data / "PG_VERSION").read_text("ascii"))
         except FileNotFoundError:
@@ -189,7 +189,7 @@ class Cluster:
             os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
 
     def _find_running(self) -> Path | None:
-        """Give the socket directory of the server that runs on our data, waiting until it is ready; None: none runs."""
+        """Return the socket directory of the server on our data, waiting until it is ready; None: none runs."""
         deadline = time.monotonic() + START_TIMEOUT_S
         while True:
             recorded = self._recorded()
@@ -214,7 +214,7 @@ class Cluster:
         return is_free and not self.is_served()
 
     def _recorded(self) -> list[str]:
-        """Give the lines of postmaster.pid; the first, the number of a process, may be empty.
+        """Return the lines of postmaster.pid; the first, the number of a process, may be empty.
 
         The number proves nothing: after a power cut it may be that of any process. The fifth is the socket directory,
         the eighth the state of the server (PostgreSQL documentation, "Database File Layout").

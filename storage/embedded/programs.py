@@ -136,12 +136,12 @@ class ServerPrograms:
 
 
 def environment() -> dict[str, str]:
-    """Give ours without PGPORT, PGDATA and their like, which are about some other server."""
+    """Return our environment without PGPORT, PGDATA and their like, which are about some other server."""
     return {key: value for key, value in os.environ.items() if not key.startswith("PG")} | {"LC_ALL": "C"}
 
 
 def last_words(said: IO[bytes]) -> str:
-    """Give what a program wrote into *said* as errors, or else the end of it, in one line."""
+    """Return what a program wrote into *said* as errors, or else the end of it, in one line."""
     said.seek(0)
     lines = [line.strip() for line in said.read().decode("utf-8", "replace").split("\n") if line.strip()]
     errors = [line for line in lines if re.search(r"\b(error|ERROR|FATAL|PANIC):", line)]

@@ -158,7 +158,7 @@ class EmbeddedServer:
             self._socket_directory = None
 
     def url(self, database: str = DATABASE) -> str:
-        """Give the libpq URL of a *database* of the started server. It holds no secret.
+        """Return the libpq URL of a *database* of the started server. It holds no secret.
 
         Raises: EmbeddedServerError: the server was not started.
         """
