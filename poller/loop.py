@@ -10,7 +10,6 @@ import logging
 import traceback
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
-from operator import attrgetter
 from typing import TypeVar
 
 from backoff import Backoff
@@ -116,11 +115,9 @@ class Poller:
             sensor.start(sensed_at)
         limit_s = timeout_s or max(self._interval_s - _LAST_MOMENT_S, self._session.timings.response_timeout_s)
         power = self._poll_meter(tick, started + limit_s)
-        polls = [self._row(late, tick) for late in self._meter.take_late_polls()]
+        rows: list[Row] = [self._row(late, tick) for late in self._meter.take_late_polls()]
         if power is not None:
-            polls.append(power)
-        # A late one may bear the second after the tick.
-        rows: list[Row] = [*sorted(polls, key=attrgetter("measured_at"))]
+            rows.append(power)
         sensors_until = started + min(_SENSOR_GRACE_S, _SENSOR_SHARE * self._interval_s)
         for sensor in self._sensors:
             row = sensor.collect(sensors_until - self._clock.monotonic(), should_stop=self._should_stop)
