@@ -133,7 +133,7 @@ class EnergyData:
 def load(
     connection: Connection, site: int, period: Period, *, now: datetime, tariff: Tariff | None
 ) -> EnergyData | None:
-    """Read the energy of *period*; None where the first half hour is not over yet."""
+    """Read the energy of *period*; None where no half hour of it is over yet."""
     step = step_of(period)
     cut = clipped(spans(period, step), next_half_hour(period.start), half_hour_before(now))
     if not cut:

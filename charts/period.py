@@ -250,10 +250,21 @@ def due_until(now: datetime) -> datetime:
     return half_hour_before(now - HALF_HOUR)
 
 
+def registers_of(period: Period) -> Span:
+    """Return the moments of the first and the last register of *period*: its energy lies between them.
+
+    Where midnight is between two registers, a day goes from the one after it to the one after the next midnight: it is
+    as long as a day. A range that ends at another time holds nothing from after its end.
+    """
+    last = next_half_hour(period.end) if period.whole_days else half_hour_before(period.end)
+    return next_half_hour(period.start), last
+
+
 def spans(period: Period, step: Step) -> list[Span]:
     """Cut *period* into steps that begin and end on :00 or :30; the first and last may be shorter."""
-    edges = [period.start, *(edge for edge in _edges(period, step) if period.start < edge < period.end), period.end]
-    edges = [next_half_hour(edge) for edge in edges]
+    first, last = registers_of(period)
+    inside = (next_half_hour(edge) for edge in _edges(period, step) if period.start < edge < period.end)
+    edges = [first, *(edge for edge in inside if edge < last), last]
     return [(start, end) for start, end in pairwise(edges) if start < end]
 
 

@@ -77,7 +77,7 @@ class PowerData:
     power_gaps: list[Gap]
     current_gaps: list[Gap]  # of either phase; also the half hours that only the registers tell
     usual: Usual | None
-    energy: EnergyData | None  # None: the first half hour is not over yet
+    energy: EnergyData | None  # None: no half hour of it is over yet
     peak: tuple[datetime, int] | None
     base_load_w: float | None
     base_load_at_night: bool  # whether it was always found between 20:00 and 5:00
@@ -254,15 +254,18 @@ def _half_hours(
     connection: Connection, site: int, period: Period, until: datetime, gaps: Sequence[Gap]
 ) -> list[tuple[Gap, float]]:
     """Return the mean power of each known half hour of days without any reading."""
-    halves: list[Span] = []
+    days: list[Gap] = []
     for day in period.dates():
         start = max(midnight(day, period.zone), period.start)
         end = min(midnight(day + timedelta(days=1), period.zone), until)
         # A reading was due one spacing after midnight: the gap may begin that much later.
         if any(gap.start <= start + HALF_HOUR and end <= gap.end for gap in gaps):
-            begin = next_half_hour(start)
-            count = max((half_hour_before(end) - begin) // HALF_HOUR, 0)
-            halves += [(begin + n * HALF_HOUR, begin + (n + 1) * HALF_HOUR) for n in range(count)]
+            days.append(Gap(start, end))
+    halves: list[Span] = []
+    for one in coverage.merged(days):  # midnight may lie inside of a half hour
+        begin = next_half_hour(one.start)
+        count = max((half_hour_before(one.end) - begin) // HALF_HOUR, 0)
+        halves += [(begin + n * HALF_HOUR, begin + (n + 1) * HALF_HOUR) for n in range(count)]
     if not halves:
         return []
     used, sold = energy.read(connection, site, "import_kwh", halves), energy.read_sold(connection, site, halves)

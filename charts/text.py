@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from zoneinfo import ZoneInfo
 
 import help_ja
-from charts.period import Period, next_half_hour
+from charts.period import Period, registers_of
 
 if TYPE_CHECKING:
     from charts.coverage import Gap
@@ -134,8 +134,11 @@ class Words:
     exchanged = _Word("メーター交換", "meter exchanged")
     exchanged_at = _Word("メーター交換 {time}", "meter exchanged {time}")
     places = _Word("{count}か所", "{count} places")
-    registers_at = _Word(
+    registers_from = _Word(
         "電力量は {start} から（指示値は毎時0分と30分）", "energy from {start} on (registers are at :00 and :30)"
+    )
+    registers_until = _Word(
+        "電力量は {end} まで（指示値は毎時0分と30分）", "energy until {end} (registers are at :00 and :30)"
     )
     between_notes = _Word("　", "; ")
     now = _Word("（{time} 現在）", " (at {time})")
@@ -262,14 +265,16 @@ def lack_notes(energy: EnergyData | None, period: Period, words: Words) -> list[
         return []
     notes = _by_reason(energy.lacks, energy.exchanges, period, words)
     notes += [f"{words.sold}: {note}" for note in _by_reason(energy.sold_lacks, energy.exchanges, period, words)]
-    start = next_half_hour(period.start)
+    start, end = registers_of(period)
     if start != period.start and energy.bars:
-        notes.append(words.registers_at.format(start=clock(start, period.zone)))
+        notes.append(words.registers_from.format(start=clock(start, period.zone)))
+    if end < period.end and energy.used.ended_at == end:
+        notes.append(words.registers_until.format(end=clock(end, period.zone)))
     return notes
 
 
 def _by_reason(lacks: Sequence[Lack], exchanges: Sequence[datetime], period: Period, words: Words) -> list[str]:
-    start, end = next_half_hour(period.start), next_half_hour(period.end)
+    start, end = registers_of(period)
     lacks = [lack for lack in lacks if lack.kwh != 0]  # of which nothing is lost
     inside = [lack for lack in lacks if start <= lack.started_at and lack.ended_at <= end]
     templates = (

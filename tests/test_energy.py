@@ -184,6 +184,27 @@ def test_a_day_that_begins_on_a_quarter_is_whole_by_the_nearest_registers(record
     assert "energy from 0:15 on (registers are at :00 and :30)" in note
 
 
+def test_a_range_that_ends_between_two_registers_holds_nothing_from_after_its_end(record: Any) -> None:
+    site = site_with(record, steady(START, END, "0.16"))
+    period = Period(START + timedelta(hours=9, minutes=15), START + timedelta(hours=12, minutes=10), TOKYO)
+    picture = power_load.load(record, site, period, now=LATER, tariff=None)
+    assert picture.energy is not None
+    assert (picture.energy.used.kwh, picture.energy.lacks) == (5 * Decimal("0.16"), [])  # 9:30 to 12:00
+    with style.applied("en"):
+        (note,) = texts(power_draw.draw(picture, language="en"), "footnote")
+    assert "energy from 9:30 on (registers are at :00 and :30)" in note
+    assert "energy until 12:00 (registers are at :00 and :30)" in note
+
+
+def test_days_without_readings_show_the_half_hours_at_their_midnights(record: Any) -> None:
+    """In Nepal midnight lies inside of a half hour: it was missing between any two days."""
+    period = day_of(DAY, KATHMANDU, 3)
+    site = site_with(record, steady(period.start - timedelta(minutes=15), period.end + timedelta(minutes=15), "0.16"))
+    data = power_load.load(record, site, period, now=LATER, tariff=None)
+    assert len(data.half_hours) == 3 * 48 - 1  # all but those that reach over the ends
+    assert [gap.length for gap in data.power_gaps] == [timedelta(minutes=15)] * 2
+
+
 def test_every_midnight_missing_leaves_every_bar_its_23_hours(record: Any) -> None:
     first = midnight(date(2025, 11, 1))
     registers = steady(first, END + timedelta(days=3))
