@@ -45,6 +45,7 @@ SUSPICIOUS_C = 85.0  # a Pi was seen to report this when it was much cooler, for
 _WHOLE_DEGREES = 200  # no processor is within 0.2 C of freezing: old kernels that give 45 for 45 C are found out
 
 _MOST_BYTES = 4096  # of a file of sysfs: a page
+_SHOWN = 4  # characters of what is no temperature, such as N/A
 _VCGENCMD_LIMIT_S = 2.0  # it takes milliseconds, or hangs
 _OTHER_ZONE = "set [cpu] zone to another thermal zone, or run without --temp"
 _JOIN_VIDEO = "add the user to the group video (sudo usermod -aG video $USER), then log in again"
@@ -211,7 +212,10 @@ def _read_place_c(place: _Place) -> float:
 def _read_once_c(file: Path) -> float:
     text = _text_of(file)
     if not re.fullmatch(r"-?[0-9]{1,12}", text) or 0 < abs(int(text)) < _WHOLE_DEGREES:
-        raise ValueError(f"expected thousandths of a degree, got {text[:20]!r}")
+        # [cpu] zone may name any file: a longer text may be a secret in it.
+        is_harmless = len(text) <= _SHOWN or re.fullmatch(r"[-+.0-9]{1,20}", text)
+        got = repr(text) if is_harmless else "another text (not shown)"
+        raise ValueError(f"expected thousandths of a degree, got {got}")
     return _checked_c(int(text) / 1000)
 
 

@@ -80,6 +80,13 @@ _REMEDIES = tuple(
             "the server is full: end connections that nobody uses, or raise max_connections or the limit that it names",
         ),
         (r'role ".*" does not exist', "make the user: createuser NAME (as the PostgreSQL administrator)"),
+        (r"is not permitted to log in", "let the user log in: alter role NAME login (as the PostgreSQL administrator)"),
+        (
+            r"is not currently accepting connections",
+            "let the database be used: alter database NAME allow_connections true (as the PostgreSQL administrator)",
+        ),
+        (r"statement pooling mode", "let the pooler work with pool_mode = transaction, or session"),
+        (r"no such database", "name the database in [database] url as the pooler does"),
         (
             r'database ".*" does not exist',
             "make the database: createdb NAME (as the PostgreSQL administrator), then apply init.sql",
@@ -100,6 +107,7 @@ _REMEDIES = tuple(
             "name the primary server in [database] url, not a standby; or set default_transaction_read_only off",
         ),
         (r"No space left on device", "make room on the disk of the database server"),
+        (r"no partition of relation", "make a partition for these rows, or a default one"),
         (
             r"Read-only file system",
             "the disk is mounted read-only, as it is after a fault: look at dmesg, then restart the machine",

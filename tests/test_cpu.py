@@ -322,6 +322,13 @@ def test_a_machine_without_any_sensor_is_reported(tmp_path: Path) -> None:
         read_c(tmp_path / "missing")
 
 
+def test_a_file_of_secrets_that_the_setting_names_by_mistake_is_not_quoted(tmp_path: Path) -> None:
+    (tmp_path / "routeb-password").write_text("0A1B2C3D4E5F\n")
+    with pytest.raises(SensorError, match=r"got another text \(not shown\)") as caught:
+        read_c(tmp_path, str(tmp_path / "routeb-password"))
+    assert "0A1B" not in str(caught.value)
+
+
 def test_a_failed_zone_is_reported_when_there_is_no_vcgencmd(tmp_path: Path) -> None:
     root = zones(tmp_path, ("cpu-thermal", "N/A\n"))
     with pytest.raises(SensorError, match="thermal_zone0: expected thousandths of a degree, got 'N/A'") as caught:

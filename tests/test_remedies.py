@@ -49,6 +49,11 @@ SAID = [
     ('connection to server on socket "/nowhere/.s.PGSQL.5432" failed: No such file or directory', "its socket"),
     ("timeout expired", "firewall"),
     ('FATAL:  invalid value for parameter "TimeZone": "nowhere"', "PGTZ"),
+    ('no partition of relation "power" found for row', "a default one"),
+    ('FATAL:  role "power" is not permitted to log in', "alter role NAME login"),
+    ('FATAL:  database "d" is not currently accepting connections', "allow_connections true"),
+    ("FATAL:  transaction blocks not allowed in statement pooling mode", "pool_mode = transaction"),  # PgBouncer 1.18
+    ("FATAL:  no such database: d", "as the pooler does"),
     ('FATAL:  unrecognized configuration parameter "foo"', "PGOPTIONS"),
     ("Read-only file system: '/home/me/.local/share/power-consumption/postgresql/start.lock'", "dmesg"),
     ('could not write file "data.new/PG_VERSION": No space left on device', "make room"),
