@@ -87,6 +87,7 @@ def check(place: Place, seed: int, *, days: float) -> None:
         *troubles_of(seed, days=days, count=int(TROUBLES_A_DAY * days)),
     ]
     if broken := place.problems(seed, planned, days=days):
+        logging.getLogger(__name__).error("seed %d: %s", seed, broken)  # the smallest part may take longer than a test
         part = smallest(planned, lambda fewer: bool(place.problems(seed, fewer, days=days)))
         pytest.fail(f"seed {seed}: {broken[:10]}; the same with {part}: {place.problems(seed, part, days=days)[:10]}")
 

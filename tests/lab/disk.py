@@ -65,6 +65,11 @@ class Disk:
             self._directory.unlink()
             self._away.rename(self._directory)
 
+    @property
+    def is_well(self) -> bool:
+        """Whether it is there and refuses nothing."""
+        return self.refusal is None and not self._away.is_dir()
+
     @contextmanager
     def shown(self) -> Iterator[Path]:
         """Give the directory, wherever it is, to one who looks at it from outside: nothing is refused meanwhile."""
