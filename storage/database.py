@@ -46,14 +46,14 @@ class _Table:
 
     name: str
     insert: str
-    places: str  # of the values of one row
+    placeholders: str  # of the values of one row
     values: Callable[[Row], tuple[Any, ...]]  # after site_id
     moment: Callable[[Row], datetime]
     compared: str
 
     def insert_of(self, number: int) -> str:
         """Return the statement that inserts *number* rows."""
-        return f"{self.insert}{', '.join([self.places] * number)} on conflict do nothing"
+        return f"{self.insert}{', '.join([self.placeholders] * number)} on conflict do nothing"
 
     @classmethod
     def of(cls, row_class: type[Row]) -> _Table:
@@ -289,7 +289,7 @@ def _by_table(rows: Sequence[Row]) -> Sequence[tuple[_Table, Sequence[Row]]]:
 
 
 def _values_of(table: _Table, site_id: int, rows: Sequence[Row]) -> list[Any]:
-    """Return what the places of an insert of *rows* take."""
+    """Return the values for the placeholders of an insert of *rows*."""
     return [value for row in rows for value in (site_id, *table.values(row))]
 
 

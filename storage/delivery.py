@@ -33,7 +33,7 @@ _STOP_TIMEOUT_S = 1.0  # to leave a statement that is under way
 _MOST_REASONS = 100  # of refusals, each said once
 
 
-class StoppedError(Exception):
+class StopRequestedError(Exception):
     """The delivery is to end while it waits for the server."""
 
 
@@ -170,10 +170,10 @@ class Delivery:
             os.eventfd_write(self._wake_fd, 1)
 
     def _woken(self) -> None:
-        """Serve whoever wakes us while we wait for PostgreSQL. Raises: StoppedError."""
+        """Serve whoever wakes us while we wait for PostgreSQL. Raises: StopRequestedError."""
         os.eventfd_read(self._wake_fd)
         if self._is_stopping:
-            raise StoppedError("asked to stop")
+            raise StopRequestedError("asked to stop")
         self._outbox.settle()
 
     # --- one turn
@@ -182,7 +182,7 @@ class Delivery:
         """Do *act*, and what follows if PostgreSQL does not respond."""
         try:
             act()
-        except (DatabaseUnreachableError, StoppedError) as err:
+        except (DatabaseUnreachableError, StopRequestedError) as err:
             self._failed(DatabaseUnreachableError(str(err)))
         except Exception as err:
             unexpected = DatabaseUnreachableError(f"{type(err).__name__}: {err}")
@@ -273,7 +273,7 @@ class Delivery:
             except DatabaseUnreachableError as err:
                 self._database.query(_nothing)  # where that works only the query is refused: a right may be missing
                 future.set_exception(StorageError(str(err)))
-        except (DatabaseUnreachableError, StoppedError) as err:
+        except (DatabaseUnreachableError, StopRequestedError) as err:
             future.set_exception(DatabaseUnreachableError(str(err)))
             raise
         except Exception as err:  # noqa: BLE001 - it is raised again where the result is taken
