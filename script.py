@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 _OLDEST = 0x030B0000  # as sys.hexversion: Python 3.11
 _PARTS = (
     "backoff", "charts", "errors", "help_ja", "ini_file", "poller", "power_consumption", "power_graph", "private_file",
-    "script", "sensors", "serial_faults", "settings", "skstack", "storage", "temp_graph", "version",
+    "pseudo_terminal", "script", "sensors", "serial_faults", "settings", "skstack", "storage", "temp_graph", "version",
 )  # fmt: skip
 
 
 def run(prog: str, act: Callable[[], int], *, extras: str) -> int:
-    """Run *act*, the whole of a script, and return its exit code; 0 too where SIGINT or SIGTERM ends it.
+    """Run *act*, the whole of a script, and return its exit code; 0 too where a signal ends it.
 
     Says what an ExplainedError says, that Python is too old, or that a library of the package's *extras* is missing.
     Nothing that is printed meanwhile fails: neither where its reader has gone, nor on a full disk, nor in a poor
@@ -70,12 +70,16 @@ def _unusable(error: ImportError) -> str:
 
 @contextlib.contextmanager
 def _interruptible() -> Iterator[None]:
-    """Let SIGTERM do as SIGINT does: what is half done is cleared away on the way out."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    """Let SIGTERM and SIGHUP do as SIGINT does: what is half done is cleared away on the way out."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    for number, handler in before.items():
+        if handler != signal.SIG_IGN:  # nohup wants us to stay when the terminal goes
+            signal.signal(number, signal.default_int_handler)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextlib.contextmanager

@@ -23,7 +23,7 @@ _PRIORITIES = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ER
 
 
 class StopSignal:
-    """Set by the first SIGTERM or SIGINT; a second SIGINT ends the process at once, as people expect.
+    """Set by the first SIGTERM, SIGINT or SIGHUP; a second SIGINT ends the process at once, as people expect.
 
     A file descriptor ends a wait; nothing is interrupted half-way.
     """
@@ -33,9 +33,11 @@ class StopSignal:
         self._requested = False
 
     def install(self) -> None:
-        """Take over the two signals. From the main thread only."""
+        """Take over the three signals. From the main thread only."""
         signal.signal(signal.SIGTERM, self._on_signal)
         signal.signal(signal.SIGINT, self._on_signal)
+        if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # the terminal goes; nohup wants us to stay
+            signal.signal(signal.SIGHUP, self._on_signal)
 
     def fileno(self) -> int:
         """Return a descriptor that becomes readable when a signal comes; the reader drains it."""

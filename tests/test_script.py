@@ -227,7 +227,7 @@ def test_the_backend_of_a_notebook_is_not_loaded(config: Path, backend: str) -> 
 # --- signals
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_a_drawing_with_0_and_leaves_no_half_of_a_picture(config: Path, number: signal.Signals) -> None:
     code = (
         "import os, sys, power_graph\n"
@@ -244,7 +244,7 @@ def test_a_signal_ends_a_drawing_with_0_and_leaves_no_half_of_a_picture(config: 
     assert list((config.parent / "絵").iterdir()) == []
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_the_demo_with_0_and_leaves_nothing_behind(number: signal.Signals, tmp_path: Path) -> None:
     process = subprocess.Popen(
         [sys.executable, str(ROOT / "power_consumption.py"), "--demo"],

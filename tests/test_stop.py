@@ -18,7 +18,7 @@ from poller.process import StopSignal
 
 @pytest.fixture
 def installed() -> Iterator[StopSignal]:
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
     stop = StopSignal()
     stop.install()
     yield stop
@@ -26,7 +26,7 @@ def installed() -> Iterator[StopSignal]:
         signal.signal(number, handler)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_sets_the_flag_and_wakes_who_waits(installed: StopSignal, number: signal.Signals) -> None:
     assert not installed.requested()
     os.kill(os.getpid(), number)
@@ -52,6 +52,20 @@ def test_a_flood_of_signals_does_not_block_or_raise(installed: StopSignal) -> No
     for _ in range(70_000):  # more than a pipe holds
         installed.request()
     assert installed.requested()
+
+
+@pytest.mark.system
+def test_under_nohup_the_end_of_the_terminal_is_not_ours() -> None:
+    program = "import os, signal, poller.process\n"
+    program += "poller.process.StopSignal().install()\nos.kill(os.getpid(), signal.SIGHUP)\nprint('still here')"
+    done = subprocess.run(
+        ["nohup", sys.executable, "-c", program],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parent.parent,
+    )
+    assert (done.returncode, done.stdout) == (0, "still here\n")
 
 
 @pytest.mark.system
