@@ -4,6 +4,7 @@ A Session keeps the link up and sends requests; a Meter knows what the responses
 """
 
 from skstack.driver import Module
+from skstack.echonet.properties import HalfHour
 from skstack.errors import (
     AuthenticationFailedError,
     CommandFailedError,
@@ -23,7 +24,7 @@ from skstack.errors import (
 )
 from skstack.events import Dialect, PanDescription
 from skstack.link import RadioEvent
-from skstack.meter import HalfHour, Meter, Poll
+from skstack.meter import Meter, Poll
 from skstack.meter_history import MeterHistory
 from skstack.module import BAUD_RATES, Credentials, prints_binary
 from skstack.pan_cache import FilePanCache, PanCache

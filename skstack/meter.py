@@ -12,15 +12,13 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from decimal import Decimal
 
 from backoff import Backoff
 from skstack.capability import Capability, Reader
 from skstack.echonet.device import decode_clock
 from skstack.echonet.frame import METER, parse_property_map
-from skstack.echonet.history import decode_scheduled_energy
 from skstack.echonet.identity import MeterIdentity, Recognition, decode_identity
-from skstack.echonet.properties import Epc, MeterReading, decode_reading, decoded, warn
+from skstack.echonet.properties import Epc, HalfHour, MeterReading, decode_half_hour, decode_reading, decoded, warn
 from skstack.echonet.registers import EnergyScale
 from skstack.echonet.request import Response
 from skstack.errors import FrameError, SessionLostError, SkStackError, StoppedError
@@ -45,15 +43,6 @@ class Poll:
     reading: MeterReading
     sent_at: float
     arrived_at: float
-
-
-@dataclass(frozen=True, slots=True)
-class HalfHour:
-    """The registers at one :00 or :30, in kWh; export None: the meter does not measure it."""
-
-    registered_at: datetime
-    import_kwh: Decimal | None
-    export_kwh: Decimal | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -321,7 +310,17 @@ class Meter:
             logger.warning(
                 "the meter does not give the unit of its registers (E1, D3): power and currents are stored, no energy"
             )
+        if self._identity.is_confirmed and self._refused_identity() and self._learn_refused not in self._to_learn:
+            self._to_learn.append(self._learn_refused)
         return self._identity.is_confirmed
+
+    def _refused_identity(self) -> set[Epc]:
+        """Return what the meter lists of its identity, but has lately refused."""
+        return {epc for epc in _IDENTITY if epc in self._get_map and self._capability.is_refused(epc)}
+
+    def _learn_refused(self, until: float) -> bool:
+        """Read the identity again once no refusal of a part of it lasts; return whether that came, too."""
+        return not self._refused_identity() and self._learn_identity(until) and not self._refused_identity()
 
     def _recognise(self, requested: Sequence[int], values: Mapping[int, bytes]) -> None:
         has_none = Epc.COEFFICIENT in requested and not self.offers(Epc.COEFFICIENT)
@@ -381,18 +380,11 @@ class Meter:
         return notified
 
     def _half_hour(self, values: Mapping[int, bytes]) -> HalfHour | None:
-        """Decode EA and EB; None: missing, broken, of two different times, or without a direction it measures."""
-        scale = self._scale()
-        imported = decoded(values, Epc.SCHEDULED_IMPORT, decode_scheduled_energy, warn)
-        exported = decoded(values, Epc.SCHEDULED_EXPORT, decode_scheduled_energy, warn)
-        times = {register.registered_at for register in (imported, exported) if register is not None}
-        if scale is None or len(times) != 1 or imported is None or imported.raw is None:
-            return None
-        export_raw = exported.raw if exported is not None else None
-        if export_raw is None and self.measures_export:
-            return None
-        self.last_half_hour = HalfHour(times.pop(), scale.kwh(imported.raw), scale.kwh(export_raw))
-        return self.last_half_hour
+        needs_export = self.measures_export
+        half_hour = decode_half_hour(values, self._scale(), needs_export=needs_export, report=self._report)
+        if half_hour is not None:
+            self.last_half_hour = half_hour
+        return half_hour
 
 
 def _believable(get_map: frozenset[int]) -> frozenset[int]:

@@ -121,6 +121,16 @@ def test_what_a_meter_refuses_at_first_is_requested_again_within_an_hour() -> No
     assert home.of(PowerRow)[-1].import_kwh is not None
 
 
+def test_a_unit_that_a_meter_refuses_at_first_is_requested_again_within_an_hour() -> None:
+    """Who the meter is was known by then: nothing else was to be learnt in this session."""
+    home = home_of()
+    home.module.faults.habits.append(Habit(refuse(0xE1), until=home.clock.time_s + 300))
+    home.run_minutes(80)
+    assert home.of(PowerRow)[-1].import_kwh is not None
+    assert home.of(EnergyRow)[-1].registered_at == NOON + 2 * HALF_HOUR
+    assert len(home.requests(0x8A)) <= 4
+
+
 # --- how much it gives at once
 
 

@@ -39,6 +39,7 @@ class HalfHours:
         self._clock = clock
         self._latest = EPOCH  # half hour that was kept
         self._given_up = EPOCH
+        self._has_dropped = False
 
     def keep_announced(self) -> Task:
         """Keep what was announced, once the meter and its time are known."""
@@ -98,7 +99,9 @@ class HalfHours:
     def _keep(self, half_hour: HalfHour, source: EnergySource) -> Subtask[None]:
         at = half_hour.registered_at
         if not -_OLDEST <= at - self._meter_clock.now() <= _LATEST_AHEAD:
-            logger.warning("a register is dropped: its time %s is not that of the meter's clock", at)
+            level = logging.DEBUG if self._has_dropped else logging.WARNING
+            logger.log(level, "a register is dropped: its time %s is not that of the meter's clock", at)
+            self._has_dropped = True
         elif at == self._latest or (source == "read" and at < self._latest):
             return  # announced twice, or read too early: still the half hour before
         else:

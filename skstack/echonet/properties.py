@@ -10,12 +10,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
 from enum import IntEnum
 from struct import Struct
 from typing import TypeVar
 
 from skstack.echonet.frame import check_length
+from skstack.echonet.history import decode_scheduled_energy
 from skstack.echonet.registers import EnergyScale, decode_register
 from skstack.errors import FrameError
 
@@ -97,6 +99,15 @@ class MeterReading:
     export_kwh: Decimal | None
 
 
+@dataclass(frozen=True, slots=True)
+class HalfHour:
+    """The registers at one :00 or :30, in kWh; export None: the meter does not measure it."""
+
+    registered_at: datetime
+    import_kwh: Decimal | None
+    export_kwh: Decimal | None
+
+
 Report = Callable[[Epc, FrameError], None]
 """Is called for each property whose data are broken."""
 
@@ -130,3 +141,18 @@ def decode_reading(values: Mapping[int, bytes], scale: EnergyScale | None, *, re
         import_kwh=scale.kwh(import_raw) if scale else None,
         export_kwh=scale.kwh(export_raw) if scale else None,
     )
+
+
+def decode_half_hour(
+    values: Mapping[int, bytes], scale: EnergyScale | None, *, needs_export: bool, report: Report = warn
+) -> HalfHour | None:
+    """Decode EA and EB; None: missing, broken, of two different times, without *scale*, or without an export needed."""
+    imported = decoded(values, Epc.SCHEDULED_IMPORT, decode_scheduled_energy, report)
+    exported = decoded(values, Epc.SCHEDULED_EXPORT, decode_scheduled_energy, report)
+    times = {register.registered_at for register in (imported, exported) if register is not None}
+    if scale is None or len(times) != 1 or imported is None or imported.raw is None:
+        return None
+    export_raw = exported.raw if exported is not None else None
+    if export_raw is None and needs_export:
+        return None
+    return HalfHour(times.pop(), scale.kwh(imported.raw), scale.kwh(export_raw))
