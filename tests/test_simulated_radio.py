@@ -453,7 +453,7 @@ def test_an_exchanged_meter_responds_only_in_a_new_session() -> None:
 def test_any_datagram_can_come_out_of_the_air() -> None:
     at = power_up("BP35A1")
     forged = GET_POWER.response(Esv.GET_RES, (Property(0xE7, bytes(4)),)).to_bytes()
-    at.module.inject(Datagram("00000000000000AA", forged, "", secured=False), at.at)
+    at.module.inject(Datagram("00000000000000AA", forged, secured=False), at.at)
     [line] = lines(at.wait(1))
     assert line.split()[1] == "FE80:0000:0000:0000:0200:0000:0000:00AA"
     assert line.split()[6] == "0"

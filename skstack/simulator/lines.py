@@ -45,7 +45,7 @@ class Datagram:
 
     sender_mac: str
     payload: bytes
-    destination: str
+    destination: str | None = None  # None: the module
     port: int = ECHONET_PORT
     secured: bool = True
 
@@ -88,7 +88,7 @@ class Printer:
         Source: BP35A1 command reference 5.1 and 4.34.
         """
         port = f"{datagram.port:04X}"
-        destination = self.own_address if datagram.destination == "" else datagram.destination
+        destination = datagram.destination or self.own_address
         fields = ["ERXUDP", link_local(datagram.sender_mac), destination, port, port, datagram.sender_mac]
         if self._model.has_side and lqi is not None:
             fields.append(f"{lqi:02X}")

@@ -9,6 +9,7 @@ Source: RFC 5191 (PANA), RFC 4764 (EAP-PSK), and captures of five modules.
 from __future__ import annotations
 
 from hashlib import sha256
+from struct import pack
 
 _AUTHENTICATION = 2
 _TERMINATION = 3
@@ -47,21 +48,14 @@ def termination(session: int) -> bytes:
 
 
 def _message(flags: int, kind: int, session: int, step: int, avps: list[tuple[int, bytes]]) -> bytes:
-    body = b"".join(
-        code.to_bytes(2, "big") + b"\x00\x00" + len(value).to_bytes(2, "big") + b"\x00\x00" + value + _padding(value)
-        for code, value in avps
-    )
-    head = b"\x00\x00" + (16 + len(body)).to_bytes(2, "big") + flags.to_bytes(2, "big") + kind.to_bytes(2, "big")
-    first = int.from_bytes(_noise(session, 4), "big") & 0x7FFFFFFF
-    return head + _noise(session + 5, 4) + _u32(first + step) + body
-
-
-def _padding(value: bytes) -> bytes:
-    return b"\x00" * (-len(value) % 4)
+    padded = [pack(">HHHH", code, 0, len(value), 0) + value + bytes(-len(value) % 4) for code, value in avps]
+    body = b"".join(padded)
+    first = int.from_bytes(_noise(session, 4)) & 0x7FFFFFFF
+    return pack(">HHHH", 0, 16 + len(body), flags, kind) + _noise(session + 5, 4) + _u32(first + step) + body
 
 
 def _eap(number: int, body: bytes) -> bytes:
-    return bytes((1, number)) + (4 + len(body)).to_bytes(2, "big") + body
+    return pack(">BBH", 1, number, 4 + len(body)) + body
 
 
 def _u32(value: int) -> bytes:

@@ -146,7 +146,7 @@ class Radio:
         return [last for said in apply(self.air.meter.habits, reply) for last in apply(self.air.faults.habits, said)]
 
     def _deliver(self, reply: Reply, thinking: Life) -> Callable[[float], None]:
-        datagram = Datagram(self.air.meter_mac, reply.payload, self.air.printer.own_address)
+        datagram = Datagram(self.air.meter_mac, reply.payload)
 
         def deliver(at: float) -> None:
             if reply.begins_anew and thinking.over:
@@ -177,9 +177,9 @@ class Radio:
         """Let the meter announce its half-hour values, if there is a session."""
         announced = self.air.meter.half_hour(at) if self.pana.hears(self.pana.session, at) else None
         if announced is not None:
-            self._announce(announced, self.air.printer.own_address, at)
+            self._announce(announced, None, at)
 
-    def _announce(self, payload: bytes, destination: str, at: float) -> None:
+    def _announce(self, payload: bytes, destination: str | None, at: float) -> None:
         for reply in self._habitual(Reply(None, payload, at)):
             datagram = Datagram(self.air.meter_mac, reply.payload, destination)
             if reply.delay_s:

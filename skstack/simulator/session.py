@@ -6,7 +6,7 @@ Source: BP35A1 command reference 4.4 to 4.6; the times and the lines from the lo
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from skstack.simulator import pana
 from skstack.simulator.air import Air
@@ -26,6 +26,7 @@ class Session(Life):
     meter_generation: int = 0
     confirmed_at: float = 0.0  # the last EVENT 25
     renewing: bool = False  # between EVENT 29 and EVENT 25 or 24
+    term: Life = field(default_factory=Life)  # until it is renewed
 
 
 class PanaClient:
@@ -93,7 +94,7 @@ class PanaClient:
         return step
 
     def _pana_datagram(self, message: bytes) -> Datagram:
-        return Datagram(self._air.meter_mac, message, self._air.printer.own_address, PANA_PORT, secured=False)
+        return Datagram(self._air.meter_mac, message, port=PANA_PORT, secured=False)
 
     def _refuse(self, address: str, at: float) -> None:
         self.joining = False
@@ -117,21 +118,17 @@ class PanaClient:
         air.audit.reopen(0x29)
         air.say(air.printer.event(0x25, air.meter_address), at)
         lifetime_s = air.meter.options.session_lifetime_s
-        number = session.number
-        air.agenda.plan(at + _RENEWAL_SHARE * lifetime_s, lambda now: self._renew(number, now), session)
-        air.agenda.plan(at + lifetime_s, lambda now: self._expire_unless_renewed(number, now), session)
+        session.term.over = True
+        session.term = Life()
+        air.agenda.plan(at + _RENEWAL_SHARE * lifetime_s, self._renew, session.term)
+        air.agenda.plan(at + lifetime_s, self.expire, session.term)
 
     # --- renewed, or not
 
-    def _renew(self, number: int, at: float) -> None:
+    def _renew(self, at: float) -> None:
         """Renew by itself at four fifths of the lifetime. If the meter is unreachable, wait for the end of it."""
-        due = self.session is not None and self.session.number == number
-        if due and self._air.settings.is_on(RENEWS) and not self._meter_is_away(at):
+        if self._air.settings.is_on(RENEWS) and not self._meter_is_away(at):
             self.rejoin(at)
-
-    def _expire_unless_renewed(self, number: int, at: float) -> None:
-        if self.session and self.session.number == number:
-            self.expire(at)
 
     def rejoin(self, at: float) -> None:
         """Authenticate again, as SKREJOIN and by itself."""
@@ -144,6 +141,7 @@ class PanaClient:
             address = air.meter_address
             air.agenda.plan(done_at, lambda now: self._refuse(address, now), session)
             return
+        session.term.over = True
         session.number = self._next_number()
         message = pana.result(session.number, air.meter.options.session_lifetime_s)
         air.agenda.plan(at + 2 * air.timing.pana_step_s, self._pana_step(message), session)
@@ -194,7 +192,7 @@ class PanaClient:
 
     def _drop(self) -> None:
         if self.session is not None:
-            self.session.over = True
+            self.session.over = self.session.term.over = True
         self.session = None
         self._air.audit.forget()
         self._air.audit.reopen(0x29)
