@@ -144,6 +144,8 @@ class Meter:
         epcs = [epc for epc in (*_POLLED, *telltales) if self.offers(epc)] or list(_POLLED)
         was_single = self._reader.is_single
         first, values = self._reader.poll(epcs, until)
+        if self._telltales and not telltales and self._scale() is not None:
+            self._identity.suspect(self._monotonic())  # who responds was left out of a brief poll, and is read below
         self._telltales = ()
         if self._reader.is_single and not was_single:
             self._learn_at = float("-inf")  # what got no response as a group may get one now

@@ -261,6 +261,18 @@ def test_nothing_is_stored_on_a_wrong_scale_while_a_meter_is_exchanged_for_one_w
     assert len([kwh for kwh in of_the_new if kwh is None]) <= 2
 
 
+def test_nothing_is_stored_on_a_wrong_scale_where_the_new_meter_shows_only_by_its_silence(database_url: str) -> None:
+    """The first poll that the new one responds to follows one without a response: it asks for less, not for trust."""
+    home = home_at(database_url)
+    home.run_until(NOON + 10 * MINUTE)
+    home.simulated.exchange(home.clock.time_s, serial_number=NEW, unit_code=0x02, digits=8, start_import_kwh=2000)
+    home.run_until(NOON + 20 * MINUTE)
+    of_the_new = [row.import_kwh for row in home.of(PowerRow) if row.measured_at >= NOON + 10 * MINUTE]
+    assert len(of_the_new) >= 8
+    assert all(kwh is None or 2000 <= kwh < 2001 for kwh in of_the_new)
+    assert None not in of_the_new[-5:]
+
+
 def test_registers_that_fell_while_the_poller_was_off_are_another_meter(database_url: str) -> None:
     home = home_at(database_url, **NAMELESS)
     home.run_until(NOON + 40 * MINUTE)
