@@ -88,7 +88,7 @@ class Clock:
         self._wait_until_s = machine.monotonic() + WAIT_S
         self._meter_zero: datetime | None = None  # until update() has looked at it
         self.zero = self._machine_zero()
-        """The date at which monotonic() was 0. What was dated before the clock was settled, moves along with it."""
+        """The date at which monotonic() was 0. What was dated before the clock was settled moves along with it."""
         self.update()
 
     @property
@@ -120,7 +120,7 @@ class Clock:
     def compare(self, shown: datetime | None, read_at: float) -> None:
         """Take in that the meter's clock showed the minute *shown* at *read_at* (monotonic); None: it has no clock.
 
-        What follows from that, does so in update().
+        update() acts on it.
         """
         if shown is None:
             self._wait_until_s = float("-inf")

@@ -65,8 +65,8 @@ def bme280_source(sensor: Bme280) -> Source:
 class Sensing:
     """One sensor's part in a round: started at the tick, collected at its end.
 
-    It reads in the caller's thread, as a virtual clock needs it. How it fails is said once of each kind, and that it is
-    back.
+    It reads in the caller's thread, as a virtual clock needs it. Each kind of failure is logged once, and so is the end
+    of them.
     """
 
     def __init__(self, source: Source) -> None:

@@ -72,7 +72,7 @@ class ReadingCursor(psycopg2.extensions.cursor):
 
 
 def connect(url: str) -> Connection:
-    """Connect to *url* with bounded waits. What the url itself says of a setting of libpq goes first.
+    """Connect to *url* with bounded waits. A setting of libpq that the url gives overrides ours.
 
     Each address of each of its hosts is tried in turn, in at most CONNECT_TIMEOUT_S.
     Raises: UnreadableUrlError. DatabaseUnreachableError: no response, or the server refuses; the text never shows a

@@ -221,7 +221,7 @@ class Database:
 
     @contextmanager
     def _explaining(self) -> Iterator[None]:
-        """Let through what is a row's fault; drop the connection for all else, and say what is wrong with it."""
+        """Let through what is a row's fault; for anything else drop the connection and say what is wrong."""
         try:
             yield
         except NOT_APPLIED as err:

@@ -65,7 +65,7 @@ class Outbox:
         reserve = Reserve(data_dir / RESERVE_NAME)
         self._rounds = RoundFile(LineFile(self._path, reserve, fsync=fsync))
         self._rejected = RejectedFile(LineFile(data_dir / REJECTED_NAME, reserve, fsync=fsync))
-        self._disk = threading.RLock()  # held by who is at the files
+        self._disk = threading.RLock()  # held by whoever is at the files
         self._changed = threading.Condition()  # what follows is changed under it
         self._memory: deque[Entry] = deque(maxlen=MEMORY_ROUNDS)
         self._unkept: deque[Rejected] = deque(maxlen=_MOST_UNKEPT)  # rejected, and not on disk yet
@@ -204,7 +204,7 @@ class Outbox:
         if lost := len(self._memory) + len(self._unkept):  # of the rejected each row is a round of its own
             logger.error("%d rounds are lost: neither PostgreSQL nor the disk took them", lost)
         if not self._disk.acquire(timeout=DISK_TIMEOUT_S):
-            return  # who is at the files ends with the process
+            return  # whoever is at the files ends with the process
         try:
             self._rounds.close()
         except OutboxError as err:

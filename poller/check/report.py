@@ -46,7 +46,7 @@ class Report:
     """Tries one part after the other and prints how each went to *out*, with the *secrets* masked.
 
     A part that needs one that failed is not tried. *should_stop* ends the check between two parts, and after a part
-    that it broke off.
+    that it has cut short.
     """
 
     def __init__(

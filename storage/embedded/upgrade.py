@@ -225,7 +225,7 @@ def _remove(beside: Cluster) -> None:
 
 
 def _empty(beside: Cluster) -> None:
-    """Give back the room that a cluster in the making takes; what its server said is kept for who looks for it."""
+    """Give back the room that a cluster in the making takes; what its server said is kept for debugging."""
     if not beside.home.exists():
         return
     deadline = time.monotonic() + STOP_TIMEOUT_S
