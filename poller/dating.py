@@ -61,7 +61,8 @@ class Dating:
                 self._attempts += 1
                 # A round that is refused for its contents, or fails again and again, must not hold up the others.
                 if isinstance(error, ValueError) or self._attempts == _MOST_ATTEMPTS:
-                    self._give_up_first()
+                    self._attempts = 0
+                    logger.error("a round cannot be kept and is lost: %r", self._waiting.popleft()[1])
                 raise
             self._waiting.popleft()  # not earlier: after a fault it is kept again
             self._attempts = 0
@@ -73,11 +74,6 @@ class Dating:
         for time in {row.measured_at for row in stored.rows if isinstance(row, Reading)}:
             self._take(time)
         self._keep(stored)
-
-    def _give_up_first(self) -> None:
-        _, stored = self._waiting.popleft()
-        self._attempts = 0
-        logger.error("a round cannot be kept and is lost: %r", stored)
 
     def close(self) -> None:
         """Keep what waits, dated by the machine's clock where the time is not known yet."""

@@ -167,7 +167,13 @@ class Database:
 
         Raises: MissingTablesError: with the command that makes them.
         """
-        self.query(self._check, needs_site=False)
+
+        def missing(cursor: Cursor, _site_id: int) -> str:
+            cursor.execute(_MISSING_RELATIONS, ([*WRITTEN_TABLES, *VIEWS],))
+            return ", ".join(name for (name,) in cursor.fetchall())
+
+        if found := self.query(missing, needs_site=False):
+            raise self._missing_tables(found)
 
     def close(self) -> None:
         """Close the connection; the next call would open a new one."""
@@ -176,12 +182,6 @@ class Database:
                 self._connection.close()
         self._connection = None
         self._site_id = None  # the next server may be another, with other numbers
-
-    def _check(self, cursor: Cursor, _site_id: int) -> None:
-        cursor.execute(_MISSING_RELATIONS, ([*WRITTEN_TABLES, *VIEWS],))
-        missing = ", ".join(name for (name,) in cursor.fetchall())
-        if missing:
-            raise self._missing_tables(missing)
 
     def _once_more(self, act: Callable[[], T]) -> T:
         """Do *act*, again over a new connection where the one that was open turns out dead."""
