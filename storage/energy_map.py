@@ -17,37 +17,39 @@ if TYPE_CHECKING:
     from storage.connection import Connection
 
 # Steps of one half hour lie between neighbouring rows, whatever other registers lack: both registers in one go.
+# A cell is a half hour of the day in a column: one number is sorted faster than two.
 _COLUMNS = """
-select number, array_agg(half_hour), array_agg(used_kwh), array_agg(used), array_agg(sold_kwh), array_agg(sold)
+select cell / 48, array_agg(cell %% 48), array_agg(used_kwh), array_agg(used), array_agg(sold_kwh), array_agg(sold)
 from (
-    select width_bucket(date_part('epoch', earlier_at), %(edges_s)s::float8[]) - 1 as number,
-        (date_part('hour', local_at) * 2 + floor(date_part('minute', local_at) / 30))::integer as half_hour,
+    select (width_bucket(date_part('epoch', earlier_at), %(edges_s)s::float8[]) - 1) * 48
+            + floor(date_part('epoch', local_at::time) / 1800)::integer as cell,
         sum(used_kwh)::float8 as used_kwh, count(used_kwh) as used,
         coalesce(sum(sold_kwh), 0)::float8 as sold_kwh, count(sold_kwh) as sold
     from (
         select earlier_at, earlier_at at time zone %(zone)s as local_at,
-            case when earlier_kwh > 0 and later_kwh > 0 then
-                energy_step_kwh(earlier_at, earlier_kwh, later_at, later_kwh, exchanged_at, count_kwh, range_kwh)
-            end as used_kwh,
-            case when (earlier_kwh = 0 or later_kwh = 0) is not true then energy_step_kwh(
+            energy_step_kwh(
+                earlier_at, earlier_kwh, later_at, later_kwh, exchanged_at, count_kwh, range_kwh
+            ) as used_kwh,
+            energy_step_kwh(
                 earlier_at, earlier_export_kwh, later_at, later_export_kwh, exchanged_at, count_kwh, range_kwh
-            ) end as sold_kwh
+            ) as sold_kwh
         from (
             select registered_at as earlier_at, lead(registered_at) over registers as later_at,
                 import_kwh as earlier_kwh, lead(import_kwh) over registers as later_kwh,
                 export_kwh as earlier_export_kwh, lead(export_kwh) over registers as later_export_kwh
             from energy
             where site_id = %(site_id)s and registered_at >= %(start)s and registered_at <= %(end)s
+                and (import_kwh = 0) is not true
             window registers as (order by registered_at)
         ) as pairs
         left join ({meters}) as meters on earlier_at >= served_from and earlier_at < served_until
         where later_at - earlier_at = interval '30 minutes'
         offset 0
     ) as steps
-    group by 1, 2
+    group by 1
     having count(used_kwh) > 0
 ) as cells
-group by number
+group by 1
 """
 
 _UNEVEN = """
