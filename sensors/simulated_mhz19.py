@@ -190,11 +190,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     sensor.co2_ppm = arguments.co2
     for name, value in FAULTS.get(arguments.fault, {}).items():
         setattr(sensor, name, value)
-    stop_fd = signals_as_bytes({signal.SIGTERM: STOP, signal.SIGINT: STOP})
-    with terminal_at(arguments.link) as master_fd:
-        sys.stdout.write(f"{arguments.link}\n")
-        sys.stdout.flush()
-        serve(sensor, master_fd, stop_fd=stop_fd, now=time.monotonic)
+    try:
+        with terminal_at(arguments.link) as master_fd:
+            stop_fd = signals_as_bytes({signal.SIGTERM: STOP, signal.SIGINT: STOP})
+            sys.stdout.write(f"{arguments.link}\n")
+            sys.stdout.flush()
+            serve(sensor, master_fd, stop_fd=stop_fd, now=time.monotonic)
+    except OSError as error:
+        parser.error(f"cannot serve {arguments.link}: {error.strerror}")
     return 0
 
 

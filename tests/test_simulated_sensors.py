@@ -289,6 +289,13 @@ def test_the_program_does_not_overwrite_a_path(tmp_path: Path, capsys: pytest.Ca
     assert link.read_text() == "precious"
 
 
+def test_the_program_says_that_its_link_cannot_be_made(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["--link", str(tmp_path / "nowhere" / "mhz19")])
+    assert caught.value.code == 2
+    assert "mhz19: No such file or directory" in capsys.readouterr().err
+
+
 @pytest.mark.system
 def test_importing_the_sensors_loads_no_library_and_no_other_room() -> None:
     modules = ", ".join(f"sensors.{file.stem}" for file in sorted((ROOT / "sensors").glob("*.py")))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import cycle
 from typing import TypeVar
 
@@ -20,13 +19,6 @@ Hearing = Callable[[Sequence[Beacon], int], Sequence[Beacon]]
 def hear_all(beacons: Sequence[Beacon], _channels: int) -> Sequence[Beacon]:
     """Hear every beacon."""
     return beacons
-
-
-@dataclass(frozen=True, slots=True)
-class JoinFailure:
-    """A handshake that ends in EVENT 24; *connects_after_s*: with EVENT 25 all the same, so much later."""
-
-    connects_after_s: float | None = None
 
 
 class Faults:
@@ -49,7 +41,7 @@ class Faults:
         self._session_lasts_s = math.inf
         self._rejoins: Iterator[bool] = cycle((False,))
         self._failing_sends: list[int] = []
-        self._failing_joins: list[JoinFailure] = []
+        self._failing_joins: list[float] = []
         self._short_sessions: list[float] = []
         self._late_beacons: list[bool] = []
         self._refusals: list[tuple[str, str | None]] = []
@@ -75,12 +67,12 @@ class Faults:
         """
         self._failing_sends += [param] * count
 
-    def fail_joins(self, count: int = 1, *, connects_after_s: float | None = None) -> None:
+    def fail_joins(self, count: int = 1, *, connects_after_s: float = math.inf) -> None:
         """Let the next *count* handshakes, renewals among them, end in EVENT 24.
 
         *connects_after_s*: EVENT 25 follows all the same, so much later, unless another SKJOIN comes first.
         """
-        self._failing_joins += [JoinFailure(connects_after_s)] * count
+        self._failing_joins += [connects_after_s] * count
 
     def end_sessions(self, after_s: float, count: int = 1) -> None:
         """Let the meter end each of the next *count* sessions by EVENT 26, *after_s* after its EVENT 25."""
@@ -115,8 +107,8 @@ class Faults:
         """Return what EVENT 21 reports for this send."""
         return _next(self._failing_sends) or 0
 
-    def join_failure(self) -> JoinFailure | None:
-        """Return how this handshake is to fail, if it is."""
+    def join_failure(self) -> float | None:
+        """Return how long after its EVENT 24 this handshake connects all the same; None: it does not fail."""
         return _next(self._failing_joins)
 
     def session_ends_after_s(self) -> float | None:

@@ -5,12 +5,12 @@ Source: BP35A1 command reference 4.4 to 4.6; the times and the lines from the lo
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from skstack.simulator import pana
 from skstack.simulator.air import Air
-from skstack.simulator.faults import JoinFailure
 from skstack.simulator.lines import PANA_PORT, Datagram
 from skstack.simulator.settings import RENEWS
 from skstack.simulator.uart import Life
@@ -62,20 +62,20 @@ class PanaClient:
         if not air.reaches(address, at):
             air.agenda.plan(at + air.timing.unreachable_s, lambda now: self._refuse(address, now), air.boot)
             return
-        failure = air.faults.join_failure() if air.is_paired() else JoinFailure()
+        connects_after_s = air.faults.join_failure() if air.is_paired() else math.inf
         number = self._next_number()
         messages = pana.handshake(air.credentials.route_b_id, number, air.meter.options.session_lifetime_s)
         air.plan_line(at + step_s, air.printer.event(0x02, address))
-        for turn, message in enumerate(messages[: 2 if failure else 4], start=1):
+        for turn, message in enumerate(messages[: 4 if connects_after_s is None else 2], start=1):
             air.agenda.plan(at + (1 + turn) * step_s, self._pana_step(message), air.boot)
-        if failure is None:
+        if connects_after_s is None:
             air.agenda.plan(at + 6 * step_s, lambda now: self._connect(number, now), air.boot)
             return
         refused_at = at + air.timing.refusal_s
         air.agenda.plan(refused_at, lambda now: self._refuse(address, now), air.boot)
-        if failure.connects_after_s is not None:
+        if math.isfinite(connects_after_s):
             self._late_connection = Life()
-            connected_at = refused_at + failure.connects_after_s
+            connected_at = refused_at + connects_after_s
             air.agenda.plan(connected_at, lambda now: self._connect(number, now), self._late_connection)
 
     def _next_number(self) -> int:
@@ -137,7 +137,7 @@ class PanaClient:
             return
         done_at = at + 3 * air.timing.pana_step_s
         fails = self._meter_is_away(at) or (self._is_forgotten(session, at) and air.faults.rejoin_fails())
-        if fails or air.faults.join_failure():
+        if fails or air.faults.join_failure() is not None:
             address = air.meter_address
             air.agenda.plan(done_at, lambda now: self._refuse(address, now), session)
             return
