@@ -37,6 +37,7 @@ _LONE_RESPONSES = 2  # in a row, until properties are requested one by one
 _GROUP_EVERY = 10  # polls after which the group is requested again meanwhile
 _REFUSALS = 2  # in a row, until a property is no longer requested
 _REFUSAL_LASTS_S = 3600.0
+_OFTEN_LACKING = frozenset({0xD3})  # the coefficient: where there is none, it is 1
 
 
 _WantedT = TypeVar("_WantedT", int, frozenset[int])  # a property, or those of one request
@@ -127,7 +128,8 @@ class Capability:
         """Count refusals; what was refused several times in a row, and never given, is not requested for a while."""
         for epc in epcs:
             if epc not in self._given and self._refused.note(epc):
-                logger.warning("the meter refuses %02X: it will be requested again in an hour", epc)
+                level = logging.INFO if epc in _OFTEN_LACKING else logging.WARNING
+                logger.log(level, "the meter refuses %02X: it will be requested again in an hour", epc)
 
     def singly(self, epcs: Sequence[int]) -> list[tuple[int, ...]]:
         """Split *epcs* into single ones; those that got no response come last, since to wait holds up the rest."""

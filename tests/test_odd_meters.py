@@ -36,6 +36,13 @@ def test_a_property_that_only_the_map_has_costs_nothing_but_itself(lacking: set[
     assert poll_each_minute(home, 3) == [Decimal("12345.0")] * 3
 
 
+def test_a_meter_without_a_coefficient_is_nothing_to_warn_of(caplog: pytest.LogCaptureFixture) -> None:
+    """EPC D3 is optional, and absent in most homes: it is then 1."""
+    home = home_of(lacks=frozenset({0xD3}))
+    assert poll_each_minute(home, 5) == [Decimal("12345.0")] * 5
+    assert caplog.text == ""
+
+
 def test_what_was_refused_twice_is_not_requested_again_in_this_session(caplog: pytest.LogCaptureFixture) -> None:
     home = home_of()
     home.simulated.habits.append(Habit(refuse(0xE3)))
