@@ -78,7 +78,7 @@ def _rows(path: Path, statement: str) -> list[list[Any]]:
     for sql in (statement, f"{statement} desc"):
         try:
             with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as source:
-                source.text_factory = _lenient_text
+                source.text_factory = lambda text: text.decode("utf-8", "replace")
                 for number, *values in source.execute(sql):
                     if number in found:  # the other end was reached
                         break
@@ -108,7 +108,3 @@ def _waiting(rows: list[list[Any]], zero: datetime, boot_id: str | None) -> tupl
         except (ValueError, OverflowError) as err:  # a flipped bit makes it the year 9970
             rejected.append(Rejected.unreadable(str(body), err))
     return waiting, rejected
-
-
-def _lenient_text(text: bytes) -> str:
-    return text.decode("utf-8", "replace")
