@@ -135,7 +135,7 @@ class Delivery:
         """
         now = self._monotonic()
         if now < self._not_before_s:
-            self._fail_queries(DatabaseUnreachableError(self._outage.reason or "PostgreSQL is unreachable"))
+            self._fail_queries(self._outage.reason or "PostgreSQL is unreachable")
             return self._not_before_s - now
         if self._seen != self._outbox.appended:
             self._try(self._deliver_batch)
@@ -162,7 +162,7 @@ class Delivery:
                 self._changed.notify_all()
             if wait_s > 0 and select.select([self._wake_fd], [], [], wait_s)[0]:
                 os.eventfd_read(self._wake_fd)
-        self._fail_queries(DatabaseUnreachableError("the poller ends"))
+        self._fail_queries("the poller ends")
         self._database.close()
 
     def _wake(self) -> None:
@@ -183,21 +183,21 @@ class Delivery:
         try:
             act()
         except (DatabaseUnreachableError, StopRequestedError) as err:
-            self._failed(DatabaseUnreachableError(str(err)))
+            self._failed(str(err))
         except Exception as err:
-            unexpected = DatabaseUnreachableError(f"{type(err).__name__}: {err}")
-            if str(unexpected) != self._outage.reason:  # once, not at each attempt
+            reason = f"{type(err).__name__}: {err}"
+            if reason != self._outage.reason:  # once, not at each attempt
                 logger.exception("delivery failed, retrying")
-            self._failed(unexpected)
+            self._failed(reason)
         else:
             self._backoff.succeeded()
 
-    def _failed(self, err: DatabaseUnreachableError) -> None:
+    def _failed(self, reason: str) -> None:
         if not self._is_stopping:
-            self._outage.failed(str(err), monotonic_s=self._monotonic())
+            self._outage.failed(reason, monotonic_s=self._monotonic())
         self._not_before_s = self._monotonic() + self._backoff.failed()
         self._seen = -1
-        self._fail_queries(err)
+        self._fail_queries(reason)
 
     def _deliver_batch(self) -> None:
         """Deliver the oldest rounds. Raises: DatabaseUnreachableError."""
@@ -279,8 +279,8 @@ class Delivery:
         except Exception as err:  # noqa: BLE001 - it is raised again where the result is taken
             future.set_exception(err)
 
-    def _fail_queries(self, err: DatabaseUnreachableError) -> None:
+    def _fail_queries(self, reason: str) -> None:
         with self._changed:
             queries, self._queries = self._queries, deque()
         for _, future in queries:
-            future.set_exception(err)
+            future.set_exception(DatabaseUnreachableError(reason))

@@ -21,7 +21,6 @@ PRINTED = re.compile(
 SEEN_BY_NOBODY = (  # each is caught by ours, or says that ours called things in a wrong order
     "the embedded PostgreSQL was closed",
     "the embedded PostgreSQL was not started",
-    "the poller ends",
 )
 SENSOR_ERROR = re.compile(r"Sensor\w*Error|kind|(\w+\.)*(passing|wait_until)")  # wait_until has its text last
 LEAST_WORDS = 3  # a text with fewer only hands on what another says, such as "%s: %s"
