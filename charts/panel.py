@@ -210,8 +210,9 @@ class Place(NamedTuple):
     rotation: int = 0
 
 
-ABOVE = tuple(Place(0, 7, ha, "bottom") for ha in ("center", "left", "right"))
-BELOW = tuple(Place(0, -7, ha, "top") for ha in ("center", "left", "right"))
+_SIDES = ((0, "center"), (0, "left"), (0, "right"), (8, "left"), (-8, "right"))  # the last two beside a gap's edge
+ABOVE = tuple(Place(right, 7, ha, "bottom") for right, ha in _SIDES)
+BELOW = tuple(Place(right, -7, ha, "top") for right, ha in _SIDES)
 BESIDE = (Place(8, 0, "left", "center"), Place(-8, 0, "right", "center"))
 WITHIN = (Place(0, 0, "center", "center"), Place(0, 0, "center", "center", 90))
 

@@ -144,6 +144,17 @@ def test_minima_and_maxima_are_labelled_where_they_are(record: Any) -> None:
     assert texts(drawn(data, "ja"), "extreme label")[:2] == ["24.6（0:03）", "19.4（0:01）"]
 
 
+@pytest.mark.parametrize("rise", [0.004, -0.004])
+def test_an_extreme_at_the_edge_of_a_gap_is_labelled_off_its_line(record: Any, rise: float) -> None:
+    """The label stood beside its point, where the line struck it through."""
+    site = new_site(record)
+    write_room(record, site, [(minute, 21 + rise * minute) for minute in range(120, 1320)])
+    figure = drawn(load(record, site))
+    first, last = (f"{21 + rise * minute:.1f} ({minute // 60}:{minute % 60:02d})" for minute in (120, 1319))
+    sides = {label.get_text(): label.get_va() for label in named(figure, "extreme label")}
+    assert (sides[first], sides[last]) == (("top", "bottom") if rise > 0 else ("bottom", "top"))
+
+
 def test_what_a_warming_sensor_says_is_faint_and_no_extreme(record: Any) -> None:
     site = new_site(record)
     write_co2(record, site, [(0, 5000, True), (1, 400, True), (2, 600, False), (3, 700, False), (4, 650, False)])
