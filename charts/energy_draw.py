@@ -48,11 +48,15 @@ def energy_figures(data: PowerData, words: Words) -> list[style.KeyFigure]:
         return []
     caption = words.bought_total if data.sells else words.used_total
     used, sold = energy.used, energy.sold
-    if used.kwh is None:
-        return [style.KeyFigure(caption, words.unknown, "", style.BOUGHT)] if energy.has_registers else []
-    figures = [style.KeyFigure(caption, f"{kwh(used.kwh)} kWh", _covered(data, used, words), style.BOUGHT)]
+    figures = []
+    if used.kwh is not None:
+        figures.append(style.KeyFigure(caption, f"{kwh(used.kwh)} kWh", _covered(data, used, words), style.BOUGHT))
+    elif energy.has_registers:
+        figures.append(style.KeyFigure(caption, words.unknown, "", style.BOUGHT))
     if sold.kwh:
         figures.append(style.KeyFigure(words.sold_total, f"{kwh(sold.kwh)} kWh", "", style.SOLD_TEXT))
+    if used.kwh is None:
+        return figures
     if energy.difference is not None:
         figures.append(_difference_figure(energy.difference, used.kwh, data, words))
     if data.period.days > 1:

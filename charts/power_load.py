@@ -103,7 +103,7 @@ class PowerData:
     def is_empty(self) -> bool:
         """Whether there is nothing to draw."""
         has_current = self.current_r_a is not None or self.current_t_a is not None
-        has_energy = self.energy is not None and self.energy.used.kwh is not None
+        has_energy = self.energy is not None and (self.energy.used.kwh, self.energy.sold.kwh) != (None, None)
         return not (self.has_power or has_current or has_energy)
 
 

@@ -196,6 +196,17 @@ def test_a_range_that_ends_between_two_registers_holds_nothing_from_after_its_en
     assert "energy until 12:00 (registers are at :00 and :30)" in note
 
 
+def test_what_was_sold_is_told_where_only_the_import_is_missing(record: Any) -> None:
+    times = [START + n * HALF for n in range(49)]
+    site = site_with(record, {moment: (None, str(500 + n)) for n, moment in enumerate(times)})
+    picture = power_load.load(record, site, day_of(DAY, TOKYO), now=LATER, tariff=None)
+    assert not picture.is_empty
+    with style.applied("en"):
+        figure = power_draw.draw(picture, language="en")
+    assert (texts(figure, "caption"), texts(figure, "value")) == (["Sold"], ["48 kWh"])
+    assert texts(figure, "footnote") == ["no data 1 d (22 Nov 0:00–23 Nov 0:00)"]
+
+
 def test_days_without_readings_show_the_half_hours_at_their_midnights(record: Any) -> None:
     """In Nepal midnight lies inside of a half hour: it was missing between any two days."""
     period = day_of(DAY, KATHMANDU, 3)
