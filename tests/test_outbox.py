@@ -248,6 +248,23 @@ def test_a_round_that_is_deep_or_huge_is_rejected(outbox: Outbox, path: Path, bo
     assert len(rejected_in(path.parent)) == 1
 
 
+def test_what_was_just_appended_is_given_in_order_and_no_more_than_asked_for(data_dir: Path) -> None:
+    """It need not be read back, but what was taken over behind it must be, and a part of it."""
+    disk = Disk(data_dir)
+    with disk.in_use(), closing(Outbox(data_dir)) as outbox:
+        disk.refusal = FULL
+        append_all(outbox, range(3))
+        disk.refusal = None
+        outbox.settle()
+        assert outbox.rounds_in_memory == 0
+        assert rounds_in(outbox, 2) == [round_of(0), round_of(1)]
+        disk.refusal = Refusal(errno.EIO, at_read=True)
+        assert rounds_in(outbox) == [round_of(0), round_of(1), round_of(2)]
+        disk.refusal = None
+        outbox.adopt([round_to_json(round_of(3))], [])
+        assert deliver_all(outbox) == [round_of(number) for number in range(4)]
+
+
 def test_a_round_of_a_later_release_is_delivered_when_that_is_installed_again(
     data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
