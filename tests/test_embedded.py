@@ -346,6 +346,22 @@ def test_a_process_number_that_went_to_somebody_else_does_not_keep_it_from_start
         assert query(server.url(), "select 1") == 1
 
 
+@pytest.mark.parametrize("garbage", [b"", b"\0" * 64, b"\0\n" * 9, b"\xff\xfe\n1\n2\n3\n\x80\n\n\nready\n"])
+def test_garbage_that_a_power_cut_left_of_the_servers_file_does_not_keep_it_from_starting(
+    garbage: bytes, data_dir: Path
+) -> None:
+    (data_dir / "postgresql" / "data" / "postmaster.pid").write_bytes(garbage)
+    with EmbeddedServer(data_dir, fsync=False) as server:
+        assert query(server.url(), "select 1") == 1
+
+
+@pytest.mark.parametrize("garbage", [b"", b"\0\0\0", b"\xff"])
+def test_a_damaged_version_of_the_data_is_named(garbage: bytes, data_dir: Path) -> None:
+    (data_dir / "postgresql" / "data" / "PG_VERSION").write_bytes(garbage)
+    with pytest.raises(EmbeddedServerError, match=r"PG_VERSION holds no version: the data are damaged: restore a"):
+        EmbeddedServer(data_dir, fsync=False).start()
+
+
 def test_a_first_start_that_was_interrupted_is_begun_again(tmp_path: Path) -> None:
     half_made = tmp_path / "postgresql" / "data.new"
     half_made.mkdir(parents=True)
@@ -411,6 +427,26 @@ def test_tables_follow_a_new_init_sql_and_are_left_alone_otherwise(
     with EmbeddedServer(data_dir, fsync=False) as server:
         assert query(server.url(), "select to_regclass('energy_day')") == "energy_day"
         assert query(server.url(), "select count(remark) from site") == 0
+
+
+def test_tables_that_cannot_be_made_now_are_made_later_and_no_server_is_left(data_dir: Path) -> None:
+    applied = data_dir / "postgresql" / "schema"
+    applied.unlink()
+    applied.mkdir()
+    cluster = Cluster(data_dir / "postgresql", fsync=False)
+    with pytest.raises(EmbeddedServerError, match="schema"), EmbeddedServer(data_dir, fsync=False):
+        raise AssertionError("it is not started")
+    assert not cluster.is_served()
+    with closing(EmbeddedServer(data_dir, fsync=False)) as server:
+        for _ in range(2):
+            with pytest.raises(DatabaseUnreachableError, match="schema"):
+                server.connect()
+        applied.rmdir()
+        applied.write_bytes(b"\xff")  # by a disk that fails
+        server.connect().close()
+        assert query(server.url(), "select count(*) from site") == 0
+    assert not cluster.is_served()
+    assert applied.read_bytes().isalnum()
 
 
 def test_a_process_of_the_server_that_cannot_be_seen_keeps_another_from_being_started(

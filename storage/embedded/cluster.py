@@ -95,11 +95,17 @@ class Cluster:
         self._serving = FileLock(home / "server.lock")
 
     def major(self) -> int | None:
-        """Return the major version that made the data, None where there are none yet."""
+        """Return the major version that made the data, None where there are none yet.
+
+        Raises: EmbeddedServerError: its file is damaged.
+        """
+        file = self.data / "PG_VERSION"
         try:
-            return int((self.data / "PG_VERSION").read_text("ascii"))
+            return int(file.read_text("ascii"))
         except FileNotFoundError:
             return None
+        except ValueError as err:
+            raise EmbeddedServerError(f"{file} holds no version: the data are damaged", "restore a backup") from err
 
     def serve(self, choose: Callable[[int | None], ServerPrograms], *, options: str = "") -> Path:
         """Find the server running, or start it, or make the cluster first; return the directory of its socket.
@@ -220,9 +226,10 @@ class Cluster:
         the eighth the state of the server (PostgreSQL documentation, "Database File Layout").
         """
         try:
-            return (self.data / "postmaster.pid").read_text("utf-8").split("\n")
+            text = (self.data / "postmaster.pid").read_text("utf-8", "replace")
         except OSError:
             return [""]
+        return [""] if "\0" in text else text.split("\n")  # zeros are what a power cut leaves of it
 
     def _is_at_work(self, process: Path, recorded: str) -> bool:
         try:

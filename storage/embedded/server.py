@@ -55,10 +55,15 @@ class EmbeddedServer:
         self._using = FileLock(self._home / "users.lock")
         self._turn = threading.RLock()  # the file locks separate processes, not the threads of one
         self._socket_directory: Path | None = None
+        self._is_ready = False  # with the tables of this release
         self._is_closed = False
 
     def __enter__(self) -> Self:
-        self.start()
+        try:
+            self.start()
+        except BaseException:
+            self.close()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -85,12 +90,15 @@ class EmbeddedServer:
             self._home.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._lock(self._starting)
             try:
-                self._lock(self._using, shared=True)
-                self._socket_directory = self._cluster.serve(self._choose_programs)
+                self._is_ready = False
+                try:
+                    self._lock(self._using, shared=True)
+                    self._socket_directory = self._cluster.serve(self._choose_programs)
+                except BaseException:
+                    self._using.release()
+                    raise
                 self._apply_schema()
-            except BaseException:
-                self._using.release()
-                raise
+                self._is_ready = True
             finally:
                 self._starting.release()
 
@@ -156,6 +164,7 @@ class EmbeddedServer:
             self._using.release()
             self._starting.release()
             self._socket_directory = None
+            self._is_ready = False
 
     def url(self, database: str = DATABASE) -> str:
         """Return the libpq URL of a *database* of the started server. It holds no secret.
@@ -173,7 +182,7 @@ class EmbeddedServer:
         Raises: DatabaseUnreachableError: it cannot be started; or it was closed, and is not started for latecomers.
         """
         try:
-            if self._socket_directory is None:
+            if not self._is_ready:
                 self._start_again()
             try:
                 return connect(self.url())
@@ -221,7 +230,7 @@ class EmbeddedServer:
         text = init_sql_path().read_text("utf-8")
         digest = hashlib.sha256(text.encode()).hexdigest()
         applied = self._home / "schema"
-        if not is_new and applied.exists() and applied.read_text("ascii") == digest:
+        if not is_new and applied.exists() and applied.read_bytes() == digest.encode():
             return
         with closing(connect(self.url())) as connection, connection, connection.cursor() as cursor:
             cursor.execute(text)
