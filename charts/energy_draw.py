@@ -158,6 +158,9 @@ def draw_energy(axes: Axes, data: PowerData, words: Words) -> None:
     known = [bar for bar in energy.bars if (bar.used_kwh, bar.sold_kwh) != (None, None)] if energy else []
     if energy and known:
         _draw_bars(axes, labels, known, energy, data)
+        bottom, top = axes.get_ylim()
+        unsold = coverage.of_energy(energy.sold_lacks, data.period.start, data.until)
+        hatch_gaps(axes, unsold, height=-bottom / (top - bottom))  # below zero
     else:
         axes.set_yticks([])
     if energy:
@@ -189,7 +192,7 @@ def _draw_bars(axes: Axes, labels: Labels, bars: Sequence[Bar], energy: EnergyDa
     forms = {row.sign: row.form(axes) if can_be_numbered else None for row in rows}
     by_year = energy.step == "month" and len(bars) >= _A_YEAR_AT_LEAST and not forms.get(1)
     above_px = (24 if forms.get(1) or by_year else 6) + (_EXCHANGE_PX if energy.exchanges else 0)
-    below_px = 0 if not sold.any() else 24 if forms.get(-1) else 6
+    below_px = 24 if forms.get(-1) or energy.sold_lacks else 6 if sold.any() else 0
     set_limits(axes, -sold.max(), max(used.max(), 0.01), below_px=below_px, above_px=above_px)
     for row in rows:
         if (form := forms[row.sign]) is not None:

@@ -133,10 +133,10 @@ def is_visible(axes: Axes, course: Course) -> bool:
     return int(inside.sum()) >= 2
 
 
-def hatch_gaps(axes: Axes, gaps: Iterable[Gap]) -> None:
+def hatch_gaps(axes: Axes, gaps: Iterable[Gap], *, height: float = 1.0) -> None:
     """Hatch what is missing. The hatch hides what is usual there: that is no measurement."""
     for gap in gaps:
-        style.hatch(axes, days_since_epoch(gap.start), days_since_epoch(gap.end), zorder=2.4)
+        style.hatch(axes, days_since_epoch(gap.start), days_since_epoch(gap.end), zorder=2.4, height=height)
 
 
 def labels_beside(axes: Axes, gaps: Iterable[Gap], now: datetime | None = None) -> Labels:

@@ -257,8 +257,7 @@ def _quiet(axes: Axes) -> None:
     axes.ticklabel_format(axis="y", style="plain", useOffset=False)
 
 
-def hatch(axes: Axes, left: float, right: float, *, zorder: float) -> None:
-    """Fill the height of the panel with the sign for "nothing was measured"."""
-    axes.axvspan(
-        left, right, facecolor=GAP, edgecolor=GAP_HATCH, hatch="////", linewidth=0, zorder=zorder, gid="gap"
-    )  # fmt: skip
+def hatch(axes: Axes, left: float, right: float, *, zorder: float, height: float = 1.0) -> None:
+    """Fill the panel with the sign for "nothing was measured", from below up to a part of its *height*."""
+    look: dict[str, Any] = {"facecolor": GAP, "edgecolor": GAP_HATCH, "hatch": "////", "linewidth": 0}
+    axes.axvspan(left, right, 0, height, zorder=zorder, gid="gap", **look)

@@ -207,6 +207,28 @@ def test_what_was_sold_is_told_where_only_the_import_is_missing(record: Any) -> 
     assert texts(figure, "footnote") == ["no data 1 d (22 Nov 0:00–23 Nov 0:00)"]
 
 
+@pytest.mark.parametrize("sold_before", ["12", "9"])
+def test_what_was_sold_is_hatched_below_zero_where_only_the_export_is_missing(record: Any, sold_before: str) -> None:
+    """A new meter told no export: the afternoon looked as if nothing was sold."""
+    registers: dict[datetime, str | tuple[str | None, str | None]] = {
+        START + n * HALF: (str(1000 + n), str(500 + max(n - 20, 0)) if n <= int(sold_before) * 2 else None)
+        for n in range(49)
+    }
+    registers[START - HALF] = ("999", "499")
+    site = site_with(record, registers)
+    picture = power_load.load(record, site, day_of(DAY, TOKYO), now=LATER, tariff=None)
+    with style.applied("en"):
+        figure = power_draw.draw(picture, language="en")
+    energy_axes = figure.axes[1]
+    (hatched,) = [patch for patch in energy_axes.patches if patch.get_gid() == "gap"]
+    left, right = hatched.get_window_extent().x0, hatched.get_window_extent().x1
+    hour = (START + timedelta(hours=int(sold_before))).timestamp() / 86_400
+    zero = energy_axes.transData.transform((hour, 0))
+    assert (left, right) == pytest.approx((zero[0], energy_axes.bbox.x1))
+    assert hatched.get_window_extent().y1 == pytest.approx(zero[1])
+    assert zero[1] - energy_axes.bbox.y0 > 20
+
+
 def test_days_without_readings_show_the_half_hours_at_their_midnights(record: Any) -> None:
     """In Nepal midnight lies inside of a half hour: it was missing between any two days."""
     period = day_of(DAY, KATHMANDU, 3)
