@@ -479,7 +479,7 @@ def test_what_waits_in_the_outbox_is_counted_and_left(tmp_path: Path, database_u
         outbox.append(round_of(3))
         checked = check(settings)
         assert outbox.count() == 3
-    assert "3 rounds wait for the database; 1 rows that it did not take are kept" in checked.line("data directory")
+    assert "3 rounds waiting for the database; 1 row kept that it did not take" in checked.line("data directory")
 
 
 def test_an_outbox_that_cannot_be_used_is_a_failure(tmp_path: Path, database_url: str) -> None:

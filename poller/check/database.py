@@ -16,6 +16,7 @@ from poller.check.report import CheckFailedError, Part, Report
 from poller.clock import TimeSource
 from settings import Settings
 from storage.connection import Cursor, shown_dsn
+from storage.outage import counted
 from storage.outbox import FILE_NAME, Outbox
 from storage.records import WRITTEN_TABLES
 from storage.remedies import GRANT, LAST_ADVICE
@@ -141,8 +142,8 @@ def _waiting(path: Path) -> str:
         if outbox.error or not os.access(path, os.W_OK):
             raise CheckFailedError(outbox.error or f"{path} cannot be written")
         rejected = outbox.count_rejected()
-    found = f"{waiting} rounds wait for the database" if waiting else "nothing waits for the database"
-    return f"{found}; {rejected} rows that it did not take are kept" if rejected else found
+    found = f"{counted(waiting, 'round')} waiting for the database" if waiting else "nothing waits for the database"
+    return f"{found}; {counted(rejected, 'row')} kept that it did not take" if rejected else found
 
 
 def _write_advice(error: OSError, data_dir: Path) -> str:
