@@ -92,7 +92,8 @@ def _data_dir(section: Section, key: str) -> Path:
     shared = os.environ.get("XDG_DATA_HOME", "")
     default = f"{shared if shared.startswith('/') else '~/.local/share'}/power-consumption"
     # A data directory must not move with the directory a script is started in: it would look like a lost record.
-    return section.path.absolute().parent / section.directory(key, default)
+    directory = section.directory(key, default)
+    return directory if directory.is_absolute() else section.path.absolute().parent / directory
 
 
 def _site(section: Section, key: str) -> str:

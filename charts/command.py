@@ -7,7 +7,7 @@ import os
 import secrets
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -140,7 +140,9 @@ def _looked_into(arguments: argparse.Namespace, config: settings.GraphSettings) 
     """Name the database and the settings file that it comes from: it may be another than the reader thinks."""
     url = config.database.url
     where = f"the embedded database in {config.storage.data_dir}" if url is None else shown_dsn(url)
-    file = Path(arguments.config or settings.DEFAULT_FILE).absolute()
+    file = Path(arguments.config or settings.DEFAULT_FILE)
+    with suppress(FileNotFoundError):  # of the directory that we are in
+        file = file.absolute()
     return f"looked into {where}, {f'as {file} says' if os.path.exists(file) else f'by default, without {file}'}"
 
 

@@ -247,6 +247,9 @@ def test_where_there_is_no_data_the_database_and_the_settings_are_named(
         "power_graph.py: no data: nothing was recorded yet; looked into the embedded database in "
         f"{tmp_path}/power-consumption, by default, without {elsewhere}/power_consumption.ini\n"
     )
+    elsewhere.rmdir()
+    _, _, err = run(["-o", str(tmp_path)], capsys)
+    assert err.endswith(", by default, without power_consumption.ini\n")
 
 
 def test_missing_tables_are_named_with_the_command_that_makes_them(
