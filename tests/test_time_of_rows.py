@@ -219,6 +219,13 @@ def test_a_meter_without_a_clock_delays_nothing(database_url: str) -> None:
     assert stored(home) == minutes(5)
 
 
+def test_a_meter_whose_map_lists_no_clock_delays_nothing_and_is_not_asked_for_one(database_url: str) -> None:
+    home = Home(database_url, days_before=2, is_synchronised=False, lacks=frozenset({0x97, 0x98}))
+    home.run_until(NOON + 5 * MINUTE)
+    assert stored(home) == minutes(5)
+    assert home.requests(0x97, 0x98) == []
+
+
 def test_a_restart_on_a_machine_nine_hours_ahead_overlaps_nothing(database_url: str) -> None:
     home = Home(database_url, days_before=2, machine_ahead=9 * HOUR, is_synchronised=False)
     home.run_until(NOON + 5 * MINUTE)
