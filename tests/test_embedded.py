@@ -531,7 +531,8 @@ def test_a_server_that_listens_and_does_not_answer_is_not_started_again(
     data_dir: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, is_queue_full: bool
 ) -> None:
     """A busy machine: its first process is frozen here, which takes connections into a queue all the same."""
-    monkeypatch.setattr("storage.embedded.cluster.START_TIMEOUT_S", 3.0)  # libpq waits for 2 s at least
+    monkeypatch.setattr("storage.embedded.cluster.START_TIMEOUT_S", 3.0)
+    monkeypatch.setattr("storage.embedded.cluster.CONNECT_TIMEOUT_S", 2)  # then it is seen whether the socket is gone
     home = data_dir / "postgresql"
     with EmbeddedServer(data_dir, fsync=False) as server, ExitStack() as queue, closing(server.connect()) as before:
         first_process = int((home / "data" / "postmaster.pid").read_text().split("\n")[0])
