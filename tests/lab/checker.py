@@ -59,6 +59,15 @@ class Era:
         return (later - earlier) % (Decimal(10) ** self.registers.digits * self.count_kwh)
 
 
+def earliest(at: float, *, takes_s: float = 0.0) -> float:
+    """Return when a row that bears the true time *at* may have been measured, whose response takes *takes_s*.
+
+    One that moved with the clock bears a whole second of that, which was rounded; and its tick was at any second of the
+    true minute.
+    """
+    return at - takes_s - 0.5 if at % 1 else at
+
+
 class Checked(Protocol):
     """A home that can be looked at, once it is there."""
 
@@ -135,7 +144,8 @@ class Checker:
         if comes_late or self._touched(_LATE, stamped - self._start):
             begin = stamped - _LATEST_S
         else:
-            begin = stamped if on_time else stamped // 60 * 60
+            begin = earliest(stamped, takes_s=_RESPONSE_S)
+            begin = begin if on_time else begin // 60 * 60
         minutes = [max(begin, minute) for minute in range(int(begin) // 60 * 60, int(now) + 1, 60)]
         # What is requested alone, one after the other, may be of two minutes.
         moments = [minutes] if comes_late else [[minute] for minute in minutes]
