@@ -267,7 +267,7 @@ class Session:
             return
         if sending.failed:
             request.not_sent(self._monotonic() + self.timings.send_retry_s)
-            with contextlib.suppress(SkStackTimeoutError):  # then the next attempt will show what is wrong
+            with contextlib.suppress(SkStackTimeoutError, PortLostError):  # the next attempt will show what is wrong
                 self._link.check_limit()
         elif not sending.accepted and self._link.lines == heard_before:
             self._lose(ModuleNotRespondingError("the module no longer responds"))

@@ -363,6 +363,17 @@ def test_a_failed_send_checks_whether_the_limit_is_reached() -> None:
     assert lab.typed.count("SKSENDTO") == 1
 
 
+def test_a_port_that_is_lost_while_the_limit_is_looked_up_ends_the_session() -> None:
+    lab = Lab().join()
+    lab.module.faults.fail_sends(1)
+    lab.module.faults.habits.append(late(30.0))
+    lab.later((0.14, lambda radio: radio.unplug(lab.now + 5.0)))  # EVENT 21 came after 0.13 s, SFB is read
+    with pytest.raises(SessionLostError):
+        lab.read_power()
+    assert lab.typed[:2] == ["SKSENDTO", "SKSREG SFB"]
+    lab.run_until_up(120.0)
+
+
 # --- what the module fails to say
 
 
@@ -584,7 +595,7 @@ def test_background_requests_make_nothing_suspect() -> None:
 
 def test_a_port_that_goes_during_a_request_is_opened_again() -> None:
     lab = Lab().join()
-    lab.later((0.3, lambda radio: radio.unplug(lab.now + 5.0)))
+    lab.later((0.14, lambda radio: radio.unplug(lab.now + 5.0)))
     with pytest.raises(SessionLostError):
         lab.read_power()
     assert lab.kinds == ["port_lost"]
