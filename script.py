@@ -33,7 +33,7 @@ def run(prog: str, act: Callable[[], int], *, extras: str) -> int:
     Nothing that is printed meanwhile fails: neither where its reader has gone, nor on a full disk, nor in a poor
     encoding.
     """
-    with _unfailing("stdout"), _unfailing("stderr"), _interruptible():
+    with _unfailing("stdout", 1), _unfailing("stderr", 2), _interruptible():
         try:
             if sys.hexversion < _OLDEST:
                 found = ".".join(map(str, sys.version_info[:3]))
@@ -83,20 +83,30 @@ def _interruptible() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _unfailing(name: str) -> Iterator[None]:
+def _unfailing(name: str, number: int) -> Iterator[None]:
     """Stand before a standard stream, unless somebody has put another in its place; what a closed one gets is lost."""
     stream: TextIO | None = getattr(sys, name)
     if stream is not getattr(sys, f"__{name}__"):
         yield
         return
-    # Where it is closed, its number is taken as well: a connection that got it would be printed into.
-    raw = _UnfailingFile(os.open(os.devnull, os.O_WRONLY) if stream is None else stream.fileno())
+    raw = _UnfailingFile(_taken(number) if stream is None else stream.fileno())
     encoding = "utf-8" if stream is None else stream.encoding
     setattr(sys, name, io.TextIOWrapper(raw, encoding, "backslashreplace", write_through=True))
     try:
         yield
     finally:
         setattr(sys, name, stream)
+
+
+def _taken(number: int) -> int:
+    """Open the null device as *number* and as every free number below: a connection that got one would be printed into.
+
+    Return its last number, which is higher where *number* is taken already.
+    """
+    descriptor = os.open(os.devnull, os.O_RDWR)
+    while descriptor < number:
+        descriptor = os.open(os.devnull, os.O_RDWR)
+    return descriptor
 
 
 class _UnfailingFile(io.RawIOBase):

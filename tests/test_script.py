@@ -190,7 +190,7 @@ def test_a_check_that_nobody_reads_keeps_its_exit_code(tmp_path: Path) -> None:
     assert to_nobody(*failing_check(tmp_path), both=True)[0] == 1
 
 
-@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-", "<&- 2>&-", "<&- >&- 2>&-"])
 def test_streams_that_are_closed_at_the_start_change_no_exit_code(closed: str, tmp_path: Path) -> None:
     def ended(*command: str) -> tuple[int, bytes]:
         shell = ["sh", "-c", f'exec "$@" {closed}', "sh", sys.executable]
@@ -198,7 +198,8 @@ def test_streams_that_are_closed_at_the_start_change_no_exit_code(closed: str, t
         return done.returncode, done.stderr
 
     assert ended(*failing_check(tmp_path)) == (1, b"")
-    assert ended("power_graph.py", "--config", str(tmp_path / "missing.ini"))[0] == 2
+    for name in ("power_consumption.py", "power_graph.py"):
+        assert ended(name, "--config", str(tmp_path / "missing.ini"))[0] == 2
 
 
 def test_a_path_that_the_encoding_of_the_output_lacks_is_printed_in_escapes(config: Path) -> None:
