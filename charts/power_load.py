@@ -125,22 +125,19 @@ def load(
     current_gaps: list[Gap] = []
     base_load: tuple[float, bool] | None = None
     half_hours: list[tuple[Gap, float]] = []
+    means_w: ArrayLike = []
     if is_days:
         sells = energy_data is not None and energy_data.sells
         time_of_day = _time_of_day(connection, site, period, edges, now=now, sells=sells)
         gaps = time_of_day.gaps if time_of_day else [Gap(period.start, until)]
+        means_w = time_of_day.mean_w if time_of_day else []
     else:
         power_w, covered = _course(connection, site, series.POWER, edges)
-        half_hours = _half_hours(connection, site, period, until, covered.gaps)
+        half_hours, means_w = _unread(connection, site, period, until, covered.gaps)
         gaps = coverage.without(covered.gaps, [half_hour for half_hour, _ in half_hours])
         base_load = _base_load(connection, site, period, until, covered) if power_w is not None else None
         if with_current:
-            phases = [_course(connection, site, one, edges) for one in series.CURRENTS]
-            (current_r_a, _), (current_t_a, _) = phases
-            current_gaps = coverage.merged(
-                gap for course, of_phase in phases if course is not None for gap in of_phase.gaps
-            )
-    means_w = [mean_w for _, mean_w in half_hours] if time_of_day is None else time_of_day.mean_w.ravel()
+            current_r_a, current_t_a, current_gaps = _currents(connection, site, edges)
     return PowerData(
         period=period,
         now=running,
@@ -174,6 +171,16 @@ def _course(
     found = series.read(connection, site, selection, edges, by_reading=True)
     covered = coverage.of_readings(found.runs, edges[0], edges[-1])
     return course_of(found.points[0], covered.gaps, edges[1] - edges[0]), covered
+
+
+def _currents(
+    connection: Connection, site: int, edges: Sequence[datetime]
+) -> tuple[Course | None, Course | None, list[Gap]]:
+    """Read the current of both phases, and where one of those that there are is missing."""
+    phases = [_course(connection, site, one, edges) for one in series.CURRENTS]
+    (current_r_a, _), (current_t_a, _) = phases
+    gaps = coverage.merged(gap for course, of_phase in phases if course is not None for gap in of_phase.gaps)
+    return current_r_a, current_t_a, gaps
 
 
 class _Cells:
@@ -250,10 +257,10 @@ def _time_of_day(
     return TimeOfDay(list(edges), cells.mean_w(), [gap for gap in gaps if gap.start < due_until(now)])
 
 
-def _half_hours(
+def _unread(
     connection: Connection, site: int, period: Period, until: datetime, gaps: Sequence[Gap]
-) -> list[tuple[Gap, float]]:
-    """Return the mean power of each known half hour of days without any reading."""
+) -> tuple[list[tuple[Gap, float]], list[float]]:
+    """Return the half hours of the days without any reading with their means, and the means of all without one, W."""
     days: list[Gap] = []
     for day in period.dates():
         start = max(midnight(day, period.zone), period.start)
@@ -261,8 +268,16 @@ def _half_hours(
         # A reading was due one spacing after midnight: the gap may begin that much later.
         if any(gap.start <= start + HALF_HOUR and end <= gap.end for gap in gaps):
             days.append(Gap(start, end))
+    days = coverage.merged(days)
+    found = _half_hours(connection, site, coverage.merged([*gaps, *days]))
+    of_days = [one for one in found if any(day.start <= one[0].start and one[0].end <= day.end for day in days)]
+    return of_days, [mean_w for _, mean_w in found]
+
+
+def _half_hours(connection: Connection, site: int, unread: Sequence[Gap]) -> list[tuple[Gap, float]]:
+    """Return the mean power of each half hour within the stretches of *unread* that the registers tell."""
     halves: list[Span] = []
-    for one in coverage.merged(days):  # midnight may lie inside of a half hour
+    for one in unread:
         begin = next_half_hour(one.start)
         count = max((half_hour_before(one.end) - begin) // HALF_HOUR, 0)
         halves += [(begin + n * HALF_HOUR, begin + (n + 1) * HALF_HOUR) for n in range(count)]
@@ -271,7 +286,7 @@ def _half_hours(
     used, sold = energy.read(connection, site, "import_kwh", halves), energy.read_sold(connection, site, halves)
     lacks = [lack for lack in sold.lacks if lack.kwh != 0]
     stretches = [Gap(*half) for half in halves]
-    unknown = coverage.overlaps(coverage.of_energy(lacks, period.start, until), stretches)
+    unknown = coverage.overlaps(coverage.of_energy(lacks, unread[0].start, unread[-1].end), stretches)
     return [
         (stretch, _W_OF_KWH * float(use.kwh - (sale.kwh or 0)))
         for stretch, use, sale, unsold in zip(stretches, used.spans, sold.spans, unknown, strict=True)

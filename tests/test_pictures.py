@@ -764,6 +764,21 @@ def test_a_peak_that_was_not_read_is_not_named(record: Any, days: int, highest_w
     assert power.peak == (None if highest_w < 1000 else (second + timedelta(seconds=30), highest_w))
 
 
+@pytest.mark.parametrize("highest_w", [400, 1600])
+def test_a_peak_of_the_hours_before_the_first_reading_is_not_named(record: Any, highest_w: int) -> None:
+    """The readings begin at noon; the registers tell of 1,000 W from 10:00 to 10:30."""
+    site, start = new_site(record), midnight(DAY, TOKYO)
+    used = [Decimal("0.5") if n == 20 else Decimal("0.2") for n in range(48)]
+    registers = [(start + n * HALF_HOUR, sum(used[:n], Decimal(10)), Decimal(0)) for n in range(49)]
+    write_energy(record, site, registers)
+    noon = start + timedelta(hours=12)
+    write_power(record, site, [(noon + timedelta(minutes=n), 390, 4.0) for n in range(12 * 60)])
+    write_power(record, site, [(noon + timedelta(seconds=30), highest_w, 16.0)])
+    power = power_load.load(record, site, day_of(DAY, TOKYO), now=LATER + timedelta(days=60), tariff=None)
+    assert power.peak == (None if highest_w < 1000 else (noon + timedelta(seconds=30), highest_w))
+    assert power.half_hours == []  # what was read of the day is not drawn twice
+
+
 @pytest.mark.parametrize(
     ("count", "expected"),
     [(Decimal("0.1"), "前日 0.8 kWh、差 0.0"), (Decimal("0.01"), "前日 0.80 kWh、差 0.00")],
