@@ -82,6 +82,18 @@ def test_what_never_responds_of_who_the_meter_is_keeps_no_half_hour_back(silent:
     assert [row.registered_at for row in home.of(EnergyRow)] == [NOON + each * HALF_HOUR for each in range(3)]
 
 
+def test_another_meter_that_responds_with_its_scale_alone_is_not_taken_for_the_old_one() -> None:
+    home = home_of()
+    home.run_minutes(6)
+    home.simulated.exchange(home.clock.time_s, serial_number="SIM0000002")
+    home.tamper(lambda request, response: None if 0x8A in {each.epc for each in request.properties} else response)
+    home.module.emit_event(0x26, home.clock.time_s)
+    home.run_minutes(3)
+    assert home.meter.identity is not None
+    assert home.meter.identity.serial_number == "SIM0000001"  # that it is another one has to be seen twice
+    assert rows(home) == Rows(9, 6)
+
+
 def test_a_meter_that_does_not_respond_where_it_lacks_something_is_read_for_what_it_has() -> None:
     home = home_of(lacks=frozenset({0xD3, 0xE3, 0xE4, 0xEB}))
     lacking = {0xD3, 0xE3}

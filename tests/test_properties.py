@@ -243,6 +243,26 @@ def test_a_meter_is_another_one_when_it_says_so_twice_and_since_it_said_so_first
     assert (recognition.known, recognition.is_sure, recognition.since) == (ANOTHER, True, 10.0)
 
 
+def test_a_scale_without_a_name_does_not_end_a_suspicion_of_another_meter() -> None:
+    another = replace(OURS, serial_number="B99X000001")
+    recognition = Recognition()
+    recognition.note(OURS, 0.0)
+    recognition.note(another, 10.0)
+    recognition.note(MeterIdentity(None, None, "F", OURS.scale), 20.0)
+    assert not recognition.is_sure
+    assert recognition.note(another, 30.0)
+    assert (recognition.known, recognition.is_sure, recognition.since) == (another, True, 10.0)
+
+
+def test_a_meter_without_a_name_is_known_by_its_scale() -> None:
+    nameless = MeterIdentity(None, None, "F", OURS.scale)
+    recognition = Recognition()
+    recognition.note(nameless, 0.0)
+    recognition.suspect(10.0)
+    recognition.note(nameless, 20.0)
+    assert recognition.is_sure
+
+
 def test_two_different_wrong_responses_are_no_agreement() -> None:
     recognition = Recognition()
     recognition.note(OURS, 0.0)

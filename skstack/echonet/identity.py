@@ -109,7 +109,9 @@ class Recognition:
             self.known, self.since, self.times, self.is_sure = seen, at, seen.is_named, True
             return False
         if seen.agrees(self.known):
-            self.known, self.is_sure = seen.completed(self.known), True
+            # Many meters count alike: where this one has a name, its scale alone does not end a suspicion.
+            self.is_sure = self.is_sure or seen.is_named or not self.known.is_named
+            self.known = seen.completed(self.known)
             self.times += seen.is_named
             return False
         self.suspect(at)
