@@ -179,7 +179,7 @@ def _draw_bars(axes: Axes, labels: Labels, bars: Sequence[Bar], energy: EnergyDa
     width = float(np.median(ends - starts)) * _BAR_SHARE
     centers = (starts + ends) / 2
     widths = np.where(ends - starts < width, (ends - starts) * _BAR_SHARE, width)
-    look: dict[str, Any] = {"width": widths, "linewidth": 0, "snap": False}
+    look: dict[str, Any] = {"width": widths, "linewidth": 0, "snap": False, "zorder": 2.5}  # a hatch hides no bar
     axes.bar(centers, used, color=style.BOUGHT, gid="used", **look)
     if sold.any():
         axes.bar(centers, -sold, color=style.SOLD, gid="sold", **look)

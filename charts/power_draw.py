@@ -48,8 +48,7 @@ def draw(data: PowerData, *, language: Language, contract_a: Decimal | None = No
     """Return the picture, 1,200 px wide. Draw and save it within style.applied(language)."""
     words = WORDS[language]
     has_current = data.current_r_a is not None or data.current_t_a is not None
-    has_energy = data.energy is not None and data.energy.used.kwh is not None
-    heights = [_POWER_IN if data.has_power else _EMPTY_IN, _ENERGY_IN if has_energy else _EMPTY_IN]
+    heights = [_POWER_IN if data.has_power else _EMPTY_IN, _ENERGY_IN if data.has_energy else _EMPTY_IN]
     heights += [_CURRENT_IN] if has_current else []
     title = title_of(data.period, words.power_title, words, now=data.now)
     figure, panels = style.sheet(

@@ -93,6 +93,11 @@ class PowerData:
         return self.power_w is not None or bool(self.half_hours) or self.time_of_day is not None
 
     @property
+    def has_energy(self) -> bool:
+        """Whether the panel of the energy has anything to show: what was used or what was sold."""
+        return self.energy is not None and (self.energy.used.kwh, self.energy.sold.kwh) != (None, None)
+
+    @property
     def sells(self) -> bool:
         """Whether anything was sold."""
         courses = [] if self.power_w is None else [self.power_w.lowest]
@@ -103,8 +108,7 @@ class PowerData:
     def is_empty(self) -> bool:
         """Whether there is nothing to draw."""
         has_current = self.current_r_a is not None or self.current_t_a is not None
-        has_energy = self.energy is not None and (self.energy.used.kwh, self.energy.sold.kwh) != (None, None)
-        return not (self.has_power or has_current or has_energy)
+        return not (self.has_power or has_current or self.has_energy)
 
 
 def load(

@@ -20,7 +20,7 @@ from settings import Tariff, Tier
 from storage import energy
 from storage.energy import Lack, SpanEnergy
 from storage.steps import Span
-from tests.lab.pictures import texts
+from tests.lab.pictures import named, texts
 from tests.lab.recorded import Household, midnight, rolled_back
 
 TOKYO, KATHMANDU = ZoneInfo("Asia/Tokyo"), ZoneInfo("Asia/Kathmandu")
@@ -205,6 +205,10 @@ def test_what_was_sold_is_told_where_only_the_import_is_missing(record: Any) -> 
         figure = power_draw.draw(picture, language="en")
     assert (texts(figure, "caption"), texts(figure, "value")) == (["Sold"], ["48 kWh"])
     assert texts(figure, "footnote") == ["no data 1 d (22 Nov 0:00–23 Nov 0:00)"]
+    power, below = figure.axes
+    assert below.get_window_extent().height > 2 * power.get_window_extent().height  # which has nothing to show
+    hatch = max(gap.get_zorder() for gap in named(figure, "gap"))
+    assert all(bar.get_zorder() > hatch for bar in named(figure, "sold"))
 
 
 @pytest.mark.parametrize("sold_before", ["12", "9"])
