@@ -34,14 +34,16 @@ def scan(
     Of several, one comes first that has refused us less often: *refused_by* counts that by MAC address.
 
     *execute* sends a command in the form of the module's dialect. Where the meter was *last* is tried first, for a
-    moment, and a scan that fails costs little: it is one only, which grows with the *failed_scans* before it. *report*
-    gets a line about each scan. Yields the monotonic time until which it waits for a line, and is sent that or None.
+    moment, unless another one has refused us, and a scan that fails costs little: it is one only, which grows with the
+    *failed_scans* before it. *report* gets a line about each scan. Yields the monotonic time until which it waits for a
+    line, and is sent that or None.
     Raises: MeterNotFoundError, and as *execute*.
     """
     collector = PanCollector()  # one for all durations: a late line still counts
     durations = SCAN_DURATIONS if last is None else (SCAN_DURATIONS[failed_scans % len(SCAN_DURATIONS)],)
     attempts = [(duration, commands.ALL_CHANNELS_MASK, len(commands.CHANNELS)) for duration in durations]
-    if last is not None:
+    # Another meter there that has refused us would hide ours, which has gone to another channel.
+    if last is not None and not refused_by.keys() - {last.mac}:
         attempts.insert(0, (_KNOWN_CHANNEL_DURATION, commands.channel_mask(last.channel), 1))
     for duration, mask, channels in attempts:
         seconds = commands.scan_seconds(duration, channels)

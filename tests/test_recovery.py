@@ -460,6 +460,15 @@ def test_of_two_meters_with_our_pairing_id_the_other_one_is_joined_where_the_lou
     assert lab.read_power() == WATTS
 
 
+def test_a_meter_that_has_left_its_channel_to_another_with_our_pairing_id_is_found() -> None:
+    lab = Lab(neighbours=(Beacon(0x39, 0x1111, "001C640003337777", 0x20, "CCDDEEFF"),)).join()
+    lab.simulated.options = replace(lab.simulated.options, channel=0x25, pan_id=0x4444)
+    lab.module.emit_event(0x26, lab.clock.time_s)
+    lab.run(1.0)
+    lab.run_until_up(600.0)
+    assert lab.read_power() == WATTS
+
+
 def test_a_foreign_description_that_the_module_prints_anyway_is_not_joined() -> None:
     lab = Lab()
     while not lab.typed_at("SKSCAN"):
