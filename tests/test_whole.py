@@ -27,8 +27,9 @@ from tests.lab.clock import DAY_S
 from tests.lab.database import Unreliable
 from tests.lab.disk import FAILING, Disk
 from tests.lab.faults import Fault, schedule
+from tests.lab.listening import listening
 from tests.lab.troubles import TROUBLES, Trouble, troubles_of
-from tests.lab.whole import Whole, listening
+from tests.lab.whole import Whole
 
 pytestmark = pytest.mark.system
 

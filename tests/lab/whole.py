@@ -6,11 +6,10 @@ All of it comes from one schedule, in virtual time. Every number that is stored 
 from __future__ import annotations
 
 import json
-import logging
 import random
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import astuple, fields
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -18,7 +17,6 @@ from math import isclose
 from pathlib import Path
 from typing import Any
 
-from skstack.simulator import TEST_PASSWORD, TEST_ROUTE_B_ID
 from storage.embedded import EmbeddedServer
 from storage.outbox import REJECTED_NAME
 from storage.records import TABLES, Bme280Row, Co2Row, CpuTemperatureRow, EnergyRow, PowerRow, Round, Row, SensorRow
@@ -30,6 +28,7 @@ from tests.lab.disk import Disk
 from tests.lab.faults import Fault, happenings
 from tests.lab.faulty_home import START, of_seed
 from tests.lab.home import LEAD, Home
+from tests.lab.listening import DATABASE_PASSWORD
 from tests.lab.living_room import LivingRoom
 from tests.lab.radio import Later
 from tests.lab.rig import At
@@ -38,7 +37,6 @@ from tests.lab.troubles import Trouble, turns
 QUIET_S = 3 * 3600.0  # at most at the end: what is missing is read from the meter's memory
 _OFF_TICK_S = 30.0  # where the loop stands still for a look at the database, no tick is to be missed
 ENDS_WITHIN_S = 10.0  # of a signal
-DATABASE_PASSWORD = "s3cret-of-the-database"
 _RIGHT_WITHIN = timedelta(seconds=150)  # of the time that a meter gives: two minutes are borne, and it cuts seconds off
 _FOLLOWS_WITHIN_S = 90.0  # a machine's clock that is set
 _GIVEN_WITHIN_S = 700.0  # a meter that responds: where three requests were lost the next one comes ten minutes later
@@ -359,45 +357,3 @@ def _says_the_same(row: Row, other: Row) -> bool:
         or (isinstance(one, float) and isinstance(another, float) and isclose(one, another, rel_tol=1e-6))
         for one, another in pairs
     )
-
-
-# --- what is logged
-
-
-class Listener(logging.Handler):
-    """Looks for secrets in every line, at every level."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.DEBUG)
-        self.found: list[str] = []
-        self.lines = 0
-        secrets = (TEST_ROUTE_B_ID, TEST_PASSWORD, DATABASE_PASSWORD)
-        in_hex = (secret.encode().hex() for secret in secrets)
-        self._secrets = [secret.lower() for secret in (*secrets, *in_hex)]
-
-    def emit(self, record: logging.LogRecord) -> None:
-        line = self.format(record).lower()
-        self.lines += 1
-        if any(secret in line for secret in self._secrets):
-            self.found.append(f"a secret is logged by {record.name}: {record.msg}")
-        if "a fault of the program" in line or "traceback" in line:
-            self.found.append(line)
-
-
-@contextmanager
-def listening() -> Iterator[Listener]:
-    """Hear all that is logged meanwhile, debug lines as well, in place of whoever hears it otherwise."""
-    listener = Listener()
-    loggers = [logging.getLogger(name) for name in ("poller", "sensors", "skstack", "storage")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.addHandler(listener)
-        logger.setLevel(logging.DEBUG)
-        logger.propagate = False
-    try:
-        yield listener
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.removeHandler(listener)
-            logger.setLevel(level)
-            logger.propagate = True
