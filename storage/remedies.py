@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 
+READ_ONLY_DISK = "the disk is mounted read-only, as it is after a fault: look at dmesg, then restart the machine"
 LAST_ADVICE = "see that PostgreSQL runs there and takes connections"
 GRANT = "as the owner of the tables, grant this user its rights as init.sql says"
 
@@ -108,10 +109,7 @@ _REMEDIES = tuple(
         ),
         (r"No space left on device", "make room on the disk of the database server"),
         (r"no partition of relation", "make a partition for these rows, or a default one"),
-        (
-            r"Read-only file system",
-            "the disk is mounted read-only, as it is after a fault: look at dmesg, then restart the machine",
-        ),
+        (r"Read-only file system", READ_ONLY_DISK),
         (
             r"invalid value for parameter|unrecognized configuration parameter",
             "correct options= in [database] url, and PGOPTIONS and PGTZ in the environment",

@@ -19,7 +19,7 @@ from storage.connection import Cursor, shown_dsn
 from storage.outage import counted
 from storage.outbox import FILE_NAME, Outbox
 from storage.records import WRITTEN_TABLES
-from storage.remedies import GRANT, LAST_ADVICE
+from storage.remedies import GRANT, LAST_ADVICE, READ_ONLY_DISK
 
 OLDEST_SERVER = 13
 LEAST_DISK_BYTES = 100_000_000  # a week of rounds in the outbox, and what PostgreSQL needs to stay alive
@@ -148,7 +148,7 @@ def _waiting(path: Path) -> str:
 
 def _write_advice(error: OSError, data_dir: Path) -> str:
     if error.errno == errno.EROFS:
-        return "the disk is mounted read-only, as it is after a fault: look at dmesg, then restart the machine"
+        return READ_ONLY_DISK
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return "make room on this disk"
     return f"let this user write there (sudo chown -R $USER {data_dir}), or set [storage] data_dir to another directory"
