@@ -32,8 +32,16 @@ from sensors.simulated_mhz19 import SimulatedMhz19
 from sensors.simulated_mhz19 import SimulatedPort as Mhz19Port
 from sensors.simulated_room import room_climate
 from skstack import Credentials, Session
-from skstack.simulator import Credentials as AcceptedCredentials
-from skstack.simulator import Household, MeterOptions, SimulatedMeter, SimulatedModule, SimulatedPort, VirtualClock
+from skstack.simulator import (
+    TEST_PASSWORD,
+    TEST_ROUTE_B_ID,
+    Household,
+    MeterOptions,
+    SimulatedMeter,
+    SimulatedModule,
+    SimulatedPort,
+    VirtualClock,
+)
 from storage.connection import connect
 from storage.database import Database
 from storage.embedded import EmbeddedServer
@@ -68,10 +76,9 @@ def _simulate(midnight: datetime, server: EmbeddedServer, data_dir: Path) -> Non
     """Poll the simulated household from shortly before *midnight* for 24 hours."""
     clock = VirtualClock(midnight - timedelta(minutes=3))
     end = midnight + timedelta(days=1, minutes=6)  # the meter announces 24:00 within five minutes
-    accepted = AcceptedCredentials()
     household = Household.typical(seed=_SOLAR_SEED, solar=True)
     options = MeterOptions(unit_code=0x02, digits=8)  # 0.01 kWh a count, for smoother bars
-    module = SimulatedModule(SimulatedMeter(household, options), credentials=accepted)
+    module = SimulatedModule(SimulatedMeter(household, options))
     trusted = Clock(clock, is_synchronised=lambda: True)
     database = Database.from_url(server.url(), site=SITE)
     minutes = int((end - clock.now()).total_seconds() // INTERVAL_S)
@@ -85,7 +92,7 @@ def _simulate(midnight: datetime, server: EmbeddedServer, data_dir: Path) -> Non
         store = stack.enter_context(closing(Store(database, data_dir, trusted, fsync=False, on_round=show_progress)))
         session = Session(
             lambda _baud_rate: SimulatedPort(module, clock),
-            Credentials(accepted.route_b_id, accepted.password),
+            Credentials(TEST_ROUTE_B_ID, TEST_PASSWORD),
             monotonic=clock.monotonic,
             sleep=clock.sleep,
         )

@@ -9,7 +9,7 @@ from random import Random
 import pytest
 
 from skstack.echonet import Esv, Frame, Property
-from skstack.simulator import INSTANT, MODELS, REALISTIC, Beacon, Credentials, Datagram, Habit
+from skstack.simulator import INSTANT, MODELS, REALISTIC, Beacon, Datagram, Habit
 from tests.lab.habits import double, late, lost, mistake_tid, mute
 from tests.lab.module import (
     METER_ADDRESS,
@@ -113,8 +113,7 @@ def test_wrong_credentials_end_in_event_24(route_b_id: str, password: str) -> No
 
 
 def test_other_credentials_can_be_the_right_ones() -> None:
-    other = Credentials("F" * 32, "PASSWORD")
-    at = power_up(credentials=other)
+    at = power_up(meter={"route_b_id": "F" * 32, "password": "PASSWORD"})
     at.set_up("F" * 32, "PASSWORD")
     assert "25" in events(at.type(f"SKJOIN {METER_ADDRESS}", 8.0))
 

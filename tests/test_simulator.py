@@ -12,7 +12,7 @@ import pytest
 
 import skstack.simulator
 from skstack.echonet import CONTROLLER, NODE_PROFILE, Esv, Frame, Property
-from skstack.simulator import Credentials
+from skstack.simulator import MeterOptions
 from tests.lab.module import (
     METER_ADDRESS,
     METER_MAC,
@@ -188,8 +188,8 @@ def test_register_sa2_changes_nothing_on_a_single_hop_module() -> None:
 
 
 def test_credentials_do_not_show_themselves() -> None:
-    assert PASSWORD not in repr(Credentials())
-    assert ROUTE_B_ID not in repr(Credentials())
+    assert PASSWORD not in repr(MeterOptions())
+    assert ROUTE_B_ID not in repr(MeterOptions())
 
 
 @pytest.mark.system

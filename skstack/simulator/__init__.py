@@ -16,8 +16,8 @@ from skstack.simulator.faults import Hearing
 from skstack.simulator.habits import Effect, Habit, Reply
 from skstack.simulator.household import Household, local_day, midnight
 from skstack.simulator.lines import ALL_NODES, Beacon, Datagram, link_local
-from skstack.simulator.meter import MeterOptions, SimulatedMeter
-from skstack.simulator.models import INSTANT, MODELS, REALISTIC, TEST_PASSWORD, TEST_ROUTE_B_ID, Credentials, Timing
+from skstack.simulator.meter import TEST_PASSWORD, TEST_ROUTE_B_ID, MeterOptions, SimulatedMeter
+from skstack.simulator.models import INSTANT, MODELS, REALISTIC, Timing
 from skstack.simulator.module import SimulatedModule
 from skstack.simulator.port import SimulatedPort, VirtualClock
 
@@ -29,7 +29,6 @@ __all__ = [
     "TEST_PASSWORD",
     "TEST_ROUTE_B_ID",
     "Beacon",
-    "Credentials",
     "Datagram",
     "Effect",
     "Habit",

@@ -13,8 +13,8 @@ from pathlib import Path
 from pseudo_terminal import ANNOUNCE, STOP, serve, signals_as_bytes, terminal_at
 from skstack.echonet.device import JST
 from skstack.simulator.household import DAY_S, Household
-from skstack.simulator.meter import MeterOptions, SimulatedMeter
-from skstack.simulator.models import INSTANT, MODELS, REALISTIC, TEST_PASSWORD, TEST_ROUTE_B_ID, Credentials
+from skstack.simulator.meter import TEST_PASSWORD, TEST_ROUTE_B_ID, MeterOptions, SimulatedMeter
+from skstack.simulator.models import INSTANT, MODELS, REALISTIC
 from skstack.simulator.module import SimulatedModule
 
 _REMEMBERED_DAYS = 120  # more than the meter's history is deep
@@ -61,12 +61,13 @@ def build_module(args: argparse.Namespace, start: float) -> SimulatedModule:
         second_generation=args.second_generation,
         two_wire=args.two_wire,
         confirmed_notifications=args.infc,
+        route_b_id=args.id,
+        password=args.password,
     )
     return SimulatedModule(
         SimulatedMeter(household, options),
         model=MODELS[args.model],
         hex_payload=not args.binary,
-        credentials=Credentials(args.id, args.password),
         timing=INSTANT if args.instant else REALISTIC,
     )
 

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from skstack.simulator.lines import CRLF, link_local
+from skstack.simulator.memory import CHANNEL, PAIRING_ID, PAN_ID
 from skstack.simulator.radio import Radio
-from skstack.simulator.settings import CHANNEL, PAIRING_ID, PAN_ID
 
 _ADDRESS = re.compile(r"[0-9A-F]{4}(:[0-9A-F]{4}){7}")  # fully written out, upper case; else ER06
 _MAX_PAYLOAD_BYTES = 1232
@@ -36,7 +36,7 @@ _FAILED = Outcome("FAIL ER10")
 
 
 class Commands:
-    """Executes commands on the radio and its settings. Flash memory is here: it outlives a restart."""
+    """Executes commands on the radio and its memory. Flash memory is here: it outlives a restart."""
 
     def __init__(self, radio: Radio) -> None:
         """Execute the commands of the module that has this *radio*."""
@@ -81,7 +81,7 @@ class Commands:
         return Outcome(lines=(f"EAPPVER {self._model.application}".encode() + CRLF,))
 
     def _info(self, _args: tuple[str, ...], _at: float) -> Outcome:
-        registers = self._radio.air.settings.registers
+        registers = self._radio.air.memory.registers
         return Outcome(lines=(self._printer.info(registers[CHANNEL], registers[PAN_ID]),))
 
     def _reset(self, _args: tuple[str, ...], _at: float) -> Outcome:
@@ -89,11 +89,11 @@ class Commands:
         return Outcome(after_s=self._timing.reset_s)
 
     def _register(self, args: tuple[str, ...], _at: float) -> Outcome:
-        settings = self._radio.air.settings
+        memory = self._radio.air.memory
         if len(args) == 2:
-            return _OK if settings.write(*args) else _WRONG_FORM
+            return _OK if memory.write(*args) else _WRONG_FORM
         own_mac = args[0] in ("S1", "S01") and self._model.has_side
-        value = self._model.mac if own_mac else settings.read(args[0])
+        value = self._model.mac if own_mac else memory.read(args[0])
         return _WRONG_FORM if value is None else Outcome(lines=(f"ESREG {value}".encode() + CRLF,))
 
     def _password(self, args: tuple[str, ...], _at: float) -> Outcome:
@@ -101,12 +101,12 @@ class Commands:
             return _WRONG_FORM
         length = int(args[0], 16)
         # After a password that is too short, a real module takes whatever follows in memory; here: question marks.
-        self._radio.air.settings.password = args[1][:length].ljust(length, "?")
+        self._radio.air.memory.password = args[1][:length].ljust(length, "?")
         return _OK
 
     def _route_b_id(self, args: tuple[str, ...], _at: float) -> Outcome:
-        settings = self._radio.air.settings
-        settings.route_b_id, settings.registers[PAIRING_ID] = args[0], args[0][-8:]
+        memory = self._radio.air.memory
+        memory.route_b_id, memory.registers[PAIRING_ID] = args[0], args[0][-8:]
         return _OK
 
     def _scan(self, args: tuple[str, ...], at: float) -> Outcome:

@@ -6,7 +6,7 @@ It has no clock and does no I/O: each call is given the time, Unix seconds. Its 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from skstack.echonet.frame import (
@@ -35,6 +35,9 @@ from skstack.simulator.registers import (
     half_hour_before,
 )
 
+TEST_ROUTE_B_ID = "00112233445566778899AABBCCDDEEFF"
+TEST_PASSWORD = "0123456789AB"
+
 _INSTANCE_LIST = b"\x01" + METER
 _NOTIFIED_WITHIN_S = 240  # a real meter sends its half-hour values within five minutes
 _CHOICES = {0xED: (12, (0, 30)), 0xEF: (10, range(60))}  # of histories 2 and 3: the most items, and the minutes
@@ -58,6 +61,8 @@ class MeterOptions:
     serial_number: str = "SIM0000001"  # 8D
     maker: int = 0x000016  # as in the captures
     session_lifetime_s: int = 86_400
+    route_b_id: str = field(default=TEST_ROUTE_B_ID, repr=False)  # of the household whose joins it accepts
+    password: str = field(default=TEST_PASSWORD, repr=False)
     mac: str = "001C64000A0B8CF5"
     channel: int = 0x39
     pan_id: int = 0x8CF5

@@ -2,23 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
-
-TEST_ROUTE_B_ID = "00112233445566778899AABBCCDDEEFF"
-TEST_PASSWORD = "0123456789AB"
-
-
-@dataclass(frozen=True, slots=True)
-class Credentials:
-    """What the power company wrote in its letter; the meter accepts no other. Never shown in repr()."""
-
-    route_b_id: str = field(default=TEST_ROUTE_B_ID, repr=False)
-    password: str = field(default=TEST_PASSWORD, repr=False)
-
-    @property
-    def pairing_id(self) -> str:
-        """The last eight characters of the ID, which beacons carry in clear."""
-        return self.route_b_id[-8:]
+from dataclasses import dataclass, fields
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,11 +12,11 @@ from collections.abc import Callable, Sequence
 from skstack.simulator.air import Air
 from skstack.simulator.commands import PRODUCT_COMMANDS, Commands, Outcome
 from skstack.simulator.lines import CRLF, Beacon, Datagram
+from skstack.simulator.memory import ECHO
 from skstack.simulator.meter import SimulatedMeter
-from skstack.simulator.models import MODELS, REALISTIC, Credentials, Model, Timing
+from skstack.simulator.models import MODELS, REALISTIC, Model, Timing
 from skstack.simulator.radio import Radio
-from skstack.simulator.settings import ECHO
-from skstack.simulator.uart import Agenda, CommandReader, Life, Outlet, TypedCommand
+from skstack.simulator.uart import Agenda, CommandReader, Outlet, Scope, TypedCommand
 
 
 class SimulatedModule:
@@ -35,31 +35,23 @@ class SimulatedModule:
         *,
         model: Model | None = None,
         hex_payload: bool = True,
-        credentials: Credentials | None = None,
         timing: Timing = REALISTIC,
         echo: bool = True,
         neighbours: Sequence[Beacon] = (),
     ) -> None:
-        """Power up a *model* (by default a BP35C2) near *meter*, which accepts *credentials*."""
+        """Power up a *model* (by default a BP35C2) near *meter*."""
         self.model = model or MODELS["BP35C2"]
         self.meter = meter
         self.timing = timing
         self._agenda = Agenda()
         self._outlet = Outlet(timing.byte_s)
         self._reader = CommandReader(7 if self.model.has_side else 6, echoes_payload=self.model.echoes_payload)
-        self._executing: Life | None = None  # one command at a time; the next one waits, unread
+        self._executing: Scope | None = None  # one command at a time; the next one waits, unread
         self._hung_until = 0.0
-        self._air = Air(
-            meter,
-            model=self.model,
-            credentials=credentials or Credentials(),
-            timing=timing,
-            agenda=self._agenda,
-            say=self._say,
-        )
+        self._air = Air(meter, model=self.model, timing=timing, agenda=self._agenda, say=self._say)
         # Tessera modules know only hexadecimal text; ROHM ones keep the choice in flash memory.
         self._air.hex_payload = hex_payload or not self.model.has_product_commands
-        self._air.settings.registers[ECHO] = f"{echo:d}"
+        self._air.memory.registers[ECHO] = f"{echo:d}"
         self._radio = Radio(self._air, neighbours)
         self._commands = Commands(self._radio)
         self.faults = self._air.faults
@@ -83,8 +75,7 @@ class SimulatedModule:
 
     def next_output_at(self) -> float | None:
         """Return the earliest time at which something may have left the UART; None: nothing is going on."""
-        times = [time for time in (self._outlet.next_at(), self._agenda.next_at()) if time is not None]
-        return min(times, default=None)
+        return min((at for at in (self._outlet.next_at(), self._agenda.next_at()) if at is not None), default=None)
 
     def _say(self, text: bytes, at: float) -> float:
         """Print *text* and return when it will have left; while the module hangs: never."""
@@ -94,7 +85,7 @@ class SimulatedModule:
         """Work through what was typed, up to the first command that keeps the module busy."""
         while self._executing is None and not self._reader.idle:
             echo, command = self._reader.next()
-            if echo and self._air.settings.is_on(ECHO):
+            if echo and self._air.memory.is_on(ECHO):
                 self._say(echo, at)
             if command is not None and command.words:
                 self._execute(command, at)
@@ -122,7 +113,7 @@ class SimulatedModule:
                 outcome.then(now)
             self._interpret(now)
 
-        self._executing = Life()
+        self._executing = Scope()
         self._agenda.plan(done_at, complete, self._executing)
 
     # --- faults, and what a checker reads

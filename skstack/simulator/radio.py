@@ -14,9 +14,9 @@ from skstack.simulator.air import Air
 from skstack.simulator.audit import Sent
 from skstack.simulator.habits import Reply, apply
 from skstack.simulator.lines import ALL_NODES, CRLF, Beacon, Datagram
-from skstack.simulator.session import PanaClient, Session
-from skstack.simulator.settings import CHANNELS, OVER_LIMIT, PAIRING_ID
-from skstack.simulator.uart import Life
+from skstack.simulator.memory import CHANNELS, OVER_LIMIT, PAIRING_ID
+from skstack.simulator.pana_client import PanaClient, PanaSession
+from skstack.simulator.uart import Scope
 
 _WITH_PAIRING_ID = 2  # the mode of a scan; 3: without
 
@@ -29,8 +29,8 @@ class Radio:
         self.air = air
         self.pana = PanaClient(air, connected=self._begin_session)
         self._neighbours = neighbours
-        self._thinking = Life()  # of the meter about a request that another one displaces
-        self._scanning: Life | None = None
+        self._thinking = Scope()  # of the meter about a request that another one displaces
+        self._scanning: Scope | None = None
 
     def restart(self) -> None:
         """Forget everything: registers, credentials, session, scan, and every response on its way."""
@@ -66,8 +66,8 @@ class Radio:
 
     def _answering(self, mode: int, at: float) -> list[Beacon]:
         """Return the beacons in the air."""
-        options, wanted = self.air.meter.options, self.air.settings.registers[PAIRING_ID]
-        own = Beacon(options.channel, options.pan_id, options.mac, options.lqi, self.air.credentials.pairing_id)
+        options, wanted = self.air.meter.options, self.air.memory.registers[PAIRING_ID]
+        own = Beacon(options.channel, options.pan_id, options.mac, options.lqi, options.route_b_id[-8:])
         in_the_air = [own, *self._neighbours] if at >= self.air.faults.silent_until else self._neighbours
         return [beacon for beacon in in_the_air if mode != _WITH_PAIRING_ID or beacon.pairing_id == wanted]
 
@@ -86,7 +86,7 @@ class Radio:
     def limit(self, over: bool, at: float) -> None:
         """Say that the hour's sending time is used up (EVENT 32), or that there is some again (EVENT 33)."""
         air = self.air
-        air.settings.registers[OVER_LIMIT] = f"{over:d}"
+        air.memory.registers[OVER_LIMIT] = f"{over:d}"
         left_at = air.say(air.printer.event(0x32 if over else 0x33, air.printer.own_address), at)
         if over:
             air.audit.close(0x32, left_at)
@@ -114,7 +114,7 @@ class Radio:
 
     def _send_result(self, address: str, at: float) -> int:
         session = self.pana.session
-        blocked = self.air.settings.is_on(OVER_LIMIT) or (session is not None and session.renewing)
+        blocked = self.air.memory.is_on(OVER_LIMIT) or (session is not None and session.renewing)
         if blocked or (address != ALL_NODES and not self.air.reaches(address, at)):
             return 1
         return self.air.faults.send_param()
@@ -135,7 +135,7 @@ class Radio:
         if response is None:
             return
         self._thinking.over = True
-        self._thinking = Life()
+        self._thinking = Scope()
         request = Frame.from_bytes(payload)
         usual_s = self.air.timing.response_s([each.epc for each in request.properties])
         for reply in self._habitual(Reply(request, response, at, usual_s)):
@@ -145,7 +145,7 @@ class Radio:
         """Return what the habits of the meter, and then those of the air, make of *reply*."""
         return [last for said in apply(self.air.meter.habits, reply) for last in apply(self.air.faults.habits, said)]
 
-    def _deliver(self, reply: Reply, thinking: Life) -> Callable[[float], None]:
+    def _deliver(self, reply: Reply, thinking: Scope) -> Callable[[float], None]:
         datagram = Datagram(self.air.meter_mac, reply.payload)
 
         def deliver(at: float) -> None:
@@ -157,7 +157,7 @@ class Radio:
 
         return deliver
 
-    def _begin_session(self, session: Session, at: float) -> None:
+    def _begin_session(self, session: PanaSession, at: float) -> None:
         """Plan what the meter announces by itself as long as the session lasts."""
         self.air.agenda.plan(at + self.air.timing.instance_list_s, self._announce_instances, session)
         self.air.agenda.plan(self.air.meter.next_half_hour(at), self._half_hour, session)

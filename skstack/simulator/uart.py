@@ -16,7 +16,7 @@ _LENGTH = re.compile(r"[0-9A-Fa-f]{4}")  # of a payload; lower case was seen to 
 
 
 @dataclass(slots=True)
-class Life:
+class Scope:
     """Something that ends, and with it what was planned within it: the module until it restarts, a session."""
 
     over: bool = False
@@ -27,10 +27,10 @@ class Agenda:
 
     def __init__(self) -> None:
         """Start with nothing planned."""
-        self._planned: list[tuple[float, int, Action, Life | None]] = []
+        self._planned: list[tuple[float, int, Action, Scope | None]] = []
         self._number = itertools.count()
 
-    def plan(self, at: float, action: Action, within: Life | None = None) -> None:
+    def plan(self, at: float, action: Action, within: Scope | None = None) -> None:
         """Call *action* with its time once *at* has come, unless *within* is over by then."""
         heapq.heappush(self._planned, (at, next(self._number), action, within))
 

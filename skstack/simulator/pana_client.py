@@ -9,36 +9,36 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from skstack.simulator import pana
+from skstack.simulator import pana_messages
 from skstack.simulator.air import Air
 from skstack.simulator.lines import PANA_PORT, Datagram
-from skstack.simulator.settings import RENEWS
-from skstack.simulator.uart import Life
+from skstack.simulator.memory import RENEWS
+from skstack.simulator.uart import Scope
 
 _RENEWAL_SHARE = 0.8  # of the lifetime; command reference 4.5
 
 
 @dataclass(slots=True)
-class Session(Life):
+class PanaSession(Scope):
     """A PANA session with the meter that was there when it began."""
 
     number: int = 0
     meter_generation: int = 0
     confirmed_at: float = 0.0  # the last EVENT 25
     renewing: bool = False  # between EVENT 29 and EVENT 25 or 24
-    term: Life = field(default_factory=Life)  # until it is renewed
+    term: Scope = field(default_factory=Scope)  # until it is renewed
 
 
 class PanaClient:
     """The one session a module has at a time. *connected* is called with a new one, and when that was."""
 
-    def __init__(self, air: Air, *, connected: Callable[[Session, float], object]) -> None:
+    def __init__(self, air: Air, *, connected: Callable[[PanaSession, float], object]) -> None:
         """Start without a session."""
-        self.session: Session | None = None
+        self.session: PanaSession | None = None
         self.joining = False
         self._air = air
         self._connected = connected
-        self._late_connection = Life()  # an EVENT 25 that follows an EVENT 24
+        self._late_connection = Scope()  # an EVENT 25 that follows an EVENT 24
         self._sessions = 0
 
     def forget(self) -> None:
@@ -47,7 +47,7 @@ class PanaClient:
         self.joining = False
         self._drop()
 
-    def hears(self, session: Session | None, at: float) -> bool:
+    def hears(self, session: PanaSession | None, at: float) -> bool:
         """Return whether the meter takes what is encrypted for *session*."""
         return session is not None and not self._meter_is_away(at) and not self._is_forgotten(session, at)
 
@@ -64,7 +64,7 @@ class PanaClient:
             return
         connects_after_s = air.faults.join_failure() if air.is_paired() else math.inf
         number = self._next_number()
-        messages = pana.handshake(air.credentials.route_b_id, number, air.meter.options.session_lifetime_s)
+        messages = pana_messages.handshake(air.meter.options.route_b_id, number, air.meter.options.session_lifetime_s)
         air.plan_line(at + step_s, air.printer.event(0x02, address))
         for turn, message in enumerate(messages[: 4 if connects_after_s is None else 2], start=1):
             air.agenda.plan(at + (1 + turn) * step_s, self._pana_step(message), air.boot)
@@ -74,7 +74,7 @@ class PanaClient:
         refused_at = at + air.timing.refusal_s
         air.agenda.plan(refused_at, lambda now: self._refuse(address, now), air.boot)
         if math.isfinite(connects_after_s):
-            self._late_connection = Life()
+            self._late_connection = Scope()
             connected_at = refused_at + connects_after_s
             air.agenda.plan(connected_at, lambda now: self._connect(number, now), self._late_connection)
 
@@ -103,14 +103,14 @@ class PanaClient:
 
     def _connect(self, number: int, at: float) -> None:
         self.joining = False
-        self.session = Session(number=number, meter_generation=self._air.meter.generation)
+        self.session = PanaSession(number=number, meter_generation=self._air.meter.generation)
         self._confirm(self.session, at)
         self._connected(self.session, at)
         ends_after_s = self._air.faults.session_ends_after_s()
         if ends_after_s is not None:
             self._air.agenda.plan(at + ends_after_s, lambda now: self.end(0x26, now), self.session)
 
-    def _confirm(self, session: Session, at: float) -> None:
+    def _confirm(self, session: PanaSession, at: float) -> None:
         """EVENT 25, and what follows from it: the next renewal, or the end."""
         air = self._air
         session.renewing = False
@@ -119,7 +119,7 @@ class PanaClient:
         air.say(air.printer.event(0x25, air.meter_address), at)
         lifetime_s = air.meter.options.session_lifetime_s
         session.term.over = True
-        session.term = Life()
+        session.term = Scope()
         air.agenda.plan(at + _RENEWAL_SHARE * lifetime_s, self._renew, session.term)
         air.agenda.plan(at + lifetime_s, self.expire, session.term)
 
@@ -127,7 +127,7 @@ class PanaClient:
 
     def _renew(self, at: float) -> None:
         """Renew by itself at four fifths of the lifetime. If the meter is unreachable, wait for the end of it."""
-        if self._air.settings.is_on(RENEWS) and not self._meter_is_away(at):
+        if self._air.memory.is_on(RENEWS) and not self._meter_is_away(at):
             self.rejoin(at)
 
     def rejoin(self, at: float) -> None:
@@ -143,7 +143,7 @@ class PanaClient:
             return
         session.term.over = True
         session.number = self._next_number()
-        message = pana.result(session.number, air.meter.options.session_lifetime_s)
+        message = pana_messages.result(session.number, air.meter.options.session_lifetime_s)
         air.agenda.plan(at + 2 * air.timing.pana_step_s, self._pana_step(message), session)
         air.agenda.plan(done_at, lambda now: self._confirm(session, now), session)
 
@@ -151,7 +151,7 @@ class PanaClient:
         exchanged = self.session is not None and self.session.meter_generation != self._air.meter.generation
         return exchanged or at < self._air.faults.silent_until
 
-    def _is_forgotten(self, session: Session, at: float) -> bool:
+    def _is_forgotten(self, session: PanaSession, at: float) -> bool:
         return self._air.faults.session_is_forgotten(at - session.confirmed_at)
 
     def expire(self, at: float) -> None:
@@ -160,7 +160,7 @@ class PanaClient:
             return
         air = self._air
         air.audit.close(0x29, air.say(air.printer.event(0x29, air.meter_address), at))
-        if air.settings.is_on(RENEWS):
+        if air.memory.is_on(RENEWS):
             self.session.renewing = True
             self.rejoin(at)
         else:
@@ -185,7 +185,7 @@ class PanaClient:
         if not self.hears(session, at):
             air.agenda.plan(at + air.timing.terminate_timeout_s, lambda now: self.end(0x28, now), session)
             return
-        farewell = self._pana_datagram(pana.termination(session.number))
+        farewell = self._pana_datagram(pana_messages.termination(session.number))
         end_at = at + air.timing.terminate_s
         air.agenda.plan(end_at, lambda now: air.print_datagram(farewell, now), session)
         air.agenda.plan(end_at, lambda now: self.end(0x27, now), session)

@@ -19,7 +19,7 @@ _REGISTERS = {
 }
 
 
-class Settings:
+class Memory:
     """Credentials, and the registers that clients use. Source: BP35A1 command reference 4.1.1; SA2: a client."""
 
     def __init__(self) -> None:
