@@ -8,6 +8,7 @@ the rest.
 from __future__ import annotations
 
 import itertools
+import logging
 import os
 import signal
 import subprocess
@@ -70,6 +71,16 @@ def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
 
 def _refuse(*_arguments: object, **_options: object) -> NoReturn:
     raise AssertionError("a unit test waits for nobody and starts nothing: mark it system")
+
+
+@pytest.fixture(autouse=True)
+def log_as_it_was() -> Iterator[None]:
+    """Take back what a program that ran in this process did to the root logger: the next test hears its own log."""
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
 
 
 @pytest.fixture(scope="session")

@@ -689,13 +689,10 @@ def test_warnings_of_the_log_stand_under_a_tick_and_secrets_are_masked() -> None
 
 def test_the_verbose_log_is_left_alone() -> None:
     root = logging.getLogger()
-    handlers, level = root.handlers, root.level
+    handlers = root.handlers
     root.setLevel(logging.DEBUG)
-    try:
-        with Report(io.StringIO()).gathered_log():
-            assert root.handlers is handlers
-    finally:
-        root.setLevel(level)
+    with Report(io.StringIO()).gathered_log():
+        assert root.handlers is handlers
 
 
 def test_an_error_that_brings_no_remedy_gets_the_advice_of_its_part() -> None:

@@ -5,43 +5,33 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Iterator
 
 import pytest
 
 from poller.process import configure_log
 
 
-@pytest.fixture
-def root() -> Iterator[logging.Logger]:
-    logger = logging.getLogger()
-    handlers, level = list(logger.handlers), logger.level
-    yield logger
-    logger.handlers[:] = handlers
-    logger.setLevel(level)
-
-
 @pytest.mark.parametrize("journal", [None, "8:12345"])  # the second: of whoever started the terminal
 def test_a_person_reads_time_level_and_message(
-    journal: str | None, root: logging.Logger, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    journal: str | None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.delenv("JOURNAL_STREAM", raising=False)
     if journal:
         monkeypatch.setenv("JOURNAL_STREAM", journal)
     configure_log(verbose=False)
-    root.warning("the link is lost")
-    root.debug("not shown")
+    logging.warning("the link is lost")
+    logging.debug("not shown")
     assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} WARNING the link is lost\n", capsys.readouterr().err)
 
 
 def test_the_journal_gets_the_priority_of_each_line(
-    root: logging.Logger, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     stderr = os.stat("/proc/self/fd/2")
     monkeypatch.setenv("JOURNAL_STREAM", f"{stderr.st_dev}:{stderr.st_ino}")
     configure_log(verbose=True)
-    root.debug("a")
-    root.info("b")
-    root.warning("c")
-    root.error("d\ne")
+    logging.debug("a")
+    logging.info("b")
+    logging.warning("c")
+    logging.error("d\ne")
     assert capsys.readouterr().err == "<7>a\n<6>b\n<4>c\n<3>d\n<3>e\n"  # syslog: debug 7, info 6, warning 4, error 3
