@@ -19,9 +19,9 @@ ResponseT = TypeVar("ResponseT", bound=Line)
 
 CHANNELS = range(0x21, 0x3D)
 """The 28 channels of the B-route, 922.5 to 927.9 MHz. Source: BP35A1 command reference 4.12, 8."""
-ALL_CHANNELS_MASK = 0xFFFFFFFF
 B_ROUTE_SIDE = "0"
 
+_ALL_CHANNELS = 0xFFFFFFFF  # the mask of a scan
 _MASK = "****"
 
 
@@ -110,13 +110,14 @@ def set_route_b_id(route_b_id: str) -> Command[StatusOk]:
     return Command("SKSETRBID", StatusOk, (route_b_id.upper(),), secret_args=frozenset({0}))
 
 
-def scan(dialect: Dialect, *, duration: int, channel_mask: int = ALL_CHANNELS_MASK) -> Command[StatusOk]:
-    """SKSCAN: OK at once, then EVENT 20 and EPANDESC for each PAN, EVENT 22 at the end.
+def scan(dialect: Dialect, *, duration: int, channel: int | None = None) -> Command[StatusOk]:
+    """SKSCAN of one of CHANNELS or of all: OK at once, then EVENT 20 and EPANDESC for each PAN, EVENT 22 at the end.
 
     Mode 2: only coordinators with our pairing ID respond. duration is 0 to 14, see scan_seconds.
-    Source: BP35A1 command reference 4.12.
+    Source: BP35A1 command reference 4.12. Raises: ValueError: no such channel.
     """
-    args = ("2", f"{channel_mask:08X}", f"{duration:X}")
+    mask = _ALL_CHANNELS if channel is None else 1 << CHANNELS.index(channel)  # bit 0 is channel 0x21
+    args = ("2", f"{mask:08X}", f"{duration:X}")
     return Command("SKSCAN", StatusOk, args if dialect is Dialect.SINGLE else (*args, B_ROUTE_SIDE))
 
 
@@ -126,14 +127,6 @@ def scan_seconds(duration: int, channels: int = len(CHANNELS)) -> float:
     Source: measurements; the BP35A1 command reference 4.12 says 10 ms.
     """
     return 0.0096 * ((1 << duration) + 1) * channels
-
-
-def channel_mask(channel: int) -> int:
-    """Return the scan mask for one channel: bit 0 is channel 0x21.
-
-    Source: BP35A1 command reference 4.12. Raises: ValueError: not one of CHANNELS.
-    """
-    return 1 << CHANNELS.index(channel)
 
 
 def write_register(name: str, value: str) -> Command[StatusOk]:

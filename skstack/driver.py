@@ -8,8 +8,9 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
+from typing import TypeVar
 
 from backoff import Backoff
 from skstack.commands import Command, ResponseT
@@ -20,6 +21,11 @@ from skstack.parser import parse_line, shown
 from skstack.port import Port
 
 logger = logging.getLogger(__name__)
+
+_ResultT = TypeVar("_ResultT")
+
+Waiting = Generator[float, Line | None, _ResultT]
+"""What waits for lines: it yields the monotonic time until which it waits, and is sent the line that came, or None."""
 
 COMMAND_TIMEOUT_S = 3.0  # in the logs no response but that of SKRESET took more than 0.34 s
 _QUIET_S = 0.2  # longer than any gap seen within the output of a module

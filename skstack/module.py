@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from skstack import commands
 from skstack.commands import Command, ResponseT
-from skstack.driver import COMMAND_TIMEOUT_S, Module, SkStack
+from skstack.driver import COMMAND_TIMEOUT_S, Module, SkStack, Waiting
 from skstack.errors import (
     CommandFailedError,
     ModuleNotRespondingError,
@@ -74,9 +74,7 @@ def open_at(baud_rate: int, open_stack: StackOpener, credentials: Credentials) -
     return None
 
 
-def open_module(
-    baud_rates: Sequence[int], open_stack: StackOpener, credentials: Credentials
-) -> Generator[float, object, Module]:
+def open_module(baud_rates: Sequence[int], open_stack: StackOpener, credentials: Credentials) -> Waiting[Module]:
     """Return the module, set up, at the first of *baud_rates* at which it responds.
 
     Yields after each rate, since each takes seconds: the caller may look at the clock. It yields a time in the past,

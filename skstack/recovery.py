@@ -9,21 +9,20 @@
 
 The first attempt of a step comes at once; each later one waits twice as long as the one before, until the meter has
 responded to a request. A PAN is never forgotten: the last one that worked is kept until another one has worked.
-A life is a generator: it yields the monotonic time until which it is willing to wait, and is sent the line that came,
-or None. Errors are thrown into it. So it reads as one story, and yet the caller keeps its ticks.
+A life is a generator (see driver.Waiting), into which errors are thrown, too. So it reads as one story, and yet the
+caller keeps its ticks.
 """
 
 from __future__ import annotations
 
 import logging
-from collections import Counter
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import partial
 
 from backoff import Backoff
-from skstack.driver import Module
+from skstack.driver import Module, Waiting
 from skstack.errors import (
     CommandFailedError,
     MeterNotFoundError,
@@ -36,22 +35,20 @@ from skstack.errors import (
     SkStackTimeoutError,
     StoppedError,
 )
-from skstack.events import HANDSHAKES, Line, Pana, PanDescription
+from skstack.events import HANDSHAKES, Pana, PanDescription
 from skstack.link import Link
 from skstack.module import Credentials, StackOpener, open_module, reset
-from skstack.pan_cache import PanCache, cache_key
-from skstack.scan import scan
+from skstack.pan_cache import PanCache
+from skstack.scan import Search
 
 logger = logging.getLogger(__name__)
-
-Life = Generator[float, Line | None, None]
 
 _MOST_REASONS = 100  # remembered, so that each is logged once
 _MANY_REFUSALS = 4  # a weak radio and a meter that is restarting refuse once or twice, too
 _LISTEN_S = 3600.0
 
 
-class Step(IntEnum):
+class _Step(IntEnum):
     """The steps of a recovery, the cheapest first."""
 
     REJOIN = 0
@@ -79,17 +76,19 @@ class _Pauses:
     """How long to rest before each step, and before another handshake with a meter that stays silent."""
 
     def __init__(self, timings: RecoveryTimings) -> None:
-        longest_s = dict.fromkeys(Step, timings.longest_pause_s) | {Step.REOPEN: timings.longest_reopen_pause_s}
-        self._backoffs = {step: Backoff(timings.first_pause_s, longest_s[step]) for step in Step}
+        self._timings = timings
+        self._backoffs: dict[_Step, Backoff] = {}
         self._silence = Backoff(timings.silent_pause_s, timings.longest_silent_pause_s)
-        self._next_s: dict[Step, float] = {}
         self.silence_bearable_until = float("-inf")
 
-    def before(self, step: Step) -> float:
+    def before(self, step: _Step) -> float:
         """Return how long to rest before this attempt of *step*, and lengthen the next rest."""
-        pause_s = self._next_s.get(step, 0.0)
-        self._next_s[step] = self._backoffs[step].failed()
-        return pause_s
+        if step in self._backoffs:
+            return self._backoffs[step].failed()
+        timings = self._timings
+        longest_s = timings.longest_reopen_pause_s if step is _Step.REOPEN else timings.longest_pause_s
+        self._backoffs[step] = Backoff(timings.first_pause_s, longest_s)
+        return 0.0
 
     def bear_silence(self, now: float) -> None:
         """Note that a handshake with a silent meter begins *now*: the next one is to come later."""
@@ -113,25 +112,22 @@ class Recovery:
         self._link = link
         self._credentials = credentials
         self._open_module = partial(open_module, baud_rates, open_stack, credentials)
-        self._cache = cache
+        self._search = Search(link, credentials, cache=cache, monotonic=monotonic, log=self._report_once)
         self._monotonic = monotonic
         self._timings = timings
-        self._proven: PanDescription | None = None  # the last PAN that worked
         self._pauses = _Pauses(timings)  # since the meter responded last
         self._responses = link.responses  # when they began
-        self._scans = 0  # that heard nothing, since a PAN worked
-        self._refused_by: Counter[bytes] = Counter()  # MAC addresses, since a meter was joined
         self._check_limit_at = 0.0
         self._reported: dict[str, int] = {}
         self._has_said = False  # since the meter was joined last
 
-    def life(self) -> Life:
+    def life(self) -> Waiting[None]:
         """Recover the link, keep it up, and again. Raises: StoppedError; nothing else of the radio's.
 
         A fault of the program ends a life: the next one takes the link as it is, and rests as after any failure.
         """
         link = self._link
-        step = Step.REJOIN if link.module is not None else Step.REOPEN
+        step = _Step.REJOIN if link.module is not None else _Step.REOPEN
         rests = True
         while True:
             if not link.joined:
@@ -153,7 +149,7 @@ class Recovery:
 
     # --- down
 
-    def _recover(self, step: Step, *, rests: bool) -> Life:
+    def _recover(self, step: _Step, *, rests: bool) -> Waiting[None]:
         """Take one step after the other, from *step* on, until there is a session; *rests*: also before the first."""
         began = self._monotonic()
         while not self._link.joined:
@@ -169,7 +165,7 @@ class Recovery:
                 step = self._after_failure(step, error)
         self._note_joined(step, began)
 
-    def _until_joined(self, steps: Life) -> Life:
+    def _until_joined(self, steps: Waiting[None]) -> Waiting[None]:
         """Pass *steps* on, but only until there is a session: the module may come back by itself."""
         try:
             until = next(steps)
@@ -185,13 +181,13 @@ class Recovery:
         except StopIteration:
             return
 
-    def _rest(self, seconds: float) -> Life:
+    def _rest(self, seconds: float) -> Waiting[None]:
         until = self._monotonic() + seconds
         yield until
         while self._monotonic() < until:
             yield until
 
-    def _rejoin(self) -> Life:
+    def _rejoin(self) -> Waiting[None]:
         link = self._link
         link.check_restart()
         if link.peer is None:
@@ -203,67 +199,37 @@ class Recovery:
                 logger.debug("SKREJOIN: %s", error)
         yield from self._authenticate(link.peer)
 
-    def _rescan(self) -> Life:
+    def _rescan(self) -> Waiting[None]:
         self._link.check_restart()
-        yield from self._find()
+        yield from self._search.find()
         yield from self._join()
 
-    def _reset(self) -> Life:
+    def _reset(self) -> Waiting[None]:
         self._attach(reset(self._link.attached, self._credentials))
         self._link.record("reset")
         yield from self._join()
 
-    def _reopen(self) -> Life:
+    def _reopen(self) -> Waiting[None]:
         link = self._link
         link.detach()
         self._attach((yield from self._open_module()))
-        if link.peer is None and self._cache is not None:
-            self._proven = self._cache.load(self._key())
-            if self._proven is not None:
-                link.choose(self._proven)
+        if link.peer is None:
+            self._search.recall()
         yield from self._join()
 
     def _attach(self, module: Module) -> None:
         self._link.attach(module)
         dialect = self._link.attached.dialect.name.lower()
-        self._report_once(logging.INFO, f"module ready: firmware {module.firmware or 'unknown'}, {dialect} dialect")
+        self._report_once(f"module ready: firmware {module.firmware or 'unknown'}, {dialect} dialect")
 
-    def _join(self) -> Life:
+    def _join(self) -> Waiting[None]:
         """Join the PAN that is known; find one first where there is none."""
         if self._link.peer is None:
-            yield from self._find()
+            yield from self._search.find()
         if (peer := self._link.peer) is not None:
             yield from self._authenticate(peer)
 
-    def _find(self) -> Life:
-        """Choose the PAN that a scan hears, or the last one that worked where it hears none.
-
-        Raises: MeterNotFoundError. As Link.execute.
-        """
-        link, proven = self._link, self._proven
-        started = self._monotonic()
-        try:
-            found, others = yield from scan(
-                link.execute_in_dialect,
-                self._credentials.pairing_id,
-                last=proven,
-                refused_by=self._refused_by,
-                failed_scans=self._scans,
-                monotonic=self._monotonic,
-                report=lambda text: self._report_once(logging.INFO, text),
-            )
-        except MeterNotFoundError as error:
-            if proven is None:
-                raise
-            self._scans += 1
-            self._report_once(logging.INFO, f"{error.what}; joining the meter where it was last")
-            link.choose(proven)
-            return
-        link.choose(found)
-        heard = "one other meter heard" if others == 1 else f"{others} other meters heard"
-        link.record("scan", self._monotonic() - started, peer=found, detail=heard if others else None)
-
-    def _authenticate(self, peer: PanDescription, *, again: bool = False) -> Life:
+    def _authenticate(self, peer: PanDescription, *, again: bool = False) -> Waiting[None]:
         """Join or rejoin *peer*. Raises: SessionLostError: refused, or nothing in time. Else as Link.execute."""
         link = self._link
         while (until := self._limit_holds_until()) is not None:
@@ -286,10 +252,10 @@ class Recovery:
         except SkStackError as error:
             link.give_up(error)
             raise
-        self._refused_by[peer.mac] += 1
+        self._search.note_refusal(peer)
         raise link.failure
 
-    def _catch_up(self) -> Life:
+    def _catch_up(self) -> Waiting[None]:
         """Process every line that has already arrived."""
         for _ in range(self._link.collect()):  # no more than that: a device may talk without end
             yield self._monotonic()
@@ -307,40 +273,37 @@ class Recovery:
             self._link.check_limit()
         return self._check_limit_at if self._link.limited_since is not None else None
 
-    def _after_failure(self, step: Step, error: SkStackError) -> Step:
+    def _after_failure(self, step: _Step, error: SkStackError) -> _Step:
         """Say which step an *error* in *step* leads to."""
         if isinstance(error, PortLostError):
             self._link.detach(error)  # or every wait on it would end at once
         else:
             self._link.give_up(error)
         name, _ = _STEPS[step]
-        self._report_once(logging.WARNING, f"{name} failed: {error}")
-        if self._refused_by.total() == _MANY_REFUSALS and not self._link.sessions:
+        self._report_once(f"{name} failed: {error}", logging.WARNING)
+        if self._search.refusals == _MANY_REFUSALS and not self._link.sessions:
             self._report_once(
-                logging.ERROR, "the meter was heard but opens no session: check the Route-B ID and the password"
+                "the meter was heard but opens no session: check the Route-B ID and the password", logging.ERROR
             )
         if isinstance(error, PortLostError | ModuleNotRespondingError | ModuleUnsupportedError):
-            return Step.REOPEN
+            return _Step.REOPEN
         if isinstance(error, SessionLostError | MeterNotFoundError):
-            return Step(step + 1) if step < Step.REOPEN else Step.RESCAN
-        return Step.RESET if step < Step.RESET else Step.REOPEN  # restarted, silent, or refusing commands
+            return _Step(step + 1) if step < _Step.REOPEN else _Step.RESCAN
+        return _Step.RESET if step < _Step.RESET else _Step.REOPEN  # restarted, silent, or refusing commands
 
     # --- up
 
-    def _note_joined(self, step: Step, began: float) -> None:
+    def _note_joined(self, step: _Step, began: float) -> None:
         link = self._link
         if link.sessions > 1:  # the first of a run brings nothing back
             link.record("recovered", self._monotonic() - began, detail=step.name.lower())
-        self._scans, self._refused_by = 0, Counter()
         if (peer := link.peer) is not None:
-            level = logging.INFO if self._has_said or self._proven is None else logging.DEBUG
+            level = logging.INFO if self._has_said or self._search.proven is None else logging.DEBUG
             logger.log(level, "joined the meter on channel 0x%02X", peer.channel)
             self._has_said = False
-            self._proven = peer
-            if self._cache is not None:
-                self._cache.save(self._key(), peer)
+            self._search.note_joined(peer)
 
-    def _stay_up(self) -> Life:
+    def _stay_up(self) -> Waiting[None]:
         """Listen while there is a session, or the module renews it by itself. Raises: SkStackError: what ended that."""
         link = self._link
         while True:
@@ -360,24 +323,24 @@ class Recovery:
                 if self._monotonic() >= self._pauses.silence_bearable_until:
                     raise
 
-    def _after_loss(self, error: SkStackError) -> Step:
+    def _after_loss(self, error: SkStackError) -> _Step:
         """Give up a link that was up, and say with which step its recovery begins."""
-        self._report_once(logging.WARNING, f"the link is lost: {error}")
+        self._report_once(f"the link is lost: {error}", logging.WARNING)
         if isinstance(error, PortLostError):
             self._link.detach(error)  # a port that is gone must not be listened to: every wait would end at once
-            return Step.REOPEN
+            return _Step.REOPEN
         if isinstance(error, MeterSilentError):
             self._link.suspect(error)
-            return Step.REJOIN
+            return _Step.REJOIN
         if isinstance(error, SessionLostError) or (isinstance(error, CommandFailedError) and error.code == "ER10"):
             self._link.give_up(error)
-            return Step.REJOIN
+            return _Step.REJOIN
         self._link.suspect(error)  # silent, or refusing commands: the module and we are out of step
-        return Step.RESET
+        return _Step.RESET
 
     # --- what is logged
 
-    def _report_once(self, level: int, reason: str) -> None:
+    def _report_once(self, reason: str, level: int = logging.INFO) -> None:
         """Log each reason once until the link has done well for a while, and count its repetitions."""
         if len(self._reported) > _MOST_REASONS:
             self._reported.clear()
@@ -388,13 +351,10 @@ class Recovery:
         else:
             logger.debug("%s (%d times)", reason, self._reported[reason])
 
-    def _key(self) -> str:
-        return cache_key(self._link.attached.mac, self._credentials.route_b_id)
 
-
-_STEPS: Mapping[Step, tuple[str, Callable[[Recovery], Life]]] = {
-    Step.REJOIN: ("joining again", Recovery._rejoin),
-    Step.RESCAN: ("scanning and joining", Recovery._rescan),
-    Step.RESET: ("resetting the module and joining", Recovery._reset),
-    Step.REOPEN: ("opening the module and joining", Recovery._reopen),
+_STEPS: Mapping[_Step, tuple[str, Callable[[Recovery], Waiting[None]]]] = {
+    _Step.REJOIN: ("joining again", Recovery._rejoin),
+    _Step.RESCAN: ("scanning and joining", Recovery._rescan),
+    _Step.RESET: ("resetting the module and joining", Recovery._reset),
+    _Step.REOPEN: ("opening the module and joining", Recovery._reopen),
 }

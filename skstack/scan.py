@@ -1,78 +1,142 @@
-"""The scan: all channels, longer and longer, until the meter with our pairing ID is heard."""
+"""The search for the household's meter: scans, and what is remembered from one to the next."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Generator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 from skstack import commands
-from skstack.commands import Command
+from skstack.driver import Waiting
 from skstack.errors import MeterNotFoundError
-from skstack.events import Dialect, Event, EventCode, Line, PanDescription, PanField, StatusOk
+from skstack.events import Event, EventCode, Line, PanDescription, PanField
+from skstack.link import Link
+from skstack.module import Credentials
+from skstack.pan_cache import PanCache, cache_key
 from skstack.parser import hex_field
 
 logger = logging.getLogger(__name__)
 
-SCAN_DURATIONS = (5, 6, 7, 8)  # 9, 17, 35 and 69 s for 28 channels; each listens twice as long as the one before
+_DURATIONS = (5, 6, 7, 8)  # 9, 17, 35 and 69 s for 28 channels; each listens twice as long as the one before
 _KNOWN_CHANNEL_DURATION = 6  # 0.6 s on the one channel where the meter was last
 _LATE_PAN_S = 0.5  # an EPANDESC may come after EVENT 22; transcripts, scan
 
 
-def scan(
-    execute: Callable[[Callable[[Dialect], Command[StatusOk]]], object],
-    pairing_id: str,
-    *,
-    last: PanDescription | None,
-    refused_by: Mapping[bytes, int],
-    failed_scans: int,
-    monotonic: Callable[[], float],
-    report: Callable[[str], object],
-) -> Generator[float, Line | None, tuple[PanDescription, int]]:
-    """Return the PAN with our *pairing_id* that is heard best, and how many other meters were heard.
+class Search:
+    """Chooses the PAN that the *link* is to join. *log* gets a line about each scan.
 
-    Of several, one comes first that has refused us less often: *refused_by* counts that by MAC address.
-
-    *execute* sends a command in the form of the module's dialect. Where the meter was *last* is tried first, for a
-    moment, unless another one has refused us, and a scan that fails costs little: it is one only, which grows with the
-    *failed_scans* before it. *report* gets a line about each scan. Yields the monotonic time until which it waits for a
-    line, and is sent that or None.
-    Raises: MeterNotFoundError, and as *execute*.
+    *proven*: the PAN that worked last. It is kept until another one has worked, and the *cache* keeps it on disk.
     """
-    collector = PanCollector()  # one for all durations: a late line still counts
-    durations = SCAN_DURATIONS if last is None else (SCAN_DURATIONS[failed_scans % len(SCAN_DURATIONS)],)
-    attempts = [(duration, commands.ALL_CHANNELS_MASK, len(commands.CHANNELS)) for duration in durations]
-    # Another meter there that has refused us would hide ours, which has gone to another channel.
-    if last is not None and not refused_by.keys() - {last.mac}:
-        attempts.insert(0, (_KNOWN_CHANNEL_DURATION, commands.channel_mask(last.channel), 1))
-    for duration, mask, channels in attempts:
-        seconds = commands.scan_seconds(duration, channels)
-        report(f"scanning {channels} channel(s) for the meter, about {seconds:.0f} s")
-        execute(partial(commands.scan, duration=duration, channel_mask=mask))
-        yield from _listen(collector, seconds, monotonic)
-        ours = [pan for pan in collector.heard if _may_be_ours(pan, pairing_id)]
-        if ours:
-            best = max(ours, key=lambda pan: (pan.pair_id is not None, -refused_by.get(pan.mac, 0), pan.lqi or 0))
-            return best, len({pan.mac for pan in collector.heard} - {best.mac})
-    raise MeterNotFoundError(
-        "no meter responded to the scan",
-        "check the Route-B ID, bring the stick nearer to the meter, and see that the B-route service has begun",
-        others=len({pan.mac for pan in collector.heard}),
-    )
+
+    def __init__(
+        self,
+        link: Link,
+        credentials: Credentials,
+        *,
+        cache: PanCache | None,
+        monotonic: Callable[[], float],
+        log: Callable[[str], object],
+    ) -> None:
+        self._link = link
+        self._credentials = credentials
+        self._cache = cache
+        self._monotonic = monotonic
+        self._log = log
+        self.proven: PanDescription | None = None
+        self._failed_scans = 0  # since a meter was joined
+        self._refused_by: Counter[bytes] = Counter()  # MAC addresses, since a meter was joined
+
+    @property
+    def refusals(self) -> int:
+        """How many handshakes were refused since a meter was joined."""
+        return self._refused_by.total()
+
+    def note_refusal(self, peer: PanDescription) -> None:
+        """Note that *peer* has refused a handshake."""
+        self._refused_by[peer.mac] += 1
+
+    def note_joined(self, peer: PanDescription) -> None:
+        """Note that *peer* was joined."""
+        self.proven, self._failed_scans, self._refused_by = peer, 0, Counter()
+        if self._cache is not None:
+            self._cache.save(self._key(), peer)
+
+    def recall(self) -> None:
+        """Choose the PAN that worked last with this module, if the cache has one."""
+        if self._cache is not None and (cached := self._cache.load(self._key())) is not None:
+            self.proven = cached
+            self._link.choose(cached)
+
+    def find(self) -> Waiting[None]:
+        """Scan, and choose the PAN with our pairing ID that is heard best; where none is, the one that worked last.
+
+        Of several, one comes first that has refused us less often.
+        Raises: MeterNotFoundError: none is heard, and none is known. As Link.execute.
+        """
+        link, began = self._link, self._monotonic()
+        collector = PanCollector()  # one for all scans: a late line still counts
+        best: PanDescription | None = None
+        for duration, channel in self._scans():
+            channels = len(commands.CHANNELS) if channel is None else 1
+            seconds = commands.scan_seconds(duration, channels)
+            self._log(f"scanning {channels} channel(s) for the meter, about {seconds:.0f} s")
+            link.execute_in_dialect(partial(commands.scan, duration=duration, channel=channel))
+            yield from _listen(collector, seconds, self._monotonic)
+            best = self._best_of(collector.heard)
+            if best is not None:
+                break
+        heard = {pan.mac for pan in collector.heard}
+        if best is not None:
+            link.choose(best)
+            others = len(heard - {best.mac})
+            detail = "one other meter heard" if others == 1 else f"{others} other meters heard"
+            link.record("scan", self._monotonic() - began, peer=best, detail=detail if others else None)
+        elif self.proven is not None:
+            self._failed_scans += 1
+            self._log("no meter responded to the scan; joining the meter where it was last")
+            link.choose(self.proven)
+        else:
+            raise MeterNotFoundError(
+                "no meter responded to the scan",
+                "check the Route-B ID, bring the stick nearer to the meter, and see that the B-route service has begun",
+                others=len(heard),
+            )
+
+    def _scans(self) -> Iterator[tuple[int, int | None]]:
+        """Yield the duration and the channel (None: all) of one scan after the other, each longer than the one before.
+
+        Once a meter was joined, its channel is tried first, for a moment, and a search that fails costs little: one
+        scan of all channels, longer with each search.
+        """
+        if self.proven is None:
+            yield from ((duration, None) for duration in _DURATIONS)
+            return
+        # Another meter there that has refused us would hide ours, which has gone to another channel.
+        if not self._refused_by.keys() - {self.proven.mac}:
+            yield _KNOWN_CHANNEL_DURATION, self.proven.channel
+        yield _DURATIONS[self._failed_scans % len(_DURATIONS)], None
+
+    def _best_of(self, heard: Sequence[PanDescription]) -> PanDescription | None:
+        def merit(pan: PanDescription) -> tuple[bool, int, int]:
+            return pan.pair_id is not None, -self._refused_by[pan.mac], pan.lqi or 0
+
+        return max(filter(self._may_be_ours, heard), key=merit, default=None)
+
+    def _may_be_ours(self, pan: PanDescription) -> bool:
+        """Return whether to join *pan*: not another's, nor one whose channel line was damaged.
+
+        Without a PairID, which a scan with our pairing ID prints, it is a last resort: that line was lost, or a
+        firmware does not print it.
+        """
+        is_ours = pan.pair_id is None or pan.pair_id.upper() == self._credentials.pairing_id
+        return pan.channel in commands.CHANNELS and is_ours
+
+    def _key(self) -> str:
+        return cache_key(self._link.attached.mac, self._credentials.route_b_id)
 
 
-def _may_be_ours(pan: PanDescription, pairing_id: str) -> bool:
-    """Return whether to join *pan*: not another's, nor one whose channel line was damaged.
-
-    Without a PairID, which a scan with our pairing ID prints, it is a last resort: that line was lost, or a firmware
-    does not print it.
-    """
-    return pan.channel in commands.CHANNELS and (pan.pair_id is None or pan.pair_id.upper() == pairing_id)
-
-
-def _listen(
-    collector: PanCollector, seconds: float, monotonic: Callable[[], float]
-) -> Generator[float, Line | None, None]:
+def _listen(collector: PanCollector, seconds: float, monotonic: Callable[[], float]) -> Waiting[None]:
     """Hand the collector every line, up to EVENT 22 and a little longer.
 
     No line says which scan it is of. A scan that is ordered while one runs gets its OK and never begins (seen on a

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NoReturn, TypeVar
 
-from skstack.driver import Module, SkStack
+from skstack.driver import Module, SkStack, Waiting
 from skstack.echonet.frame import METER, NODE_PROFILE, Esv, Frame
 from skstack.echonet.request import Notification, Request, Response, next_tid
 from skstack.errors import (
@@ -33,7 +33,7 @@ from skstack.link import Link, RadioEvent, Sending
 from skstack.module import BAUD_RATES, Credentials
 from skstack.pan_cache import PanCache
 from skstack.port import PortOpener
-from skstack.recovery import Life, Recovery, RecoveryTimings
+from skstack.recovery import Recovery, RecoveryTimings
 
 logger = logging.getLogger(__name__)
 
@@ -89,7 +89,7 @@ class Session:
             timings=self.timings.recovery,
             baud_rates=baud_rates,
         )
-        self._life: Life | None = None
+        self._life: Waiting[None] | None = None
         self._wake_at = 0.0  # until when the life of the link is willing to wait
         self._monotonic = monotonic
         self._should_stop = should_stop
@@ -311,7 +311,7 @@ class Session:
         if self._infc_responses:
             self._send_infc_responses()
 
-    def _begin_life(self) -> Life:
+    def _begin_life(self) -> Waiting[None]:
         self._life = life = self._recovery.life()
         self._resume(life.send, None)
         return life

@@ -37,7 +37,7 @@ EVERY_COMMAND: list[tuple[Command[Any], bytes]] = [
     (commands.set_route_b_id(ROUTE_B_ID.lower()), b"SKSETRBID 00112233445566778899AABBCCDDEEFF\r\n"),
     (commands.scan(SINGLE, duration=6), b"SKSCAN 2 FFFFFFFF 6\r\n"),
     (commands.scan(DUAL, duration=6), b"SKSCAN 2 FFFFFFFF 6 0\r\n"),
-    (commands.scan(DUAL, duration=14, channel_mask=1), b"SKSCAN 2 00000001 E 0\r\n"),
+    (commands.scan(DUAL, duration=14, channel=0x21), b"SKSCAN 2 00000001 E 0\r\n"),
     (commands.write_register("S2", "3B"), b"SKSREG S2 3B\r\n"),
     (commands.read_register("SFD"), b"SKSREG SFD\r\n"),
     (commands.join(METER), b"SKJOIN " + A + b"\r\n"),
@@ -159,8 +159,8 @@ def test_a_command_cannot_be_changed() -> None:
 
 
 @pytest.mark.parametrize(("channel", "mask"), [(0x21, 1), (0x22, 2), (0x31, 0x10000), (0x3C, 0x8000000)])
-def test_channel_mask_has_bit_0_for_channel_33(channel: int, mask: int) -> None:
-    assert commands.channel_mask(channel) == mask
+def test_the_mask_of_a_scan_has_bit_0_for_channel_33(channel: int, mask: int) -> None:
+    assert commands.scan(SINGLE, duration=6, channel=channel).args[1] == f"{mask:08X}"
 
 
 @pytest.mark.parametrize(("duration", "seconds"), [(4, 4.57), (6, 17.47), (7, 34.68), (8, 69.08)])
