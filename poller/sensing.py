@@ -10,6 +10,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING
 
 from sensors.errors import SensorError, SensorNotReadyError
@@ -21,6 +22,7 @@ if TYPE_CHECKING:  # a driver is imported only if its sensor is in use
 
 logger = logging.getLogger(__name__)
 
+_Result = queue.SimpleQueue[Reading | SensorError]  # of one order
 _LOOK_S = 0.2  # while a reading is awaited: whether the poller is to stop
 
 
@@ -71,20 +73,18 @@ class Sensing:
 
     def __init__(self, source: Source) -> None:
         self._source = source
-        self._results: queue.SimpleQueue[Reading | SensorError] = queue.SimpleQueue()
-        self._is_ordered = False  # a reading, whose result was not taken yet
-        self._is_busy = False  # with a reading of an earlier round
+        self._result: _Result = queue.SimpleQueue()  # of this round: what comes later finds nobody
+        self._is_reading = False
         self._failures = 0
         self._said: set[type[SensorError]] = set()
 
     def start(self, measured_at: datetime) -> None:
         """Begin to read, unless the last reading is still under way."""
-        if self._is_ordered:
-            with suppress(queue.Empty, SensorError):
-                self._take(0.0)  # it came after its round
-        self._is_busy = self._is_ordered
-        if not self._is_busy:
-            self._is_ordered = True
+        self._result = queue.SimpleQueue()
+        if self._is_reading:
+            self._result.put(SensorError(f"{self._source.name} is still busy with an earlier reading"))
+        else:
+            self._is_reading = True
             self._order(measured_at)
 
     def collect(self, timeout_s: float, *, should_stop: Callable[[], bool] = lambda: False) -> Reading | None:
@@ -92,55 +92,47 @@ class Sensing:
 
         What *should_stop* cuts short is no failure of the sensor.
         """
-        try:
-            reading = self._awaited(timeout_s, should_stop)
-        except SensorError as error:
-            self._note_failure(error)
+        result = self._awaited(timeout_s, should_stop)
+        if isinstance(result, SensorError):
+            self._note_failure(result)
             return None
-        if reading is not None and self._failures:
+        if result is not None and self._failures:
             logger.info("%s is back after %d failed readings", self._source.name, self._failures)
             self._failures = 0
             self._said.clear()
-        return reading
+        return result
 
     def close(self) -> None:
         """Let the sensor go."""
         self._source.close()
 
     def _order(self, measured_at: datetime) -> None:
-        self._read(measured_at)
+        self._read(measured_at, self._result)
 
-    def _read(self, measured_at: datetime) -> None:
+    def _read(self, measured_at: datetime, result: _Result) -> None:
+        found: Reading | SensorError
         try:
-            self._results.put(self._source.read(measured_at))
+            found = self._source.read(measured_at)
         except SensorError as error:
-            self._results.put(error)
+            found = error
         except Exception:  # the edge of a sensor: a bug in one must not end the others
             logger.exception("%s: a fault of the program", self._source.name)
-            self._results.put(SensorError(f"{self._source.name}: a fault of the program"))
+            found = SensorError(f"{self._source.name}: a fault of the program")
+        self._is_reading = False
+        result.put(found)
 
-    def _take(self, timeout_s: float) -> Reading:
-        """Return the reading that was ordered. Raises: SensorError. queue.Empty: none in *timeout_s*."""
-        result = self._results.get(timeout=timeout_s)
-        self._is_ordered = False
-        if isinstance(result, SensorError):
-            raise result
-        return result
-
-    def _awaited(self, timeout_s: float, should_stop: Callable[[], bool]) -> Reading | None:
-        """Return the row that was ordered; None: stopped before. Raises: SensorError."""
-        if self._is_busy:
-            raise SensorError(f"{self._source.name} is still busy with an earlier reading")
+    def _awaited(self, timeout_s: float, should_stop: Callable[[], bool]) -> Reading | SensorError | None:
+        """Return what came of the order, an error too where nothing did; None: stopped before."""
         until = time.monotonic() + timeout_s
         while True:
             is_stopped = should_stop()
             left_s = 0.0 if is_stopped else max(0.0, until - time.monotonic())
             with suppress(queue.Empty):
-                return self._take(min(left_s, _LOOK_S))
+                return self._result.get(timeout=min(left_s, _LOOK_S))
             if is_stopped:
                 return None
             if not left_s:
-                raise SensorError(f"{self._source.name} did not respond in time")
+                return SensorError(f"{self._source.name} did not respond in time")
 
     def _note_failure(self, error: SensorError) -> None:
         self._failures += 1
@@ -160,7 +152,7 @@ class ThreadSensing(Sensing):
 
     def __init__(self, source: Source) -> None:
         super().__init__(source)
-        self._orders: queue.SimpleQueue[datetime | None] = queue.SimpleQueue()
+        self._orders: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         threading.Thread(target=self._work, name=f"sensor {source.name}", daemon=True).start()
 
     def close(self) -> None:
@@ -168,9 +160,9 @@ class ThreadSensing(Sensing):
         self._orders.put(None)
 
     def _order(self, measured_at: datetime) -> None:
-        self._orders.put(measured_at)
+        self._orders.put(partial(self._read, measured_at, self._result))
 
     def _work(self) -> None:
-        while (measured_at := self._orders.get()) is not None:
-            self._read(measured_at)
+        while order := self._orders.get():
+            order()
         self._source.close()
