@@ -76,20 +76,26 @@ class Calibration:
 
 @dataclass(frozen=True, slots=True)
 class RawSample:
-    """What the converter counted; None where the chip did not measure."""
+    """What the converter counted."""
 
-    temperature: int | None  # 20 bits
-    pressure: int | None  # 20 bits
-    humidity: int | None  # 16 bits
+    temperature: int  # 20 bits
+    pressure: int  # 20 bits
+    humidity: int  # 16 bits
 
+    @property
+    def is_measured(self) -> bool:
+        """Whether no quantity holds its reset contents, which look like weather: about 22 C and 620 hPa.
 
-@dataclass(frozen=True, slots=True)
-class Compensated:
-    """A sample in physical units; None where the chip did not measure."""
+        The chip has no other sign for them: a true count of the same value (a step of 0.005 C) looks the same.
+        Source: data sheet, table 18.
+        """
+        return SKIPPED_20_BITS not in (self.temperature, self.pressure) and self.humidity != SKIPPED_16_BITS
 
-    temperature_c: float
-    humidity_pct: float | None
-    pressure_hpa: float | None
+    @property
+    def stuck_quantity(self) -> str:
+        """The quantity whose count is all zeros or all ones, "" where none is: no climate drives one so far."""
+        ends = {"temperature": 0xFFFFF, "pressure": 0xFFFFF, "humidity": 0xFFFF}
+        return next((quantity for quantity, end in ends.items() if getattr(self, quantity) in (0, end)), "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,59 +142,43 @@ def untrimmed_quantity(calibration: Calibration) -> str:
     return "humidity" if calibration.dig_h2 <= 0 else ""
 
 
-def stuck_quantity(raw: RawSample) -> str:
-    """Return the quantity whose count is all zeros or all ones, "" where none is: no climate drives one so far."""
-    ends = {"temperature": 0xFFFFF, "pressure": 0xFFFFF, "humidity": 0xFFFF}
-    return next((quantity for quantity, end in ends.items() if getattr(raw, quantity) in (0, end)), "")
-
-
 def parse_sample(block_f7: bytes) -> RawSample:
-    """Read the counts from registers 0xF7-0xFE (8 bytes); a skipped quantity is None.
+    """Read the counts from registers 0xF7-0xFE (8 bytes).
 
-    The reset contents look like weather once they are compensated (about 22 C and 620 hPa), so they are caught here.
-    The chip has no other sign for them: a true count of the same value (a step of 0.005 C) looks the same.
     Raises: SensorError: not eight bytes.
-    Source: data sheet, section 5.4.7 to 5.4.9; the reset values: table 18.
+    Source: data sheet, section 5.4.7 to 5.4.9.
     """
     _check_length("sample", block_f7, SAMPLE_F7_BYTES)
     pressure = int.from_bytes(block_f7[0:3], "big") >> 4  # the low half of xlsb is not part of the number
     temperature = int.from_bytes(block_f7[3:6], "big") >> 4
-    humidity = int.from_bytes(block_f7[6:8], "big")
-    return RawSample(
-        temperature=None if temperature == SKIPPED_20_BITS else temperature,
-        pressure=None if pressure == SKIPPED_20_BITS else pressure,
-        humidity=None if humidity == SKIPPED_16_BITS else humidity,
-    )
+    return RawSample(temperature, pressure, int.from_bytes(block_f7[6:8], "big"))
 
 
-def compensate(raw: RawSample, calibration: Calibration) -> Compensated:
+def compensate(raw: RawSample, calibration: Calibration) -> Bme280Reading:
     """Turn counts into physical values within the sensor's operating range.
 
-    Raises: SensorError: temperature was skipped (the others depend on it), the calibration gives no pressure
-    (dig_P1 = 0), or temperature or pressure is outside -40 to 85 C, 300 to 1100 hPa. Nothing is clamped into range.
+    Raises: SensorError: the calibration gives no pressure (dig_P1 = 0), or temperature or pressure is outside
+    -40 to 85 C, 300 to 1100 hPa. Nothing is clamped into range.
     """
     values = apply_formulas(raw, calibration)
     _check_range("temperature", values.temperature_c, LOWEST_C, HIGHEST_C, "C")
-    if values.pressure_hpa is not None:
-        _check_range("pressure", values.pressure_hpa, LOWEST_HPA, HIGHEST_HPA, "hPa")
+    _check_range("pressure", values.pressure_hpa, LOWEST_HPA, HIGHEST_HPA, "hPa")
     return values
 
 
-def apply_formulas(raw: RawSample, calibration: Calibration) -> Compensated:
+def apply_formulas(raw: RawSample, calibration: Calibration) -> Bme280Reading:
     """Turn counts into physical values by the double-precision formulas, without judging temperature and pressure.
 
-    Raises: SensorError: temperature was skipped, or the calibration gives no pressure.
+    Raises: SensorError: the calibration gives no pressure.
     Source: data sheet, section 8.1 (double precision).
     """
-    if raw.temperature is None:
-        raise SensorError("BME280: temperature was not measured, so humidity and pressure mean nothing either")
     fine = _fine_temperature(raw.temperature, calibration)
     # The formulas for pressure and humidity take the fine temperature as a 32-bit integer, cut towards zero.
     t_fine = int(fine)
-    return Compensated(
+    return Bme280Reading(
         temperature_c=fine / 5120.0,
-        humidity_pct=None if raw.humidity is None else _humidity_pct(raw.humidity, t_fine, calibration),
-        pressure_hpa=None if raw.pressure is None else _pressure_pa(raw.pressure, t_fine, calibration) / 100.0,
+        humidity_pct=_humidity_pct(raw.humidity, t_fine, calibration),
+        pressure_hpa=_pressure_pa(raw.pressure, t_fine, calibration) / 100.0,
     )
 
 
@@ -287,13 +277,13 @@ class Bme280:
         device.wait_until(self._has_measured, _MEASURING_POLLS, _POLL_S, "does not finish measuring")
         # One burst: the chip holds the three results together only within one transfer (section 4.1).
         raw = parse_sample(device.read(SAMPLE_F7, SAMPLE_F7_BYTES))
-        if stuck := stuck_quantity(raw):
+        if stuck := raw.stuck_quantity:
             raise device.passing(f"its {stuck} is stuck at the end of the converter", "replace the chip: it is damaged")
-        values = None if raw.temperature is None else compensate(raw, calibration)
-        if values is None or values.humidity_pct is None or values.pressure_hpa is None:
+        if not raw.is_measured:
             raise device.passing("holds its reset contents instead of a measurement", "check its supply")
+        reading = compensate(raw, calibration)
         self._calibration = calibration
-        return Bme280Reading(values.temperature_c, values.humidity_pct, values.pressure_hpa)
+        return reading
 
     def _initialise(self) -> Calibration:
         """Make sure what chip it is, reset it, read its calibration and choose the settings."""

@@ -53,7 +53,7 @@ _THERMAL_ROOT, _MONITOR_ROOT = Path("/sys/class/thermal"), Path("/sys/class/hwmo
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
+class _Thermometer:
     """A file that holds thousandths of a degree."""
 
     name: str  # for people: thermal_zone0
@@ -85,14 +85,14 @@ def read_cpu_temperature_c(
     SensorError: all there are failed; the text says how.
     """
     zones = _zones(thermal_root)
-    places = [_chosen(zone, zones)] if zone else itertools.chain(_certain_zones(zones), _monitors(monitor_root))
+    thermometers = [_chosen(zone, zones)] if zone else itertools.chain(_certain_zones(zones), _monitors(monitor_root))
     failures: list[str] = []
     remedy = _OTHER_ZONE
-    for place in places:
+    for thermometer in thermometers:
         try:
-            return _read_place_c(place)
+            return _read_c(thermometer)
         except (OSError, ValueError) as error:
-            failures.append(f"{place.name}: {error}")
+            failures.append(f"{thermometer.name}: {error}")
     if not zone:
         try:
             return _read_firmware_c(run)
@@ -107,7 +107,7 @@ def read_cpu_temperature_c(
     raise SensorError(f"CPU: no temperature: {'; '.join(failures)}", remedy)
 
 
-def _zones(thermal_root: Path) -> list[_Place]:
+def _zones(thermal_root: Path) -> list[_Thermometer]:
     """Return every thermal zone by its number; one without a readable type has an empty one."""
     try:
         names = [name for name in os.listdir(thermal_root) if name.startswith("thermal_zone")]
@@ -121,17 +121,17 @@ def _zones(thermal_root: Path) -> list[_Place]:
         except (OSError, ValueError) as error:
             logger.debug("CPU: %s has no readable type: %s", name, error)
             zone_type = ""
-        zones.append(_Place(name, zone_type, directory / "temp"))
+        zones.append(_Thermometer(name, zone_type, directory / "temp"))
     return sorted(zones, key=lambda zone: (len(zone.name), zone.name))  # zone 2 before zone 10
 
 
-def _certain_zones(zones: list[_Place]) -> Iterator[_Place]:
+def _certain_zones(zones: list[_Thermometer]) -> Iterator[_Thermometer]:
     """Yield the zones that certainly are the processor, best first."""
     for known in CPU_ZONE_TYPES:
         yield from (zone for zone in zones if known.fullmatch(_plain(zone.type)))
 
 
-def _monitors(monitor_root: Path) -> Iterator[_Place]:
+def _monitors(monitor_root: Path) -> Iterator[_Thermometer]:
     """Yield what the hardware monitor's drivers for processors say of the whole of it, best first."""
     for directory in sorted(monitor_root.glob("hwmon*")):
         try:
@@ -143,14 +143,14 @@ def _monitors(monitor_root: Path) -> Iterator[_Place]:
         label = next((label for label in _WHOLE_CPU_LABELS if label in labels), None)
         if driver in CPU_MONITORS and label:
             file = labels[label]
-            yield _Place(directory.name, f"{driver} {label}", file.with_name(file.name.replace("label", "input")))
+            yield _Thermometer(directory.name, f"{driver} {label}", file.with_name(file.name.replace("label", "input")))
 
 
-def _chosen(wanted: str, zones: list[_Place]) -> _Place:
+def _chosen(wanted: str, zones: list[_Thermometer]) -> _Thermometer:
     """Return what the setting names. Raises: SensorNotFoundError: it is not there, or not the only one."""
     if "/" in wanted:
         path = Path(wanted)
-        return _Place(wanted, "", path / "temp" if path.is_dir() else path)
+        return _Thermometer(wanted, "", path / "temp" if path.is_dir() else path)
     found = [zone for zone in zones if _plain(wanted) in (_plain(zone.type), _plain(zone.name))]
     if len(found) == 1:
         return found[0]
@@ -164,7 +164,7 @@ def _chosen(wanted: str, zones: list[_Place]) -> _Place:
     )
 
 
-def _nothing_certain(zones: list[_Place], thermal_root: Path) -> SensorNotFoundError:
+def _nothing_certain(zones: list[_Thermometer], thermal_root: Path) -> SensorNotFoundError:
     if zones:
         return SensorNotFoundError(
             f"CPU: no thermal zone is certain to be the processor ({_listed(zones)})",
@@ -177,12 +177,12 @@ def _nothing_certain(zones: list[_Place], thermal_root: Path) -> SensorNotFoundE
     )
 
 
-def _listed(zones: list[_Place]) -> str:
+def _listed(zones: list[_Thermometer]) -> str:
     """Name each zone with its type and what it shows now."""
     return ", ".join(f"{zone} {_shown_now(zone)}" for zone in zones) or "there is none at all"
 
 
-def _shown_now(zone: _Place) -> str:
+def _shown_now(zone: _Thermometer) -> str:
     try:
         return f"{_read_once_c(zone.file):.1f} C"
     except OSError as error:
@@ -200,13 +200,13 @@ def _printable(text: str) -> str:
     return "".join(character for character in text if character.isprintable())[:40]
 
 
-def _read_place_c(place: _Place) -> float:
-    """Read a place, a suspicious value twice. Raises: OSError, ValueError: it has no temperature."""
+def _read_c(thermometer: _Thermometer) -> float:
+    """Read a thermometer, a suspicious value twice. Raises: OSError, ValueError: it has no temperature."""
     try:
-        temperature_c = _read_once_c(place.file)
+        temperature_c = _read_once_c(thermometer.file)
     except ValueError:
-        return _read_once_c(place.file)
-    return _read_once_c(place.file) if temperature_c == SUSPICIOUS_C else temperature_c
+        return _read_once_c(thermometer.file)
+    return _read_once_c(thermometer.file) if temperature_c == SUSPICIOUS_C else temperature_c
 
 
 def _read_once_c(file: Path) -> float:

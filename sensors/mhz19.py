@@ -95,9 +95,8 @@ def _fault_of(frame: bytes) -> str:
 def find_reply(received: bytes) -> Mhz19Reply | None:
     """Return the first valid reply in *received*, however much stands before it; None if there is none (yet)."""
     for begun in re.finditer(bytes((START, READ)), received):
-        frame = received[begun.start() : begun.start() + FRAME_BYTES]
-        if not _fault_of(frame):
-            return parse_reply(frame)
+        with contextlib.suppress(SensorError):
+            return parse_reply(received[begun.start() : begun.start() + FRAME_BYTES])
     return None
 
 

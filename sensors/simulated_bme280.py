@@ -28,8 +28,8 @@ from sensors.bme280 import (
     SKIPPED_16_BITS,
     SKIPPED_20_BITS,
     STATUS,
+    Bme280Reading,
     Calibration,
-    Compensated,
     RawSample,
     apply_formulas,
     measuring_time_s,
@@ -149,7 +149,7 @@ class SimulatedBme280:
     def _measure(self) -> None:
         temperature_code, pressure_code, humidity_code = self._codes()
         whole = counts_for(self._calibration, self.temperature_c, self.humidity_pct, self.pressure_hpa)
-        humidity = _unlike(SKIPPED_16_BITS, whole.humidity or 0, 1) if humidity_code else SKIPPED_16_BITS
+        humidity = _unlike(SKIPPED_16_BITS, whole.humidity, 1) if humidity_code else SKIPPED_16_BITS
         temperature, pressure = _coarse(whole.temperature, temperature_code), _coarse(whole.pressure, pressure_code)
         self._store_sample(temperature, pressure, humidity)
 
@@ -159,9 +159,9 @@ class SimulatedBme280:
         )
 
 
-def _coarse(count: int | None, code: int) -> int:
+def _coarse(count: int, code: int) -> int:
     """Round a 20-bit count to the resolution of the oversampling: 16 bits at x1. Source: data sheet, section 3.4."""
-    if count is None or not code:
+    if not code:
         return SKIPPED_20_BITS
     step = 1 << 5 - min(code, 5)
     return _unlike(SKIPPED_20_BITS, min((count + step // 2) // step * step, 0xFFFFF), step)
@@ -178,12 +178,12 @@ def counts_for(calibration: Calibration, temperature_c: float, humidity_pct: flo
     Found by halving: with a real part's calibration temperature and humidity rise with their count, pressure falls.
     """
 
-    def at(temperature: int, pressure: int | None = None, humidity: int | None = None) -> Compensated:
+    def at(temperature: int, pressure: int = 0, humidity: int = 0) -> Bme280Reading:
         return apply_formulas(RawSample(temperature, pressure, humidity), calibration)
 
     temperature = _first(0xFFFFF, lambda count: at(count).temperature_c >= temperature_c)
-    humidity = _first(0xFFFF, lambda count: (at(temperature, None, count).humidity_pct or 0.0) >= humidity_pct)
-    pressure = _first(0xFFFFF, lambda count: (at(temperature, count).pressure_hpa or 0.0) <= pressure_hpa)
+    humidity = _first(0xFFFF, lambda count: at(temperature, humidity=count).humidity_pct >= humidity_pct)
+    pressure = _first(0xFFFFF, lambda count: at(temperature, count).pressure_hpa <= pressure_hpa)
     return RawSample(temperature, pressure, humidity)
 
 
