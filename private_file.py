@@ -1,8 +1,10 @@
-"""Files made or replaced as a whole: for their owner only, on the disk, and never by way of somebody's link."""
+"""Files of ours: for their owner only, on the disk, and never by way of somebody's link."""
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from contextlib import suppress
 from pathlib import Path
 
@@ -41,6 +43,17 @@ def create(path: Path) -> int:
     with suppress(PermissionError):  # a file system without modes
         os.fchmod(fd, 0o600)
     return fd
+
+
+def open_existing(path: Path, flags: int) -> int:
+    """Open the file at *path*, *flags* being those of os.open; return its descriptor.
+
+    Raises: FileNotFoundError: nothing is there. OSError: it is refused, or no plain file: a link leads elsewhere, and
+    to open a pipe would wait for whoever writes into it.
+    """
+    if not stat.S_ISREG(os.lstat(path).st_mode):
+        raise OSError(errno.EINVAL, "not a plain file", str(path))
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC)
 
 
 def sync_directory(directory: Path) -> None:

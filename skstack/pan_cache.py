@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
 from pathlib import Path
 from typing import Protocol
 
@@ -65,7 +66,7 @@ class FilePanCache:
 
     def _entries(self) -> dict[str, object]:
         try:
-            with self._path.open("rb") as file:
+            with open(private_file.open_existing(self._path, os.O_RDONLY), "rb") as file:
                 entries = json.loads(file.read(MAX_BYTES))
         except (OSError, ValueError, RecursionError):  # the last: lists in lists in lists
             return {}

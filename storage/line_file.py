@@ -166,14 +166,14 @@ class LineFile:
 
     @contextmanager
     def _reading(self) -> Iterator[int]:
-        fd = os.open(self.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        fd = private_file.open_existing(self.path, os.O_RDONLY)
         try:
             yield fd
         finally:
             os.close(fd)
 
     def _open(self) -> int:
-        return os.open(self.path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+        return private_file.open_existing(self.path, os.O_RDWR)
 
     @contextmanager
     def _explaining(self) -> Iterator[None]:
@@ -182,7 +182,9 @@ class LineFile:
         except OSError as err:
             if _is_full(err):
                 raise OutboxError(f"the disk is full: make room for {self.path}; what is in it is kept") from err
-            raise OutboxError(f"{self.path} cannot be used ({err}); this user must be able to write there") from err
+            raise OutboxError(
+                f"{self.path} cannot be used ({err}); it must be a plain file that this user can write"
+            ) from err
 
 
 def size_of(texts: Sequence[str]) -> int:

@@ -52,7 +52,7 @@ def take_over(data_dir: Path, outbox: Outbox, *, zero: datetime, boot_id: str | 
     for name, (rounds, rejected_rows) in LEFT.items():
         left = data_dir / name
         try:
-            if not left.exists():
+            if not left.is_file():
                 continue
             waiting, rejected = _waiting(_rows(left, rounds), zero, boot_id)
             for body, reason, is_final in _rows(left, rejected_rows):

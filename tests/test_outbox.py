@@ -19,6 +19,7 @@ from contextlib import closing, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 from zlib import crc32
@@ -544,6 +545,25 @@ def test_a_link_at_its_place_is_not_followed(outbox: Outbox, path: Path, tmp_pat
     assert outbox.count_rejected() == 0  # what stands in it is no line of ours
 
 
+@pytest.mark.parametrize("make", [os.mkfifo, Path.mkdir, partial(os.mknod, mode=stat.S_IFSOCK | 0o600)])
+@pytest.mark.parametrize("name", ["outbox.rounds", "outbox.rejected"])
+def test_what_is_no_plain_file_holds_up_nothing(
+    outbox: Outbox, data_dir: Path, name: str, make: Callable[[Path], object], caplog: pytest.LogCaptureFixture
+) -> None:
+    """To open a pipe at which nobody writes would wait for ever."""
+    data_dir.mkdir()
+    make(data_dir / name)
+    append_all(outbox, range(2))
+    batch = outbox.oldest(2)
+    assert batch.rounds == [round_of(0), round_of(1)]
+    outbox.remove(batch, [Rejected.of(round_of(0), "no", is_final=False)])
+    assert "not a plain file" in caplog.text
+    (data_dir / name).rmdir() if make is Path.mkdir else (data_dir / name).unlink()
+    assert rounds_in(outbox) == []
+    outbox.settle()
+    assert refused_in(outbox) == [round_of(0)]
+
+
 # --- what is wrong with the disk
 
 
@@ -731,7 +751,7 @@ def test_a_directory_that_cannot_be_written_is_named_once_and_rounds_wait_in_mem
         assert outbox.rounds_in_memory == 3
         [said] = messages(caplog, logging.ERROR)
         assert f"{in_the_way}/outbox.rounds cannot be used" in said
-        assert "must be able to write there" in said
+        assert "that this user can write" in said
         in_the_way.unlink()
         append_all(outbox, range(3, 4))
         assert (outbox.error, outbox.count()) == (None, 4)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -77,6 +78,15 @@ def test_a_directory_that_cannot_be_written_costs_a_warning(tmp_path: Path, capl
     cache.save(KEY, PAN)
     assert "cannot be written" in caplog.text
     assert cache.load(KEY) is None
+
+
+def test_a_pipe_in_its_place_costs_a_scan_and_is_replaced(tmp_path: Path) -> None:
+    """To open one at which nobody writes would wait for ever."""
+    os.mkfifo(tmp_path / "pan.json")
+    cache = FilePanCache(tmp_path / "pan.json")
+    assert cache.load(KEY) is None
+    cache.save(KEY, PAN)
+    assert cache.load(KEY) is not None
 
 
 def test_bytes_that_are_no_text_cost_a_scan(tmp_path: Path) -> None:
