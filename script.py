@@ -13,6 +13,7 @@ import signal
 import sys
 
 from errors import ExplainedError
+from libraries import library_error
 
 TYPE_CHECKING = False  # as in typing, which takes longer to import than argparse
 if TYPE_CHECKING:
@@ -20,10 +21,6 @@ if TYPE_CHECKING:
     from typing import TextIO
 
 _OLDEST = 0x030B0000  # as sys.hexversion: Python 3.11
-_PARTS = (
-    "backoff", "charts", "errors", "help_ja", "ini_file", "poller", "power_consumption", "power_graph", "private_file",
-    "pseudo_terminal", "script", "sensors", "serial_faults", "settings", "skstack", "storage", "temp_graph", "version",
-)  # fmt: skip
 
 
 def run(prog: str, act: Callable[[], int], *, extras: str) -> int:
@@ -44,28 +41,13 @@ def run(prog: str, act: Callable[[], int], *, extras: str) -> int:
             sys.stderr.write(f"{prog}: {error}\n")
             return error.exit_code
         except ImportError as error:
-            if error.name is None or error.name.split(".")[0] in _PARTS:
-                raise  # no library of others, but a part of ours
-            what = missing(error.name, extras) if isinstance(error, ModuleNotFoundError) else _unusable(error)
-            sys.stderr.write(f"{prog}: {what}\n")
-            return 2
+            explained = library_error(error, extras)
+            if explained is None:
+                raise
+            sys.stderr.write(f"{prog}: {explained}\n")
+            return explained.exit_code
         except KeyboardInterrupt:
             return 0
-
-
-def missing(library: str, extras: str) -> str:
-    """Say in one line that *library* is missing, and how to get at it from where this Python stands."""
-    if sys.prefix != sys.base_prefix:
-        return f"{library} is missing in the virtual environment {sys.prefix}: run pip install '.[{extras}]' in it"
-    return (
-        f"{library} is missing: activate the virtual environment (. .venv/bin/activate), or make it "
-        f"(python3 -m venv .venv) and then run pip install '.[{extras}]' in it"
-    )
-
-
-def _unusable(error: ImportError) -> str:
-    reason = str(error.__cause__ or error).strip().splitlines()[0]
-    return f"{error.name} is installed, but cannot be loaded: {reason}"
 
 
 @contextlib.contextmanager

@@ -21,8 +21,8 @@ from poller.process import Notifier
 from poller.rows import power_row, radio_event_row
 from poller.sensing import Sensing
 from skstack import Meter, MeterSilentError, Poll, Session, SessionLostError, SkStackError, StoppedError
-from storage.outage import counted
 from storage.records import PowerRow, Round, Row
+from wording import counted
 
 logger = logging.getLogger(__name__)
 

@@ -11,8 +11,8 @@ from poller.app import Store, opened
 from poller.process import StopSignal
 from poller.sources import Sensor
 from settings import Settings
-from storage.outage import counted
 from storage.records import Bme280Row, Co2Row, CpuTemperatureRow, PowerRow, Reading, Round
+from wording import counted
 
 ONCE_DELIVERY_S = 20.0  # for PostgreSQL to take the round, also where it is just starting
 FINISH_S = 5.0  # for it to say which meter it knows

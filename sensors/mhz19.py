@@ -158,13 +158,11 @@ _IF_MISSING = "check the path, and that the serial port is switched on (raspi-co
 def open_serial_port(device: str) -> SerialLike:
     """Open *device* at 9600 baud, 8N1, for this program alone.
 
-    Raises: SensorNotFoundError: it is not there. SensorError: refused, busy, or pyserial is not installed. The text
-    says what to do.
+    Raises: SensorNotFoundError: it is not there. SensorError: refused or busy; the text says what to do. ImportError:
+    pyserial is not installed.
     """
-    try:
-        import serial  # only a poller with this sensor needs it
-    except ModuleNotFoundError as error:
-        raise SensorError("MH-Z19: pyserial is not installed", "pip install '.[poller]'") from error
+    import serial  # only a poller with this sensor needs it
+
     try:
         return serial.Serial(device, 9600, timeout=READ_SLICE_S, write_timeout=_WRITE_TIMEOUT_S, exclusive=True)
     except (OSError, ValueError, termios.error) as error:

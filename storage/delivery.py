@@ -16,10 +16,11 @@ from backoff import Backoff
 from storage.connection import Cursor
 from storage.database import Database, RejectedRow
 from storage.errors import DatabaseUnreachableError, OutboxError, StorageError
-from storage.outage import OutageLog, counted
+from storage.outage import OutageLog
 from storage.outbox import Outbox
 from storage.outbox_files import Rejected
 from storage.records import Round
+from wording import counted
 
 logger = logging.getLogger(__name__)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 
+from wording import counted
+
 logger = logging.getLogger(__name__)
 
 REMINDER_S = 3600.0
@@ -45,8 +47,3 @@ class OutageLog:
             away_s = monotonic_s - self._began_s
             logger.info("PostgreSQL is back after %.0f s: %s delivered", away_s, counted(delivered_rounds, "round"))
         self.reason = None
-
-
-def counted(number: int, thing: str) -> str:
-    """Say how many there are: 1 round, 2 rounds."""
-    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"

@@ -660,7 +660,7 @@ def test_a_library_that_is_missing_is_named_with_the_command() -> None:
 
     out = io.StringIO()
     Report(out).take(Part("serial port", attempt, ""))
-    assert "the library serial is not installed" in out.getvalue()
+    assert "serial is missing" in out.getvalue()
     assert "pip install '.[poller]'" in out.getvalue()
 
 
@@ -670,7 +670,7 @@ def test_a_library_that_is_there_and_broken_is_not_said_to_be_missing() -> None:
 
     out = io.StringIO()
     Report(out).take(Part("serial port", attempt, ""))
-    said = "the library serial is installed, but cannot be loaded: cannot import name 'Serial' from 'serial' ("
+    said = "serial is installed, but cannot be loaded: cannot import name 'Serial' from 'serial' ("
     assert said in out.getvalue()
     assert "pip install --force-reinstall '.[poller]'" in out.getvalue()
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import sys
 from collections.abc import Callable
 
 import pytest
@@ -140,12 +139,6 @@ def test_the_bus_of_the_number_is_opened(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr("smbus2.SMBus", open_bus)
     assert open_i2c_bus(7).read_i2c_block_data(0x40, 0x10, 2) == [0x10, 0x11]
     assert opened == [7]
-
-
-def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "smbus2", None)
-    with pytest.raises(SensorError, match="pip install"):
-        open_i2c_bus(1)
 
 
 def test_a_short_transfer_is_an_error(bench: Bench) -> None:

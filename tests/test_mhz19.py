@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-import sys
 import termios
 from pathlib import Path
 from typing import Any
@@ -568,10 +567,4 @@ def test_a_refused_device_names_the_group(number: int, monkeypatch: pytest.Monke
 
     monkeypatch.setattr(serial, "Serial", refuse)
     with pytest.raises(SensorError, match="group dialout"):
-        open_serial_port("/dev/serial0")
-
-
-def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "serial", None)
-    with pytest.raises(SensorError, match="pip install"):
         open_serial_port("/dev/serial0")

@@ -115,12 +115,20 @@ def test_a_missing_library_is_one_line_with_the_way_to_it(name: str, tmp_path: P
     assert "pip install '.[" in said
 
 
-def test_outside_of_a_virtual_environment_it_says_to_activate_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_outside_of_a_virtual_environment_it_says_to_activate_one(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def imports() -> int:
+        raise ModuleNotFoundError("No module named 'psycopg2'", name="psycopg2")
+
     monkeypatch.setattr(sys, "prefix", sys.base_prefix)
-    assert ". .venv/bin/activate" in script.missing("psycopg2", "poller")
+    assert script.run("power_graph.py", imports, extras="graph") == 2
+    assert ". .venv/bin/activate" in capsys.readouterr().err
     monkeypatch.setattr(sys, "prefix", "/home/you/power/.venv")
-    assert script.missing("psycopg2", "poller") == (
-        "psycopg2 is missing in the virtual environment /home/you/power/.venv: run pip install '.[poller]' in it"
+    assert script.run("power_graph.py", imports, extras="graph") == 2
+    assert capsys.readouterr().err == (
+        "power_graph.py: psycopg2 is missing in the virtual environment /home/you/power/.venv: "
+        "run pip install '.[graph]' in it\n"
     )
 
 
@@ -132,7 +140,8 @@ def test_a_library_that_cannot_be_loaded_is_one_line_and_a_part_of_ours_a_fault(
 
     assert script.run("power_graph.py", lambda: broken("numpy"), extras="graph") == 2
     assert capsys.readouterr().err == (
-        "power_graph.py: numpy is installed, but cannot be loaded: libopenblas.so.0: cannot open shared object file\n"
+        "power_graph.py: numpy is installed, but cannot be loaded: libopenblas.so.0: cannot open shared object file: "
+        "install what it lacks, or itself again: pip install --force-reinstall '.[graph]'\n"
     )
     with pytest.raises(ImportError):
         script.run("power_graph.py", lambda: broken("charts.panel"), extras="graph")

@@ -16,10 +16,10 @@ from poller.check.report import CheckFailedError, Part, Report
 from poller.clock import TimeSource
 from settings import Settings
 from storage.connection import Cursor, shown_dsn
-from storage.outage import counted
 from storage.outbox import FILE_NAME, Outbox
 from storage.records import WRITTEN_TABLES
 from storage.remedies import GRANT, LAST_ADVICE, READ_ONLY_DISK
+from wording import counted
 
 OLDEST_SERVER = 13
 LEAST_DISK_BYTES = 100_000_000  # a week of rounds in the outbox, and what PostgreSQL needs to stay alive

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import TextIO
 
 from errors import ExplainedError
+from libraries import library_error
 from skstack import StoppedError
-from storage.connection import masked, one_line
+from storage.connection import masked
 
 logger = logging.getLogger(__name__)
 
@@ -83,16 +84,13 @@ class Report:
         remedy = None
         try:
             found = part.attempt()
-        except ModuleNotFoundError as error:
-            found, remedy = f"the library {error.name} is not installed", "run: pip install '.[poller]'"
-        except ImportError as error:
-            found = f"the library {error.name} is installed, but cannot be loaded: {one_line(error)}"
-            remedy = "install it again: pip install --force-reinstall '.[poller]'"
-        except ExplainedError as error:
-            found, remedy = error.what, error.remedy or part.advice
         except Exception as error:  # a fault of the program in one part must not hide what the others find
-            logger.exception("--check: %s", part.name)
-            found, remedy = f"a fault of the program ({type(error).__name__}: {error})", part.advice
+            explained = library_error(error, "poller") if isinstance(error, ImportError) else error
+            if isinstance(explained, ExplainedError):
+                found, remedy = explained.what, explained.remedy or part.advice
+            else:
+                logger.exception("--check: %s", part.name)
+                found, remedy = f"a fault of the program ({type(error).__name__}: {error})", part.advice
         finally:
             self._wipe()
         if self._should_stop():

@@ -20,8 +20,8 @@ from poller.idle_tasks.scheduler import Keep, Pause, Subtask, Task, query, reque
 from skstack import MeterHistory, Session, SessionLostError, SkStackError
 from skstack.echonet import JST, MAX_DAY_BACK, DayHistory, Epc, half_hours
 from storage.gaps import energy_gaps
-from storage.outage import counted
 from storage.records import EnergyRow
+from wording import counted
 
 if TYPE_CHECKING:
     from storage.connection import Cursor
