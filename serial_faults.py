@@ -7,17 +7,25 @@ from typing import NamedTuple
 
 
 class Refusal(NamedTuple):
-    """*what* the system said of a device, as the end of a sentence that begins with its path, and the *remedy*."""
+    """*what* the system said of a device, as the end of a sentence that begins with its path, and the *remedy*.
+
+    *is_lasting*: no waiting helps, as it may where the device is missing or in use.
+    """
 
     what: str
     remedy: str
     is_missing: bool = False
+    is_lasting: bool = False
 
 
 _MISSING = frozenset({errno.ENOENT, errno.ENODEV, errno.ENXIO})
-_REFUSED = Refusal("may not be opened", "run 'sudo usermod -aG dialout $USER' (the group dialout) and log in again")
+_REFUSED = Refusal(
+    "may not be opened",
+    "run 'sudo usermod -aG dialout $USER' (the group dialout) and log in again",
+    is_lasting=True,
+)
 _BUSY = Refusal("is in use", "stop the other program that has it open (a serial console, getty, is one too)")
-_NO_PORT = Refusal("is not a serial port", "check the path")
+_NO_PORT = Refusal("is not a serial port", "check the path", is_lasting=True)
 _REFUSALS = {
     errno.EACCES: _REFUSED,
     errno.EPERM: _REFUSED,

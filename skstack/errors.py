@@ -14,7 +14,8 @@ SkStackError
 ├── ModuleNotRespondingError  nothing comes back, or nothing that a module says
 ├── ModuleUnsupportedError  the module speaks the binary J11 protocol
 ├── ModuleRestartedError    the module has lost its session, its credentials and its registers
-├── PortLostError           (also OSError) the serial device is gone, busy or refused
+├── PortLostError           (also OSError) the serial device is gone or busy
+│   └── PortRefusedError    it is no serial port, or this user may not open it
 └── StoppedError            the caller asked for an end
 """
 
@@ -40,7 +41,12 @@ def may_hold_secret(frame: bytes) -> bool:
 
 
 class SkStackError(ExplainedError):
-    """Anything that keeps the module or the meter from responding."""
+    """Anything that keeps the module or the meter from responding.
+
+    *is_lasting*: to wait, or to try again soon, is in vain until a person has changed something.
+    """
+
+    is_lasting = False
 
 
 class CommandFailedError(SkStackError):
@@ -122,13 +128,21 @@ class ModuleNotRespondingError(SkStackError):
 class ModuleUnsupportedError(SkStackError):
     """The module speaks the binary J11 protocol. Another module, or its SK firmware, is needed."""
 
+    is_lasting = True
+
 
 class ModuleRestartedError(SkStackError):
     """The module has lost its session, its credentials and its registers. Set it up again."""
 
 
 class PortLostError(SkStackError, OSError):
-    """The serial port is missing, busy, refused or gone. Open it again later; the remedy says what to do."""
+    """The serial port is missing, busy or gone. Open it again later; the remedy says what to do."""
+
+
+class PortRefusedError(PortLostError):
+    """What stands at the path is no serial port, or this user may not open it. The remedy says what to do."""
+
+    is_lasting = True
 
 
 class StoppedError(SkStackError):

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 from serial_faults import refusal_of
-from skstack.errors import PortLostError
+from skstack.errors import PortLostError, PortRefusedError
 
 if TYPE_CHECKING:
     import serial
@@ -51,7 +51,8 @@ class SerialPort:
     """A real serial port (pyserial), opened exclusively, 8N1 without flow control.
 
     *wake_fd*: a file descriptor that ends a waiting read as soon as it is readable (a signal came).
-    Raises: PortLostError: missing, refused or busy; the message says what to do.
+    Raises: PortLostError: missing or busy. PortRefusedError: no serial port, or none for this user. The message says
+    what to do.
     """
 
     def __init__(self, device: str, baud_rate: int = FACTORY_BAUD_RATE, *, wake_fd: int | None = None) -> None:
@@ -119,4 +120,5 @@ def _open(device: str, baud_rate: int) -> serial.Serial:
         return serial.Serial(device, baud_rate, timeout=0, exclusive=True)
     except (OSError, ValueError, termios.error) as error:  # the last where the device goes while it is being opened
         refusal = refusal_of(error, if_missing=_IF_MISSING)
-        raise PortLostError(f"{device} {refusal.what}", refusal.remedy) from error
+        kind = PortRefusedError if refusal.is_lasting else PortLostError
+        raise kind(f"{device} {refusal.what}", refusal.remedy) from error

@@ -163,8 +163,8 @@ class Session:
                 self._advance(until)
 
     def run_until_up(self, until: float) -> bool:
-        """As run, but return True as soon as requests may be sent."""
-        self.run(until, done=lambda: self.up)
+        """As run, but return as soon as requests may be sent, or there is no use in waiting; say whether they may."""
+        self.run(until, done=lambda: self.up or self.failure.is_lasting)
         return self.up
 
     def close(self) -> None:

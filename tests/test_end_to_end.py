@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import subprocess
@@ -210,6 +211,18 @@ def test_once_that_is_stopped_says_in_one_line_what_it_waited_for(tmp_path: Path
     assert "the meter was not read: " in errors
     assert "nothing is not there: plug the stick in" in errors
     assert "Traceback" not in errors
+
+
+@pytest.mark.parametrize("name", ["file", "directory", "pipe", "/dev/null"])
+def test_once_waits_for_nothing_where_there_is_no_serial_port(tmp_path: Path, database_url: str, name: str) -> None:
+    """A shell that writes to the path of a stick that is not plugged in makes a file there."""
+    (tmp_path / "file").touch()
+    (tmp_path / "directory").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    config = settings_file(tmp_path, device=tmp_path / name, url=database_url)
+    done = subprocess.run(command(config, "--once"), stderr=subprocess.PIPE, text=True, timeout=20, check=False)
+    assert done.returncode == 1
+    assert f"the meter was not read: {tmp_path / name} is not a serial port: check the path\n" in done.stderr
 
 
 @pytest.mark.parametrize(

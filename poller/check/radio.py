@@ -142,6 +142,8 @@ class RadioCheck:
         is_rejected = False
         while not self._session.run_until_up(self._clock.monotonic() + _SLICE_S):
             self._note_slice()
+            if self._session.failure.is_lasting:
+                raise self._session.failure
             is_rejected |= isinstance(self._session.failure, AuthenticationFailedError)
             failures = [event for event in self._events if event.kind == "join_failed"]
             is_refused = sum(failure.times for failure in failures) >= _REFUSALS
