@@ -9,10 +9,12 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, replace
+from contextlib import suppress
+from dataclasses import fields
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from types import NoneType
+from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
 from storage.records import TABLES, Round, Row
 
@@ -20,24 +22,33 @@ MAX_BYTES = 1_000_000  # of a round: a day of half hours takes 6,000
 _ENCODER = json.JSONEncoder(separators=(",", ":"))
 
 
-@dataclass(frozen=True, slots=True)
-class _Column:
-    """What a column holds: whether a value is of its *kind*, how it is read and written, and whether it may be None.
+class _Kind(NamedTuple):
+    """A kind of values in *words*; how one *is_right*, and how it becomes the text that stands for it, and back."""
 
-    *read* and *write* are None where JSON has the kind itself.
-    """
+    words: str
+    is_right: Callable[[Any], bool] = lambda _value: True
+    to_text: Callable[[Any], str] | None = None  # None: JSON has the kind itself
+    of_text: Callable[[str], object] | None = None
 
-    kind: str
-    is_right: Callable[[Any], bool]
-    read: Callable[[Any], Any] | None = None
-    write: Callable[[Any], str] | None = None
-    is_optional: bool = False
+
+class _Column(NamedTuple):
+    """What a column holds: a value of one of *kinds*; where there are *choices*, one of these texts."""
+
+    kinds: tuple[type, ...]  # that of its values first
+    choices: tuple[str, ...] = ()
 
     def checked(self, name: str, value: object) -> object:
         """Return *value*. Raises: ValueError: it is of another kind, such as a time without a zone."""
-        if (value is None and self.is_optional) or (value is not None and self.is_right(value)):
+        kind = type(value)
+        if kind in self.kinds and (not self.choices or value in self.choices) and _KINDS[kind].is_right(value):
             return value
-        raise ValueError(f"{name}: expected {self.kind}, got {type(value).__name__} {str(value)[:40]!r}")
+        expected = " or ".join(self.choices) or _KINDS[self.kinds[0]].words
+        raise ValueError(f"{name}: expected {expected}, got {kind.__name__} {str(value)[:40]!r}")
+
+    def read(self, value: object) -> object:
+        """Return what *value* stands for; only a text stands for something else: Decimal(1.1) is not 1.1."""
+        of_text = _KINDS[self.kinds[0]].of_text
+        return of_text(value) if of_text is not None and isinstance(value, str) else value
 
 
 def row_to_values(row: Row) -> dict[str, object]:
@@ -45,17 +56,17 @@ def row_to_values(row: Row) -> dict[str, object]:
     values: dict[str, object] = {}
     for name, column in _COLUMNS[type(row)].items():
         value = column.checked(name, getattr(row, name))
-        write = column.write
-        values[name] = value if value is None or write is None else write(value)
+        to_text = _KINDS[type(value)].to_text
+        values[name] = value if to_text is None else to_text(value)
     return values
 
 
-def round_to_json(stored: Round) -> str:
-    """Write *stored* as one line of JSON. In ASCII: a text that UTF-8 refuses must not block the rounds behind it.
+def round_to_json(round_: Round) -> str:
+    """Write *round_* as one line of JSON. In ASCII: a text that UTF-8 refuses must not block the rounds behind it.
 
     Raises: ValueError: a value is of the wrong kind, or there are too many of them.
     """
-    text = _ENCODER.encode([[TABLES[type(row)], row_to_values(row)] for row in stored.rows])
+    text = _ENCODER.encode([[TABLES[type(row)], row_to_values(row)] for row in round_.rows])
     if len(text) > MAX_BYTES:
         raise ValueError(f"a round of {len(text)} bytes: {MAX_BYTES} is the most")
     return text
@@ -75,69 +86,41 @@ def round_from_json(text: str) -> Round:
 
 
 def _row_from_json(table: str, values: Mapping[str, Any]) -> Row:
-    make_row: Callable[..., Row] = _CLASSES[table]
-    columns, checked = _COLUMNS[_CLASSES[table]], {}
-    for name, value in values.items():
-        read = columns[name].read
-        checked[name] = columns[name].checked(name, value if value is None or read is None else read(value))
-    return make_row(**checked)
+    row_class = _CLASSES[table]
+    columns = _COLUMNS[row_class]
+    read = {name: columns[name].checked(name, columns[name].read(value)) for name, value in values.items()}
+    make_row: Callable[..., Row] = row_class
+    return make_row(**read)
 
 
-def _is_moment(value: object) -> bool:
-    if not isinstance(value, datetime) or value.tzinfo is None:
-        return False
-    try:
-        value.astimezone(UTC)
-    except OverflowError:  # the first or the last day that there is, east or west of Greenwich
-        return False
-    return True
-
-
-def _moment_of(text: object) -> datetime:
-    return datetime.fromisoformat(_text_of(text))
+def _is_moment(moment: datetime) -> bool:
+    """Whether it has a zone, and is not the first or the last day that there is, east or west of Greenwich."""
+    with suppress(OverflowError):
+        return moment.tzinfo is not None and bool(moment.astimezone(UTC))
+    return False
 
 
 def _utc_text(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat()
 
 
-def _is_whole(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _is_number(value: object) -> bool:
-    return _is_whole(value) or (isinstance(value, float) and math.isfinite(value))
-
-
-def _is_decimal(value: object) -> bool:
-    return isinstance(value, Decimal) and value.is_finite()
-
-
-def _text_of(value: object) -> str:
-    """Let only a text through: Decimal(1.1) would be another number than Decimal("1.1")."""
-    if not isinstance(value, str):
-        raise ValueError(f"expected a text, got {type(value).__name__}")
-    return value
-
-
-_KINDS: Mapping[object, _Column] = {
-    datetime: _Column("a time with its zone", _is_moment, _moment_of, _utc_text),
-    Decimal: _Column("a decimal number", _is_decimal, lambda value: Decimal(_text_of(value)), str),
-    bool: _Column("true or false", lambda value: isinstance(value, bool)),
-    int: _Column("a whole number", _is_whole),
-    float: _Column("a number", _is_number),
-    str: _Column("a text", lambda value: isinstance(value, str)),
+_KINDS: Mapping[type, _Kind] = {
+    datetime: _Kind("a time with its zone", _is_moment, _utc_text, datetime.fromisoformat),
+    Decimal: _Kind("a decimal number", Decimal.is_finite, str, Decimal),
+    bool: _Kind("true or false"),
+    int: _Kind("a whole number"),
+    float: _Kind("a number", math.isfinite),
+    str: _Kind("a text"),
+    NoneType: _Kind("nothing"),
 }
 
 
 def _column(annotation: object) -> _Column:
-    """Choose by the type of a field how its values are checked and read."""
-    choices = get_args(annotation)
+    """Choose by the type of a field what its column holds."""
     if get_origin(annotation) is Literal:
-        return _Column(" or ".join(choices), lambda value: value in choices)
-    kinds = choices or (annotation,)
-    column = next(_KINDS[kind] for kind in kinds if kind in _KINDS)
-    return replace(column, is_optional=type(None) in kinds)
+        return _Column((str,), get_args(annotation))
+    kinds = get_args(annotation) or (annotation,)
+    return _Column((*kinds, int) if float in kinds else kinds)
 
 
 _CLASSES: Mapping[str, type[Row]] = {table: row_class for row_class, table in TABLES.items()}
