@@ -167,13 +167,13 @@ class Store:
         self._has_taken_over = False
         self.delivery.start()
 
-    def write(self, stored: Round, /) -> None:
+    def write(self, round_: Round, /) -> None:
         """Return when the round is safe."""
         if not self._has_taken_over and self._clock.is_settled:
             self._has_taken_over = True  # before it is done: a fault in old files is met once, and withholds no round
             take_over(self._data_dir, self.outbox, zero=self._clock.zero, boot_id=read_boot_id())
-        self.outbox.append(stored)
-        self._on_round(stored)
+        self.outbox.append(round_)
+        self._on_round(round_)
 
     def close(self) -> None:
         """End the delivery, close the outbox."""

@@ -47,9 +47,9 @@ class Dating:
             stamp += _SECOND
         return stamp
 
-    def write(self, stored: Round, /) -> None:
-        """Keep *stored*, or let it wait until the clock is settled."""
-        self._waiting.append((self._clock.zero, stored))
+    def write(self, round_: Round, /) -> None:
+        """Keep *round_*, or let it wait until the clock is settled."""
+        self._waiting.append((self._clock.zero, round_))
         self.release()
 
     def release(self) -> None:
@@ -68,12 +68,12 @@ class Dating:
             self._attempts = 0
 
     def _keep_first(self) -> None:
-        zero, stored = self._waiting[0]
+        zero, round_ = self._waiting[0]
         if by := self._clock.zero - zero:
-            stored = Round(tuple(moved(row, by) for row in stored.rows))
-        for time in {row.measured_at for row in stored.rows if isinstance(row, Reading)}:
+            round_ = Round(tuple(moved(row, by) for row in round_.rows))
+        for time in {row.measured_at for row in round_.rows if isinstance(row, Reading)}:
             self._take(time)
-        self._keep(stored)
+        self._keep(round_)
 
     def close(self) -> None:
         """Keep what waits, dated by the machine's clock where the time is not known yet."""

@@ -86,7 +86,7 @@ def _simulate(midnight: datetime, server: EmbeddedServer, data_dir: Path) -> Non
         bar = stack.enter_context(tqdm(total=minutes, desc="one simulated day", unit="min", file=sys.stdout))
         begun = clock.now()
 
-        def show_progress(_stored: Round) -> None:
+        def show_progress(_round: Round) -> None:
             bar.update((clock.now() - begun) // timedelta(seconds=INTERVAL_S) - bar.n)
 
         store = stack.enter_context(closing(Store(database, data_dir, trusted, fsync=False, on_round=show_progress)))

@@ -51,8 +51,8 @@ def run_once(settings: Settings, sensors: Sequence[Sensor], *, stop: StopSignal)
 
 def _print(rounds: Sequence[Round]) -> None:
     """Print the readings, a line each."""
-    for stored in rounds:
-        for row in stored.rows:
+    for round_ in rounds:
+        for row in round_.rows:
             if isinstance(row, Reading):
                 print(f"{row.measured_at.astimezone():%Y-%m-%d %H:%M:%S}  {shown(row)}", flush=True)
 

@@ -255,13 +255,13 @@ class Delivery:
         self._refused_due_s = self._monotonic() + REFUSED_AGAIN_S
 
     def _retry(self, refused: Sequence[tuple[Rejected, Round]]) -> None:
-        rejected = self._database.write([stored for _, stored in refused])
+        rejected = self._database.write([round_ for _, round_ in refused])
         final = [each for each in rejected if each.is_conflict]
         again = {id(each.row) for each in rejected if not each.is_conflict}
-        done = [(kept, stored) for kept, stored in refused if not again.intersection(map(id, stored.rows))]
+        done = [(kept, round_) for kept, round_ in refused if not again.intersection(map(id, round_.rows))]
         if done:
             self._outbox.exchange_rejected([kept for kept, _ in done], self._logged(final))
-        if (through := sum(len(stored.rows) for _, stored in done) - len(final)) > 0:
+        if (through := sum(len(round_.rows) for _, round_ in done) - len(final)) > 0:
             logger.info("stored now: %s that PostgreSQL had refused", counted(through, "row"))
 
     def _run_query(self) -> None:

@@ -16,7 +16,7 @@ from typing import NamedTuple, TypeVar
 
 from storage.errors import OutboxError
 from storage.line_file import LineFile, Reserve
-from storage.outbox_files import Place, Rejected, RejectedFile, RoundFile
+from storage.outbox_files import Position, Rejected, RejectedFile, RoundFile
 from storage.records import Round
 from storage.rows_json import round_from_json, round_to_json
 
@@ -37,7 +37,7 @@ _MOST_UNKEPT = 10_000  # rows
 class Entry(NamedTuple):
     """A round, and how it is written down."""
 
-    stored: Round
+    round: Round
     body: str
 
 
@@ -49,7 +49,7 @@ class Batch:
     """
 
     rounds: Sequence[Round] = ()
-    end: Place | None = None
+    end: Position | None = None
     is_all: bool = True
 
 
@@ -69,7 +69,7 @@ class Outbox:
         self._changed = threading.Condition()  # what follows is changed under it
         self._memory: deque[Entry] = deque(maxlen=MEMORY_ROUNDS)
         self._unkept: deque[Rejected] = deque(maxlen=_MOST_UNKEPT)  # rejected, and not on disk yet
-        self._newest: tuple[Place | None, Batch] = None, Batch()  # what went to the disk last, and where it begins
+        self._newest: tuple[Position | None, Batch] = None, Batch()  # what went to the disk last, and where it begins
         self._unreadable: frozenset[Rejected] = frozenset()  # of what oldest() saw last
         self._helper: Callable[[], None] | None = None
         self._is_disk_slow = False
@@ -85,12 +85,12 @@ class Outbox:
         """How many rounds are on no disk, since it does not take them."""
         return len(self._memory)
 
-    def append(self, stored: Round) -> None:
-        """Put *stored* behind all others; it is on the disk when this returns.
+    def append(self, round_: Round) -> None:
+        """Put *round_* behind all others; it is on the disk when this returns.
 
         Where the disk refuses or hangs this returns all the same, in time, and the round waits in memory.
         """
-        entry = self._entry(stored)
+        entry = self._entry(round_)
         with self._changed:
             if entry is not None:
                 self._remember(entry)
@@ -139,7 +139,7 @@ class Outbox:
                 is_all = not self._has_written
                 self._report(err)
             with self._changed:
-                in_memory = [entry.stored for entry in itertools.islice(self._memory, limit)]
+                in_memory = [entry.round for entry in itertools.islice(self._memory, limit)]
             return Batch(in_memory, is_all=is_all)
 
     def remove(self, batch: Batch, rejected: Sequence[Rejected] = ()) -> None:
@@ -151,8 +151,8 @@ class Outbox:
                 self._rounds.remove_up_to(batch.end)
                 return
             with self._changed:
-                for stored in batch.rounds:
-                    if self._memory and self._memory[0].stored is stored:  # else it went to the disk meanwhile
+                for round_ in batch.rounds:
+                    if self._memory and self._memory[0].round is round_:  # else it went to the disk meanwhile
                         self._memory.popleft()
 
     def count(self) -> int:
@@ -230,23 +230,18 @@ class Outbox:
                 self._unkept.extend(rejected[start : start + _SETTLED_AT_ONCE])
             self._settle()
 
-    def _entry(self, stored: Round) -> Entry | None:
+    def _entry(self, round_: Round) -> Entry | None:
         """Write the round down; rows with values of a wrong kind are kept apart. None: there are no others."""
         try:
-            return Entry(stored, round_to_json(stored))
-        except ValueError:
-            right, wrong = [], []
-            for row in stored.rows:
-                try:
-                    round_to_json(Round((row,)))
-                    right.append(row)
-                except ValueError as err:
-                    logger.error("a row is rejected: %s", err)
-                    wrong.append(Rejected(repr(row), str(err), is_final=True))
-            with self._changed:
-                self._unkept.extend(wrong)
-            rest = Round(tuple(right))  # too many rows of the right kind are no fault of one of them
-            return Entry(rest, round_to_json(rest)) if right else None
+            return Entry(round_, round_to_json(round_))
+        except ValueError as err:
+            if len(round_.rows) == 1:
+                logger.error("a row is rejected: %s", err)
+                with self._changed:
+                    self._unkept.append(Rejected(repr(round_.rows[0]), str(err), is_final=True))
+                return None
+        rest = Round(tuple(row for row in round_.rows if self._entry(Round((row,)))))
+        return Entry(rest, round_to_json(rest)) if rest.rows else None  # too many rows are no fault of one of them
 
     def _remember(self, entry: Entry) -> None:
         if len(self._memory) == self._memory.maxlen:
@@ -263,7 +258,7 @@ class Outbox:
             try:
                 if entries:
                     begin, end = self._rounds.append([entry.body for entry in entries])
-                    self._newest = begin, Batch([entry.stored for entry in entries], end)
+                    self._newest = begin, Batch([entry.round for entry in entries], end)
                     self._has_written = True
                     self._forget(self._memory, entries)
                 if rejected:

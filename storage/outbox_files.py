@@ -38,9 +38,9 @@ class Rejected:
     rejected_at: str = field(default_factory=lambda: datetime.now(UTC).isoformat(), compare=False)
 
     @classmethod
-    def of(cls, stored: Round, reason: str, *, is_final: bool) -> Rejected:
-        """Reject *stored*."""
-        return cls(round_to_json(stored), reason, is_final)
+    def of(cls, round_: Round, reason: str, *, is_final: bool) -> Rejected:
+        """Reject *round_*."""
+        return cls(round_to_json(round_), reason, is_final)
 
     @classmethod
     def unreadable(cls, text: str, why: object) -> Rejected:
@@ -48,27 +48,27 @@ class Rejected:
         return cls(text[:_KEPT_OF_UNREADABLE], f"unreadable: {why}", is_final=True)
 
 
-class Place(NamedTuple):
-    """A place in the file of rounds, which is of a new *generation* whenever it is begun anew."""
+class Position(NamedTuple):
+    """A position in the file of rounds, which is of a new *generation* whenever it is begun anew."""
 
     generation: int
     offset: int  # bytes
 
 
 class RoundFile:
-    """The rounds that wait, in order. Each line names the place of the first one that waited when it was written.
+    """The rounds that wait, in order. Each line names the position of the first one that waited when it was written.
 
     Nothing of a generation waits when the next one begins: what is left of it on the disk is passed over.
     """
 
     def __init__(self, lines: LineFile) -> None:
         self._lines = lines
-        self._start: Place | None = None  # of the first that waits; None: see the file
-        self._written_start = Place(0, 0)
+        self._start: Position | None = None  # of the first that waits; None: see the file
+        self._written_start = Position(0, 0)
         self._end = 0  # of what is known to be in the file
         self._failing_since_s: float | None = None  # to be read
 
-    def append(self, bodies: Sequence[str]) -> tuple[Place, Place]:
+    def append(self, bodies: Sequence[str]) -> tuple[Position, Position]:
         """Put rounds behind all others, all or none; they are on the disk when this returns.
 
         Return where they begin and end.
@@ -78,13 +78,13 @@ class RoundFile:
         start = start._replace(offset=min(start.offset, end.offset))
         is_anew = start.offset == end.offset and not 0 < end.offset < line_file.ROOM_BYTES
         if is_anew:
-            start = Place(start.generation + 1, 0)
+            start = Position(start.generation + 1, 0)
         lines = [f"{start.generation} {start.offset} {body}" for body in bodies]
         try:
             new_end = self._lines.append(lines, None if is_anew else end)
         except OutboxError:
             if is_anew and end.offset:  # there may be lines of both generations now, of which none waits
-                self._start, self._end = Place(start.generation, end.offset), 0
+                self._start, self._end = Position(start.generation, end.offset), 0
             raise
         if is_removed:
             logger.error("%s was removed while it was in use, with what was in it", self._lines.path)
@@ -92,7 +92,7 @@ class RoundFile:
         self._end = new_end
         return start if is_anew else start._replace(offset=end.offset), start._replace(offset=new_end)
 
-    def oldest(self, limit: int) -> tuple[list[Round], list[Rejected], Place]:
+    def oldest(self, limit: int) -> tuple[list[Round], list[Rejected], Position]:
         """Return the oldest *limit* rounds, what is between them and is no round, and where all that ends.
 
         Fewer: there are no more.
@@ -109,7 +109,7 @@ class RoundFile:
         self._failing_since_s = None
         return found
 
-    def remove_up_to(self, end: Place) -> None:
+    def remove_up_to(self, end: Position) -> None:
         """Take out what stands before *end*. After a power cut or kill -9 the latest may come again."""
         if self._start is not None and end.generation == self._start.generation:  # else the file was removed meanwhile
             self._start = end
@@ -123,7 +123,7 @@ class RoundFile:
         if self._start is not None and self._start != self._written_start:
             self.append([""])
 
-    def _oldest(self, limit: int, *, passes_over: bool) -> tuple[list[Round], list[Rejected], Place]:
+    def _oldest(self, limit: int, *, passes_over: bool) -> tuple[list[Round], list[Rejected], Position]:
         rounds: list[Round] = []
         unreadable: list[Rejected] = []
         end = self.first()
@@ -144,24 +144,26 @@ class RoundFile:
         """Yield the lines behind the first that waits, each with its round; None: it is not what was written."""
         start = self.first()
         for line in self._lines.lines(start.offset, passes_over=passes_over):
-            place, body = _parsed(line)
-            if place is None or place.generation >= start.generation:
+            position, body = _parsed(line)
+            if position is None or position.generation >= start.generation:
                 yield line, body
 
-    def first(self) -> Place:
-        """Return the place of the first that waits, or of the next that will."""
+    def first(self) -> Position:
+        """Return the position of the first that waits, or of the next that will."""
         if self._start is None and (end := self._lines.end().offset):
-            latest = self._latest_place(max(0, end - line_file.ROOM_BYTES), passes_over=True) or self._latest_place(
-                0, passes_over=False
-            )
-            self._start = self._written_start = latest or Place(0, 0)
+            latest = self._latest_position(
+                max(0, end - line_file.ROOM_BYTES), passes_over=True
+            ) or self._latest_position(0, passes_over=False)
+            self._start = self._written_start = latest or Position(0, 0)
             self._end = end
-        return self._start or Place(0, 0)
+        return self._start or Position(0, 0)
 
-    def _latest_place(self, begin: int, *, passes_over: bool) -> Place | None:
-        """Return the largest place that the lines from *begin* on name, as damage may change their order."""
+    def _latest_position(self, begin: int, *, passes_over: bool) -> Position | None:
+        """Return the largest position that the lines from *begin* on name, as damage may change their order."""
         found = ((_parsed(line)[0], line.end) for line in self._lines.lines(begin, passes_over=passes_over))
-        return max((place for place, end in found if place is not None and place.offset < end), default=None)
+        return max(
+            (position for position, end in found if position is not None and position.offset < end), default=None
+        )
 
 
 class RejectedFile:
@@ -197,12 +199,12 @@ class RejectedFile:
         self._lines.replace(texts)
 
 
-def _parsed(line: Line) -> tuple[Place | None, str | None]:
-    """Return the place that a line names, and its round, which may be empty; None, None: it is not what was written."""
+def _parsed(line: Line) -> tuple[Position | None, str | None]:
+    """Return the position that a line names, and its round, maybe empty; None, None: it is not what was written."""
     if line.is_right:
         with suppress(ValueError):
             generation, offset, body = line.text.split(" ", 2)
-            return Place(int(generation), int(offset)), body
+            return Position(int(generation), int(offset)), body
     return None, None
 
 

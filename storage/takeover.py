@@ -98,11 +98,11 @@ def _waiting(rows: list[list[Any]], zero: datetime, boot_id: str | None) -> tupl
         try:
             if checksum is not None and zlib.crc32(str(body).encode("utf-8", "surrogatepass")) != checksum:
                 raise ValueError("its checksum does not fit")
-            stored = round_from_json(str(body))
+            round_ = round_from_json(str(body))
             if boot is None:
-                waiting.append(round_to_json(stored))
+                waiting.append(round_to_json(round_))
             elif boot == boot_id:
-                waiting.append(round_to_json(Round(tuple(moved(row, zero - _START) for row in stored.rows))))
+                waiting.append(round_to_json(Round(tuple(moved(row, zero - _START) for row in round_.rows))))
             else:
                 rejected.append(Rejected(str(body), _UNDATABLE, is_final=True))
         except (ValueError, OverflowError) as err:  # a flipped bit makes it the year 9970
