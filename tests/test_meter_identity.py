@@ -37,7 +37,7 @@ def exchange(home: Home, serial_number: str) -> None:
 def count_in_hundredths(home: Home) -> None:
     """Let the same meter report from now on that it counts 0.01 kWh, not 0.1, and do so."""
     home.simulated.options = replace(home.simulated.options, unit_code=0x02, digits=8)
-    home.simulated.registers = replace(home.simulated.registers, unit_code=0x02, digits=8)
+    home.simulated.registers = replace(home.simulated.registers, options=home.simulated.options)
 
 
 def meters(home: Home) -> list[tuple[datetime, str]]:

@@ -16,9 +16,10 @@ from skstack.simulator.faults import Hearing
 from skstack.simulator.habits import Effect, Habit, Reply
 from skstack.simulator.household import Household, local_day, midnight
 from skstack.simulator.lines import ALL_NODES, Beacon, Datagram, link_local
-from skstack.simulator.meter import TEST_PASSWORD, TEST_ROUTE_B_ID, MeterOptions, SimulatedMeter
+from skstack.simulator.meter import SimulatedMeter
 from skstack.simulator.models import INSTANT, MODELS, REALISTIC, Timing
 from skstack.simulator.module import SimulatedModule
+from skstack.simulator.options import TEST_PASSWORD, TEST_ROUTE_B_ID, MeterOptions
 from skstack.simulator.port import SimulatedPort, VirtualClock
 
 __all__ = [

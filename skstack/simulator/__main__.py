@@ -13,9 +13,10 @@ from pathlib import Path
 from pseudo_terminal import ANNOUNCE, STOP, serve, signals_as_bytes, terminal_at
 from skstack.echonet.device import JST
 from skstack.simulator.household import DAY_S, Household
-from skstack.simulator.meter import TEST_PASSWORD, TEST_ROUTE_B_ID, MeterOptions, SimulatedMeter
+from skstack.simulator.meter import SimulatedMeter
 from skstack.simulator.models import INSTANT, MODELS, REALISTIC
 from skstack.simulator.module import SimulatedModule
+from skstack.simulator.options import TEST_PASSWORD, TEST_ROUTE_B_ID, MeterOptions
 
 _REMEMBERED_DAYS = 120  # more than the meter's history is deep
 

@@ -6,12 +6,11 @@ It has no clock and does no I/O: each call is given the time, Unix seconds. Its 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 from skstack.echonet.frame import (
     CONTROLLER,
-    MAX_GET_PROPERTIES,
     METER,
     NODE_PROFILE,
     Esv,
@@ -22,53 +21,21 @@ from skstack.echonet.frame import (
 from skstack.errors import FrameError
 from skstack.simulator.habits import Habit
 from skstack.simulator.household import Household
+from skstack.simulator.options import MeterOptions
 from skstack.simulator.registers import (
     HALF_HOUR_S,
     HISTORY_DAYS,
     NEVER_SET,
-    NO_DATA,
     WS_A_KWH,
-    ZERO,
     Registers,
     can_choose,
     encode_time,
     half_hour_before,
 )
 
-TEST_ROUTE_B_ID = "00112233445566778899AABBCCDDEEFF"
-TEST_PASSWORD = "0123456789AB"
-
 _INSTANCE_LIST = b"\x01" + METER
 _NOTIFIED_WITHIN_S = 240  # a real meter sends its half-hour values within five minutes
 _CHOICES = {0xED: (12, (0, 30)), 0xEF: (10, range(60))}  # of histories 2 and 3: the most items, and the minutes
-
-
-@dataclass(frozen=True, slots=True)
-class MeterOptions:
-    """What kind of meter it is. The default is a first-generation one as most homes have."""
-
-    unit_code: int = 0x01  # E1: 0.1 kWh a count; a code that is not defined counts as that, too
-    coefficient: int = 1  # D3; 0 counts as 1
-    digits: int = 6  # D7
-    measures_export: bool = True  # False: no E3, E4 and EB
-    second_generation: bool = False  # C0, D0, EE and EF
-    two_wire: bool = False  # the T phase is not measured
-    confirmed_notifications: bool = False  # half-hour values as INFC, which require a response
-    notification_delay_s: float | None = None  # after :00 and :30; None: another one each time
-    lacks: frozenset[int] = frozenset()  # properties it does not have and does not list, such as D3
-    most_properties: int = MAX_GET_PROPERTIES  # in one Get; those beyond them come back without data
-    zeros_before_installation: bool = False  # its history says 0 for the time before it was there, not "no data"
-    serial_number: str = "SIM0000001"  # 8D
-    maker: int = 0x000016  # as in the captures
-    session_lifetime_s: int = 86_400
-    route_b_id: str = field(default=TEST_ROUTE_B_ID, repr=False)  # of the household whose joins it accepts
-    password: str = field(default=TEST_PASSWORD, repr=False)
-    mac: str = "001C64000A0B8CF5"
-    channel: int = 0x39
-    pan_id: int = 0x8CF5
-    lqi: int = 0xA7
-    start_import_kwh: int = 12_345
-    start_export_kwh: int = 678
 
 
 class SimulatedMeter:
@@ -112,19 +79,11 @@ class SimulatedMeter:
     def _begin(self, import_kwh: int, export_kwh: int) -> None:
         """Start as a meter that has counted so much."""
         import_ws, export_ws = self.household.energy_ws(self.installed_at)
-        self.registers = Registers(
-            household=self.household,
-            installed_at=self.installed_at,
-            unit_code=self.options.unit_code,
-            coefficient=self.options.coefficient or 1,
-            digits=self.options.digits,
-            measures_export=self.options.measures_export,
-            before=ZERO if self.options.zeros_before_installation else NO_DATA,
-            zero_ws=(import_ws - import_kwh * WS_A_KWH, export_ws - export_kwh * WS_A_KWH),
-        )
+        zero_ws = import_ws - import_kwh * WS_A_KWH, export_ws - export_kwh * WS_A_KWH
+        self.registers = Registers(self.household, self.installed_at, self.options, zero_ws)
         self._tid = 0
         self._day = 0xFF
-        self._times = dict.fromkeys((0xED, 0xEF) if self.options.second_generation else (0xED,), NEVER_SET)
+        self._chosen = dict.fromkeys((0xED, 0xEF) if self.options.second_generation else (0xED,), NEVER_SET)
 
     # --- announcements
 
@@ -199,8 +158,8 @@ class SimulatedMeter:
     def _write_one(self, wanted: Property) -> bool:
         if wanted.epc == 0xE5 and len(wanted.edt) == 1 and wanted.edt[0] <= HISTORY_DAYS:
             self._day = wanted.edt[0]
-        elif wanted.epc in self._times and can_choose(wanted.edt, *_CHOICES[wanted.epc]):
-            self._times[wanted.epc] = wanted.edt
+        elif wanted.epc in self._chosen and can_choose(wanted.edt, *_CHOICES[wanted.epc]):
+            self._chosen[wanted.epc] = wanted.edt
         else:
             return False
         return True
@@ -229,8 +188,8 @@ class SimulatedMeter:
             0xE7: lambda at: self.household.power_w(at).to_bytes(4, "big", signed=True),
             0xE8: self._currents,
             0xEA: lambda at: registers.fixed(at),
-            0xEC: lambda at: registers.back_from(self._times[0xED], HALF_HOUR_S, at),
-            0xED: lambda _: self._times[0xED],
+            0xEC: lambda at: registers.back_from(self._chosen[0xED], HALF_HOUR_S, at),
+            0xED: lambda _: self._chosen[0xED],
         }
         if options.measures_export:
             readers[0xE3] = lambda at: registers.value(at, now=at, export=True)
@@ -239,16 +198,20 @@ class SimulatedMeter:
         if options.second_generation:
             readers[0xC0] = lambda _: b"\x00" + maker + b"\x00" * 11 + b"\x01"
             readers[0xD0] = registers.minute
-            readers[0xEE] = lambda at: registers.back_from(self._times[0xEF], 60, at)
-            readers[0xEF] = lambda _: self._times[0xEF]
-        readers = {epc: reader for epc, reader in readers.items() if epc not in options.lacks}
+            readers[0xEE] = lambda at: registers.back_from(self._chosen[0xEF], 60, at)
+            readers[0xEF] = lambda _: self._chosen[0xEF]
+        return self._with_maps({epc: reader for epc, reader in readers.items() if epc not in options.lacks})
+
+    def _with_maps(self, readers: Readers) -> Readers:
+        """Return *readers* and what lists them: the property maps."""
         readable = {*readers, 0x9D, 0x9E, 0x9F}
         # 81, the place of installation, is in the set map of every captured meter. Writing it is refused here all the
         # same, so that a driver which does it is noticed.
-        readers[0x9D] = lambda _: encode_property_map({0x80, 0x81, 0x88})
-        readers[0x9E] = lambda _: encode_property_map({0x81, 0xE5, *self._times})
-        readers[0x9F] = lambda _: encode_property_map(readable)
-        return readers
+        return readers | {
+            0x9D: lambda _: encode_property_map({0x80, 0x81, 0x88}),
+            0x9E: lambda _: encode_property_map({0x81, 0xE5, *self._chosen}),
+            0x9F: lambda _: encode_property_map(readable),
+        }
 
     def _currents(self, at: float) -> bytes:
         r_phase, t_phase = self.household.currents_da(at)

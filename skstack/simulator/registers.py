@@ -12,9 +12,10 @@ from datetime import datetime
 from skstack.echonet.device import JST
 from skstack.echonet.registers import UNIT_KWH_BY_CODE
 from skstack.simulator.household import DAY_S, Household, local_day, midnight
+from skstack.simulator.options import MeterOptions
 
 HALF_HOUR_S = 1800
-ZERO = bytes(4)
+_ZERO = bytes(4)
 NO_DATA = bytes.fromhex("FFFFFFFE")
 NEVER_SET = bytes.fromhex("FFFFFFFFFFFF01")  # ED and EF before they were written
 HISTORY_DAYS = 99
@@ -45,26 +46,22 @@ class Registers:
 
     household: Household
     installed_at: float
-    unit_code: int = 0x01
-    coefficient: int = 1
-    digits: int = 6
-    measures_export: bool = True
-    before: bytes = NO_DATA  # what the history says of the time before the meter was installed
-    zero_ws: tuple[int, int] = (0, 0)
+    options: MeterOptions
+    zero_ws: tuple[int, int]
 
     def counts(self, at: float) -> tuple[int, int]:
         """Return the import and the export register at *at*, whole counts, wrapped at ten to the *digits*."""
         import_ws, export_ws = self.household.energy_ws(at)
-        count_ws = UNIT_WS.get(self.unit_code, UNIT_WS[0x01]) * self.coefficient
-        wrap = 10**self.digits
+        count_ws = UNIT_WS.get(self.options.unit_code, UNIT_WS[0x01]) * (self.options.coefficient or 1)
+        wrap = 10**self.options.digits
         return (import_ws - self.zero_ws[0]) // count_ws % wrap, (export_ws - self.zero_ws[1]) // count_ws % wrap
 
     def value(self, at: float, *, now: float, export: bool = False) -> bytes:
-        """Return the four bytes of one register at *at*; no data in the future, *before* if it was not there yet."""
-        if at > now or (export and not self.measures_export):
+        """Return the four bytes of one register at *at*; no data in the future, nor before it was there."""
+        if at > now or (export and not self.options.measures_export):
             return NO_DATA
         if at < self.installed_at:
-            return self.before
+            return _ZERO if self.options.zeros_before_installation else NO_DATA
         return self.counts(at)[export].to_bytes(4, "big")
 
     def fixed(self, now: float, *, export: bool = False) -> bytes:

@@ -56,7 +56,7 @@ class Era:
     def rise(self, earlier: Decimal, later: Decimal) -> Decimal:
         """Return what lies between two registers, kWh; the counter may have begun anew once."""
         assert self.count_kwh is not None
-        return (later - earlier) % (Decimal(10) ** self.registers.digits * self.count_kwh)
+        return (later - earlier) % (Decimal(10) ** self.registers.options.digits * self.count_kwh)
 
 
 def earliest(at: float, *, takes_s: float = 0.0) -> float:

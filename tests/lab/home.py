@@ -213,7 +213,8 @@ class Home(Rig):
 
     def silence_export(self) -> None:
         """Let the meter list its export properties, with no data in any of them."""
-        self.simulated.registers = replace(self.simulated.registers, measures_export=False)
+        silent = replace(self.simulated.options, measures_export=False)
+        self.simulated.registers = replace(self.simulated.registers, options=silent)
 
     def of(self, kind: type[Row]) -> list[Any]:
         """Return the rows of a class that were written, in order."""

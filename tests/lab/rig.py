@@ -151,7 +151,7 @@ class Rig:
         meters = [self.simulated.registers, *reversed(self.simulated.earlier)]
         then = next((each for each in meters if each.installed_at <= at.timestamp()), meters[-1])
         bought, sold = then.counts(at.timestamp())
-        return bought * UNIT_KWH[then.unit_code], sold * UNIT_KWH[then.unit_code]
+        return bought * UNIT_KWH[then.options.unit_code], sold * UNIT_KWH[then.options.unit_code]
 
 
 def _household(watts: int | Sequence[int] | Household, since: float) -> Household:
