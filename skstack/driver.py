@@ -51,8 +51,7 @@ class SkStack:
         self._monotonic = monotonic
         self._should_stop = should_stop
         self._buffer = LineBuffer()
-        self._received: deque[Line] = deque()  # in order of arrival, not examined yet
-        self._unsolicited: deque[Line] = deque()  # came while a response was awaited, and not part of it
+        self._unsolicited: deque[Line] = deque()  # in order of arrival; part of no response
         self._has_warned = False
         self.written_at = 0.0
         self.echoes = 0
@@ -66,27 +65,26 @@ class SkStack:
             PortLostError: the port is gone. StoppedError.
         """
         deadline = self._monotonic() + timeout_s
-        backoff = Backoff(_GARBLED_PAUSE_S, _LONGEST_GARBLED_PAUSE_S)
+        backoff: Backoff | None = None
         while True:
             try:
                 return self._attempt(command, deadline)
             except CommandFailedError as error:
+                backoff = backoff or Backoff(_GARBLED_PAUSE_S, _LONGEST_GARBLED_PAUSE_S)
                 again_at = self._monotonic() + backoff.failed()
                 if error.code != "ER09" or again_at >= deadline:
                     raise
             while self._monotonic() < again_at:
-                self._receive(again_at)
+                self._unsolicited.extend(self._receive(again_at))
 
     def receive(self, timeout_s: float) -> Line | None:
         """Return the next line that responds to no command, waiting up to *timeout_s*; None when none came.
 
         Raises: PortLostError: the port is gone. StoppedError.
         """
-        if self._unsolicited:
-            return self._unsolicited.popleft()
-        if self._received or self._receive(self._monotonic() + timeout_s):
-            return self._received.popleft()
-        return None
+        if not self._unsolicited:
+            self._unsolicited.extend(self._receive(self._monotonic() + timeout_s))
+        return self._unsolicited.popleft() if self._unsolicited else None
 
     def collect(self) -> int:
         """Take in what has already arrived, without waiting; return how many lines are ready for receive.
@@ -97,8 +95,8 @@ class SkStack:
             chunk = self._read(0.0)
             if not chunk:
                 break
-            self._take(chunk)
-        return len(self._unsolicited) + len(self._received)
+            self._unsolicited.extend(self._parse(self._buffer.feed(chunk)))
+        return len(self._unsolicited)
 
     def synchronise(self, *, limit_s: float = 2.0) -> None:
         """End a half-typed command and wait until the module is quiet; what it says meanwhile is dropped.
@@ -115,7 +113,6 @@ class SkStack:
             pass
         self._buffer = LineBuffer()
         self._unsolicited.clear()
-        self._received.clear()
 
     def fill_data_entry(self) -> None:
         """Feed a module that still waits for the payload of a broken SKSENDTO as many bytes as it can want.
@@ -147,43 +144,38 @@ class SkStack:
     def _attempt(self, command: Command[ResponseT], deadline: float) -> ResponseT:
         """Send *command* once and return its response. Raises: as execute."""
         self.collect()
-        self._unsolicited.extend(self._received)
-        self._received.clear()
         logger.debug("> %s", command)
         started = self.written_at = self._monotonic()
         self._port.write(command.to_bytes())
         response: ResponseT | None = None
-        is_over = False
         while True:
-            while self._received:
-                line = self._received.popleft()
+            is_over = self._monotonic() >= deadline
+            # A payload that declared too much may have swallowed the response.
+            lines = iter(self._parse(self._buffer.abandon()) if is_over else self._receive(deadline))
+            for line in lines:
                 if isinstance(line, command.response):
                     response = line
                 elif isinstance(line, StatusFail):
+                    self._unsolicited.extend(lines)
                     raise CommandFailedError(str(command), line.code)
                 elif not isinstance(line, StatusOk):
                     self._unsolicited.append(line)
                 if response is not None and isinstance(line, StatusOk):
+                    self._unsolicited.extend(lines)
                     return response
             if is_over:
                 raise SkStackTimeoutError(f"response to {command.name}", self._monotonic() - started)
-            if self._monotonic() < deadline:
-                self._receive(deadline)
-            else:
-                is_over = True
-                self._parse(self._buffer.abandon())  # a payload that declared too much may have swallowed it
 
-    def _receive(self, deadline: float) -> bool:
-        """Wait for lines until *deadline*; False when it has passed, or the wait was cut short, without any."""
+    def _receive(self, deadline: float) -> list[Line]:
+        """Wait for lines until *deadline*; none when it has passed, or the wait was cut short."""
         while True:
             remaining_s = deadline - self._monotonic()
             chunk = self._read(max(0.0, remaining_s))
             if not chunk:
-                return False
-            if self._take(chunk):
-                return True
-            if remaining_s <= 0:
-                return False
+                return []
+            lines = self._parse(self._buffer.feed(chunk))
+            if lines or remaining_s <= 0:
+                return lines
 
     def _read(self, timeout_s: float) -> bytes:
         """Read from the port; every wait passes here. Raises: StoppedError, PortLostError."""
@@ -191,12 +183,10 @@ class SkStack:
             raise StoppedError
         return self._port.read(timeout_s)
 
-    def _take(self, chunk: bytes) -> bool:
-        """Parse the lines that *chunk* completes; True if one is worth keeping."""
-        return self._parse(self._buffer.feed(chunk))
-
-    def _parse(self, raw_lines: list[bytes]) -> bool:
-        kept, is_debugging = False, logger.isEnabledFor(logging.DEBUG)
+    def _parse(self, raw_lines: list[bytes]) -> list[Line]:
+        """Return what the lines say, but for those that are broken, and echoes."""
+        lines: list[Line] = []
+        is_debugging = logger.isEnabledFor(logging.DEBUG)
         for raw in raw_lines:
             try:
                 line = parse_line(raw)
@@ -212,10 +202,9 @@ class SkStack:
                 logger.debug("< %s", shown(raw, line))
             if isinstance(line, Echo):
                 self.echoes += 1
-                continue
-            self._received.append(line)
-            kept = True
-        return kept
+            else:
+                lines.append(line)
+        return lines
 
 
 @dataclass(frozen=True, slots=True)
