@@ -7,12 +7,9 @@ Source: BP35A1 command reference 4 (single-hop edition); the side argument of du
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from functools import lru_cache
-from ipaddress import IPv6Address
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
-from skstack.events import ECHONET_PORT, Dialect, Line, ModuleInfo, RegisterValue, StackVersion, StatusOk
+from skstack.events import ECHONET_PORT, Address, Dialect, Line, ModuleInfo, RegisterValue, StackVersion, StatusOk
 from skstack.lines import MAX_PAYLOAD_BYTES
 
 ResponseT = TypeVar("ResponseT", bound=Line)
@@ -25,13 +22,10 @@ _ALL_CHANNELS = 0xFFFFFFFF  # the mask of a scan
 _MASK = "****"
 
 
-@dataclass(frozen=True, slots=True)
-class Command(Generic[ResponseT]):
+class Command(NamedTuple, Generic[ResponseT]):
     """One command, the line that responds to it, and the syntax quirks the reference gives it.
 
     A *response* other than StatusOk is followed by an OK; an OK without it belongs to some other command.
-
-    Raises: ValueError: a name or argument that is not printable ASCII. A CR in a password would start a second command.
     """
 
     name: str
@@ -41,16 +35,16 @@ class Command(Generic[ResponseT]):
     terminator: bytes = b"\r\n"  # ROPT ends with CR only
     secret_args: frozenset[int] = frozenset()  # positions in args that are never shown
 
-    def __post_init__(self) -> None:
-        """Refuse what would not stay one line. The text of the error does not contain the value."""
-        line = "".join((self.name, *self.args))
+    def to_bytes(self) -> bytes:
+        """Return what goes over the wire. After a payload nothing follows: a line end would be an empty command.
+
+        Raises: ValueError: a name or argument that is not printable ASCII; its text does not contain the value. A CR
+            in a password would start a second command.
+        """
+        line = " ".join((self.name, *self.args))
         if not (line.isascii() and line.isprintable()):
             raise ValueError("a command and its arguments must be printable ASCII (0x20 to 0x7E)")
-
-    def to_bytes(self) -> bytes:
-        """Return what goes over the wire. After a payload nothing follows: a line end would be an empty command."""
-        line = " ".join((self.name, *self.args)).encode("ascii")
-        return line + self.terminator if self.payload is None else line + b" " + self.payload
+        return line.encode("ascii") + (self.terminator if self.payload is None else b" " + self.payload)
 
     def __str__(self) -> str:
         """Show the line with its secrets masked, and of a payload its length only."""
@@ -142,28 +136,18 @@ def read_register(name: str) -> Command[RegisterValue]:
     return Command("SKSREG", RegisterValue, (name,))
 
 
-def join(address: IPv6Address) -> Command[StatusOk]:
+def join(address: Address) -> Command[StatusOk]:
     """SKJOIN: OK at once, then the PANA handshake, and EVENT 25 or 24. Source: BP35A1 command reference 4.4."""
-    return Command("SKJOIN", StatusOk, (_expanded(address),))
+    return Command("SKJOIN", StatusOk, (address,))
 
 
-def send_udp(dialect: Dialect, address: IPv6Address, payload: bytes) -> Command[StatusOk]:
+def send_udp(dialect: Dialect, address: Address, payload: bytes) -> Command[StatusOk]:
     """SKSENDTO from UDP handle 1 to ECHONET's port: EVENT 21, then OK. 1 to 1232 bytes, always encrypted (sec 1).
 
     Source: BP35A1 command reference 4.7. Raises: ValueError.
     """
     if not 1 <= len(payload) <= MAX_PAYLOAD_BYTES:
         raise ValueError(f"a datagram has 1 to {MAX_PAYLOAD_BYTES} bytes, not {len(payload)}")
-    return Command("SKSENDTO", StatusOk, _send_args(dialect, address, len(payload)), payload)
-
-
-@lru_cache(maxsize=64)
-def _send_args(dialect: Dialect, address: IPv6Address, length: int) -> tuple[str, ...]:
     side = () if dialect is Dialect.SINGLE else (B_ROUTE_SIDE,)
-    return ("1", _expanded(address), f"{ECHONET_PORT:04X}", "1", *side, f"{length:04X}")
-
-
-@lru_cache(maxsize=16)
-def _expanded(address: IPv6Address) -> str:
-    """Eight groups of four upper-case digits: the only form that every module accepts (ER06 otherwise)."""
-    return address.exploded.upper()
+    args = ("1", address, f"{ECHONET_PORT:04X}", "1", *side, f"{len(payload):04X}")
+    return Command("SKSENDTO", StatusOk, args, payload)

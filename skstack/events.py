@@ -13,7 +13,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum, auto
 from functools import lru_cache
-from ipaddress import IPv6Address
+from typing import NamedTuple
+
+Address = str
+"""An IPv6 address: eight groups of four upper-case digits, the only form that every module accepts (ER06 otherwise)."""
 
 ECHONET_PORT = 0x0E1A
 _B_ROUTE_SIDES = (None, 0)  # the HAN side of a dual-stack module is none of our business
@@ -68,7 +71,7 @@ class Event:
     """EVENT: something happened by itself. Source: BP35A1 command reference 5.11; side: dual-stack modules."""
 
     code: int  # see EventCode
-    address: IPv6Address | None = None
+    address: Address | None = None
     side: int | None = None
     param: int | None = None
 
@@ -78,15 +81,14 @@ class Event:
         return self.side in _B_ROUTE_SIDES
 
 
-@dataclass(frozen=True, slots=True)
-class UdpReceived:
+class UdpReceived(NamedTuple):
     """ERXUDP: a datagram. Source: BP35A1 command reference 5.1; side and LQI: dual-stack modules.
 
     The payload may hold a secret, so a repr has its length only; parser.shown() shows what may be seen of it.
     """
 
-    sender: IPv6Address
-    destination: IPv6Address
+    sender: Address
+    destination: Address
     remote_port: int
     local_port: int
     sender_mac: bytes
@@ -100,7 +102,7 @@ class UdpReceived:
         """Whether it is a frame of ECHONET Lite."""
         return self.remote_port == self.local_port == ECHONET_PORT
 
-    def is_from(self, meter: IPv6Address) -> bool:
+    def is_from(self, meter: Address) -> bool:
         """Whether it was encrypted for us and comes from *meter*, by the B-route."""
         return self.secured and self.side in _B_ROUTE_SIDES and self.sender == meter
 
@@ -131,7 +133,7 @@ PUBLIC_PAN_KEYS = frozenset({"Channel", "Channel Page", "Pan ID", "Addr", "LQI",
 class ModuleInfo:
     """EINFO: the module itself. Source: BP35A1 command reference 4.2; the side in the last field: observed."""
 
-    address: IPv6Address
+    address: Address
     mac: bytes
     channel: int
     pan_id: int
@@ -210,14 +212,14 @@ def signal_dbm(lqi: int) -> float:
 
 
 @lru_cache(maxsize=16)
-def link_local(mac: bytes) -> IPv6Address:
+def link_local(mac: bytes) -> Address:
     """Return FE80::/64 and the MAC of 8 bytes with the universal/local bit flipped.
 
     Source: RFC 4291, appendix A. Raises: ValueError: not 8 bytes.
     """
     if len(mac) != 8:
         raise ValueError(f"a MAC address has 8 bytes, not {len(mac)}")
-    return IPv6Address(b"\xfe\x80" + bytes(6) + bytes([mac[0] ^ 0x02]) + mac[1:])
+    return (b"\xfe\x80" + bytes(6) + bytes([mac[0] ^ 0x02]) + mac[1:]).hex(":", 2).upper()
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,7 +234,7 @@ class PanDescription:
     pair_id: str | None = field(default=None, repr=False)  # scan mode 2 only: the last 8 characters of the Route-B ID
 
     @property
-    def address(self) -> IPv6Address:
+    def address(self) -> Address:
         """The link-local address to join."""
         return link_local(self.mac)
 

@@ -21,8 +21,6 @@ TRUNCATED = b"\x18CUT"
 _RECEIVED_HEADER = re.compile(rb"ERXUDP (?:[^ \r\n]+ ){6,9}?([0-9A-Fa-f]{4}) ")
 # SKSENDTO <handle> <address> <port> <sec> [side] <DATALEN> <data>. Source: BP35A1 command reference 4.7.
 _ECHO_HEADER = re.compile(rb"SKSENDTO [0-9A-Fa-f]+ [0-9A-Fa-f:]+ [0-9A-Fa-f]{4} \d (?:\d )?([0-9A-Fa-f]{4}) ")
-# The usual ERXUDP line, its payload printed as hex text.
-_HEX_LINE = re.compile(rb"ERXUDP (?>(?:[^ ]+ ){6,9}?[0-9A-Fa-f]{4} )[0-9A-Fa-f]*")
 # What shows, inside a binary payload, that bytes were lost and the next line has begun.
 _NEXT_LINE = re.compile(
     rb"\r\n(?:(?:EVENT|ERXUDP|ERXTCP|EINFO|ESREG|EVER|EAPPVER|EPONG|ETCP) "
@@ -74,19 +72,24 @@ class LineBuffer:
         """
         held = self._held + data
         lines: list[bytes] = []
-        start = self._end_of_dropped(held) if self._dropping else 0
-        while (found := _LINE_END.search(held, start)) is not None:
-            end = found.start()
-            if end > start:
-                line = held[start:end]
-                if (b"ERXUDP " in line or b"SKSENDTO " in line) and not self._given_up:
-                    end = self._payload_line_end(held, start, end)
-                    if end < 0:  # the payload is not complete
-                        break
-                    line = held[start:end]
-                lines.append(self._cut(line))
-                self._given_up = False
-            start = end + 2 if held.startswith(b"\n", end + 1) else end + 1
+        done = self._end_of_dropped(held) if self._dropping else 0
+        start = following = 0
+        for piece in held.splitlines(keepends=True):
+            start, following = following, following + len(piece)
+            line = piece.rstrip(b"\r\n")
+            if start < done or not line:  # within a payload, or an empty line
+                continue
+            if len(line) == len(piece):
+                break
+            if (b"ERXUDP " in line or b"SKSENDTO " in line) and not self._given_up:
+                done = self._payload_line_end(held, start, start + len(line))
+                if done < 0:  # the payload is not complete
+                    break
+                line = held[start:done]
+            lines.append(self._cut(line))
+            self._given_up = False
+        else:
+            start = following
         self._held = held[start:]
         if len(self._held) > self._max_line_bytes:
             lines.append(self._cut(self._held))
@@ -110,9 +113,6 @@ class LineBuffer:
         *first_end* is the first CR or LF, which may belong to the payload.
         """
         line = held[start:first_end]
-        ends_in_cr = held[first_end] == _CR
-        if ends_in_cr and _HEX_LINE.fullmatch(line):
-            return first_end
         span = payload_span(line)
         if span is None:
             return first_end
@@ -120,7 +120,7 @@ class LineBuffer:
         payload_end = start + offset + length
         if payload_end - start > self._max_line_bytes:
             return first_end
-        if ends_in_cr and not line[offset:].strip(_HEX_DIGITS):  # hex text, or no payload at all
+        if held[first_end] == _CR and not line[offset:].strip(_HEX_DIGITS):  # hex text, or no payload at all
             return first_end
         # The search takes in the terminator: a payload that is four bytes short and ends in "OK" must not pass.
         if (next_line := _NEXT_LINE.search(held, start + offset, payload_end + 1)) is not None:

@@ -14,6 +14,7 @@ from ipaddress import IPv6Address
 from skstack.errors import MalformedLineError, may_hold_secret
 from skstack.events import (
     PUBLIC_PAN_KEYS,
+    Address,
     Dialect,
     Echo,
     Event,
@@ -28,7 +29,7 @@ from skstack.events import (
     UdpReceived,
     UnknownLine,
 )
-from skstack.lines import TRUNCATED
+from skstack.lines import TRUNCATED, payload_span
 
 
 def parse_line(line: bytes) -> Line:
@@ -48,14 +49,15 @@ def shown(raw: bytes, line: Line) -> str:
 
     A binary payload is shown in hex.
     """
+    if raw.startswith(_ECHO_STARTS):  # what is glued before the line may be a password, or bytes that are no text
+        return repr(line)
     match line:
-        # Not where it was glued behind an echo: that may be a password, or bytes that are no text.
-        case StatusOk() | StatusFail() | Event() | ModuleInfo() | StackVersion() if not raw.startswith(_ECHO_STARTS):
+        case StatusOk() | StatusFail() | Event() | ModuleInfo() | StackVersion():
             return raw.decode("ascii")
         case PanField() if line.key in PUBLIC_PAN_KEYS:
             return raw.decode("ascii")
-        case UdpReceived() if line.is_echonet and not may_hold_secret(line.payload) and (match := _UDP.fullmatch(raw)):
-            return raw[: match.start(3)].decode("ascii") + line.payload.hex().upper()
+        case UdpReceived() if line.is_echonet and not may_hold_secret(line.payload) and (span := payload_span(raw)):
+            return raw[: span[0]].decode("ascii") + line.payload.hex().upper()
     return repr(line)
 
 
@@ -113,12 +115,12 @@ def _mac(token: str) -> bytes:
 
 
 @lru_cache(maxsize=256)
-def _address(token: str) -> IPv6Address:
+def _address(token: str) -> Address:
     # IPv6Address alone would also take a zone ("%eth0") and an embedded IPv4 address.
     if not _ADDRESS_CHARACTERS.fullmatch(token):
         raise ValueError("address is not IPv6")
     try:
-        return IPv6Address(token)
+        return IPv6Address(token).exploded.upper()
     except ValueError:
         raise ValueError("address is not IPv6") from None
 
@@ -134,17 +136,15 @@ _ADDRESS_CHARACTERS = re.compile(r"[0-9A-Fa-f:]{2,39}")
 
 # --- ERXUDP
 
-_UDP = re.compile(rb"ERXUDP ((?:[!-~]+ ){6,8}?)([0-9A-Fa-f]{4}) (.*)", re.DOTALL)
-
 
 def _parse_udp(line: bytes) -> UdpReceived:
     """ERXUDP <sender> <destination> <rport> <lport> <mac> [lqi] <secured> [side] <length> <payload>."""
-    match = _UDP.fullmatch(line)
-    if match is None:
+    span = payload_span(line)
+    if span is None:
         raise MalformedLineError("no ERXUDP header", line)
-    fields, length_field, printed = match.groups()
+    start, length = span
     try:
-        return _parse_udp_header(fields)(_payload(printed, int(length_field, 16)))
+        return _parse_udp_header(line[len("ERXUDP ") : start - len(" 0000 ")])(_payload(line[start:], length))
     except ValueError as error:
         raise MalformedLineError(str(error), line) from None
 
@@ -155,7 +155,8 @@ def _parse_udp_header(fields: bytes) -> Callable[[bytes], UdpReceived]:
 
     Remembered: a session sees the same few headers for weeks, and they hold addresses only.
     """
-    sender, destination, remote_port, local_port, mac, *rest = fields.decode("ascii").rstrip(" ").split(" ")
+    sender, destination, remote_port, local_port, mac, *rest = fields.decode("latin-1").split(" ")
+    _expect(rest, 1, 2, 3)
     lqi = rest.pop(0) if len(rest) == 3 else None
     side = rest.pop() if len(rest) == 2 else None
     [secured] = rest

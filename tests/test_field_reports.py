@@ -5,7 +5,6 @@ The household draws 600 W since the midnight before yesterday: 36 h x 0.6 kW = 2
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
@@ -43,7 +42,7 @@ def complete(rows: list[PowerRow]) -> int:
 
 def test_a_response_in_another_order_is_a_response() -> None:
     home = home_of()
-    home.simulated.habits.append(Habit(reframe(lambda frame: replace(frame, properties=frame.properties[::-1]))))
+    home.simulated.habits.append(Habit(reframe(lambda frame: frame._replace(properties=frame.properties[::-1]))))
     assert complete(polled(home, 10)) == 10
 
 

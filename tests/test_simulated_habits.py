@@ -6,7 +6,6 @@ x 0.6 kW = 151.2 kWh, 1,512 counts, 0000 05E8; E3 0.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import partial
 from random import Random
 
@@ -156,7 +155,7 @@ def test_one_digit_of_the_serial_number_may_be_wrong_once() -> None:
 
 def test_properties_may_come_in_any_order() -> None:
     at = joined()
-    backwards = reframe(lambda frame: replace(frame, properties=frame.properties[::-1]))
+    backwards = reframe(lambda frame: frame._replace(properties=frame.properties[::-1]))
     at.module.meter.habits.append(Habit(backwards))
     given = "1081 0001 028801 05FF01 72 04 E304 00000000 E004 000005E8 E804 00240018 E704 00000258"
     assert send(at, FOUR) == [packed(given)]

@@ -19,6 +19,8 @@ def tree_of(path: Path) -> ast.Module:
 
 
 def is_private(name: str) -> bool:
+    if name == "_replace":  # public for all its underscore: the documented method of a named tuple
+        return False
     return any(part.startswith("_") and not part.startswith("__") for part in name.split("."))
 
 

@@ -184,7 +184,7 @@ def test_a_driver_that_takes_any_response_is_caught(monkeypatch: pytest.MonkeyPa
 def test_a_driver_that_trusts_unsecured_frames_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     def trusting(raw: bytes) -> Line:
         line = parse_line(raw)
-        return dataclasses.replace(line, secured=True) if isinstance(line, UdpReceived) else line
+        return line._replace(secured=True) if isinstance(line, UdpReceived) else line
 
     monkeypatch.setattr(driver, "parse_line", trusting)
     found = problems([Fault(1810.0, "strangers' frames", 120.0)])

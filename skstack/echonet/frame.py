@@ -8,9 +8,9 @@ Source: ECHONET Lite Specification 1.12, part 2, chapter 3.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from enum import IntEnum
 from struct import Struct
+from typing import NamedTuple
 
 from skstack.errors import FrameError
 
@@ -68,30 +68,26 @@ _RESPONSES: Mapping[Esv, frozenset[Esv]] = {  # to our requests, refusals includ
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Property:
+class Property(NamedTuple):
     """One property of a frame: its code and its data, which is empty in a request and for "refused" or "done"."""
 
     epc: int
     edt: bytes = b""
-
-    def __post_init__(self) -> None:
-        if not _FIRST_EPC <= self.epc <= _LAST_EPC:
-            raise ValueError(f"an EPC is 80 to FF, not {self.epc:X}")
-        if len(self.edt) > 0xFF:
-            raise ValueError(f"EDT of {self.epc:02X} is at most 255 bytes, not {len(self.edt)}")
 
     def __repr__(self) -> str:
         shown = "****" if self.epc in _SECRET_EPCS and self.edt else self.edt.hex().upper()
         return f"Property({self.epc:02X}: {shown})"
 
     def to_bytes(self) -> bytes:
-        """Return EPC, PDC and EDT."""
+        """Return EPC, PDC and EDT. Raises: ValueError: no EPC, or an EDT that is too long."""
+        if not _FIRST_EPC <= self.epc <= _LAST_EPC:
+            raise ValueError(f"an EPC is 80 to FF, not {self.epc:X}")
+        if len(self.edt) > 0xFF:
+            raise ValueError(f"EDT of {self.epc:02X} is at most 255 bytes, not {len(self.edt)}")
         return bytes((self.epc, len(self.edt))) + self.edt
 
 
-@dataclass(frozen=True, slots=True)
-class Frame:
+class Frame(NamedTuple):
     """An ECHONET Lite format 1 frame. Source: part 2, chapter 3."""
 
     tid: int
@@ -99,15 +95,6 @@ class Frame:
     deoj: Eoj
     esv: Esv
     properties: tuple[Property, ...]
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.tid <= 0xFFFF:
-            raise ValueError(f"a TID is 16 bits, not {self.tid}")
-        if not len(self.seoj) == len(self.deoj) == _EOJ_BYTES:
-            raise ValueError(f"an EOJ is three bytes, not {self.seoj.hex()} or {self.deoj.hex()}")
-        fewest = 0 if self.esv in _REFUSALS else 1  # some meters refuse without a list
-        if not fewest <= len(self.properties) <= 0xFF:
-            raise ValueError(f"a frame carries {fewest} to 255 properties, not {len(self.properties)}")
 
     # --- our requests
 
@@ -177,7 +164,14 @@ class Frame:
     # --- bytes
 
     def to_bytes(self) -> bytes:
-        """Return the frame as it travels in the datagram."""
+        """Return the frame as it travels in the datagram. Raises: ValueError: it cannot."""
+        if not 0 <= self.tid <= 0xFFFF:
+            raise ValueError(f"a TID is 16 bits, not {self.tid}")
+        if not len(self.seoj) == len(self.deoj) == _EOJ_BYTES:
+            raise ValueError(f"an EOJ is three bytes, not {self.seoj.hex()} or {self.deoj.hex()}")
+        fewest = 0 if self.esv in _REFUSALS else 1  # some meters refuse without a list
+        if not fewest <= len(self.properties) <= 0xFF:
+            raise ValueError(f"a frame carries {fewest} to 255 properties, not {len(self.properties)}")
         header = _HEADER.pack(_FORMAT_1, self.tid, self.seoj, self.deoj, self.esv, len(self.properties))
         return header + b"".join([found.to_bytes() for found in self.properties])
 

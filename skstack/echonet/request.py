@@ -6,7 +6,7 @@ Pure: times are the caller's, monotonic seconds.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from skstack.echonet.frame import Eoj, Esv, Frame
 
@@ -62,7 +62,7 @@ class Request:
 
     def attempt(self, tid: int, now: float) -> Frame:
         """Return the frame of another attempt, to be sent *now*."""
-        frame = replace(self.frame, tid=tid)
+        frame = self.frame._replace(tid=tid)
         self.attempts[tid] = frame, now
         return frame
 

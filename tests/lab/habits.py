@@ -126,7 +126,7 @@ def shorten(most: int, *, esv: Esv = Esv.GET_SNA) -> Effect:
         frame = _get_response(reply)
         if frame is None or len(frame.properties) <= most:
             return (reply,)
-        return _said(reply, replace(frame, esv=esv, properties=frame.properties[:most]))
+        return _said(reply, frame._replace(esv=esv, properties=frame.properties[:most]))
 
     return effect
 
@@ -140,7 +140,7 @@ def refuse(*epcs: int, whole: bool = False) -> Effect:
             return (reply,)
         refused = {each.epc for each in frame.properties if whole or not epcs or each.epc in epcs}
         left = tuple(Property(each.epc) if each.epc in refused else each for each in frame.properties)
-        return _said(reply, replace(frame, esv=Esv.GET_SNA, properties=left))
+        return _said(reply, frame._replace(esv=Esv.GET_SNA, properties=left))
 
     return effect
 
@@ -167,7 +167,7 @@ def rewrite(epc: int, change: Callable[[bytes], bytes]) -> Effect:
 
     def changed(frame: Frame) -> Frame:
         said = (Property(epc, change(each.edt)) if each.epc == epc and each.edt else each for each in frame.properties)
-        return replace(frame, properties=tuple(said))
+        return frame._replace(properties=tuple(said))
 
     return reframe(changed)
 
@@ -191,7 +191,7 @@ def repeat(epc: int, change: Callable[[bytes], bytes] = lambda edt: edt) -> Effe
 
     def changed(frame: Frame) -> Frame:
         again = [Property(epc, change(each.edt)) for each in frame.properties if each.epc == epc][:1]
-        return replace(frame, properties=(*frame.properties, *again))
+        return frame._replace(properties=(*frame.properties, *again))
 
     return reframe(changed)
 
