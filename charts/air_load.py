@@ -6,16 +6,17 @@ Readings of a CO2 sensor that was warming up are kept apart: they are no measure
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from charts import coverage
 from charts.coverage import Course, Coverage, Gap, course_of, middle_of
-from charts.period import Period, points_of
+from charts.period import MOST_DAYS, Period, points_of
 from storage import series
 from storage.series import Point
 
@@ -34,7 +35,7 @@ _FEWEST_TO_JUDGE = 8
 
 @dataclass(frozen=True, slots=True)
 class Extreme:
-    """A smallest or largest reading; the moment is exact to the length of one point of the picture."""
+    """A smallest or largest reading; the moment is exact to the length of one point of the picture, or to the day."""
 
     moment: datetime
     value: float
@@ -77,17 +78,25 @@ class AirData:
         return not any(isinstance(getattr(self, field.name), Quantity | Course) for field in fields(self))
 
 
+@dataclass(frozen=True, slots=True)
+class _Value:
+    """The points of one value, how far they lie apart, and what tells when a number of theirs was read."""
+
+    points: list[Point]
+    spacing: timedelta
+    moments: Callable[[Sequence[tuple[Point, float]]], list[datetime]]
+
+
+def _middles(found: Sequence[tuple[Point, float]]) -> list[datetime]:
+    return [middle_of(point) for point, _ in found]
+
+
 def load(connection: Connection, site: int, period: Period, *, now: datetime) -> AirData:
     """Read the air of *period*, a statement a sensor."""
     running = now if period.start < now < period.end else None
     until = running or period.end
     edges, is_days = points_of(period, until)
-    spacing = edges[1] - edges[0]
-
-    def read(selection: series.Selection) -> tuple[list[list[Point]], Coverage]:
-        found = series.read(connection, site, selection, edges, by_reading=not is_days)
-        return found.points, coverage.of_readings(found.runs, period.start, until)
-
+    read = partial(_read, connection, site, edges, by_reading=not is_days, to_the_day=period.days > MOST_DAYS)
     (room, humidity, pressure), air = read(series.room(COMFORT_C, COMFORT_PCT))
     (settled, warming_up), co2 = read(series.co2(LIMIT_PPM))
     (cpu,), cpu_covered = read(series.CPU)
@@ -95,24 +104,45 @@ def load(connection: Connection, site: int, period: Period, *, now: datetime) ->
     unsettled, settled_again = (
         (co2.gaps, co2.gaps)
         if is_days
-        else (_interrupted(co2.gaps, settled, warming_up), _interrupted(co2.gaps, warming_up, settled))
+        else (
+            _interrupted(co2.gaps, settled.points, warming_up.points),
+            _interrupted(co2.gaps, warming_up.points, settled.points),
+        )
     )
     return AirData(
         period=period,
         now=running,
         is_days=is_days,
-        room_c=_quantity(room, air.gaps, spacing, 2.0),
+        room_c=_quantity(room, air.gaps, 2.0),
         comfort_c_share=air.share_counted(0),
-        humidity_pct=_quantity(humidity, air.gaps, spacing, 7.5),
+        humidity_pct=_quantity(humidity, air.gaps, 7.5),
         comfort_pct_share=air.share_counted(1),
-        pressure_hpa=_quantity(pressure, air.gaps, spacing, 3.0),
-        pressures_hpa=series.pressures(connection, site, period.start, until) if pressure else None,
-        co2_ppm=_quantity(settled, unsettled, spacing, 100.0),
+        pressure_hpa=_quantity(pressure, air.gaps, 3.0),
+        pressures_hpa=series.pressures(connection, site, period.start, until) if pressure.points else None,
+        co2_ppm=_quantity(settled, unsettled, 100.0),
         co2_over_limit=co2.time_counted(0),
-        co2_warming_up=course_of(warming_up, settled_again, spacing),
+        co2_warming_up=course_of(warming_up.points, settled_again, warming_up.spacing),
         co2_gaps=co2.gaps,
-        cpu_c=_quantity(cpu, cpu_covered.gaps, spacing, 4.0),
+        cpu_c=_quantity(cpu, cpu_covered.gaps, 4.0),
     )
+
+
+def _read(
+    connection: Connection,
+    site: int,
+    edges: Sequence[datetime],
+    selection: series.Selection,
+    *,
+    by_reading: bool,
+    to_the_day: bool,
+) -> tuple[list[_Value], Coverage]:
+    """Read each value of *selection*, and what is missing; *to_the_day*: a point is of several days."""
+    found = series.read(connection, site, selection, edges, by_reading=by_reading)
+    values = []
+    for value, points in zip(selection.values, found.points, strict=True):
+        moments = partial(series.moments, connection, site, selection.table, value) if to_the_day else _middles
+        values.append(_Value(points, edges[1] - edges[0], moments))
+    return values, coverage.of_readings(found.runs, edges[0], edges[-1])
 
 
 def _interrupted(gaps: Sequence[Gap], points: Sequence[Point], others: Sequence[Point]) -> list[Gap]:
@@ -129,8 +159,9 @@ def _interrupted(gaps: Sequence[Gap], points: Sequence[Point], others: Sequence[
     return sorted(found, key=lambda gap: gap.start)
 
 
-def _quantity(points: Sequence[Point], gaps: Sequence[Gap], spacing: timedelta, least_spread: float) -> Quantity | None:
-    course = course_of(points, gaps, spacing)
+def _quantity(value: _Value, gaps: Sequence[Gap], least_spread: float) -> Quantity | None:
+    points = value.points
+    course = course_of(points, gaps, value.spacing)
     if course is None:
         return None
     means = np.array([point.mean for point in points])
@@ -141,13 +172,15 @@ def _quantity(points: Sequence[Point], gaps: Sequence[Gap], spacing: timedelta, 
     trusted_low = [point for point in points if point.lowest >= bottom] or points
     highest = max(trusted_high, key=lambda point: point.highest)
     lowest = min(trusted_low, key=lambda point: point.lowest)
-    outliers = [Extreme(middle_of(point), point.highest) for point in points if point.highest > top]
-    outliers += [Extreme(middle_of(point), point.lowest) for point in points if point.lowest < bottom]
+    found = [(highest, highest.highest), (lowest, lowest.lowest)]
+    found += [(point, point.highest) for point in points if point.highest > top]
+    found += [(point, point.lowest) for point in points if point.lowest < bottom]
+    extremes = [Extreme(moment, number) for moment, (_, number) in zip(value.moments(found), found, strict=True)]
     return Quantity(
         course=course,
         gaps=list(gaps),
         mean=sum(point.mean * point.readings for point in points) / sum(point.readings for point in points),
-        highest=Extreme(middle_of(highest), highest.highest),
-        lowest=Extreme(middle_of(lowest), lowest.lowest),
-        outliers=outliers,
+        highest=extremes[0],
+        lowest=extremes[1],
+        outliers=extremes[2:],
     )

@@ -246,7 +246,7 @@ def save(figure: Figure, path: Path) -> None:
     """
     target = Path(os.path.realpath(path))
     kind = target.suffix.lower().removeprefix(".") or "png"
-    temporary = target.with_name(f".{target.stem}-{secrets.token_hex(4)}{target.suffix}")
+    temporary = target.with_name(f".{secrets.token_hex(8)}{target.suffix}")  # a name of its own may be too long
     try:
         with temporary.open("xb") as file:
             figure.savefig(file, format=kind, metadata=_NO_DATE.get(kind))

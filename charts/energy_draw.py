@@ -77,7 +77,8 @@ def cost_figures(data: PowerData, words: Words) -> list[style.KeyFigure]:
 
 def _cost_figure(cost: Cost | UnknownCost, data: PowerData, words: Words) -> style.KeyFigure:
     if isinstance(cost, UnknownCost):
-        since = short_date(cost.since.astimezone(data.period.zone).date(), words.language)
+        day = cost.since.astimezone(data.period.zone).date()
+        since = short_date(day, words.language, with_year=day.year != data.period.last_date.year)
         return style.KeyFigure(words.cost, words.unknown, words.cost_unknown.format(since=since))
     if cost.sold_yen is None:
         note = words.cost_bought_note if data.sells else words.cost_note
@@ -151,23 +152,28 @@ def draw_energy(axes: Axes, data: PowerData, words: Words) -> None:
     energy = data.energy
     style.name_panel(axes, names[energy.step if energy else step_of(data.period)])
     gaps = coverage.of_energy(energy.lacks if energy else [], data.period.start, data.until)
-    hatch_gaps(axes, gaps)
     axes.axhline(0, color=style.MUTED, linewidth=0.9, zorder=2.6)
     axes.yaxis.set_major_formatter(lambda value, _: f"{abs(value):,.10g}")
     labels = labels_beside(axes, gaps)
     known = [bar for bar in energy.bars if (bar.used_kwh, bar.sold_kwh) != (None, None)] if energy else []
     if energy and known:
         _draw_bars(axes, labels, known, energy, data)
-        bottom, top = axes.get_ylim()
-        unsold = coverage.of_energy(energy.sold_lacks, data.period.start, data.until)
-        hatch_gaps(axes, unsold, height=-bottom / (top - bottom))  # below zero
     else:
         axes.set_yticks([])
+    bottom, top = axes.get_ylim()
+    zero = -bottom / (top - bottom)  # each quantity is missing on its own side
+    hatch_gaps(axes, gaps, low=zero)
+    unsold = coverage.of_energy(energy.sold_lacks, data.period.start, data.until) if energy and zero > 0 else []
+    hatch_gaps(axes, unsold, high=zero)
     if energy:
         _mark_exchanges(axes, labels, energy, data.period, words)
     if data.now is not None:
         labels.keep_off_now(days_since_epoch(data.now))
-    label_gaps(labels, gaps, words)
+    for bar in known:
+        for kwh_up in (bar.used_kwh or 0, -(bar.sold_kwh or 0)):
+            labels.keep_clear_of_bar(days_since_epoch(bar.started_at), days_since_epoch(bar.ended_at), float(kwh_up))
+    for gap, of_both in zip(gaps, coverage.overlaps(unsold, gaps), strict=True):
+        label_gaps(labels, [gap], words, low=0 if of_both else zero)
 
 
 def _draw_bars(axes: Axes, labels: Labels, bars: Sequence[Bar], energy: EnergyData, data: PowerData) -> None:
@@ -191,8 +197,8 @@ def _draw_bars(axes: Axes, labels: Labels, bars: Sequence[Bar], energy: EnergyDa
     rows = [row for row in (bought_row, sold_row) if row.numbers]
     forms = {row.sign: row.form(axes) if can_be_numbered else None for row in rows}
     by_year = energy.step == "month" and len(bars) >= _A_YEAR_AT_LEAST and not forms.get(1)
-    above_px = (24 if forms.get(1) or by_year else 6) + (_EXCHANGE_PX if energy.exchanges else 0)
-    below_px = 24 if forms.get(-1) or energy.sold_lacks else 6 if sold.any() else 0
+    above_px = (24 if forms.get(1) or by_year or not used.any() else 6) + (_EXCHANGE_PX if energy.exchanges else 0)
+    below_px = 24 if forms.get(-1) or energy.sold_lacks_alone else 6 if sold.any() else 0
     set_limits(axes, -sold.max(), max(used.max(), 0.01), below_px=below_px, above_px=above_px)
     for row in rows:
         if (form := forms[row.sign]) is not None:

@@ -39,7 +39,7 @@ from charts.period import (
     step_of,
 )
 from storage import energy
-from storage.energy import Energy, Lack, SpanEnergy
+from storage.energy import Lack, SpanEnergy
 from storage.steps import Span
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ class EnergyData:
     used: SpanEnergy  # in all
     sold: SpanEnergy
     lacks: list[Lack]  # of what was used; what is not due yet is not lacking
-    sold_lacks: list[Lack]  # beyond those, of what was sold
+    sold_lacks: list[Lack]  # of what was sold; where the register is the same before and after, nothing was
     exchanges: list[datetime]  # of the meter
     difference: Difference | None
     cost: Cost | UnknownCost | None
@@ -125,9 +125,15 @@ class EnergyData:
         return self.used.kwh is not None or any(lack.reason != "unread" for lack in self.lacks)
 
     @property
+    def sold_lacks_alone(self) -> list[Lack]:
+        """What only the sold energy lacks: a lack of both is named once."""
+        of_both = {(lack.started_at, lack.ended_at) for lack in self.lacks if lack.reason != "across"}
+        return [lack for lack in self.sold_lacks if (lack.started_at, lack.ended_at) not in of_both]
+
+    @property
     def sells(self) -> bool:
         """Whether anything was sold, or may have been."""
-        return bool(self.sold.kwh or self.sold_lacks)
+        return bool(self.sold.kwh or self.sold_lacks_alone)
 
 
 def load(
@@ -152,7 +158,7 @@ def load(
         used=total,
         sold=sold.total,
         lacks=_due(used.lacks, due),
-        sold_lacks=_beyond(used, sold, due),
+        sold_lacks=[lack for lack in _due(sold.lacks, due) if lack.kwh != 0],
         exchanges=energy.exchanges(connection, site, (period.start, min(now, period.end))),
         difference=_difference(connection, site, period, total),
         cost=cost_of(connection, site, period.zone, total, sold.total, tariff) if tariff else None,
@@ -162,13 +168,6 @@ def load(
 
 def _due(lacks: Sequence[Lack], due: datetime) -> list[Lack]:
     return [lack for lack in lacks if lack.reason != "unread" or lack.started_at < due]
-
-
-def _beyond(used: Energy, sold: Energy, due: datetime) -> list[Lack]:
-    """Give what only the export register lacks; where it is the same before and after, nothing was sold."""
-    named = {(lack.started_at, lack.ended_at) for lack in used.lacks if lack.reason != "across"}
-    lacks = [lack for lack in _due(sold.lacks, due) if lack.kwh != 0]
-    return [lack for lack in lacks if (lack.started_at, lack.ended_at) not in named]
 
 
 def _difference(connection: Connection, site: int, period: Period, total: SpanEnergy) -> Difference | None:

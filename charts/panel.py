@@ -133,10 +133,10 @@ def is_visible(axes: Axes, course: Course) -> bool:
     return int(inside.sum()) >= 2
 
 
-def hatch_gaps(axes: Axes, gaps: Iterable[Gap], *, height: float = 1.0) -> None:
-    """Hatch what is missing. The hatch hides what is usual there: that is no measurement."""
+def hatch_gaps(axes: Axes, gaps: Iterable[Gap], *, low: float = 0.0, high: float = 1.0) -> None:
+    """Hatch what is missing, between two parts of the height. That hides what is usual there: it is no measurement."""
     for gap in gaps:
-        style.hatch(axes, days_since_epoch(gap.start), days_since_epoch(gap.end), zorder=2.4, height=height)
+        style.hatch(axes, days_since_epoch(gap.start), days_since_epoch(gap.end), zorder=2.4, low=low, high=high)
 
 
 def labels_beside(axes: Axes, gaps: Iterable[Gap], now: datetime | None = None) -> Labels:
@@ -153,14 +153,17 @@ def set_limits(axes: Axes, low: float, high: float, *, below_px: float = 0.0, ab
     axes.set_ylim(low - below_px * per_px, high + above_px * per_px)
 
 
-def label_gaps(labels: Labels, gaps: Iterable[Gap], words: Words) -> None:
-    """Write into each gap how long it is, where that fits; the footnote says it in any case."""
+def label_gaps(labels: Labels, gaps: Iterable[Gap], words: Words, *, low: float = 0.0) -> None:
+    """Write into each gap how long it is, where that fits above a part of the height; the footnote says it anyhow."""
     bottom, top = labels.axes.get_ylim()
+    bottom += low * (top - bottom)
     for gap in gaps:
         left, right = days_since_epoch(gap.start), days_since_epoch(gap.end)
         text = words.missing.format(length=length_of(gap.length, words.language))
         points = [((left + right) / 2, bottom + share * (top - bottom)) for share in (0.5, 0.25, 0.75)]
-        labels.set(text, points, WITHIN, gid="gap label", color=style.MUTED, within=(left, right), ground=style.GAP)
+        labels.set(
+            text, points, WITHIN, gid="gap label", color=style.MUTED, within=(left, right, bottom), ground=style.GAP
+        )
 
 
 def mark_weekends(panels: Iterable[Axes], period: Period) -> None:
@@ -243,6 +246,11 @@ class Labels:
         x_px, y_px = self._pixels(x, y)
         self.taken.append(Box(x_px - radius_px, y_px - radius_px, x_px + radius_px, y_px + radius_px))
 
+    def keep_clear_of_bar(self, start: float, end: float, y: float) -> None:
+        """Keep labels off a bar from 0 to *y*, between two values of x."""
+        (left, base), (right, tip) = self._pixels(start, 0.0), self._pixels(end, y)
+        self.taken.append(Box(left, min(base, tip), right, max(base, tip)))
+
     def set(
         self,
         text: str,
@@ -252,12 +260,13 @@ class Labels:
         gid: str,
         color: str = style.INK,
         size_pt: float = style.SMALL_PT,
-        within: tuple[float, float] | None = None,
+        within: tuple[float, float, float] | None = None,
         ground: str | None = None,
     ) -> bool:
         """Set a label at the first of *places* around the first of *points* (data) where it fits; say whether it did.
 
-        It must stay *within* two values of x, where they are given. *ground* is a colour to fill it with.
+        It must stay *within* two values of x and above one of y, where they are given. *ground* is a colour to fill
+        it with.
         """
         tried = [(point, place) for place in places for point in points]
         # Over a gap only where there is no room beside it, and over the line of now where there is none at all.
@@ -273,15 +282,16 @@ class Labels:
                     return True
         return False
 
-    def _fits(self, box: Box, within: tuple[float, float] | None, avoided: Sequence[Box]) -> bool:
+    def _fits(self, box: Box, within: tuple[float, float, float] | None, avoided: Sequence[Box]) -> bool:
         room = self._panel() if within is None else self._stretch(*within)
         inside = room.left <= box.left and box.right <= room.right and room.bottom <= box.bottom and box.top <= room.top
         return inside and not any(box.touches(other) for other in (*self.taken, *avoided))
 
-    def _stretch(self, start: float, end: float) -> Box:
-        panel = self._panel()
-        left, right = (self._pixels(x, self.axes.get_ylim()[0])[0] for x in (start, end))
-        return Box(left, panel.bottom, right, panel.top)
+    def _stretch(self, start: float, end: float, low: float | None = None) -> Box:
+        """Return the panel between two values of x, above a value of y."""
+        y = self.axes.get_ylim()[0] if low is None else low
+        (left, bottom), (right, _) = self._pixels(start, y), self._pixels(end, y)
+        return Box(left, bottom, right, self._panel().top)
 
     def _draw(self, text: str, point: tuple[float, float], place: Place, ground: str | None, **look: Any) -> None:
         if ground is not None:

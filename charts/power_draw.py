@@ -36,6 +36,7 @@ from charts.panel import (
 from charts.power_load import PowerData, TimeOfDay, Usual
 from charts.style import KeyEntry
 from charts.text import WORDS, Language, Words, lack_notes, missing_notes, number, title_of, when
+from storage.series import TRUE_POWER_KW, FalsePower
 
 _COLOURS = LinearSegmentedColormap.from_list(
     "sold to bought", ["#8a5200", style.SOLD, "#fbe3b8", "#ffffff", "#b9d0e4", style.BOUGHT, "#0b2239"]
@@ -69,14 +70,23 @@ def draw(data: PowerData, *, language: Language, contract_a: Decimal | None = No
 
 
 def _footnote(data: PowerData, words: Words, *, with_current: bool) -> str:
-    used_lacks, sold_lacks = (data.energy.lacks, data.energy.sold_lacks) if data.energy else ([], [])
+    used_lacks, sold_lacks = (data.energy.lacks, data.energy.sold_lacks_alone) if data.energy else ([], [])
     quantities = [(words.power, data.power_gaps)]
     quantities += [(words.current, data.current_gaps)] if with_current else []
     quantities += [(words.energy, unread(used_lacks, data.period.start, data.until))]
     sold_gaps = unread(sold_lacks, data.period.start, data.until)
     quantities += [(words.sold, sold_gaps)] if sold_gaps else []
     found = missing_notes(quantities, data.period, words) + lack_notes(data.energy, data.period, words)
+    if data.false_power is not None:
+        found.append(_false_power_note(data.false_power, data, words))
     return style.in_lines(found, words.between_notes)
+
+
+def _false_power_note(found: FalsePower, data: PowerData, words: Words) -> str:
+    if found.readings > 1:
+        return words.false_readings.format(count=number(found.readings), kilowatts=TRUE_POWER_KW)
+    at = when(found.first_at, data.period, words.language)
+    return words.false_reading.format(reading=words.extreme.format(value=f"{number(found.first_w)} W", when=at))
 
 
 def _key_figures(data: PowerData, words: Words) -> list[style.KeyFigure]:
@@ -313,7 +323,7 @@ def _draw_current(axes: Axes, data: PowerData, words: Words, contract_a: Decimal
         key.append(KeyEntry(words.sold, style.SOLD_TEXT))
         axes.axhline(0, color=style.MUTED, linewidth=0.9, zorder=2.6)
     if contract_a is not None:
-        axes.axhline(float(contract_a), color=style.BAD, linewidth=1.2, gid="contract")
+        axes.axhline(float(contract_a), color=style.BAD, linewidth=1.2, gid="contract", zorder=2.6)
         key.append(KeyEntry(words.contract.format(amperes=f"{contract_a.normalize():f}"), style.BAD, "-"))
         highest = max(highest, float(contract_a))
     axes.set_ylim(lowest * 1.1, highest * 1.1)

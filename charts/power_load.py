@@ -4,6 +4,7 @@ The energy is in charts.energy_load. The other figures are defined so:
 
 * peak: the highest single reading of power, with its moment. It is not known where the registers tell of a higher mean:
   then it was not read.
+* readings of more power than can be true (storage.series) are in no figure and no line, and named below the picture.
 * base load: the lowest mean of a half hour; of several days, the median of theirs. Where something was sold, the sun
   lowers the day: then between 20:00 and 5:00 only, and never a half hour in which something was sold. Half hours that
   lack more than half of themselves do not count. Left out of ranges whose points are longer than half an hour.
@@ -79,6 +80,7 @@ class PowerData:
     usual: Usual | None
     energy: EnergyData | None  # None: no half hour of it is over yet
     peak: tuple[datetime, int] | None
+    false_power: series.FalsePower | None  # readings that are in none of these figures
     base_load_w: float | None
     base_load_at_night: bool  # whether it was always found between 20:00 and 5:00
 
@@ -127,6 +129,7 @@ def load(
     energy_data = energy_load.load(connection, site, period, now=now, tariff=tariff)
     power_w = current_r_a = current_t_a = time_of_day = None
     current_gaps: list[Gap] = []
+    peak, false_power = series.peak(connection, site, period.start, until)
     base_load: tuple[float, bool] | None = None
     half_hours: list[tuple[Gap, float]] = []
     means_w: ArrayLike = []
@@ -154,18 +157,11 @@ def load(
         current_gaps=current_gaps,
         usual=_usual(connection, site, period) if period.seconds <= _A_DAY_AND_A_BIT_S else None,
         energy=energy_data,
-        peak=_peak(connection, site, period.start, until, means_w),
+        peak=peak if peak and peak[1] > 0 and not np.any(np.greater(means_w, peak[1])) else None,
+        false_power=false_power,
         base_load_w=base_load[0] if base_load else None,
         base_load_at_night=base_load is not None and base_load[1],
     )
-
-
-def _peak(
-    connection: Connection, site: int, start: datetime, until: datetime, means_w: ArrayLike
-) -> tuple[datetime, int] | None:
-    """Return the highest reading, in W, with its moment; None: nothing was bought, or a mean of *means_w* is higher."""
-    peak = series.peak(connection, site, start, until)
-    return peak if peak and peak[1] > 0 and not np.any(np.greater(means_w, peak[1])) else None
 
 
 def _course(

@@ -257,7 +257,7 @@ def _quiet(axes: Axes) -> None:
     axes.ticklabel_format(axis="y", style="plain", useOffset=False)
 
 
-def hatch(axes: Axes, left: float, right: float, *, zorder: float, height: float = 1.0) -> None:
-    """Fill the panel with the sign for "nothing was measured", from below up to a part of its *height*."""
+def hatch(axes: Axes, left: float, right: float, *, zorder: float, low: float = 0.0, high: float = 1.0) -> None:
+    """Fill the panel with the sign for "nothing was measured", between two parts of its height, 0 to 1."""
     look: dict[str, Any] = {"facecolor": GAP, "edgecolor": GAP_HATCH, "hatch": "////", "linewidth": 0}
-    axes.axvspan(left, right, 0, height, zorder=zorder, gid="gap", **look)
+    axes.axvspan(left, right, low, high, zorder=zorder, gid="gap", **look)

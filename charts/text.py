@@ -131,6 +131,11 @@ class Words:
     lack_impossible = _Word(
         "指示値の異常のため電力量不明（{where}）", "registers contradict each other, energy not known ({where})"
     )
+    false_reading = _Word("{reading}はあり得ない値のため除外", "{reading} cannot be true, left out")
+    false_readings = _Word(
+        "{kilowatts} kW を超えるあり得ない値 {count}件を除外",
+        "{count} readings over {kilowatts} kW cannot be true, left out",
+    )
     exchanged = _Word("メーター交換", "meter exchanged")
     exchanged_at = _Word("メーター交換 {time}", "meter exchanged {time}")
     places = _Word("{count}か所", "{count} places")
@@ -264,12 +269,12 @@ def lack_notes(energy: EnergyData | None, period: Period, words: Words) -> list[
     if energy is None:
         return []
     notes = _by_reason(energy.lacks, energy.exchanges, period, words)
-    notes += [f"{words.sold}: {note}" for note in _by_reason(energy.sold_lacks, energy.exchanges, period, words)]
+    notes += [f"{words.sold}: {note}" for note in _by_reason(energy.sold_lacks_alone, energy.exchanges, period, words)]
     start, end = registers_of(period)
     if start != period.start and energy.bars:
-        notes.append(words.registers_from.format(start=clock(start, period.zone)))
+        notes.append(words.registers_from.format(start=when(start, period, words.language)))
     if end < period.end and energy.used.ended_at == end:
-        notes.append(words.registers_until.format(end=clock(end, period.zone)))
+        notes.append(words.registers_until.format(end=when(end, period, words.language)))
     return notes
 
 

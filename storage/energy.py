@@ -16,6 +16,7 @@ from decimal import Decimal
 from itertools import pairwise
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from storage.series import TRUE_POWER
 from storage.steps import HALF_HOUR, IS_REGISTER, METERS, Register, Span, fetched, fetched_over_steps
 
 if TYPE_CHECKING:
@@ -150,7 +151,8 @@ order by 1
 """
 
 # Where the register stands higher at the end, there is no need to look at what is between. Only a household that sold
-# anything before lacks what is not read of it; the server looks for that only where needed.
+# anything before lacks what is not read of it; the server looks for that only where needed. Where there is no export
+# register at all, all this is null, and the readings of power tell whether anything was sold.
 _EXPORTS = """
 with reach as materialized (
     select coalesce((
@@ -161,7 +163,7 @@ with reach as materialized (
         where site_id = %(site_id)s and registered_at between %(end)s and %(after)s and {is_register}
     ), %(end)s) as last_at
 )
-select (
+select coalesce((
     select export_kwh from energy
     where site_id = %(site_id)s and export_kwh is not null
         and registered_at >= (select first_at from reach) and registered_at <= (select last_at from reach)
@@ -178,7 +180,10 @@ select (
     from energy
     where site_id = %(site_id)s
         and registered_at >= (select first_at from reach) and registered_at <= (select last_at from reach)
-)
+), exists (
+    select from power
+    where site_id = %(site_id)s and measured_at >= %(start)s and measured_at < %(end)s and power_w < 0 and {true_power}
+))
 """
 
 
@@ -215,11 +220,12 @@ def read_sold(connection: Connection, site: int, spans: Sequence[Span]) -> Energ
 def exports(connection: Connection, site: int, spans: Sequence[Span]) -> bool:
     """Whether the export register adds something about the *spans*: a rise, or a gap of its own.
 
-    A register that has never stood above 0 has no gap: nothing was sold. Where it adds nothing, its steps need
-    not be added up, which takes as long as for the import register.
+    A register that has never stood above 0 has no gap: nothing was sold. One that a meter does not have is a gap where
+    the power was negative. Where it adds nothing, its steps need not be added up, which takes as long as for the
+    import register.
     """
     start, end = spans[0][0], spans[-1][1]
-    sql = _EXPORTS.format(is_register=IS_REGISTER["export_kwh"])
+    sql = _EXPORTS.format(is_register=IS_REGISTER["export_kwh"], true_power=TRUE_POWER)
     around = {"before": start - _HISTORY, "after": end + _HISTORY}
     return bool(fetched(connection, sql, site_id=site, start=start, end=end, **around)[0][0])
 

@@ -98,25 +98,32 @@ _VALUE = (
 )
 _POINT = "sum(count_{n}), sum(sum_{n}) / nullif(sum(count_{n}), 0), min(lowest_{n}), max(highest_{n})"
 
+# As much as energy_step_kwh in init.sql takes for true: 100 kWh in half an hour.
+TRUE_POWER_KW = 200
+TRUE_POWER = f"power_w between {-1000 * TRUE_POWER_KW} and {1000 * TRUE_POWER_KW}"
+
 # Hardly a reading reaches the peak of the last day: to sort all of ten years would take longer than to read them.
-_PEAK = """
-select measured_at, power_w from power
-where power_w >= coalesce((
-        select max(power_w) from power
-        where site_id = %(site_id)s and measured_at >= greatest(%(start)s, %(end)s - interval '1 day')
-            and measured_at < %(end)s
-    ), -2147483648)
-    and site_id = %(site_id)s and measured_at >= %(start)s and measured_at < %(end)s
-order by power_w desc, measured_at
-limit 1
+_PEAK = f"""
+with found as materialized (
+    select measured_at, power_w, {TRUE_POWER} as is_true from power
+    where (not {TRUE_POWER} or power_w >= coalesce((
+            select max(power_w) from power
+            where site_id = %(site_id)s and measured_at >= greatest(%(start)s, %(end)s - interval '1 day')
+                and measured_at < %(end)s and {TRUE_POWER}
+        ), -2147483648))
+        and site_id = %(site_id)s and measured_at >= %(start)s and measured_at < %(end)s
+)
+(select is_true, measured_at, power_w, null from found where is_true order by power_w desc, measured_at limit 1)
+union all
+(select is_true, measured_at, power_w, count(*) over () from found where not is_true order by measured_at limit 1)
 """
 
 # A median of ten-minute means: the mean takes one kettle for what it is, the median leaves out one odd day.
-_USUAL_POWER = """
+_USUAL_POWER = f"""
 with ten_minutes as (
     select floor(date_part('epoch', measured_at) / 600) as tenth, sum(power_w)::float8 / count(*) as mean_w
     from power
-    where site_id = %(site_id)s and measured_at >= %(start)s and measured_at < %(end)s and power_w is not null
+    where site_id = %(site_id)s and measured_at >= %(start)s and measured_at < %(end)s and {TRUE_POWER}
     group by 1
 ), local_time as (
     select to_timestamp(tenth * 600) at time zone %(zone)s as local_at, mean_w from ten_minutes
@@ -130,22 +137,22 @@ group by 1
 order by 1
 """
 
-_HALF_HOURS = """
+_HALF_HOURS = f"""
 select to_timestamp(floor(date_part('epoch', measured_at) / 1800) * 1800) as started_at,
        sum(power_w)::float8 / count(*) as mean_w, min(power_w) as lowest_w
 from power
 join unnest(%(starts)s::timestamptz[], %(ends)s::timestamptz[]) as stretch (start_at, end_at)
     on measured_at >= start_at and measured_at < end_at
-where site_id = %(site_id)s and power_w is not null
+where site_id = %(site_id)s and {TRUE_POWER}
 group by 1
 order by 1
 """
 
-_DAYS_WITH_POWER = """
+_DAYS_WITH_POWER = f"""
 select count(*) from unnest(%(starts)s::timestamptz[], %(ends)s::timestamptz[]) as day(start_at, end_at)
 where exists (
     select from power where site_id = %(site_id)s and measured_at >= start_at and measured_at < end_at
-        and power_w is not null
+        and {TRUE_POWER}
 )
 """
 
@@ -160,6 +167,16 @@ where site_id = %(site_id)s and measured_at in (
 )
 """
 
+_MOMENTS = """
+select (
+    select min(measured_at) from {table}
+    where site_id = %(site_id)s and measured_at >= start_at and measured_at <= end_at and ({value})::float8 = number
+)
+from unnest(%(starts)s::timestamptz[], %(ends)s::timestamptz[], %(numbers)s::float8[])
+    with ordinality as wanted (start_at, end_at, number, place)
+order by place
+"""
+
 _SITE = "select site_id from site where name = %(name)s"
 
 
@@ -171,6 +188,14 @@ class HalfHourPower(NamedTuple):
     lowest_w: int
 
 
+class FalsePower(NamedTuple):
+    """Readings of power that cannot be true: more than TRUE_POWER_KW, bought or sold."""
+
+    first_at: datetime
+    first_w: int
+    readings: int
+
+
 class UsualPower(NamedTuple):
     """What is usual at one time of day: the middle half of the days lies between low_w and high_w."""
 
@@ -180,7 +205,7 @@ class UsualPower(NamedTuple):
     high_w: float
 
 
-POWER = Selection("power", ("power_w",), condition="power_w is not null")
+POWER = Selection("power", ("power_w",), condition=TRUE_POWER)
 # Each a selection of its own: a meter may lack one of them where it tells the others.
 CURRENTS = tuple(
     Selection("power", (value,), condition=f"{value} is not null") for value in ("current_r_a", "current_t_a")
@@ -243,15 +268,37 @@ def site_id(connection: Connection, name: str) -> int | None:
     return rows[0][0] if rows else None
 
 
-def peak(connection: Connection, site: int, start: datetime, end: datetime) -> tuple[datetime, int] | None:
-    """Return the highest reading of power with its moment, the first of several; None: there is no reading."""
+def peak(
+    connection: Connection, site: int, start: datetime, end: datetime
+) -> tuple[tuple[datetime, int] | None, FalsePower | None]:
+    """Return the highest true reading of power with its moment, the first of several, and those that cannot be true.
+
+    None: there is no such reading.
+    """
     rows = fetched(connection, _PEAK, site_id=site, start=start, end=end)
-    return (_utc(rows[0][0]), rows[0][1]) if rows else None
+    found = {is_true: (_utc(measured_at), power_w, readings) for is_true, measured_at, power_w, readings in rows}
+    highest = found.get(True)
+    return highest and highest[:2], FalsePower(*found[False]) if False in found else None
 
 
 def pressures(connection: Connection, site: int, start: datetime, end: datetime) -> tuple[float, float]:
     """Return the first and the last reading of the air pressure, hPa; there must be one."""
     return fetched(connection, _PRESSURES, site_id=site, start=start, end=end)[0]
+
+
+def moments(
+    connection: Connection, site: int, table: str, value: str, found: Sequence[tuple[Point, float]]
+) -> list[datetime]:
+    """Return when each number was first read of *value*, which is constant SQL, within the point that has it."""
+    rows = fetched(
+        connection,
+        _MOMENTS.format(table=table, value=value),
+        site_id=site,
+        starts=[point.first_at for point, _ in found],
+        ends=[point.last_at for point, _ in found],
+        numbers=[number for _, number in found],
+    )
+    return [_utc(moment) for (moment,) in rows]
 
 
 def half_hours_of_power(connection: Connection, site: int, stretches: Sequence[Span]) -> list[HalfHourPower]:

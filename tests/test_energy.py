@@ -10,6 +10,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from charts import energy_load, power_draw, power_load, style
 from charts.coverage import Gap, of_energy
@@ -20,7 +21,7 @@ from settings import Tariff, Tier
 from storage import energy
 from storage.energy import Lack, SpanEnergy
 from storage.steps import Span
-from tests.lab.pictures import named, texts
+from tests.lab.pictures import texts
 from tests.lab.recorded import Household, midnight, rolled_back
 
 TOKYO, KATHMANDU = ZoneInfo("Asia/Tokyo"), ZoneInfo("Asia/Kathmandu")
@@ -196,6 +197,16 @@ def test_a_range_that_ends_between_two_registers_holds_nothing_from_after_its_en
     assert "energy until 12:00 (registers are at :00 and :30)" in note
 
 
+def test_of_several_days_the_day_is_told_on_which_the_energy_begins_and_ends(record: Any) -> None:
+    site = site_with(record, steady(START, END + timedelta(days=2), "0.16"))
+    period = Period(START + timedelta(hours=23, minutes=40), END + timedelta(hours=24, minutes=10), TOKYO)
+    picture = power_load.load(record, site, period, now=LATER, tariff=None)
+    with style.applied("en"):
+        (note,) = texts(power_draw.draw(picture, language="en"), "footnote")
+    assert "energy from 23 Nov 0:00 on (registers are at :00 and :30)" in note
+    assert "energy until 24 Nov 0:00 (registers are at :00 and :30)" in note
+
+
 def test_what_was_sold_is_told_where_only_the_import_is_missing(record: Any) -> None:
     times = [START + n * HALF for n in range(49)]
     site = site_with(record, {moment: (None, str(500 + n)) for n, moment in enumerate(times)})
@@ -207,8 +218,85 @@ def test_what_was_sold_is_told_where_only_the_import_is_missing(record: Any) -> 
     assert texts(figure, "footnote") == ["no data 1 d (22 Nov 0:00–23 Nov 0:00)"]
     power, below = figure.axes
     assert below.get_window_extent().height > 2 * power.get_window_extent().height  # which has nothing to show
-    hatch = max(gap.get_zorder() for gap in named(figure, "gap"))
-    assert all(bar.get_zorder() > hatch for bar in named(figure, "sold"))
+    (hatched,) = [patch for patch in below.patches if patch.get_gid() == "gap"]
+    assert hatched.get_window_extent().y0 == pytest.approx(below.transData.transform((0, 0))[1])
+
+
+def test_what_is_missing_is_hatched_on_its_own_side_of_zero(record: Any) -> None:
+    """Of 10:00 both registers are missing, of 14:00 the import: what was sold around it hid in the hatch."""
+    registers: dict[datetime, str | tuple[str | None, str | None]] = {
+        START + n * HALF: (str(1000 + n), str(500 + n)) for n in range(49)
+    }
+    registers[START + 20 * HALF] = (None, None)
+    registers[START + 28 * HALF] = (None, "528")
+    site = site_with(record, registers)
+    picture = power_load.load(record, site, day_of(DAY, TOKYO), now=LATER, tariff=None)
+    with style.applied("en"):
+        axes = power_draw.draw(picture, language="en").axes[1]
+    zero = axes.transData.transform((0, 0))[1]
+    found = [patch.get_window_extent() for patch in axes.patches if patch.get_gid() == "gap"]
+    hours = [9.5, 13.5, 9.5]
+    lefts = [axes.transData.transform(((START + timedelta(hours=hour)).timestamp() / 86_400, 0))[0] for hour in hours]
+    assert [box.x0 for box in found] == pytest.approx(lefts)
+    sides = [(zero, axes.bbox.y1), (zero, axes.bbox.y1), (axes.bbox.y0, zero)]
+    assert [(box.y0, box.y1) for box in found] == [pytest.approx(side) for side in sides]
+
+
+def test_no_label_of_a_gap_lies_on_a_bar(record: Any) -> None:
+    """On both days of the gap some of the hours were read."""
+    gap = (START + timedelta(hours=8), END + timedelta(hours=20))
+    site = Household(DAY - timedelta(days=2), 6, solar=True, gaps=(gap,), history_fills_gaps=False).write(record)
+    period = day_of(DAY - timedelta(days=2), TOKYO, 6)
+    picture = power_load.load(record, site, period, now=LATER, tariff=None)
+    with style.applied("en"):
+        figure = power_draw.draw(picture, language="en")
+        canvas: Any = FigureCanvasAgg(figure)
+        canvas.draw()
+        bars = [bar.get_window_extent() for bar in figure.axes[1].patches if bar.get_gid() == "used"]
+        labels = [text for text in figure.axes[1].texts if text.get_gid() == "gap label"]
+        boxes = [text.get_window_extent(canvas.get_renderer()) for text in labels]
+    assert (len(bars), len(labels)) == (6, 1)
+    assert not any(box.overlaps(bar) for box in boxes for bar in bars)
+
+
+def sunny(record: Any, *, export: str | None) -> int:
+    """Write 40 days that use 500 W, but sell as much at noon, from 10:00 to 14:00; the export register stands still."""
+    first = START - timedelta(days=39)
+    registers, kwh = {}, Decimal(1000)
+    for n in range(40 * 48 + 1):
+        registers[first + n * HALF] = (str(kwh), export)
+        kwh += 0 if 20 <= n % 48 < 28 else Decimal("0.25")
+    site = site_with(record, dict(registers))
+    with record.cursor() as cursor:
+        cursor.execute(
+            "insert into power (site_id, measured_at, power_w) "
+            "select %s, at, case when extract(hour from at at time zone 'Asia/Tokyo') between 10 and 13 "
+            "then -500 else 500 end from generate_series(%s, %s - interval '1 min', interval '1 min') as at",
+            (site, first, END),
+        )
+    return site
+
+
+@pytest.mark.parametrize(("export", "known"), [(None, False), ("0.0", True)])
+@pytest.mark.parametrize("days", [1, 40])
+def test_what_was_sold_is_unknown_without_an_export_register(
+    record: Any, export: str | None, known: bool, days: int
+) -> None:
+    """The readings of power tell that something was sold; a register that stands still tells how much: too little."""
+    site = sunny(record, export=export)
+    period = day_of(DAY - timedelta(days=days - 1), TOKYO, days)
+    picture = power_load.load(record, site, period, now=LATER, tariff=None)
+    assert picture.energy is not None
+    assert picture.energy.used.kwh == 10 * days
+    assert [(lack.started_at, lack.ended_at) for lack in picture.energy.sold_lacks] == (
+        [] if known else [(period.start, period.end)]
+    )
+    if picture.time_of_day is not None:  # a cell that nobody knows from registers is what was read
+        noon = picture.time_of_day.mean_w[24]
+        assert noon.tolist() == pytest.approx([0.0 if known else -500.0] * days)
+    with style.applied("en"):
+        figure = power_draw.draw(picture, language="en")
+    assert ("sold: no data" in "".join(texts(figure, "footnote"))) is not known
 
 
 @pytest.mark.parametrize("sold_before", ["12", "9"])
@@ -345,6 +433,16 @@ def test_a_record_that_begins_within_the_month_says_why_there_is_no_cost(record:
     for language, note in notes.items():
         with style.applied(language):
             assert note in texts(power_draw.draw(picture, language=language), "note")
+
+
+def test_use_that_is_not_known_since_another_year_says_the_year(record: Any) -> None:
+    """The billing month of 1 January began on 15 December: beside a picture of the year, that of its end was meant."""
+    first, last = midnight(date(2025, 1, 10)), date(2025, 11, 1)
+    site = site_with(record, steady(first, midnight(last)))
+    period = day_of(date(2025, 1, 12), TOKYO, 200)
+    picture = power_load.load(record, site, period, now=LATER, tariff=replace(STEPS, billing_day=15))
+    with style.applied("en"):
+        assert "use since 15 Dec 2024 not known" in texts(power_draw.draw(picture, language="en"), "note")
 
 
 def test_a_fall_within_the_month_costs_its_step_and_not_the_whole_cost(record: Any) -> None:

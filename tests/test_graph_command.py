@@ -112,6 +112,13 @@ def test_a_failing_save_leaves_the_old_picture_and_nothing_else(tmp_path: Path) 
     assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == {"power.png": b"old"}
 
 
+def test_a_name_may_be_as_long_as_the_file_system_lets_it_be(tmp_path: Path) -> None:
+    """Half of a picture is written under a name of its own, which was ten bytes longer."""
+    path = tmp_path / ("電" * 83 + ".svg")  # 253 bytes; a name ends at 255
+    command.save(Figure(), path)
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]
+
+
 def test_a_picture_has_the_permissions_of_any_new_file(tmp_path: Path) -> None:
     before = os.umask(0o027)
     try:

@@ -297,8 +297,7 @@ def test_every_number_of_a_decade_of_air_is_the_truth(record: Any, tmp_path: Pat
         for form, value in zip(("{:.1f}", "{:.0f}", "{:,.1f}", "{:,}", "{:.1f}"), values, strict=True)
     }
     assert labels.keys() == expected.keys()
-    # A point of the picture is four days; the label names the middle of it.
-    assert [value for value, day in labels.items() if abs(day - expected[value]) > timedelta(days=2)] == []
+    assert labels == expected  # a point of the picture is four days; the label names the very day
     # What is left are names of panels, and the numbers of axes and years, as they are for these readings.
     left = " ".join(line for line in lines if line not in headline)
     for words in ("line: mean, band: lowest to highest", "comfort 18–28 °C", "comfort 40–70 %", "above 1,000 ppm"):
@@ -762,6 +761,41 @@ def test_a_peak_that_was_not_read_is_not_named(record: Any, days: int, highest_w
     write_power(record, site, [(second + timedelta(seconds=30), highest_w, 16.0)])
     power = power_load.load(record, site, day_of(DAY, TOKYO, days), now=LATER + timedelta(days=60), tariff=None)
     assert power.peak == (None if highest_w < 1000 else (second + timedelta(seconds=30), highest_w))
+
+
+@pytest.mark.parametrize(
+    ("false_w", "notes"),
+    [
+        (
+            [2_000_000],
+            {
+                "en": "2,000,000 W (12:00) cannot be true, left out",
+                "ja": "2,000,000 W（12:00）はあり得ない値のため除外",
+            },
+        ),
+        (
+            [-2_147_483_647, 200_001],
+            {"en": "2 readings over 200 kW cannot be true, left out", "ja": "200 kW を超えるあり得ない値 2件を除外"},
+        ),
+    ],
+)
+def test_a_power_that_cannot_be_true_flattens_no_panel_and_is_named(
+    record: Any, false_w: list[int], notes: dict[Language, str]
+) -> None:
+    """A meter may send up to 2,147,483,645 W; no step can be of more than 200 kW."""
+    site, start = new_site(record), midnight(DAY, TOKYO)
+    minutes = [(start + timedelta(minutes=n), 400 + n % 7, 4.0) for n in range(24 * 60)]
+    for n, watts in enumerate(false_w):
+        minutes[720 + 10 * n] = (start + timedelta(minutes=720 + 10 * n), watts, 4.0)
+    write_power(record, site, minutes)
+    for language, note in notes.items():
+        (figure,) = pictures(record, site, day_of(DAY, TOKYO), language)
+        assert note in texts(figure, "footnote")[0]
+        low, high = figure.axes[0].get_ylim()
+        assert low == 0
+        assert high < 500
+        assert "406 W" in texts(figure, "value")
+        assert {"sold", "売電"}.isdisjoint(texts(figure))
 
 
 @pytest.mark.parametrize("highest_w", [400, 1600])

@@ -137,8 +137,19 @@ def test_the_peak_is_the_first_of_the_highest_readings(record: Any) -> None:
     rows: list[tuple[datetime, int | None]] = [(START + minute * MINUTE, 100) for minute in range(10)]
     rows[7], rows[9] = (rows[7][0], 4321), (rows[9][0], 4321)
     site = write_power(record, "home", rows)
-    assert series.peak(record, site, START, END) == (START + 7 * MINUTE, 4321)
-    assert series.peak(record, site, END, END + MINUTE) is None
+    assert series.peak(record, site, START, END) == ((START + 7 * MINUTE, 4321), None)
+    assert series.peak(record, site, END, END + MINUTE) == (None, None)
+
+
+def test_a_power_that_no_step_can_have_is_no_reading(record: Any) -> None:
+    """100 kWh in half an hour are 200 kW, bought or sold; a meter may send up to 2,147,483,645 W."""
+    watts = [100, 200_000, -200_000, 2_147_483_645, -2_147_483_647, 300]
+    site = write_power(record, "home", [(START + n * MINUTE, watt) for n, watt in enumerate(watts)])
+    false = series.FalsePower(START + 3 * MINUTE, 2_147_483_645, 2)
+    assert series.peak(record, site, START, END) == ((START + MINUTE, 200_000), false)
+    assert series.half_hours_of_power(record, site, [(START, END)]) == [HalfHourPower(START, 100.0, -200_000)]
+    read = series.read(record, site, series.POWER, [START + n * MINUTE for n in range(7)], by_reading=True)
+    assert [point.mean for point in read.points[0]] == [100, 200_000, -200_000, 300]
 
 
 def test_a_half_hour_has_the_mean_of_its_readings(record: Any) -> None:
