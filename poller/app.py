@@ -101,7 +101,7 @@ class App:
         installed = InstalledMeter(meter, clock)
         meter_clock = MeterClock(session, meter, clock)
         half_hours = HalfHours(session, meter, meter_clock, clock)
-        tasks = (meter_clock.follow, installed.watch, installed.record, half_hours.keep_announced)
+        tasks = (meter_clock.follow, meter_clock.read, installed.watch, installed.record, half_hours.keep_announced)
         if takes_one_round:
             return tasks
         history = MeterHistory(session, meter)

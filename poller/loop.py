@@ -129,7 +129,8 @@ class Poller:
             self.last_power = power
         self._notifier.status(self._status(power))
         self._rounds_to_learn = self._rounds_to_learn + 1 if self._meter.has_to_learn else 0
-        if timeout_s is not None or self._rounds_to_learn > _LEARNS_WITHIN:
+        is_due = not self._clock.is_settled or self._rounds_to_learn > _LEARNS_WITHIN
+        if timeout_s is not None or is_due:
             while self._learn(started + timeout_s if timeout_s else self._response_due()):
                 self._look_at_clock()
         return power
@@ -145,9 +146,10 @@ class Poller:
     def _learn(self, until: float) -> bool:
         """Read the next thing that is not known yet of the meter; return whether there was one and it fitted.
 
-        It begins only where it fits before *until*, but is not cut short there: a lost request holds the air.
+        It begins only where it fits before *until*, but is not cut short there: a lost request holds the air. While
+        rows wait for the time, it costs a tick.
         """
-        if not (self._meter.has_to_learn and self._budget.fits(_LEARNING, until)):
+        if not (self._meter.has_to_learn and (not self._clock.is_settled or self._budget.fits(_LEARNING, until))):
             return False
         try:
             until = max(until, self._response_due())

@@ -333,10 +333,14 @@ class Meter:
             self.export_is_silent = False
 
     def _take_late(self, late: Response) -> None:
-        """Use what came too late for its request, but shows who the meter is or what it offers."""
+        """Use what came too late for its request: it still shows what the meter offers, its time, and who it is."""
         if Epc.GET_MAP in late.values:
             self._learn_map_of(late.values)
             self._to_learn = [step for step in self._to_learn if step != self._learn_map]
+        elif Epc.CLOCK_TIME in late.requested:
+            self._show_clock(late.values, late.arrived_at)
+        elif Epc.SCHEDULED_IMPORT in late.requested:
+            self._half_hour(late.values)
         elif late.values and late.requested.issubset(_IDENTITY):
             self._recognise(sorted(late.requested), late.values)
             names = {epc for epc in (Epc.MAKER_CODE, Epc.SERIAL_NUMBER) if self.offers(epc)}
@@ -345,9 +349,15 @@ class Meter:
 
     def _look_at_clock(self, until: float) -> bool:
         """Look once at the meter's clock; return whether it showed a time. Raises: as Session.get."""
-        shown = self.read_clock(until=until)
-        self.shown_clock = ShownClock(shown, self._monotonic()) if shown else None
-        return shown is not None
+        return self.read_clock(until=until) is not None
+
+    def _show_clock(self, values: Mapping[int, bytes], read_at: float) -> datetime | None:
+        """Take note of what the meter's clock shows, if that is a time, and return it."""
+        with contextlib.suppress(KeyError, FrameError):
+            shown = decode_clock(values[Epc.CLOCK_TIME], values[Epc.CLOCK_DATE])
+            self.shown_clock = ShownClock(shown, read_at)
+            return shown
+        return None
 
     def _scale(self) -> EnergyScale | None:
         return self._identity.known.scale if self._identity.known is not None and self._identity.is_sure else None
@@ -359,9 +369,7 @@ class Meter:
         if not self.has_clock:
             return None
         values = self._reader.read((Epc.CLOCK_TIME, Epc.CLOCK_DATE), until)
-        with contextlib.suppress(KeyError, FrameError):
-            return decode_clock(values[Epc.CLOCK_TIME], values[Epc.CLOCK_DATE])
-        return None
+        return self._show_clock(values, self._monotonic())
 
     def read_half_hour(self, *, until: float) -> HalfHour | None:
         """Read the registers of the last :00 or :30 (EA, EB). Raises: as Session.get."""

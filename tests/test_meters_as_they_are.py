@@ -241,6 +241,15 @@ def test_half_hours_that_are_slow_to_come_are_read(seconds: float) -> None:
     assert found == [(NOON + each * HALF_HOUR, "read") for each in range(3)]
 
 
+def test_half_hours_that_come_after_their_request_was_given_up_for_the_poll_are_kept() -> None:
+    home = home_of()
+    home.simulated.habits += [Habit(lose, announcements), Habit(take(35.0))]
+    home.run_minutes(130)
+    found = {row.registered_at: row.source for row in home.of(EnergyRow)}
+    assert len(found) >= 3
+    assert set(found.values()) == {"read"}
+
+
 @pytest.mark.parametrize(("interval_s", "seconds", "fewest"), [(10, 21.0, 30), (30, 31.0, 15), (60, 62.0, 9)])
 def test_responses_slower_than_the_interval_are_readings_stamped_on_arrival(
     interval_s: int, seconds: float, fewest: int

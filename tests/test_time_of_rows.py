@@ -15,9 +15,11 @@ from poller.once import run_once
 from poller.process import StopSignal
 from poller.time_server import TimeServer
 from skstack.echonet import Esv, Frame, Property
+from skstack.simulator import Habit
 from storage.records import MeterRow, PowerRow
 from tests.lab.check import at_home
 from tests.lab.clock import MINUTE, NOON
+from tests.lab.habits import take
 from tests.lab.home import Home
 from tests.lab.process import module_on
 
@@ -210,6 +212,17 @@ def test_a_late_response_with_the_time_dates_all_that_waited(database_url: str) 
     is_mute[0] = False
     home.run_until(NOON + 10 * MINUTE)
     each_is_true(home)
+
+
+@pytest.mark.parametrize("seconds", [28.0, 35.0, 48.0, 59.0])
+def test_a_meter_that_takes_most_of_a_minute_for_its_time_dates_all_that_waited(seconds: float) -> None:
+    """AIF specification 1.01, 2.4.2: several properties may take 60 s, and nothing fits between two such polls."""
+    home = Home(machine_ahead=HOUR, is_synchronised=False)
+    home.simulated.habits.append(Habit(take(seconds)))
+    home.run_minutes(20)
+    written = [row.measured_at for row in home.of(PowerRow)]
+    assert len(written) >= 14
+    assert NOON - MINUTE <= min(written) <= max(written) <= NOON + 21 * MINUTE
 
 
 def test_a_meter_without_a_clock_delays_nothing(database_url: str) -> None:

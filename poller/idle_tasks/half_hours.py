@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from datetime import datetime, timedelta
+from functools import partial
 
 from poller.clock import EPOCH, TimeSource, last_tick, next_tick
 from poller.idle_tasks.meter_clock import MeterClock
@@ -86,11 +87,18 @@ class HalfHours:
             )
             if half_hour is not None:
                 yield from self._keep(half_hour, "read")
+            last = self._meter.last_half_hour
             retry_at = self._clock.monotonic() + RETRY_S
-            yield Pause(until=retry_at, is_over=lambda: not self._is_missing(boundary))
+            yield Pause(until=retry_at, is_over=partial(self._has_come, boundary, last))
+            if (late := self._meter.last_half_hour) is not None and late is not last:
+                yield from self._keep(late, "read")
             if not self._is_missing(boundary):
                 return
         self._given_up = boundary
+
+    def _has_come(self, boundary: datetime, last: HalfHour | None) -> bool:
+        """Whether nothing is missing any more, or another half hour than the *last* came after it was given up."""
+        return self._meter.last_half_hour is not last or not self._is_missing(boundary)
 
     def _is_missing(self, boundary: datetime) -> bool:
         """Whether the half hour of *boundary* is not there and can still be read."""

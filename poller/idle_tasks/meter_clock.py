@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from poller.clock import TOLERANCE, Clock, span
 from poller.idle_tasks.scheduler import Keep, Pause, Subtask, Task, attempt
 from skstack import Meter, Session, SessionLostError
+from skstack.meter import ShownClock
 from storage.records import RadioEventRow
 
 logger = logging.getLogger(__name__)
@@ -25,13 +26,14 @@ def beyond_minute(ahead: timedelta) -> timedelta:
 
 
 class MeterClock:
-    """The time as the meter has it; follow() is the task."""
+    """The time as the meter has it. Two tasks: follow() takes what it shows, read() reads what it did not."""
 
     def __init__(self, session: Session, meter: Meter, clock: Clock) -> None:
         self._session = session
         self._meter = meter
         self._clock = clock
-        self._looked_at = 0  # the session in which that was begun
+        self._looked_at = 0  # the session in which reading it was begun
+        self._taken: ShownClock | None = None
         self._session_number = 0  # the one in which the clock was shown, or given up
         self._minute_zero: datetime | None = None  # when monotonic() was 0, had the meter been at :00 of its minute
         self._is_said = False
@@ -53,41 +55,48 @@ class MeterClock:
         return self._session_number == self._session.number > 0
 
     def follow(self) -> Task:
-        """Take what the meter showed as a session began; where it showed nothing, read it."""
+        """Take what the meter shows: as a session begins, when it is read, or when its response comes late."""
+        while True:
+            yield Pause(is_over=lambda: self._meter.shown_clock not in (None, self._taken))
+            if clock := self._meter.shown_clock:
+                self._taken = clock
+                yield from self._settle(clock.shown, clock.read_at)
+
+    def read(self) -> Task:
+        """Read the meter's clock where a session began without it."""
         while True:
             yield Pause(is_over=self._has_to_look)
             self._looked_at = self._session.number
-            clock = self._meter.shown_clock
-            if clock is not None:
-                yield from self._settle(clock.shown, clock.read_at)
-            elif not self._meter.has_clock:
-                yield from self._settle(None, self._clock.monotonic())
-            else:
-                try:
-                    yield from self._read(self._looked_at)
-                except SessionLostError:
-                    self._looked_at = 0  # read again if the same session goes on
+            try:
+                yield from self._read(self._looked_at)
+            except SessionLostError:
+                self._looked_at = 0  # read again if the same session goes on
 
     def _has_to_look(self) -> bool:
         return self._looked_at != self._session.number and self._session.up and self._meter.has_looked_at_clock
 
     def _read(self, session_number: int) -> Subtask[None]:
-        """Read the meter's clock, for an hour at most. Raises: SessionLostError."""
+        """Read the meter's clock, for an hour at most; follow() takes it. Raises: SessionLostError."""
         for number in range(1, GIVE_UP_AFTER + 1):
-            shown = yield from attempt(
-                "clock",
-                lambda until: self._meter.read_clock(until=until),
-                timeout_s=self._session.timings.longest_wait_s,
-            )
-            if shown is not None or not self._meter.has_clock:
-                yield from self._settle(shown, self._clock.monotonic())
+            if self._is_over(session_number):
+                return
+            if self._meter.has_clock:
+                yield from attempt(
+                    "clock",
+                    lambda until: self._meter.read_clock(until=until),
+                    timeout_s=self._session.timings.longest_wait_s,
+                )
+            if not self._meter.has_clock:
+                yield from self._settle(None, self._clock.monotonic())
                 return
             if number >= ATTEMPTS:
                 self._session_number = session_number
             retry_at = self._clock.monotonic() + (RETRY_S if number < ATTEMPTS else LATER_S)
-            yield Pause(until=retry_at, is_over=lambda: session_number != self._session.number)
-            if session_number != self._session.number:
-                return
+            yield Pause(until=retry_at, is_over=lambda: self._is_over(session_number))
+
+    def _is_over(self, session_number: int) -> bool:
+        """Whether the session has ended, or the meter has shown its clock."""
+        return session_number != self._session.number or self._meter.shown_clock is not None
 
     def _settle(self, shown: datetime | None, read_at: float) -> Subtask[None]:
         """Take note of the minute that the meter has *shown* at *read_at* (monotonic); None: it has no clock."""
