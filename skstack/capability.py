@@ -37,7 +37,8 @@ _LONE_RESPONSES = 2  # in a row, until properties are requested one by one
 _GROUP_EVERY = 10  # polls after which the group is requested again meanwhile
 _REFUSALS = 2  # in a row, until a property is no longer requested
 _REFUSAL_LASTS_S = 3600.0
-_OFTEN_LACKING = frozenset({0xD3})  # the coefficient: where there is none, it is 1
+# The coefficient, which is then 1; and what is sold, which a home without panels need not have. Source: class 0x0288.
+_OFTEN_LACKING = frozenset({0xD3, 0xE3, 0xEB})
 
 
 _WantedT = TypeVar("_WantedT", int, frozenset[int])  # a property, or those of one request

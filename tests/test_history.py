@@ -102,9 +102,11 @@ def test_a_day_beyond_99_is_refused(day_word: str) -> None:
         decode_day_history(bytes.fromhex(day_word + NO_DATA * 48))
 
 
-def test_a_day_with_one_impossible_register_is_refused() -> None:
-    with pytest.raises(FrameError, match="at most 99999999, not 100000000"):
-        decode_day_history(bytes.fromhex("0001" + NO_DATA * 47 + "05F5E100"))
+@pytest.mark.parametrize("impossible", ["05F5E100", "7FFFFFFF", "FFFFFFFF"])
+def test_an_impossible_register_of_a_day_is_missing_and_costs_no_other(impossible: str) -> None:
+    """A register holds at most 99,999,999 counts (05F5E0FF)."""
+    edt = bytes.fromhex("0001" + "05F5E0FF" + impossible + "0001E240" * 46)
+    assert decode_day_history(edt) == DayHistory(1, (99_999_999, None, *[123_456] * 46))
 
 
 def test_the_slots_of_a_day_begin_at_midnight_in_japan() -> None:

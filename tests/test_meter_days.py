@@ -244,6 +244,24 @@ def test_a_meter_that_refuses_all_of_what_is_sold_fills_the_import(database_url:
     assert {sold for at, (_, sold) in found.items() if at < NOON} == {None}  # what is announced holds it all the same
 
 
+def test_a_meter_that_lists_the_days_of_what_was_sold_and_refuses_them_fills_the_import(database_url: str) -> None:
+    home = solar_home(database_url, days_before=2)
+    home.module.faults.habits.append(Habit(refuse(0xE4)))
+    home.run_until(NOON + timedelta(minutes=20))
+    found = home.half_hours()
+    assert {at: bought for at, (bought, _) in found.items()} == {
+        at: home.registers(at)[0] for at in slots(MIDNIGHT - 2 * DAY, NOON)
+    }
+    assert {sold for at, (_, sold) in found.items() if at < NOON} == {None}
+
+
+def test_one_refusal_of_what_was_sold_on_a_day_costs_nothing(database_url: str) -> None:
+    home = solar_home(database_url, days_before=2)
+    home.module.faults.habits.append(Habit(refuse(0xE4), times=1))
+    home.run_until(NOON + timedelta(minutes=20))
+    assert_filled(home, slots(MIDNIGHT - 2 * DAY, NOON))
+
+
 @pytest.mark.parametrize("refused", [0xE5, 0xE2])
 def test_a_day_that_the_meter_refuses_is_requested_once_that_day(
     database_url: str, caplog: pytest.LogCaptureFixture, refused: int

@@ -36,9 +36,10 @@ def test_a_property_that_only_the_map_has_costs_nothing_but_itself(lacking: set[
     assert poll_each_minute(home, 3) == [Decimal("12345.0")] * 3
 
 
-def test_a_meter_without_a_coefficient_is_nothing_to_warn_of(caplog: pytest.LogCaptureFixture) -> None:
-    """EPC D3 is optional, and absent in most homes: it is then 1."""
-    home = home_of(lacks=frozenset({0xD3}))
+@pytest.mark.parametrize("lacks", [{0xD3}, {0xE3, 0xE4, 0xEB}], ids=["coefficient", "what is sold"])
+def test_what_most_homes_lack_is_nothing_to_warn_of(lacks: set[int], caplog: pytest.LogCaptureFixture) -> None:
+    """EPC D3 is optional, and then 1; E3, E4 and EB are required only where reverse energy is measured."""
+    home = home_of(lacks=frozenset(lacks))
     assert poll_each_minute(home, 5) == [Decimal("12345.0")] * 5
     assert caplog.text == ""
 
@@ -48,7 +49,7 @@ def test_what_was_refused_twice_is_not_requested_again_in_this_session(caplog: p
     home.simulated.habits.append(Habit(refuse(0xE3)))
     poll_each_minute(home, 5)
     assert len(home.requests(0xE3)) == 2
-    assert caplog.text.count("E3") == 1
+    assert caplog.text.count("refuses E3") == 1
     assert not home.meter.measures_export or not home.meter.offers(0xE3)
 
 

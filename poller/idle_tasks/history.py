@@ -36,6 +36,7 @@ DAILY_S = 86_400.0
 AROUND_MIDNIGHT = timedelta(minutes=10)
 STILL_TO_COME = timedelta(minutes=15)  # a half hour this young is still announced, or read by half_hours.py
 ATTEMPTS = 3  # at a day
+EXPORT_REFUSALS = 2  # until a meter that lists what was sold has no days of it
 GIVE_UP_AFTER_DAYS = 3  # in a row without any response
 _DAY = timedelta(days=1)
 
@@ -73,6 +74,8 @@ class MeterDays:
         self._pause_s = pause_s
         self._not_before = float("-inf")  # the next request (monotonic seconds)
         self._forgotten: set[datetime] = set()  # by the meter
+        self._gives_export = False  # in days
+        self._export_refusals = 0
 
     def fill(self) -> Task:
         """List the gaps at the start, in every new session and once a day, and fill them day by day."""
@@ -169,7 +172,8 @@ class MeterDays:
     def _read_chosen(self, days_back: int) -> Subtask[tuple[DayHistory, ...] | None]:
         """Choose a day and read it in each direction that the meter measures; None: it refuses.
 
-        Empty: what came is of another day, since somebody else has chosen one.
+        Empty: it is to be read again. What came is of another day, since somebody else has chosen one, or without
+        what was sold, for the first time.
         Raises: SkStackError: no response.
         """
         if not (yield from self._send("choose", partial(self._history.choose_day, days_back))):
@@ -179,12 +183,23 @@ class MeterDays:
         for epc in epcs if self._history.offers_export_days else epcs[:1]:
             history = yield from self._send(epc.name, partial(self._history.read_day, epc))
             if history is None:
-                if read and not self._history.needs_export_days:
-                    break
-                return None
+                return self._without_export(read) if read else None
             if history.day_back != days_back:
                 return ()
             read.append(history)
+        self._gives_export |= len(read) == len(epcs)
+        return tuple(read)
+
+    def _without_export(self, read: Sequence[DayHistory]) -> tuple[DayHistory, ...] | None:
+        """Return what is to be kept of a day of which the meter refuses what was sold, as _read_chosen.
+
+        A meter that has never given it, and refuses it twice, remembers the import alone.
+        """
+        if self._gives_export:
+            return None
+        self._export_refusals += 1
+        if self._export_refusals < EXPORT_REFUSALS and self._history.needs_export_days:
+            return ()
         return tuple(read)
 
     def _send(self, kind: str, send: Callable[..., T]) -> Subtask[T]:

@@ -12,7 +12,7 @@ from struct import Struct
 
 from skstack.echonet.device import JST
 from skstack.echonet.frame import check_length
-from skstack.echonet.registers import register_value
+from skstack.echonet.registers import REGISTER_MAX, register_value
 from skstack.errors import FrameError
 
 HALF_HOUR = timedelta(minutes=30)
@@ -67,16 +67,16 @@ def decode_scheduled_energy(edt: bytes) -> ScheduledEnergy | None:
 
 
 def decode_day_history(edt: bytes) -> DayHistory:
-    """Decode history 1 (E2 import, E4 export).
+    """Decode history 1 (E2 import, E4 export); a register over its limit is missing, and costs no other.
 
-    Raises: FrameError: not 194 bytes, a day beyond 99, or a register over its limit.
+    Raises: FrameError: not 194 bytes, or a day beyond 99.
     """
     check_length("history of a day", edt, _DAY.size)
     day_word, *counts = _DAY.unpack(edt)
     if day_word > MAX_DAY_BACK and day_word != DAY_NEVER_SET:
         raise FrameError(f"history is kept for {MAX_DAY_BACK} days, not {day_word}", edt)
     day_back = None if day_word == DAY_NEVER_SET else day_word
-    return DayHistory(day_back, tuple(register_value(count, edt) for count in counts))
+    return DayHistory(day_back, tuple(count if count <= REGISTER_MAX else None for count in counts))
 
 
 def encode_history_day(day_back: int) -> bytes:
