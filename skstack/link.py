@@ -118,7 +118,7 @@ class Link:
         self._sending: Sending | None = None  # what the next EVENT 21 is about
         self._echoes = 0
         self._proven_dialect: Dialect | None = None  # in which the meter has responded, since the port was opened
-        self._next_dialect: Dialect | None = None  # for the next set-up only
+        self._other_dialect: Dialect | None = None  # than the one in which a command was refused last
         self._events: list[RadioEvent] = []
 
     # --- how it stands
@@ -155,8 +155,7 @@ class Link:
         """Take a module that was just set up: it has no session, no limit, and its echo is off."""
         self._move(Act.GIVE_UP, None)
         self._lift_limit()
-        dialect, self._next_dialect = self._proven_dialect or self._next_dialect or module.dialect, None
-        self.module = replace(module, dialect=dialect)
+        self.module = replace(module, dialect=self._proven_dialect or self._other_dialect or module.dialect)
         self._echoes = module.stack.echoes
 
     def detach(self, failure: SkStackError | None = None) -> None:
@@ -178,15 +177,15 @@ class Link:
     def execute_in_dialect(self, command: Callable[[Dialect], Command[ResponseT]]) -> ResponseT:
         """Execute a command whose form depends on the dialect.
 
-        If the module refuses that form, the next set-up tries the other one: some sticks speak another dialect than
-        their EINFO says. Source: hsakoh/broute-mqtt, issues 1 and 2. Raises: as SkStack.execute.
+        If the module refuses that form, set-ups from then on use the other one, until it is refused: some sticks speak
+        another dialect than their EINFO says. Source: hsakoh/broute-mqtt, issues 1 and 2. Raises: as SkStack.execute.
         """
         module = self.attached
         try:
             return module.stack.execute(command(module.dialect))
         except CommandFailedError as error:
             if error.code in _WRONG_FORM and self._proven_dialect is None:
-                self._next_dialect = module.dialect.other
+                self._other_dialect = module.dialect.other
             raise
 
     def receive(self, timeout_s: float) -> Line | None:

@@ -19,6 +19,7 @@ from skstack.parser import hex_field
 logger = logging.getLogger(__name__)
 
 _DURATIONS = (5, 6, 7, 8)  # 9, 17, 35 and 69 s for 28 channels; each listens twice as long as the one before
+_LONGER_DURATIONS = (9, 10)  # 138 and 275 s: one more with each search that has heard no meter. SKSCAN takes up to 14
 _KNOWN_CHANNEL_DURATION = 6  # 0.6 s on the one channel where the meter was last
 _LATE_PAN_S = 0.5  # an EPANDESC may come after EVENT 22; transcripts, scan
 
@@ -92,8 +93,9 @@ class Search:
             others = len(heard - {best.mac})
             detail = "one other meter heard" if others == 1 else f"{others} other meters heard"
             link.record("scan", self._monotonic() - began, peer=best, detail=detail if others else None)
-        elif self.proven is not None:
-            self._failed_scans += 1
+            return
+        self._failed_scans += 1
+        if self.proven is not None:
             self._log("no meter responded to the scan; joining the meter where it was last")
             link.choose(self.proven)
         else:
@@ -110,7 +112,8 @@ class Search:
         scan of all channels, longer with each search.
         """
         if self.proven is None:
-            yield from ((duration, None) for duration in _DURATIONS)
+            durations = (*_DURATIONS, *_LONGER_DURATIONS[: self._failed_scans])
+            yield from ((duration, None) for duration in durations)
             return
         # Another meter there that has refused us would hide ours, which has gone to another channel.
         if not self._refused_by.keys() - {self.proven.mac}:

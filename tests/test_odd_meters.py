@@ -47,6 +47,7 @@ def test_what_most_homes_lack_is_nothing_to_warn_of(lacks: set[int], caplog: pyt
 def test_what_was_refused_twice_is_not_requested_again_in_this_session(caplog: pytest.LogCaptureFixture) -> None:
     home = home_of()
     home.simulated.habits.append(Habit(refuse(0xE3)))
+    caplog.set_level("INFO")
     poll_each_minute(home, 5)
     assert len(home.requests(0xE3)) == 2
     assert caplog.text.count("refuses E3") == 1

@@ -346,6 +346,21 @@ def test_a_module_that_speaks_another_dialect_than_it_says_is_read(
     assert lab.read_power() == WATTS
 
 
+@pytest.mark.parametrize("model", ["BP35A1", "BP35C2"])
+def test_a_dialect_that_was_refused_is_not_tried_again_because_no_meter_is_heard(
+    model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab = Lab(model=model)
+    open_port = lab.radio.open_port
+    monkeypatch.setattr(lab.radio, "open_port", lambda baud_rate: Misprinting(open_port(baud_rate)))
+    lab.module.faults.hearing = deaf_for(20)
+    lab.run_until_up(3600.0)
+    assert lab.read_power() == WATTS
+    scans = [words[-1] for words in lab.typed if "SKSCAN" in words]
+    repeated = [scan for scan, following in itertools.pairwise(scans) if scan == following]
+    assert repeated == ["5"]  # the first, which was refused
+
+
 @pytest.mark.parametrize("command", ["SKRESET", "SKINFO", "SKSETPWD", "SKSETRBID", "SKSREG", "SKSCAN", "SKJOIN"])
 @pytest.mark.parametrize("code", ["ER04", "ER05", "ER06", "ER09", "ER10"])
 def test_a_refusal_on_the_way_up_costs_a_pause_at_most(command: str, code: str) -> None:
@@ -412,6 +427,15 @@ def test_scans_become_longer_until_the_meter_is_heard() -> None:
     lab.module.faults.hearing = deaf_for(3)
     lab.run_until_up(180.0)
     assert [words for words in lab.typed if "SKSCAN" in words] == FULL_SCANS
+
+
+def test_a_meter_that_no_scan_has_heard_is_listened_for_longer_and_longer() -> None:
+    """SKSCAN takes a duration of up to 14; legnoh/smartmeter-exporter tries 4 to 9."""
+    lab = Lab()
+    lab.module.faults.hearing = deaf_for(20)
+    lab.run_until_up(3600.0)
+    scans = [int(words[-1], 16) for words in lab.typed if "SKSCAN" in words]
+    assert scans == [5, 6, 7, 8, 5, 6, 7, 8, 9, 5, 6, 7, 8, 9, 10, 5, 6, 7, 8, 9, 10]
 
 
 def test_a_description_after_the_end_of_the_scan_counts() -> None:

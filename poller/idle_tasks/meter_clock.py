@@ -8,7 +8,6 @@ from datetime import datetime, timedelta
 from poller.clock import TOLERANCE, Clock, span
 from poller.idle_tasks.scheduler import Keep, Pause, Subtask, Task, attempt
 from skstack import Meter, Session, SessionLostError
-from skstack.meter import ShownClock
 from storage.records import RadioEventRow
 
 logger = logging.getLogger(__name__)
@@ -33,7 +32,7 @@ class MeterClock:
         self._meter = meter
         self._clock = clock
         self._looked_at = 0  # the session in which reading it was begun
-        self._taken: ShownClock | None = None
+        self._taken: object = None  # what it showed last
         self._session_number = 0  # the one in which the clock was shown, or given up
         self._minute_zero: datetime | None = None  # when monotonic() was 0, had the meter been at :00 of its minute
         self._is_said = False
