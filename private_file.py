@@ -12,7 +12,7 @@ from pathlib import Path
 def replace(path: Path, content: bytes) -> None:
     """Make *content* all that is in *path*: the old or the new is there whatever happens, also after a power cut.
 
-    The file gets mode 0600, whatever the umask. It is written beside its place, in a file that is made here: what
+    The file gets mode 0600. It is written beside its place, in a file that is made here: what
     stands there already, a link or what an earlier run left, is removed and not followed.
 
     Raises: OSError: it cannot be written, and *path* is as it was; or it is, but may be lost in a power cut.
@@ -35,14 +35,11 @@ def replace(path: Path, content: bytes) -> None:
 
 
 def create(path: Path) -> int:
-    """Make a file that was not there, of mode 0600 whatever the umask; return its descriptor, to read and write.
+    """Make a file that was not there, of mode 0600; return its descriptor, to read and write.
 
     Raises: FileExistsError: something is there, be it a link; OSError.
     """
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    with suppress(PermissionError):  # a file system without modes
-        os.fchmod(fd, 0o600)
-    return fd
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
 
 
 def open_existing(path: Path, flags: int) -> int:

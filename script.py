@@ -30,7 +30,7 @@ def run(prog: str, act: Callable[[], int], *, extras: str) -> int:
     Nothing that is printed meanwhile fails: neither where its reader has gone, nor on a full disk, nor in a poor
     encoding.
     """
-    with _unfailing("stdout", 1), _unfailing("stderr", 2), _interruptible():
+    with _unfailing("stdout", 1), _unfailing("stderr", 2), _interruptible(), _owner_unmasked():
         try:
             if sys.hexversion < _OLDEST:
                 found = ".".join(map(str, sys.version_info[:3]))
@@ -62,6 +62,17 @@ def _interruptible() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def _owner_unmasked() -> Iterator[None]:
+    """Let the umask keep from others what it likes, but from nobody what is his: such a directory is of no use."""
+    before = os.umask(0o077)
+    os.umask(before & 0o077)
+    try:
+        yield
+    finally:
+        os.umask(before)
 
 
 @contextlib.contextmanager

@@ -26,7 +26,7 @@ from storage import series
 from storage.connection import Connection, ReadingCursor, connect, one_line, shown_dsn
 from storage.errors import DatabaseUnreachableError
 from storage.remedies import remedy_for
-from storage.schema import NOT_APPLIED, psql_command
+from storage.schema import NOT_APPLIED, missing_tables
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -207,8 +207,8 @@ def _opened(url: str, remedy: str | None = None) -> Iterator[Connection]:
         with closing(opened) as connection:
             yield for_reading(connection)
     except NOT_APPLIED as err:
-        command = psql_command(shown_dsn(url))
-        raise GraphError(f"tables are missing ({one_line(err)}); as their owner, run: {command}") from err
+        missing = missing_tables(one_line(err), shown_dsn(url))
+        raise GraphError(missing.what, missing.remedy) from err
     except _REFUSED as err:
         reason = one_line(err)
         raise GraphError(f"the database refuses ({reason})", remedy_for(reason, err.pgcode)) from err

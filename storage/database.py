@@ -16,11 +16,11 @@ import psycopg2
 import psycopg2.errors
 
 from storage.connection import Connection, Cursor, connect, limits, one_line, shown_dsn
-from storage.errors import DatabaseUnreachableError, MissingTablesError
+from storage.errors import DatabaseUnreachableError
 from storage.records import TABLES, VIEWS, WRITTEN_TABLES, EnergyRow, RadioEventRow, Round, Row
 from storage.remedies import remedy_for
 from storage.rows_json import row_to_values
-from storage.schema import NOT_APPLIED, psql_command
+from storage.schema import NOT_APPLIED, missing_tables
 
 logger = logging.getLogger(__name__)
 
@@ -173,7 +173,7 @@ class Database:
             return ", ".join(name for (name,) in cursor.fetchall())
 
         if found := self.query(missing, needs_site=False):
-            raise self._missing_tables(found)
+            raise missing_tables(found, self._shown)
 
     def close(self) -> None:
         """Close the connection; the next call would open a new one."""
@@ -226,7 +226,7 @@ class Database:
             yield
         except NOT_APPLIED as err:
             self.close()
-            raise self._missing_tables(one_line(err)) from err
+            raise missing_tables(one_line(err), self._shown) from err
         except psycopg2.Error as err:
             if _is_fault_of_a_row(err):
                 raise
@@ -238,10 +238,6 @@ class Database:
         except BaseException:  # a stop in the middle of a statement, or a fault in *read*: nobody knows its state
             self.close()
             raise
-
-    def _missing_tables(self, what: str) -> MissingTablesError:
-        remedy = f"as the owner of the database, run: {psql_command(self._shown)}"
-        return MissingTablesError(f"tables are missing ({what})", remedy)
 
 
 @contextmanager
@@ -277,7 +273,10 @@ def _find_or_add_site(cursor: Cursor, name: str) -> int:
         cursor.execute(_FIND_SITE, (name,))
         found = cursor.fetchone()
     if found is None:
-        raise DatabaseUnreachableError(f"site {name!r} cannot be read after it was added")
+        raise DatabaseUnreachableError(
+            f"site {name!r} cannot be read after it was added",
+            "take away what hides rows of the table site or keeps them out: row-level security, a rule or a trigger",
+        )
     return int(found[0])
 
 

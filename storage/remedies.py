@@ -14,7 +14,8 @@ GRANT = "as the owner of the tables, grant this user its rights as init.sql says
 _BUSY = "the server is too busy, or somebody holds a lock on the tables: try again once that is over"
 # Source: PostgreSQL documentation, "PostgreSQL Error Codes".
 _REMEDIES_BY_CODE = {
-    "42501": GRANT,  # insufficient_privilege
+    # insufficient_privilege, of a role or by a policy
+    "42501": f"{GRANT}; where row-level security is on, it needs policies to read and add rows, too",
     "0A000": "the tables are not as init.sql makes them: take rules and triggers of your own away",  # not supported
     # query_canceled, after statement_timeout
     "57014": f"{_BUSY}; where it never is, the server is too slow for so many days at once",

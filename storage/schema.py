@@ -1,4 +1,4 @@
-"""Where init.sql is, the command that applies it, and the errors that say that it has to be."""
+"""Where init.sql is, the errors that say that it has to be applied, and what is said then."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from pathlib import Path
 
 import psycopg2.errors
 
-from storage.errors import StorageError
+from storage.errors import MissingTablesError, StorageError
 
 NOT_APPLIED = (
     psycopg2.errors.UndefinedTable,
     psycopg2.errors.UndefinedColumn,
     psycopg2.errors.UndefinedFunction,
 )
-"""What PostgreSQL raises where tables are missing, or are those of an older init.sql."""
+"""What PostgreSQL raises where tables are missing, or are those of an older init.sql, or others of the same name."""
 
 
 def init_sql_path() -> Path:
@@ -37,6 +37,10 @@ def init_sql_path() -> Path:
     raise StorageError("init.sql is missing from this installation; install power-consumption again")
 
 
-def psql_command(dsn: str) -> str:
-    """Return the command that applies init.sql to the database at *dsn*, to be run as it is. *dsn* holds no secret."""
-    return f"psql -q -1 -v ON_ERROR_STOP=1 -f {shlex.quote(str(init_sql_path()))} {shlex.quote(dsn)}"
+def missing_tables(found: str, dsn: str) -> MissingTablesError:
+    """Return the error for a database at *dsn*, which holds no secret: what was *found*, and the command that helps."""
+    command = f"psql -q -1 -v ON_ERROR_STOP=1 -f {shlex.quote(str(init_sql_path()))} {shlex.quote(dsn)}"
+    return MissingTablesError(
+        f"tables are missing ({found}), or this user's search_path leads past them",
+        f"as the owner of the database, run: {command}",
+    )

@@ -581,6 +581,16 @@ def test_a_user_without_the_right_to_add_rows_is_shown_which_to_get(
     assert "grant select, insert on co2, bme280 to" in checked.advice("tables")
 
 
+def test_row_level_security_is_said_where_it_limits_what_the_user_may_do(
+    tmp_path: Path, database_url: str, reader: str, connection: Any
+) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(f"grant insert on co2, bme280 to {reader}")
+        cursor.execute("alter table power enable row level security")
+    checked = check(without_radio(tmp_path, database_url.replace("postgres@", f"{reader}@")))
+    assert "as far as the row-level security of power lets it" in checked.line("tables")
+
+
 def test_a_read_only_database_is_a_failure(tmp_path: Path, database_url: str, connection: Any) -> None:
     with connection.cursor() as cursor:
         name = psycopg2.extensions.quote_ident(connection.info.dbname, cursor)

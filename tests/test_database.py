@@ -665,7 +665,36 @@ def test_a_site_that_something_keeps_out_is_said(database: Database, connection:
             create function keep_out() returns trigger language plpgsql as $$ begin return null; end $$;
             create trigger keep_out before insert on site for each row execute function keep_out()
         """)
-    with pytest.raises(DatabaseUnreachableError, match="site 'home' cannot be read after it was added"):
+    with pytest.raises(DatabaseUnreachableError, match=r"site 'home' cannot be read after it was added: .* a trigger"):
+        database.write([round_of(1)])
+
+
+@pytest.mark.parametrize("table", ["site", "power"])
+def test_a_table_whose_row_level_security_lets_nothing_in_keeps_the_rounds_waiting(
+    connection: Any, database_url: str, table: str
+) -> None:
+    """Source: PostgreSQL documentation, "Row Security Policies": where no policy exists, nothing is permitted."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "create role test_guarded login; grant select, insert on all tables in schema public to test_guarded"
+        )
+        cursor.execute(f"alter table {table} enable row level security")
+        try:
+            url = database_url.replace("//postgres@", "//test_guarded@")
+            with closing(Database.from_url(url, site="home")) as database:
+                with pytest.raises(DatabaseUnreachableError, match="where row-level security is on, it needs policies"):
+                    database.write([round_of(1)])
+                cursor.execute(f"create policy all_rows on {table} using (true)")
+                assert database.write([round_of(1)]) == ()
+        finally:
+            cursor.execute("drop owned by test_guarded; drop role test_guarded")
+
+
+def test_a_table_of_the_same_name_that_comes_first_is_said(connection: Any, database: Database) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("create schema nearer; create table nearer.power (id integer)")
+        cursor.execute(f"alter database {connection.info.dbname} set search_path = nearer, public")
+    with pytest.raises(MissingTablesError, match="or this user's search_path leads past them"):
         database.write([round_of(1)])
 
 

@@ -266,7 +266,7 @@ def test_missing_tables_are_named_with_the_command_that_makes_them(
     path.write_text(f"[database]\nurl = {empty_database_url}\n", "utf-8")
     code, _, err = run(["--config", str(path), "-o", str(tmp_path)], capsys)
     assert (code, err.count("\n")) == (1, 1)
-    assert re.search(r"as their owner, run: psql -q -1 -v ON_ERROR_STOP=1 -f \S+init\.sql ", err)
+    assert re.search(r"as the owner of the database, run: psql -q -1 -v ON_ERROR_STOP=1 -f \S+init\.sql ", err)
 
 
 def test_a_column_that_an_older_init_sql_has_not_is_added_by_the_same_command(
@@ -277,7 +277,7 @@ def test_a_column_that_an_older_init_sql_has_not_is_added_by_the_same_command(
         cursor.execute("alter table power rename column power_w to watts")
     code, _, err = run(["--config", str(config), "-d", "2025-11-22"], capsys)
     assert (code, err.count("\n")) == (1, 1)
-    assert re.search(r"tables are missing \(.*power_w.*\); as their owner, run: psql .*init\.sql ", err)
+    assert re.search(r"tables are missing \(.*power_w.*\).* as the owner of the database, run: psql .*init\.sql ", err)
 
 
 def test_a_statement_that_takes_too_long_is_no_lost_server(

@@ -6,6 +6,7 @@ import ast
 import os
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -290,3 +291,23 @@ def test_a_script_sees_whether_a_terminal_reads_it(
         monkeypatch.setattr(sys, "stdout", stream)
         monkeypatch.setattr(sys, "__stdout__", stream)
         assert script.run("x.py", lambda: int(sys.stdout.isatty()), extras="graph") == is_terminal
+
+
+# --- the umask
+
+
+def test_no_umask_keeps_from_us_what_we_make(tmp_path: Path) -> None:
+    """One that takes the owner's rights too made directories that nobody could enter."""
+
+    def makes() -> int:
+        (tmp_path / "directory").mkdir()
+        (tmp_path / "file").touch()
+        return 0
+
+    before = os.umask(0o777)
+    try:
+        assert script.run("x.py", makes, extras="graph") == 0
+        assert os.umask(0o777) == 0o777
+    finally:
+        os.umask(before)
+    assert [stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("directory", "file")] == [0o700, 0o600]

@@ -29,6 +29,7 @@ select name
 from unnest(%s) as name
 where not (has_table_privilege(name, 'select') and has_table_privilege(name, 'insert'))
 """
+_GUARDED = "select name from unnest(%s) as name where row_security_active(name)"
 _VERSION = "show server_version_num"
 _IS_READ_ONLY = "select current_setting('transaction_read_only') = 'on'"
 _SIZE = "select pg_database_size(current_database())"
@@ -111,7 +112,9 @@ class DatabaseCheck:
                 f"this user may not read and add rows in: {forbidden}",
                 f"{GRANT}: grant select, insert on {forbidden} to THE_USER",
             )
-        return "all there; this user may read and add rows"
+        guarded = ", ".join(str(name) for (name,) in self._query(_GUARDED, list(WRITTEN_TABLES)))
+        limit = f", as far as the row-level security of {guarded} lets it" if guarded else ""
+        return f"all there; this user may read and add rows{limit}"
 
     def _last_reading(self) -> str:
         site, size = self._settings.storage.site, _size(self._query(_SIZE)[0][0])
