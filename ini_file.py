@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, TypeVar
 
 from errors import UsageError
 
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 Texts = dict[str, dict[str, str]]  # by section and key
 
@@ -97,11 +99,11 @@ class Section:
             raise self.error(key, expected, shown(text))  # used as a name, it would stand in the log
         return text
 
-    def decimal(self, key: str, what: str, low: int, high: int) -> Decimal | None:
-        """Return a number from *low* to *high*, None where it is not given. *what* is its unit, for the error."""
+    def decimal(self, key: str, what: str, low: int, high: int, default: T) -> Decimal | T:
+        """Return a number from *low* to *high*. *what* is its unit, for the error."""
         text = self.text(key)
         if not text:
-            return None
+            return default
         value = to_decimal(text)
         if value is None or not low <= value <= high:
             raise self.error(key, f"{what}, {low} to {high}", shown(text))
@@ -109,17 +111,14 @@ class Section:
 
     def whole(self, key: str, what: str, low: int, high: int, default: int) -> int:
         """Return a whole number from *low* to *high*."""
-        value = self.decimal(key, what, low, high)
-        if value is None:
-            return default
+        value = self.decimal(key, what, low, high, default)
         if value != int(value):
             raise self.error(key, f"{what}, {low} to {high}", shown(self.text(key)))
         return int(value)
 
     def seconds(self, key: str, low: int, high: int, default: float) -> float:
         """Return a time in seconds from *low* to *high*."""
-        value = self.decimal(key, "seconds", low, high)
-        return default if value is None else float(value)
+        return float(self.decimal(key, "seconds", low, high, default))
 
     def directory(self, key: str, default: str) -> Path:
         """Return a path with ~ resolved."""

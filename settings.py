@@ -185,7 +185,7 @@ def _time_of_use(section: Section, key: str) -> tuple[Decimal, ...]:
 def _yen(section: Section, key: str, what: str, low: int, high: int) -> Decimal:
     from decimal import Decimal
 
-    return section.decimal(key, what, low, high) or Decimal(0)
+    return section.decimal(key, what, low, high, Decimal(0))
 
 
 # --- the table of keys
@@ -260,7 +260,7 @@ class Graph:
     language: str | None = _key("language", _language)  # "ja" or "en"; None: from the locale
     output_dir: Path = _key("output_dir", Section.directory, ".")  # as written: relative to the current directory
     timezone: ZoneInfo = _key("timezone", _timezone)  # where a day begins
-    contract_a: Decimal | None = _key("contract_a", Section.decimal, "amperes", 1, 1000)  # the contract's
+    contract_a: Decimal | None = _key("contract_a", Section.decimal, "amperes", 1, 1000, None)  # the contract's
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,9 +281,8 @@ class Tariff:
     base_yen: Decimal = _key("base_yen", _yen, "yen a month", 0, 1_000_000)  # a billing month
     tiers: tuple[Tier, ...] = _key("tiers", _tiers)  # rising; only the last has no upper bound
     time_of_use: tuple[Decimal, ...] = _key("time_of_use", _time_of_use)  # yen per kWh of each half hour from 00:00
-    export_yen_per_kwh: Decimal | None = _key(
-        "export_yen", Section.decimal, "yen per kWh", 0, 1000
-    )  # None: not counted
+    # None: what is sold is not counted.
+    export_yen_per_kwh: Decimal | None = _key("export_yen", Section.decimal, "yen per kWh", 0, 1000, None)
     fuel_adjustment_yen_per_kwh: Decimal = _key("fuel_adjustment_yen", _yen, "yen per kWh", -1000, 1000)
     renewable_levy_yen_per_kwh: Decimal = _key("renewable_levy_yen", _yen, "yen per kWh", 0, 1000)
     billing_day: int = _key("billing_day", Section.whole, "a day of the month", 1, 28, 1)  # a billing month's first

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import Enum
 from typing import Protocol
@@ -33,27 +34,21 @@ class TimeSource(Protocol):
     def now(self) -> datetime:
         """Return the wall clock, aware, in UTC."""
 
-    def sleep(self, seconds: float) -> None:
+    def sleep(self, seconds: float, /) -> None:
         """Wait."""
 
 
+def _machine_now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True)
 class SystemClock:
     """The clocks of the machine we run on, with a *sleep* that a signal can end."""
 
-    def __init__(self, sleep: Callable[[float], None] = time.sleep) -> None:
-        self._sleep = sleep
-
-    def sleep(self, seconds: float) -> None:
-        """Wait *seconds*, or until a signal comes."""
-        self._sleep(seconds)
-
-    def monotonic(self) -> float:
-        """Return time.monotonic()."""
-        return time.monotonic()
-
-    def now(self) -> datetime:
-        """Return the wall clock in UTC."""
-        return datetime.now(UTC)
+    sleep: Callable[[float], None] = time.sleep
+    monotonic: Callable[[], float] = time.monotonic
+    now: Callable[[], datetime] = _machine_now
 
 
 class _Basis(Enum):
