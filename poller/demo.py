@@ -120,7 +120,6 @@ def simulated_sensors(clock: VirtualClock) -> list[Source]:
     mhz19 = Mhz19(
         lambda: Mhz19Port(air, monotonic=clock.monotonic, sleep=clock.sleep),
         monotonic=clock.monotonic,
-        sleep=clock.sleep,
     )
 
     def read_cpu_c() -> float:

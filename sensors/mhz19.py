@@ -178,7 +178,6 @@ _ATTEMPTS = 3
 _REPLY_S = 0.6  # per attempt; sensors were seen to respond within 15 to 120 ms
 _QUIET_S = 0.1  # a gap of about 100 bytes: whatever was being sent has ended
 _QUIET_LIMIT_S = 0.25  # and something that never pauses is not waited for
-_POLL_S = 0.01  # for a port whose read does not wait by itself
 _HEARD_LIMIT_BYTES = 4096  # 0.6 s at 9600 baud bring 580
 
 
@@ -203,12 +202,10 @@ class Mhz19:
         *,
         warm_up_s: float = 180.0,
         monotonic: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._open_port = open_port
         self._warm_up_s = warm_up_s
         self._monotonic = monotonic
-        self._sleep = sleep
         self._port: SerialLike | None = None
         self._low_is_said = False
         self._no_value_since: float | None = None  # monotonic; cleared by a value
@@ -283,8 +280,6 @@ class Mhz19:
         while now < min(deadline, quiet_at) and find_reply(received) is None and len(received) < _HEARD_LIMIT_BYTES:
             chunk = port.read(FRAME_BYTES)
             received += chunk
-            if not chunk:
-                self._sleep(_POLL_S)
             now = self._monotonic()
             if chunk:
                 quiet_at = now + quiet_s

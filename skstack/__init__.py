@@ -3,7 +3,6 @@
 A Session keeps the link up and sends requests; a Meter knows what the responses mean; a MeterHistory reads its memory.
 """
 
-from skstack.driver import Module
 from skstack.echonet.properties import HalfHour
 from skstack.errors import (
     AuthenticationFailedError,
@@ -47,7 +46,6 @@ __all__ = [
     "MeterHistory",
     "MeterNotFoundError",
     "MeterSilentError",
-    "Module",
     "ModuleNotRespondingError",
     "ModuleUnsupportedError",
     "PanCache",

@@ -170,7 +170,7 @@ class Echo:
 
 @dataclass(frozen=True, slots=True)
 class UnknownLine:
-    """A well-formed line that is none of the above. It may be the torn rest of an echo: never log raw."""
+    """A well-formed line of no kind: of a table, or not known. It may be the torn rest of an echo: never log raw."""
 
     raw: bytes
 
@@ -180,12 +180,9 @@ class UnknownLine:
 
 @dataclass(frozen=True, slots=True)
 class ForeignLine:
-    """A line that the module knows and that is none of ours: TCP, ping, its own tables, the energy of the channels.
+    """A line that the module knows and that is none of ours: TCP, ping, the head of a table of its own."""
 
-    *keyword* is its first word; "entry" for a line of a table, which begins with none.
-    """
-
-    keyword: str
+    keyword: str  # its first word
 
 
 Line = (

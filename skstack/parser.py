@@ -85,7 +85,7 @@ def _parse_other(line: bytes) -> Line:
             return ForeignLine(keyword)
         if text.startswith("  "):
             return _parse_pan_field(text)
-        return ForeignLine("entry") if _TABLE_ENTRY.fullmatch(text) else UnknownLine(line)
+        return UnknownLine(line)
     except ValueError as error:
         # The reason names what is wrong, never the value; the cause would show it.
         raise MalformedLineError(str(error), line) from None
@@ -263,14 +263,6 @@ def _parse_pan_field(text: str) -> PanField:
 
 
 _PAN_FIELD = re.compile(r"  ([A-Za-z][A-Za-z0-9 ]*): ?([^ ]+)")
-
-
-# The lines of a table, by their form: addresses (EADDR, ENEIGHBOR, EHANDLE; also the response to SKLL64), and pairs of
-# a channel and its energy (EEDSCAN), after the side on a BP35C0 with firmware 1.5.2.
-_TABLE_ENTRY = re.compile(
-    r"(?:[0-9A-F]{1,2} )?[0-9A-Fa-f]{0,4}:[0-9A-Fa-f:]{1,34}(?: [0-9A-F]{4}| [0-9A-F]{16}){0,2}"
-    r"|(?:[01] )?(?:(?:2[1-9A-F]|3[0-9A-C]) [0-9A-F]{2} )*(?:2[1-9A-F]|3[0-9A-C]) [0-9A-F]{2}"
-)
 
 
 def _parse_echo(line: bytes) -> Line | None:

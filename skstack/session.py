@@ -143,9 +143,14 @@ class Session:
     @property
     def free_at(self) -> float:
         """Until when (monotonic) a response to the last request may come, so that no different one is sent."""
+        pending = self._pending
+        return pending.free_at if pending is not None else float("-inf")
+
+    @property
+    def _pending(self) -> Request | None:
+        """The last request, while its response may come; None: it has come, or its session is over."""
         last = self._request
-        is_open = last is not None and not last.has_response() and last.session == self.number
-        return last.free_at if last is not None and is_open else float("-inf")
+        return last if last is not None and not last.has_response() and last.session == self.number else None
 
     def take_events(self) -> list[RadioEvent]:
         """Return what happened to the link since the last call, in order; what repeated itself is counted."""
@@ -233,13 +238,13 @@ class Session:
         A repetition continues the earlier request: a response to any of its attempts counts.
         Raises: SkStackTimeoutError: not before *until*. SessionLostError, StoppedError.
         """
-        last = self._request
-        if last is not None and not last.has_response() and last.session == self.number:
-            if last.frame == frame:
-                return last
+        pending = self._pending
+        if pending is not None:
+            if pending.frame == frame:
+                return pending
             started = self._monotonic()
-            self._listen(min(until, last.free_at), last.has_response)
-            if not last.has_response() and self._monotonic() < last.free_at:
+            self._listen(min(until, pending.free_at), pending.has_response)
+            if not pending.has_response() and self._monotonic() < pending.free_at:
                 raise SkStackTimeoutError("response to an earlier request", self._monotonic() - started)
         self._sending = None
         self._request = request = Request(frame, self.number)

@@ -20,7 +20,7 @@ import settings
 from ini_file import SettingsError
 from sensors.bme280 import HIGHEST_C, HIGHEST_HPA, LOWEST_C, LOWEST_HPA, Bme280
 from sensors.errors import SensorError
-from sensors.mhz19 import HIGHEST_PPM, READ_COMMAND, Mhz19
+from sensors.mhz19 import HIGHEST_PPM, READ_COMMAND, READ_SLICE_S, Mhz19
 from sensors.simulated_bme280 import SimulatedBme280
 from sensors.simulated_mhz19 import SimulatedMhz19
 from skstack import FrameError, MalformedLineError, SkStackError
@@ -173,14 +173,17 @@ def ini_files(directory: Path) -> Take:
 class NoisyPort:
     """A serial port on which a reply comes with something done to it."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: VirtualClock) -> None:
         sensor = SimulatedMhz19()
         sensor.receive(READ_COMMAND, at=0.0)
         self.right = [sensor.take_output(at=1.0)]
         self.rng = random.Random(0)
+        self._clock = clock
         self._waiting = b""
 
     def read(self, size: int, /) -> bytes:
+        if not self._waiting:
+            self._clock.sleep(READ_SLICE_S)
         taken, self._waiting = self._waiting[:size], self._waiting[size:]
         return taken
 
@@ -196,8 +199,9 @@ class NoisyPort:
 
 
 def mhz19_replies() -> Take:
-    clock, port = VirtualClock(AT), NoisyPort()
-    sensor = Mhz19(lambda: port, monotonic=clock.monotonic, sleep=clock.sleep)
+    clock = VirtualClock(AT)
+    port = NoisyPort(clock)
+    sensor = Mhz19(lambda: port, monotonic=clock.monotonic)
 
     def take(rng: random.Random) -> None:
         port.rng = random.Random(rng.random())

@@ -226,7 +226,6 @@ def test_ports_on_a_clock_far_from_zero_come_to_an_end(clock: LabClock) -> None:
     driver = Mhz19(
         lambda: SimulatedPort(sensor, monotonic=clock.monotonic, sleep=clock.sleep),
         monotonic=clock.monotonic,
-        sleep=clock.sleep,
     )
     assert driver.read().co2_ppm == 620
 

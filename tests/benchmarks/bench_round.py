@@ -133,7 +133,7 @@ def sensors(directory: Path) -> list[Source]:
     return [
         cpu_source(lambda: read_cpu_temperature_c(thermal_root=zones)),
         bme280_source(Bme280(RememberingBus, sleep=no_sleep)),
-        mhz19_source(Mhz19(AnsweringPort, warm_up_s=0.0, sleep=no_sleep)),
+        mhz19_source(Mhz19(AnsweringPort, warm_up_s=0.0)),
     ]
 
 

@@ -114,7 +114,6 @@ class Room:
             lambda: Mhz19Port(self.air, monotonic=clock.monotonic, sleep=clock.sleep),
             warm_up_s=60.0,
             monotonic=clock.monotonic,
-            sleep=clock.sleep,
         )
 
         def read_cpu_c() -> float:
