@@ -164,7 +164,7 @@ create or replace function energy_step_kwh(
             case when later_kwh - earlier_kwh <= least(
                 (date_part('epoch', later_at - earlier_at) / 1800)::integer * greatest(100, count_kwh), range_kwh * 0.5
             ) then later_kwh - earlier_kwh end
-        when later_kwh - earlier_kwh + range_kwh <= least(
+        when later_kwh - earlier_kwh + range_kwh between 0 and least(
             (date_part('epoch', later_at - earlier_at) / 1800)::integer * greatest(100, count_kwh), range_kwh * 0.5
         ) then later_kwh - earlier_kwh + range_kwh
     end

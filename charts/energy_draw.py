@@ -169,6 +169,8 @@ def draw_energy(axes: Axes, data: PowerData, words: Words) -> None:
         _mark_exchanges(axes, labels, energy, data.period, words)
     if data.now is not None:
         labels.keep_off_now(days_since_epoch(data.now))
+    if zero > 0:
+        labels.keep_clear(y=0)
     for bar in known:
         for kwh_up in (bar.used_kwh or 0, -(bar.sold_kwh or 0)):
             labels.keep_clear_of_bar(days_since_epoch(bar.started_at), days_since_epoch(bar.ended_at), float(kwh_up))

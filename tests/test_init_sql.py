@@ -268,6 +268,7 @@ def test_a_register_that_wraps_goes_on_from_zero(
         ("61234.5", "61234.4"),  # a register does not fall
         ("0.3", "61234.5"),  # 61 MWh in half an hour
         ("10.0", "110.1"),  # more than 100 kWh in half an hour
+        ("161234.5", "61234.4"),  # from above the 100,000 kWh of the register: no wrap gives a rise
     ],
 )
 def test_a_difference_that_cannot_be_true_is_null(cursor: Any, before: str, after: str) -> None:
