@@ -78,7 +78,7 @@ def test_outside_of_systemd_nothing_happens(caplog: pytest.LogCaptureFixture) ->
 
 
 @pytest.mark.parametrize("name", ["/nowhere/notify", "/" + "x" * 200, "@" + "x" * 200])
-def test_an_ear_that_is_gone_is_reported_once_and_harms_nobody(name: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_socket_that_is_gone_is_reported_once_and_harms_nobody(name: str, caplog: pytest.LogCaptureFixture) -> None:
     notifier = Notifier({"NOTIFY_SOCKET": name})
     notifier.ready()
     notifier.status("x")

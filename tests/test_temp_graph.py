@@ -269,7 +269,9 @@ def test_a_week_shows_the_dates_of_its_extremes(record: Any) -> None:
     site = Household(first, 7, air=True).write(record)
     data = load(record, site, day_of(first, TOKYO, 7))
     assert data.room_c.course.is_aggregated
-    assert all("Nov)" in label for label in texts(drawn(data), "extreme label"))
+    labels = texts(drawn(data), "extreme label")
+    assert labels
+    assert all("Nov)" in label for label in labels)
 
 
 def test_a_label_beside_a_gap_does_not_lie_on_its_label(record: Any) -> None:

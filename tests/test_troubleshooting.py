@@ -23,7 +23,7 @@ SEEN_BY_NOBODY = (  # each is caught by ours, or says that ours called things in
     "the embedded PostgreSQL was not started",
 )
 SENSOR_ERROR = re.compile(r"Sensor\w*Error|kind|(\w+\.)*(passing|wait_until)")  # wait_until has its text last
-LEAST_WORDS = 3  # a text with fewer only hands on what another says, such as "%s: %s"
+LEAST_WORDS = 2  # behind the name of a part: a text with fewer only hands on what another says, such as "%s: %s"
 
 
 def sources() -> Iterator[tuple[Path, ast.Module]]:
@@ -76,21 +76,23 @@ def loud_texts(tree: ast.Module) -> Iterator[str]:
 
 
 def sensor_texts(tree: ast.Module) -> Iterator[str]:
-    """Yield what a sensor says is wrong: in an error, or as the first of a pair with its remedy."""
+    """Yield what a sensor says is wrong: in an error, or in a pair with its remedy."""
     for node in ast.walk(tree):
-        said = None
+        said: list[ast.expr] = []
         if isinstance(node, ast.Call) and node.args and SENSOR_ERROR.fullmatch(ast.unparse(node.func)):
-            said = node.args[-1 if ast.unparse(node.func).endswith("wait_until") else 0]
-        elif isinstance(node, ast.Tuple) and len(node.elts) == 2 and text_of(node.elts[1]) is not None:
-            said = node.elts[0]
-        if said is not None and (text := text_of(said)) is not None:
-            yield text
+            said = [node.args[-1 if ast.unparse(node.func).endswith("wait_until") else 0]]
+        elif isinstance(node, ast.Tuple) and len(node.elts) == 2:
+            said = node.elts
+        texts = [text for each in said if (text := text_of(each)) is not None]
+        if texts and len(texts) == len(said):
+            yield ": ".join(texts)
 
 
 def explained(text: str) -> bool:
     """Whether the table has a row for *text*, or it only hands on what another says."""
     known = [message for message in quoted_messages(ENGLISH) if len(re.findall(r"\w+", message)) > 1]
-    return len(re.findall(r"\w+", text)) < LEAST_WORDS or any(pattern(message).search(text) for message in known)
+    words = re.findall(r"\w+", re.sub(r"^[\w-]+: ", "", text))
+    return len(words) < LEAST_WORDS or any(pattern(message).search(text) for message in known)
 
 
 @cache
