@@ -179,9 +179,19 @@ FAULTS: Mapping[str, Mapping[str, object]] = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the simulated sensor as a program. Return its exit code."""
     parser = argparse.ArgumentParser(prog="python -m sensors.simulated_mhz19", description="A simulated MH-Z19.")
-    parser.add_argument("--link", type=Path, required=True, help="the path to make; open it as the serial device")
-    parser.add_argument("--co2", type=int, default=620, help="what it measures, in ppm (default: %(default)s)")
-    parser.add_argument("--warm-up", type=float, default=180.0, help="seconds of warm-up (default: %(default)s)")
+    parser.add_argument(
+        "--link",
+        type=Path,
+        required=True,
+        metavar="PATH",
+        help="symbolic link to the terminal; open it as the serial device",
+    )
+    parser.add_argument(
+        "--co2", type=int, default=620, metavar="PPM", help="what it measures, in ppm (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--warm-up", type=float, default=180.0, metavar="SECONDS", help="how long it warms up (default: %(default)g)"
+    )
     parser.add_argument("--fault", choices=sorted(FAULTS), help="misbehave like this")
     arguments = parser.parse_args(argv)
     if arguments.link.is_symlink() or arguments.link.exists():

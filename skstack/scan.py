@@ -81,7 +81,8 @@ class Search:
         for duration, channel in self._scans():
             channels = len(commands.CHANNELS) if channel is None else 1
             seconds = commands.scan_seconds(duration, channels)
-            self._log(f"scanning {channels} channel(s) for the meter, about {seconds:.0f} s")
+            on = "one channel" if channel is not None else f"{channels} channels"
+            self._log(f"scanning {on} for the meter, about {seconds:.0f} s")
             link.execute_in_dialect(partial(commands.scan, duration=duration, channel=channel))
             yield from _listen(collector, seconds, self._monotonic)
             best = self._best_of(collector.heard)
