@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from sensors.errors import SensorError, SensorNotReadyError
 from storage.records import Bme280Row, Co2Row, CpuTemperatureRow, Reading
+from wording import counted
 
 if TYPE_CHECKING:  # a driver is imported only if its sensor is in use
     from sensors.bme280 import Bme280
@@ -97,7 +98,7 @@ class Sensing:
             self._note_failure(result)
             return None
         if result is not None and self._failures:
-            logger.info("%s is back after %d failed readings", self._source.name, self._failures)
+            logger.info("%s is back after %s", self._source.name, counted(self._failures, "failed reading"))
             self._failures = 0
             self._said.clear()
         return result

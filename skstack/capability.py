@@ -113,7 +113,7 @@ class Capability:
             self._silent.forget(frozenset({epc}))
             self._given.add(epc)
             if self._refused.forget(epc):
-                logger.info("the meter gives %02X again", epc)
+                logger.info("the meter gives EPC %02X again", epc)
         if response.values:
             self.note_refusals(response.refused)
 
@@ -130,7 +130,7 @@ class Capability:
         for epc in epcs:
             if epc not in self._given and self._refused.note(epc):
                 level = logging.INFO if epc in _OFTEN_LACKING else logging.WARNING
-                logger.log(level, "the meter refuses %02X: it will be requested again in an hour", epc)
+                logger.log(level, "the meter refuses EPC %02X: it will be requested again in an hour", epc)
 
     def singly(self, epcs: Sequence[int]) -> list[tuple[int, ...]]:
         """Split *epcs* into single ones; those that got no response come last, since to wait holds up the rest."""

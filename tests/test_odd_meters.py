@@ -50,7 +50,7 @@ def test_what_was_refused_twice_is_not_requested_again_in_this_session(caplog: p
     caplog.set_level("INFO")
     poll_each_minute(home, 5)
     assert len(home.requests(0xE3)) == 2
-    assert caplog.text.count("refuses E3") == 1
+    assert caplog.text.count("refuses EPC E3") == 1
     assert not home.meter.measures_export or not home.meter.offers(0xE3)
 
 
