@@ -503,7 +503,7 @@ def test_a_server_whose_first_process_is_gone_is_not_told_to_stop(data_dir: Path
         kept = recorded.read_text()
         recorded.write_text(f"{os.getpid()}{kept[kept.index(chr(10)) :]}")
         try:
-            with pytest.raises(EmbeddedServerError, match="its first process is gone"):
+            with pytest.raises(EmbeddedServerError, match="still at work"):
                 Cluster(home, fsync=False).stop(deadline=time.monotonic() + 1.0)
         finally:
             recorded.write_text(kept)
@@ -512,7 +512,7 @@ def test_a_server_whose_first_process_is_gone_is_not_told_to_stop(data_dir: Path
 
 def test_who_waits_for_the_end_of_a_server_waits_no_longer_than_told(shared_dir: Path) -> None:
     with EmbeddedServer(shared_dir, fsync=False), pytest.raises(EmbeddedServerError, match="still at work") as caught:
-        Cluster(shared_dir / "postgresql", fsync=False).wait_until_free(deadline=time.monotonic())
+        Cluster(shared_dir / "postgresql", fsync=False).stop(deadline=time.monotonic())
     assert caught.value.remedy == "try again later"
 
 
@@ -611,7 +611,7 @@ def test_a_server_that_does_not_stop_is_signalled_and_left(
     postmaster = int((data_dir / "postgresql" / "data" / "postmaster.pid").read_text().split("\n", 1)[0])
     os.kill(postmaster, signal.SIGSTOP)
     server.close()
-    assert "left to its next user: it is still stopping" in caplog.text
+    assert "left to its next user: a process is still at work in" in caplog.text
     os.kill(postmaster, signal.SIGCONT)
     with EmbeddedServer(data_dir, fsync=False) as next_user:  # comes while it stops
         assert query(next_user.url(), "select 1") == 1
@@ -755,8 +755,8 @@ def test_a_data_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
 
 def test_closing_twice_or_without_a_start_is_harmless(shared_dir: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING)
+    EmbeddedServer(shared_dir, fsync=False).close()
     server = EmbeddedServer(shared_dir, fsync=False)
-    server.close()
     server.start()
     server.close()
     server.close()

@@ -130,40 +130,28 @@ class Cluster:
             self._serving.release()
 
     def stop(self, *, deadline: float) -> None:
-        """Stop the server where it runs, until *deadline* (monotonic).
+        """Stop the server where it runs; wait until *deadline* (monotonic) for its last process, or an initdb, to end.
 
-        Raises: EmbeddedServerError: it is still at work; it goes on to stop if it can.
+        Raises: EmbeddedServerError: one is still at work; it goes on to end if it can.
         """
-        if not self.is_served():
-            return
         recorded = self._recorded()
-        postmaster = Path("/proc", recorded[0])
-        if not self._is_at_work(postmaster, recorded[0]):
-            raise EmbeddedServerError("its first process is gone, the others will follow")
-        # A fast shutdown (PostgreSQL documentation, "Shutting Down the Server").
-        os.kill(int(recorded[0]), signal.SIGINT)
-        while self._is_at_work(postmaster, recorded[0]):
-            if time.monotonic() >= deadline:
-                raise EmbeddedServerError("it is still stopping")
-            time.sleep(0.02)
-        with suppress(OSError, IndexError):
-            directory = Path(recorded[4])
-            if directory != self.home / "run":
-                directory.rmdir()
-        logger.info("the embedded PostgreSQL was stopped")
-
-    def wait_until_free(self, *, deadline: float) -> None:
-        """Wait until *deadline* (monotonic) for the last process of a server that stops, or of an initdb, to end.
-
-        Raises: EmbeddedServerError: it is still at work.
-        """
+        is_running = self._is_at_work(Path("/proc", recorded[0]), recorded[0])
+        if is_running:
+            # A fast shutdown (PostgreSQL documentation, "Shutting Down the Server").
+            os.kill(int(recorded[0]), signal.SIGINT)
         try:
             while not self._nobody_serves():
                 if time.monotonic() >= deadline:
                     raise EmbeddedServerError(f"a process is still at work in {self.home}", "try again later")
-                time.sleep(0.05)
+                time.sleep(0.02)
         finally:
             self._serving.release()
+        if is_running:
+            logger.info("the embedded PostgreSQL was stopped")
+            with suppress(OSError, IndexError):
+                directory = Path(recorded[4])
+                if directory != self.home / "run":
+                    directory.rmdir()
 
     def is_served(self) -> bool:
         """Look for a process at work in the data directory, as each process of a PostgreSQL server is."""

@@ -72,16 +72,10 @@ class EmbeddedServer:
     def start(self) -> None:
         """Find the server running, or start it, or make it first; then bring its tables up to date.
 
-        Raises: EmbeddedServerError: with what to do about it.
+        Raises: EmbeddedServerError: with what to do about it. DatabaseUnreachableError: it was closed.
         """
         with self._turn:
-            self._is_closed = False
-            self._start()
-
-    def _start_again(self) -> None:
-        """Start it for a connection. Raises: DatabaseUnreachableError: it was closed, maybe a moment ago."""
-        with self._turn:
-            if self._is_closed:
+            if self._is_closed:  # maybe a moment ago
                 raise DatabaseUnreachableError("the embedded PostgreSQL was closed")
             self._start()
 
@@ -183,11 +177,11 @@ class EmbeddedServer:
         """
         try:
             if not self._is_ready:
-                self._start_again()
+                self.start()
             try:
                 return connect(self.url())
             except DatabaseUnreachableError as err:
-                self._start_again()
+                self.start()
                 logger.warning("the embedded PostgreSQL was gone and was started again: %s", err)
             return connect(self.url())
         except EmbeddedServerError as err:

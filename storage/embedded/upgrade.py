@@ -228,9 +228,7 @@ def _empty(beside: Cluster) -> None:
     """Give back the room that a cluster in the making takes; what its server said is kept for debugging."""
     if not beside.home.exists():
         return
-    deadline = time.monotonic() + STOP_TIMEOUT_S
-    beside.stop(deadline=deadline)
-    beside.wait_until_free(deadline=deadline)  # an initdb that outlived a killed run removes its work by itself
+    beside.stop(deadline=time.monotonic() + STOP_TIMEOUT_S)  # an initdb of a killed run removes its work by itself
     for directory in list(beside.home.iterdir()):
         if directory.is_dir() and not directory.is_symlink():
             shutil.rmtree(directory)
