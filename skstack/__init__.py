@@ -28,8 +28,8 @@ from skstack.meter_history import MeterHistory
 from skstack.module import BAUD_RATES, Credentials, prints_binary
 from skstack.pan_cache import FilePanCache, PanCache
 from skstack.port import FACTORY_BAUD_RATE, Port, PortOpener, SerialPort
-from skstack.recovery import RecoveryTimings
-from skstack.session import Session, SessionTimings
+from skstack.session import Session
+from skstack.timings import RecoveryTimings, SessionTimings
 
 __all__ = [
     "BAUD_RATES",

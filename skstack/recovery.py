@@ -17,9 +17,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from enum import IntEnum
 from functools import partial
+from typing import TypeVar
 
 from backoff import Backoff
 from skstack.driver import Module, Waiting
@@ -35,13 +35,16 @@ from skstack.errors import (
     SkStackTimeoutError,
     StoppedError,
 )
-from skstack.events import HANDSHAKES, Pana, PanDescription
+from skstack.events import HANDSHAKES, Line, Pana, PanDescription
 from skstack.link import Link
 from skstack.module import Credentials, StackOpener, open_module, reset
 from skstack.pan_cache import PanCache
 from skstack.scan import Search
+from skstack.timings import RecoveryTimings
 
 logger = logging.getLogger(__name__)
+
+_SentT = TypeVar("_SentT")
 
 _MOST_REASONS = 100  # remembered, so that each is logged once
 _MANY_REFUSALS = 4  # a weak radio and a meter that is restarting refuse once or twice, too
@@ -55,21 +58,6 @@ class _Step(IntEnum):
     RESCAN = 1
     RESET = 2
     REOPEN = 3
-
-
-@dataclass(frozen=True, slots=True)
-class RecoveryTimings:
-    """Seconds. Source of what is waited for: BP35A1 command reference 4.4, 4.5 and 5.11; the pauses are our choice."""
-
-    join_timeout_s: float = 60.0  # 38 to 40 s is the worst estimate
-    renewal_timeout_s: float = 60.0  # after EVENT 29 without 24 or 25: join
-    limit_check_s: float = 120.0  # how often SFB is read while EVENT 32 holds us, should EVENT 33 be lost
-    first_pause_s: float = 10.0  # doubled with each attempt of a step, until the meter has responded
-    longest_pause_s: float = 120.0
-    longest_reopen_pause_s: float = 30.0  # looking for a missing device disturbs nobody
-    silent_pause_s: float = 60.0  # between handshakes with a meter that then stays silent
-    longest_silent_pause_s: float = 300.0
-    well_s: float = 900.0  # without a failure: then the next one is new, and is logged
 
 
 class _Pauses:
@@ -96,7 +84,10 @@ class _Pauses:
 
 
 class Recovery:
-    """Brings *link* up, and up again. Never gives up; reports each reason once."""
+    """Brings *link* up, and up again. Never gives up; reports each reason once.
+
+    *wake_at*: the monotonic time until which it is willing to wait for a line.
+    """
 
     def __init__(
         self,
@@ -120,9 +111,46 @@ class Recovery:
         self._check_limit_at = 0.0
         self._reported: dict[str, int] = {}
         self._has_said = False  # since the meter was joined last
+        self._life: Waiting[None] | None = None
+        self.wake_at = float("-inf")
 
-    def life(self) -> Waiting[None]:
-        """Recover the link, keep it up, and again. Raises: StoppedError; nothing else of the radio's.
+    # --- how its life goes on
+
+    def go_on(self, line: Line | None) -> None:
+        """Begin the life of the link, or let it go on with the *line* that came; None: *wake_at* has come.
+
+        Raises: StoppedError; nothing else of the radio's.
+        """
+        if self._life is None:
+            self._begin_life()
+        else:
+            self._resume(self._life.send, line)
+
+    def fail(self, error: SkStackError) -> None:
+        """Report what went wrong; what follows is decided here. Raises: StoppedError."""
+        life = self._life or self._begin_life()
+        self._resume(life.throw, error)
+
+    def end_life(self) -> None:
+        """Do nothing more for the link; go_on() begins anew."""
+        if self._life is not None:
+            self._life.close()
+        self._life, self.wake_at = None, float("-inf")
+
+    def _begin_life(self) -> Waiting[None]:
+        self._life = life = self._live()
+        self._resume(life.send, None)
+        return life
+
+    def _resume(self, step: Callable[[_SentT], float], sent: _SentT) -> None:
+        try:
+            self.wake_at = step(sent)
+        except BaseException:  # also a fault of our own: a generator that raised is exhausted for good
+            self.end_life()  # the next one takes the link as it is
+            raise
+
+    def _live(self) -> Waiting[None]:
+        """Recover the link, keep it up, and again.
 
         A fault of the program ends a life: the next one takes the link as it is, and rests as after any failure.
         """

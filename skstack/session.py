@@ -11,10 +11,9 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import NoReturn, TypeVar
+from typing import NoReturn
 
-from skstack.driver import Module, SkStack, Waiting
+from skstack.driver import Module, SkStack
 from skstack.echonet.frame import METER, NODE_PROFILE, Esv, Frame
 from skstack.echonet.request import Notification, Request, Response, next_tid
 from skstack.errors import (
@@ -33,26 +32,12 @@ from skstack.link import Link, RadioEvent, Sending
 from skstack.module import BAUD_RATES, Credentials
 from skstack.pan_cache import PanCache
 from skstack.port import PortOpener
-from skstack.recovery import Recovery, RecoveryTimings
+from skstack.recovery import Recovery
+from skstack.timings import SessionTimings
 
 logger = logging.getLogger(__name__)
 
-_SentT = TypeVar("_SentT")
-
 _FRESH_WAITS = 2  # a response that took more than so many longest waits says nothing about now
-
-
-@dataclass(frozen=True, slots=True)
-class SessionTimings:
-    """Seconds, unless the name says otherwise. Source of the timers: AIF specification 1.01, section 2.4.2."""
-
-    response_timeout_s: float = 20.0  # then the request is repeated; AIF response-wait timer 1
-    longest_wait_s: float = 60.0  # a response may take this long; AIF response-wait timer 2
-    send_retry_s: float = 5.0  # after EVENT 21 01, as peers do
-    request_pause_s: float = 0.2  # between a response and the next request
-    silent_attempts: int = 3  # in a row without a response: the session may be dead
-    close_timeout_s: float = 4.0  # SKTERM is over with EVENT 27 or 28; a module that hangs costs no more than this
-    recovery: RecoveryTimings = field(default_factory=RecoveryTimings)
 
 
 class Session:
@@ -89,8 +74,6 @@ class Session:
             timings=self.timings.recovery,
             baud_rates=baud_rates,
         )
-        self._life: Waiting[None] | None = None
-        self._wake_at = 0.0  # until when the life of the link is willing to wait
         self._monotonic = monotonic
         self._should_stop = should_stop
         self._closes_at: float | None = None
@@ -177,9 +160,7 @@ class Session:
 
         Takes close_timeout_s at most, also after a stop was requested.
         """
-        if self._life is not None:
-            self._life.close()
-            self._life = None
+        self._recovery.end_life()
         self._closes_at = self._monotonic() + self.timings.close_timeout_s
         try:
             self._link.terminate(timeout_s=self.timings.close_timeout_s / 2)
@@ -286,7 +267,7 @@ class Session:
         if self._silent_attempts >= self.timings.silent_attempts and self.up:
             self._silent_attempts = 0
             error = MeterSilentError(f"{self.timings.silent_attempts} requests in a row got no response")
-            self._throw(error)
+            self._recovery.fail(error)
             if self._link.pana is Pana.SUSPECT:
                 raise error
 
@@ -303,40 +284,22 @@ class Session:
         """Let the life of the link go on by one line, or by one wait up to *until*. Raises: StoppedError."""
         if self._must_stop():
             raise StoppedError
-        life = self._life or self._begin_life()
         try:
-            line = self._link.receive(max(0.0, min(until, self._wake_at) - self._monotonic()))
+            line = self._link.receive(max(0.0, min(until, self._recovery.wake_at) - self._monotonic()))
         except PortLostError as error:
-            self._throw(error)
+            self._recovery.fail(error)
             return
         if isinstance(line, UdpReceived):
             self._sort(line)
-        if line is not None or self._monotonic() >= self._wake_at:
-            self._resume(life.send, line)
+        if line is not None or self._monotonic() >= self._recovery.wake_at:
+            self._recovery.go_on(line)
         if self._infc_responses:
             self._send_infc_responses()
-
-    def _begin_life(self) -> Waiting[None]:
-        self._life = life = self._recovery.life()
-        self._resume(life.send, None)
-        return life
-
-    def _throw(self, error: SkStackError) -> None:
-        """Report to the link's life what went wrong. Raises: StoppedError."""
-        life = self._life or self._begin_life()
-        self._resume(life.throw, error)
-
-    def _resume(self, step: Callable[[_SentT], float], sent: _SentT) -> None:
-        try:
-            self._wake_at = step(sent)
-        except BaseException:  # also a fault of our own: a generator that raised is exhausted for good
-            self._life = None  # the next one takes the link as it is
-            raise
 
     def _lose(self, error: SkStackError) -> NoReturn:
         """Report to the link's life that *error* ended the session. Raises: SessionLostError."""
         self._silent_attempts = 0
-        self._throw(error)
+        self._recovery.fail(error)
         raise SessionLostError(str(error)) from error
 
     def _must_stop(self) -> bool:
@@ -397,6 +360,6 @@ class Session:
                 if not self._link.send(self._infc_responses.popleft().to_bytes()).accepted:
                     self._infc_responses.clear()  # a module that hangs delays us once, not once for each
             except PortLostError as error:
-                self._throw(error)
+                self._recovery.fail(error)
             except (CommandFailedError, SessionLostError) as error:
                 logger.debug("an INFC stays without a response: %s", error)
