@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from backoff import Backoff
-from skstack.capability import Capability, Reader
+from skstack.capability import Capability
 from skstack.echonet.device import decode_clock
 from skstack.echonet.frame import METER, parse_property_map
 from skstack.echonet.identity import MeterIdentity, Recognition, decode_identity
@@ -22,6 +22,7 @@ from skstack.echonet.properties import Epc, HalfHour, MeterReading, decode_half_
 from skstack.echonet.registers import EnergyScale
 from skstack.echonet.request import Response
 from skstack.errors import FrameError, SessionLostError, SkStackError, StoppedError
+from skstack.reader import Reader
 from skstack.session import Session
 
 logger = logging.getLogger(__name__)
