@@ -222,20 +222,23 @@ class Meter:
     def identify(self, *, until: float) -> MeterIdentity:
         """Return who the meter of this session is, also before any poll; may take up to *until* (monotonic).
 
-        A meter that responds without its identity is read again after a pause. Raises: as Session.get.
+        A meter that responds without its identity is read again after a pause; one that responds to nothing is given
+        the longest wait. Raises: as Session.get.
         """
         backoff = Backoff(_SHORT_PAUSE_S, _FIRST_PAUSE_S)
+        silent_until = min(until, self._monotonic() + self._session.timings.longest_wait_s)
         while not self.is_known:
             self._notice_session()
             try:
-                self._learn_map(until)
+                self._learn_map(silent_until)
+                silent_until = until
                 if self._learn_identity(until):
                     self._to_learn = [self._look_at_clock]
                     break
             except (StoppedError, SessionLostError):
                 raise
             except SkStackError:
-                if self._monotonic() >= until:
+                if self._monotonic() >= silent_until:
                     raise
             else:
                 again_at = self._monotonic() + backoff.failed()

@@ -210,7 +210,8 @@ class Session:
             self._awaited = None
         if request.response is None:
             send_error = self._sending.send_error if self._sending is not None else None
-            raise send_error or SkStackTimeoutError("response from the meter", self._monotonic() - started)
+            waited_s = self._monotonic() - min(started, request.began_at)  # it may continue an earlier one
+            raise send_error or SkStackTimeoutError("response from the meter", waited_s)
         return request.response
 
     def _take_turn(self, frame: Frame, until: float) -> Request:
@@ -228,7 +229,7 @@ class Session:
             if not pending.has_response() and self._monotonic() < pending.free_at:
                 raise SkStackTimeoutError("response to an earlier request", self._monotonic() - started)
         self._sending = None
-        self._request = request = Request(frame, self.number)
+        self._request = request = Request(frame, self.number, self._monotonic())
         return request
 
     def _attempt(self, request: Request, until: float, timeout_s: float) -> None:

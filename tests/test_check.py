@@ -59,7 +59,7 @@ from tests.lab.check import (
     written,
 )
 from tests.lab.database import FIRST_AT, power_row, round_of
-from tests.lab.habits import mute, refuse
+from tests.lab.habits import mute, refuse, take
 from tests.lab.module import ROUTE_B_ID
 from tests.lab.process import module_on
 
@@ -290,8 +290,18 @@ def test_a_meter_that_does_not_respond_gets_requests_to_the_end_of_the_timeout(
         checked = check(at_home(tmp_path, database_url))
     assert checked.code == 1
     assert checked.crosses == ["meter", "reading", "meter clock"]
-    assert "no response from the meter" in checked.line("meter")
+    assert re.search(r"no response from the meter within 3\.\d s", checked.line("meter"))  # three timeouts
+    assert "within 0" not in checked.text
     assert "bring the stick nearer" in checked.advice("meter")
+
+
+def test_a_meter_that_is_slow_in_everything_is_waited_for(tmp_path: Path, database_url: str) -> None:
+    """AIF specification 1.01, 2.4.2: a response may take three times as long as until its request is repeated."""
+    with module_on(tmp_path / "tty") as module:
+        module.faults.habits.append(Habit(take(2.0)))
+        checked = check(at_home(tmp_path, database_url))
+    assert checked.crosses == []
+    assert "registers: coefficient 1, unit 0.1 kWh" in checked.line("meter")
 
 
 @pytest.mark.parametrize("is_followed", [False, True])

@@ -41,7 +41,7 @@ JOIN_TIMEOUT_S = 100.0  # a refusal takes 9 s, and silence 60 s; then a scan and
 
 _SLICE_S = 0.5  # how often what the link has reached is looked at
 _REFUSALS = 2  # one may be bad luck on the air
-_ATTEMPTS = 3  # at one request
+_OF_IDENTITY = 3  # requests: what the meter has, and twice who it is
 
 # By the first bytes of the module's own address, and its dialect. Source: the logs of real modules.
 _MODELS = {
@@ -76,7 +76,7 @@ class RadioCheck:
             Part("module", self._module, unplug, ("serial port",), takes=takes),
             Part("scan", self._scan, "try again", ("module",), takes="10 s, up to 2 min 30 s"),
             Part("join", self._join, _WEAK_ADVICE, ("scan",), takes="5 s, up to 2 min"),
-            Part("meter", self._identity, again, ("join",), takes="up to 1 min"),
+            Part("meter", self._identity, again, ("join",), takes="up to 3 min"),
             Part("reading", self._reading, again, ("join",), takes="up to 1 min"),
             Part("meter clock", self._difference, again, ("join",), takes="up to 1 min"),
         )
@@ -165,7 +165,7 @@ class RadioCheck:
         return CheckFailedError(reason, f"wait a minute and try again; if it stays so, {_WEAK_ADVICE}")
 
     def _identity(self) -> str:
-        identity = self._meter.identify(until=self._request_until())
+        identity = self._meter.identify(until=self._wait_until(requests=_OF_IDENTITY))
         scale = identity.scale
         if scale is None:
             self._report.remark(
@@ -181,7 +181,7 @@ class RadioCheck:
         )
 
     def _reading(self) -> str:
-        poll = self._meter.poll(until=self._request_until())
+        poll = self._meter.poll(until=self._wait_until())
         if poll is None:
             raise CheckFailedError(
                 "the meter responded without a single value",
@@ -190,7 +190,7 @@ class RadioCheck:
         return shown(power_row(self._clock.now(), poll.reading))
 
     def _difference(self) -> str:
-        minute = self._meter.read_clock(until=self._request_until())
+        minute = self._meter.read_clock(until=self._wait_until())
         if minute is None:
             return "the meter does not show a clock"
         ahead = beyond_minute(minute - self._clock.now())
@@ -203,8 +203,11 @@ class RadioCheck:
             raise CheckFailedError(found, "let this machine follow a time server: sudo timedatectl set-ntp true")
         return found
 
-    def _request_until(self) -> float:
-        return self._clock.monotonic() + _ATTEMPTS * self._route_b.timeout_s
+    def _wait_until(self, *, requests: int = 1) -> float:
+        """Wait until the link is up and the air is free; return until when (monotonic) so many *requests* may take."""
+        self._session.run_until_up(self._clock.monotonic() + JOIN_TIMEOUT_S)
+        began = max(self._clock.monotonic(), self._session.free_at)
+        return began + requests * self._session.timings.longest_wait_s
 
 
 class _WriteOnlyCache(FilePanCache):

@@ -50,6 +50,7 @@ class Request:
 
     frame: Frame
     session: int  # the number of the one in which it was first sent
+    began_at: float  # when its turn had come
     attempts: dict[int, tuple[Frame, float]] = field(default_factory=dict)  # by TID: what was sent, and when
     repeat_at: float = 0.0  # when it may be sent again
     free_at: float = 0.0  # when another one may be sent: before that a response may be on its way
