@@ -18,7 +18,7 @@ from skstack.echonet import EnergyScale, Frame, MeterIdentity, MeterReading, Pro
 from skstack.simulator import Habit
 from storage.records import MeterRow, PowerRow, RadioEventRow, Row
 from tests.lab.clock import HALF_HOUR, MINUTE, NOON, LabClock
-from tests.lab.habits import rewrite
+from tests.lab.habits import refuse, rewrite
 from tests.lab.home import Home
 
 OLD, NEW = "SIM0000001", "SIM0000002"
@@ -107,6 +107,27 @@ def test_an_exchanged_meter_is_a_new_row_and_an_event(database_url: str) -> None
     assert NOON + 39 * MINUTE < since < NOON + 40 * MINUTE  # after the last poll of the old one
     (event,) = home.events("meter_changed")
     assert event.detail == f"its serial number was {OLD} and is {NEW}"
+
+
+@pytest.mark.parametrize("while_off", [False, True])
+def test_a_serial_number_that_came_after_the_meter_was_written_still_tells_it_from_the_next(
+    database_url: str, while_off: bool
+) -> None:
+    """What a meter refuses at first is requested again within an hour; its row in "meter" stays as it was."""
+    home = home_at(database_url)
+    home.simulated.habits.append(Habit(refuse(0x8D), until=home.clock.time_s + 300))
+    home.run_until(NOON + 80 * MINUTE)
+    assert home.meter.identity is not None
+    assert home.meter.identity.serial_number == OLD
+    if while_off:
+        home.session.close()
+    exchange(home, NEW)
+    if while_off:
+        home.begin()
+    home.run_until(NOON + 100 * MINUTE)
+    assert [row.serial_number for row in home.of(MeterRow)] == [None, NEW]
+    _, (since, _) = meters(home)
+    assert NOON + 79 * MINUTE < since < NOON + 80 * MINUTE
 
 
 def test_no_half_hour_spans_two_meters(database_url: str) -> None:

@@ -121,6 +121,8 @@ class InstalledMeter:
             self._see(row, reason)
         elif _is_rescaled(self._current, row):
             self._see(replace(row, since=self._clock.now()), "")
+        else:
+            self._current = row  # its names may have come after the row was written
         if poll is not self._poll:
             self._poll = poll
             self._polls += 1
@@ -177,19 +179,20 @@ class InstalledMeter:
             yield Keep([row])
             return
         reason = _difference(known.row, row)
-        if not reason and self._fall_since(last, row):  # one register alone may be a slip
+        if not reason and self._fall_since(last, known.row, row):  # one register alone may be a slip
             yield Pause(is_over=lambda: self._polls >= _POLLS_ON_NEW_COURSE)
-            reason = self._fall_since(last, row)
+            reason = self._fall_since(last, known.row, row)
         since = min(last.known_at + _MOMENT, row.since) if reason and last else row.since
         row = replace(row, since=max(since, known.row.since + _MOMENT))
         self.serves_from = known.serves_from
         if reason or _is_rescaled(known.row, row):
             yield from self._keep(_Sighting(row, reason))
 
-    def _fall_since(self, last: LastRegisters | None, row: MeterRow) -> str:
-        """Say how the registers fell between two runs; "": they did not."""
+    def _fall_since(self, last: LastRegisters | None, known: MeterRow, row: MeterRow) -> str:
+        """Say how the registers fell between two runs, where no serial numbers tell more; "": they did not."""
         seen = self._course.last
-        if row.serial_number is not None or last is None or seen is None or not _falls(last, seen, row):
+        are_told = known.serial_number is not None and row.serial_number is not None
+        if are_told or last is None or seen is None or not _falls(last, seen, row):
             return ""
         return _fall(last, seen)
 
