@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from decimal import Decimal
 from functools import partial
 
-from poller.app import Store, opened
+from poller.app import App, Store, opened
 from poller.process import StopSignal
 from poller.sources import Sensor
 from settings import Settings
+from skstack import SkStackError
 from storage.records import Bme280Row, Co2Row, CpuTemperatureRow, PowerRow, Reading, Round
 from wording import counted
 
@@ -31,8 +33,8 @@ def run_once(settings: Settings, sensors: Sequence[Sensor], *, stop: StopSignal)
         finish = partial(app.idle_tasks.finish, sleep=app.clock.sleep, should_stop=stop.requested)
         app.session.run_until_up(monotonic() + ONCE_TIMEOUT_S)
         power = app.poller.take_round(app.clock.now().replace(microsecond=0), timeout_s=3 * settings.route_b.timeout_s)
-        if not app.clock.is_settled:  # the meter may know the time
-            finish(monotonic() + settings.route_b.timeout_s)
+        if not app.clock.is_settled:
+            _read_time(app, is_silent=power is None)
         app.dating.close()
         _print(rounds)
         finish(monotonic() + FINISH_S)
@@ -47,6 +49,15 @@ def run_once(settings: Settings, sensors: Sequence[Sensor], *, stop: StopSignal)
     for problem in problems:
         print(f"power_consumption.py: {problem}", file=sys.stderr)
     return 1 if problems and not stop.requested() else 0
+
+
+def _read_time(app: App, *, is_silent: bool) -> None:
+    """Read the meter's clock before the round is dated: as long as that may take, where the meter has responded."""
+    now, timings = app.clock.monotonic(), app.session.timings
+    until = max(now, app.session.free_at) + timings.longest_wait_s
+    with suppress(SkStackError):
+        app.meter.read_clock(until=now + timings.response_timeout_s if is_silent else until)
+    app.idle_tasks.look()
 
 
 def _print(rounds: Sequence[Round]) -> None:

@@ -289,14 +289,18 @@ def test_a_single_round_dates_the_meter_by_the_meters_clock(database_url: str) -
     assert abs(since - home.clock.now()) <= TO_HALF_A_MINUTE
 
 
-@pytest.mark.parametrize("is_synchronised", [False, True])
+@pytest.mark.parametrize(("is_synchronised", "takes_s"), [(False, 0.0), (True, 0.0), (False, 1.6)])
 def test_a_single_round_beside_a_meter_three_hours_ahead(
-    tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch, is_synchronised: bool
+    tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch, is_synchronised: bool, takes_s: float
 ) -> None:
-    """On a real clock: whoever follows a time server is right, everybody else takes the meter's time."""
+    """On a real clock: whoever follows a time server is right, everybody else takes the meter's time.
+
+    Also where that comes only after the timeout of a request, 1 s here.
+    """
     monkeypatch.setattr(TimeServer, "is_followed", lambda _self: is_synchronised)
     settings = at_home(tmp_path, database_url)
-    with module_on(tmp_path / "tty", ahead_s=3 * 3600.0):
+    with module_on(tmp_path / "tty", ahead_s=3 * 3600.0) as module:
+        module.faults.habits.append(Habit(take(takes_s)))
         assert run_once(settings, (), stop=StopSignal()) == 0
     with closing(psycopg2.connect(database_url)) as connection, connection.cursor() as cursor:
         cursor.execute("select measured_at - now() from power")
