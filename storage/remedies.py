@@ -112,7 +112,11 @@ _REMEDIES = tuple(
         (r"no partition of relation", "make a partition for these rows, or a default one"),
         (r"Read-only file system", READ_ONLY_DISK),
         (
-            r"invalid value for parameter|unrecognized configuration parameter",
+            r"user (?:with )?ID [0-9]+",
+            "run this as a user that has a name on this machine (in /etc/passwd, also in a container)",
+        ),
+        (
+            r"invalid value for parameter|unrecognized configuration parameter|requires a value",
             "correct options= in [database] url, and PGOPTIONS and PGTZ in the environment",
         ),
         (

@@ -55,6 +55,9 @@ SAID = [
     ("FATAL:  transaction blocks not allowed in statement pooling mode", "pool_mode = transaction"),  # PgBouncer 1.18
     ("FATAL:  no such database: d", "as the pooler does"),
     ('FATAL:  unrecognized configuration parameter "foo"', "PGOPTIONS"),
+    ("FATAL:  -c foo requires a value", "PGOPTIONS"),
+    ("local user with ID 4711 does not exist", "/etc/passwd"),  # libpq, of a url without a user
+    ("initdb: could not look up effective user ID 4711: user does not exist", "/etc/passwd"),
     ("Read-only file system: '/home/me/.local/share/power-consumption/postgresql/start.lock'", "dmesg"),
     ('could not write file "data.new/PG_VERSION": No space left on device', "make room"),
 ]
