@@ -39,7 +39,7 @@ logger = logging.getLogger(__name__)
 LONGEST_WAIT_TIMEOUTS = 3  # AIF specification 2.4.2: 20 s for one property, 60 s for several
 PAN_CACHE_NAME = "pan.json"  # in the data directory
 # This user, or the path, is wrong. Anything else is the disk's: rather poll without the lock than not at all.
-_WRONG_PLACE = (errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST, errno.ELOOP)
+_WRONG_PLACE = (errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST, errno.ELOOP, errno.ENAMETOOLONG)
 DELIVERY_CLOSE_S = 0.5  # of the 10 s in which a signal ends the poller: session 5, embedded server 3
 
 

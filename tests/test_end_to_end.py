@@ -235,6 +235,11 @@ def test_once_waits_for_nothing_where_there_is_no_serial_port(tmp_path: Path, da
             f"[routeB]\nid = {ROUTE_B_ID}\npassword = x\n[database]\nurl = postgresql://me:50%@db/home\n",
             "the database url cannot be read: write it as postgresql://user@host/database",
         ),
+        (
+            (),
+            f"[routeB]\nid = {ROUTE_B_ID}\npassword = x\n[storage]\ndata_dir = {'x' * 300}\n",
+            "cannot be used: File name too long: ",
+        ),
         (("--nonsense",), "", "unrecognized arguments"),
     ],
 )
