@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable, Collection, Sequence
 from typing import Generic, TypeVar
 
+from skstack.echonet.properties import Epc
 from skstack.echonet.request import Response
 
 logger = logging.getLogger(__name__)
@@ -18,7 +19,7 @@ logger = logging.getLogger(__name__)
 _REFUSALS = 2  # in a row, until a property is no longer requested
 _REFUSAL_LASTS_S = 3600.0
 # The coefficient, which is then 1; and what is sold, which a home without panels need not have. Source: class 0x0288.
-_OFTEN_LACKING = frozenset({0xD3, 0xE3, 0xEB})
+_OFTEN_LACKING = frozenset({Epc.COEFFICIENT, Epc.EXPORT_ENERGY, Epc.SCHEDULED_EXPORT})
 
 _WantedT = TypeVar("_WantedT", int, frozenset[int])  # a property, or those of one request
 
@@ -63,12 +64,25 @@ class Capability:
     """Which properties the meter of this session gives. Notified of every response and every silence."""
 
     def __init__(self, monotonic: Callable[[], float]) -> None:
+        self._listed: frozenset[int] = frozenset()  # in the property map (9F); empty: not known
         self._given: set[int] = set()  # what has given data in this session
         self._refused: _Withheld[int] = _Withheld(monotonic)
         self._silent: _Withheld[frozenset[int]] = _Withheld(monotonic)  # requests that get no response
 
+    def note_map(self, listed: frozenset[int]) -> None:
+        """Take the property map; one that no meter can have is as good as none."""
+        self._listed = listed if listed & {Epc.POWER, Epc.IMPORT_ENERGY} else frozenset()
+
+    def offers(self, epc: int) -> bool:
+        """Whether *epc* can be requested: it is listed, or no map is known, and it is not refused now."""
+        return not self.is_refused(epc) and (not self._listed or epc in self._listed)
+
+    def lists(self, *epcs: int) -> bool:
+        """Whether the property map has all of *epcs*; False while it is not known."""
+        return self._listed.issuperset(epcs)
+
     def begin_session(self) -> None:
-        """Forget what was learnt."""
+        """Forget what was learnt, but for the map."""
         self._given.clear()
         self._silent.clear()
         self.forget_refusals()

@@ -69,7 +69,6 @@ class Meter:
             monotonic=monotonic,
         )
         self._identity = Recognition()
-        self._get_map: frozenset[int] = frozenset()  # EPCs; empty: not known
         self._session_number = 0
         self._renewals = 0
         self._mac = b""
@@ -100,11 +99,11 @@ class Meter:
 
     def offers(self, epc: int) -> bool:
         """Whether *epc* can be read; True while the property map is not known."""
-        return not self._capability.is_refused(epc) and (not self._get_map or epc in self._get_map)
+        return self._capability.offers(epc)
 
     def lists(self, *epcs: int) -> bool:
         """Whether the property map offers all of *epcs*; False while it is not known."""
-        return self._get_map.issuperset(epcs)
+        return self._capability.lists(*epcs)
 
     @property
     def measures_export(self) -> bool:
@@ -120,13 +119,12 @@ class Meter:
     @property
     def is_known(self) -> bool:
         """Whether the meter's identity was read in this session, and nothing is suspect."""
-        was_read = self._session_number == self._session.number and self._learn_identity not in self._to_learn
-        return was_read and self._identity.is_confirmed
+        return self._has_learnt(self._learn_identity) and self._identity.is_confirmed
 
     @property
     def has_looked_at_clock(self) -> bool:
         """Whether the meter's time was requested in this session; what it showed is shown_clock."""
-        return self._session_number == self._session.number and self._look_at_clock not in self._to_learn
+        return self._has_learnt(self._look_at_clock)
 
     @property
     def is_identified(self) -> bool:
@@ -247,6 +245,13 @@ class Meter:
                 self._session.run(again_at)
         return self._identity.known or MeterIdentity(None, None, None, None)
 
+    def _has_learnt(self, step: Callable[[float], bool]) -> bool:
+        return self._session_number == self._session.number and step not in self._to_learn
+
+    def _note_learnt(self, step: Callable[[float], bool]) -> None:
+        with contextlib.suppress(ValueError):
+            self._to_learn.remove(step)
+
     def _notice_session(self) -> None:
         if self._renewals != self._session.renewals:
             self._renewals = self._session.renewals
@@ -291,7 +296,7 @@ class Meter:
         return bool(values)
 
     def _learn_map_of(self, values: Mapping[int, bytes]) -> None:
-        self._get_map = _believable(decoded(values, Epc.GET_MAP, parse_property_map, self._report) or frozenset())
+        self._capability.note_map(decoded(values, Epc.GET_MAP, parse_property_map, self._report) or frozenset())
 
     def _learn_identity(self, until: float) -> bool:
         """Read the meter's identity; return whether it came and is now confirmed. Raises: as Session.get."""
@@ -322,7 +327,7 @@ class Meter:
 
     def _refused_identity(self) -> set[Epc]:
         """Return what the meter lists of its identity, but has lately refused."""
-        return {epc for epc in _IDENTITY if epc in self._get_map and self._capability.is_refused(epc)}
+        return {epc for epc in _IDENTITY if self.lists(epc) and self._capability.is_refused(epc)}
 
     def _learn_refused(self, until: float) -> bool:
         """Read the identity again once no refusal of a part of it lasts; return whether that came, too."""
@@ -340,7 +345,7 @@ class Meter:
         """Use what came too late for its request: it still shows what the meter offers, its time, and who it is."""
         if Epc.GET_MAP in late.values:
             self._learn_map_of(late.values)
-            self._to_learn = [step for step in self._to_learn if step != self._learn_map]
+            self._note_learnt(self._learn_map)
         elif Epc.CLOCK_TIME in late.requested:
             self._show_clock(late.values, late.arrived_at)
         elif Epc.SCHEDULED_IMPORT in late.requested:
@@ -349,7 +354,7 @@ class Meter:
             self._recognise(sorted(late.requested), late.values)
             names = {epc for epc in (Epc.MAKER_CODE, Epc.SERIAL_NUMBER) if self.offers(epc)}
             if late.requested.issuperset(names) and self._introduce():
-                self._to_learn = [step for step in self._to_learn if step != self._learn_identity]
+                self._note_learnt(self._learn_identity)
 
     def _look_at_clock(self, until: float) -> bool:
         """Look once at the meter's clock; return whether it showed a time. Raises: as Session.get."""
@@ -399,8 +404,3 @@ class Meter:
         if half_hour is not None:
             self.last_half_hour = half_hour
         return half_hour
-
-
-def _believable(get_map: frozenset[int]) -> frozenset[int]:
-    """Return *get_map*, or an empty one (not known) if no meter can have such a map."""
-    return get_map if get_map & {Epc.POWER, Epc.IMPORT_ENERGY} else frozenset()
