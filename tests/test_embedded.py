@@ -755,8 +755,8 @@ def test_a_data_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
 
 def test_closing_twice_or_without_a_start_is_harmless(shared_dir: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING)
-    EmbeddedServer(shared_dir, fsync=False).close()
     server = EmbeddedServer(shared_dir, fsync=False)
+    server.close()
     server.start()
     server.close()
     server.close()

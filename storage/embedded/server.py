@@ -72,10 +72,16 @@ class EmbeddedServer:
     def start(self) -> None:
         """Find the server running, or start it, or make it first; then bring its tables up to date.
 
-        Raises: EmbeddedServerError: with what to do about it. DatabaseUnreachableError: it was closed.
+        Raises: EmbeddedServerError: with what to do about it.
         """
         with self._turn:
-            if self._is_closed:  # maybe a moment ago
+            self._is_closed = False
+            self._start()
+
+    def _start_again(self) -> None:
+        """Start it for a connection. Raises: DatabaseUnreachableError: it was closed, maybe a moment ago."""
+        with self._turn:
+            if self._is_closed:
                 raise DatabaseUnreachableError("the embedded PostgreSQL was closed")
             self._start()
 
@@ -177,11 +183,11 @@ class EmbeddedServer:
         """
         try:
             if not self._is_ready:
-                self.start()
+                self._start_again()
             try:
                 return connect(self.url())
             except DatabaseUnreachableError as err:
-                self.start()
+                self._start_again()
                 logger.warning("the embedded PostgreSQL was gone and was started again: %s", err)
             return connect(self.url())
         except EmbeddedServerError as err:
