@@ -7,7 +7,6 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
-from datetime import datetime
 from functools import lru_cache
 from operator import attrgetter
 from typing import Any, TypeVar
@@ -45,15 +44,15 @@ class _Table:
     """How the rows of one class get into their table, and how they are compared with what is there."""
 
     name: str
-    insert: str
-    placeholders: str  # of the values of one row
-    values: Callable[[Row], tuple[Any, ...]]  # after site_id
-    moment: Callable[[Row], datetime]
+    columns: Sequence[str]  # after site_id; the first is the time
+    values: Callable[[Row], tuple[Any, ...]]  # of these columns
     compared: str
 
     def insert_of(self, number: int) -> str:
         """Return the statement that inserts *number* rows."""
-        return f"{self.insert}{', '.join([self.placeholders] * number)} on conflict do nothing"
+        row = f"({', '.join(['%s'] * (1 + len(self.columns)))})"
+        columns, rows = ", ".join(self.columns), ", ".join([row] * number)
+        return f"insert into {self.name} (site_id, {columns}) values {rows} on conflict do nothing"
 
     @classmethod
     def of(cls, row_class: type[Row]) -> _Table:
@@ -61,20 +60,9 @@ class _Table:
         table, columns = TABLES[row_class], [field.name for field in fields(row_class)]
         keys = [columns[0], "kind"] if row_class is RadioEventRow else [columns[0]]
         compared = [name for name in columns if name not in keys and (row_class, name) != (EnergyRow, "source")]
-        return cls(
-            table,
-            f"insert into {table} (site_id, {', '.join(columns)}) values ",
-            f"({', '.join(['%s'] * (1 + len(columns)))})",
-            attrgetter(*columns),
-            attrgetter(columns[0]),
-            _COMPARED.format(
-                table=table,
-                keys=", ".join(keys),
-                differences=" or ".join(
-                    f"theirs.{name} is distinct from ours.{name} and ours.{name} is not null" for name in compared
-                ),
-            ),
-        )
+        differs = (f"theirs.{name} is distinct from ours.{name} and ours.{name} is not null" for name in compared)
+        compare = _COMPARED.format(table=table, keys=", ".join(keys), differences=" or ".join(differs))
+        return cls(table, columns, attrgetter(*columns), compare)
 
 
 _TABLES: Mapping[type[Row], _Table] = {row_class: _Table.of(row_class) for row_class in TABLES}
@@ -146,7 +134,9 @@ class Database:
         with self._explaining():
             connection, site_id = self._ready()
             with connection.cursor() as cursor:
-                statement, values = _one_statement(site_id, rows)
+                by_table = _by_table(rows)
+                statement = _statement_of(tuple((table, len(same)) for table, same in by_table))
+                values = [value for table, same in by_table for value in _values_of(table, site_id, same)]
                 try:
                     cursor.execute(f"{limits()}{statement}", values)  # one message: one transaction
                 except psycopg2.NotSupportedError as err:  # tables that are spread over servers
@@ -292,15 +282,9 @@ def _values_of(table: _Table, site_id: int, rows: Sequence[Row]) -> list[Any]:
     return [value for row in rows for value in (site_id, *table.values(row))]
 
 
-def _one_statement(site_id: int, rows: Sequence[Row]) -> tuple[str, list[Any]]:
-    """Return a statement that inserts *rows* into all their tables and counts those that were not there, its values."""
-    by_table = _by_table(rows)
-    values = [value for table, same in by_table for value in _values_of(table, site_id, same)]
-    return _statement_of(tuple((table, len(same)) for table, same in by_table)), values
-
-
 @lru_cache(maxsize=4)  # the rounds of a household are of few shapes; that of a batch has 100 kB
 def _statement_of(shape: tuple[tuple[_Table, int], ...]) -> str:
+    """Return a statement that inserts so many rows into each of the tables, and counts those that were not there."""
     inserts = (f"{table.name}_rows as ({table.insert_of(number)} returning 1)" for table, number in shape)
     counts = (f"(select count(*) from {table.name}_rows)" for table, _ in shape)
     return f"with {', '.join(inserts)} select {' + '.join(counts)}"
@@ -333,7 +317,8 @@ def _conflicts(cursor: Cursor, site_id: int, table: _Table, rows: Sequence[Row])
             kept_out = f"neither stored nor there: an index or a trigger of {table.name} keeps it out"
             rejected.append(RejectedRow(row, kept_out, False))
         elif there[number]:
-            taken = f"another row has its place: {table.name} at {table.moment(row):%Y-%m-%d %H:%M:%S} UTC"
+            moment = getattr(row, table.columns[0])
+            taken = f"another row has its place: {table.name} at {moment:%Y-%m-%d %H:%M:%S} UTC"
             rejected.append(RejectedRow(row, taken, True))
     return rejected
 
