@@ -14,12 +14,8 @@ from matplotlib.ticker import MaxNLocator
 from charts import style
 from charts.air_load import COMFORT_C, COMFORT_PCT, LIMIT_PPM, AirData, Extreme, Quantity
 from charts.coverage import Course, Gap, days_since_epoch
+from charts.labels import ABOVE, BELOW, BESIDE, Labels, Place
 from charts.panel import (
-    ABOVE,
-    BELOW,
-    BESIDE,
-    Labels,
-    Place,
     draw_line,
     hatch_gaps,
     is_visible,

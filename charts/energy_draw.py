@@ -12,9 +12,11 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from charts import coverage, style
+from charts.cost import BillingMonth, Cost, UnknownCost
 from charts.coverage import days_since_epoch
-from charts.energy_load import Bar, BillingMonth, Cost, Difference, EnergyData, UnknownCost
-from charts.panel import Labels, Place, hatch_gaps, label_gaps, labels_beside, set_limits
+from charts.energy_load import Bar, Difference, EnergyData
+from charts.labels import Labels, Place
+from charts.panel import hatch_gaps, label_gaps, labels_beside, set_limits
 from charts.period import Period, Step, midnight, next_half_hour, spans, step_of
 from charts.power_load import PowerData
 from charts.text import MINUS, Words, difference, kwh, month_name, number, short_date, when

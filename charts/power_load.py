@@ -1,6 +1,6 @@
 """What the picture of the electricity shows: read from the database, every number worked out here, nothing drawn.
 
-The energy is in charts.energy_load. The other figures are defined so:
+The energy is in charts.energy_load, the map of a long range in charts.time_of_day_load. The other figures are:
 
 * peak: the highest single reading of power, with its moment. It is not known where the registers tell of a higher mean:
   then it was not read.
@@ -9,8 +9,6 @@ The energy is in charts.energy_load. The other figures are defined so:
   lowers the day: then between 20:00 and 5:00 only, and never a half hour in which something was sold. Half hours that
   lack more than half of themselves do not count. Left out of ranges whose points are longer than half an hour.
 * usual: the median of the 28 days before; the day before where fewer than 7 of them have data.
-* time of day: of a long range, the mean power of each half hour of the day over the days of a point; from the
-  registers, and from readings where they do not give it.
 * a day without any reading of power shows the mean of each half hour that the registers give.
 
 Where something is sold, the registers give a half hour only with the export: without it the mean is not known.
@@ -20,26 +18,25 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from typing import TYPE_CHECKING
-from zoneinfo import ZoneInfo
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from charts import coverage, energy_load
+from charts import coverage, energy_load, time_of_day_load
 from charts.coverage import Course, Coverage, Gap, course_of, days_since_epoch
 from charts.energy_load import FEWEST_USUAL_DAYS, USUAL_DAYS, EnergyData
-from charts.period import Period, due_until, half_hour_before, midnight, next_half_hour, points_of
-from storage import energy, energy_map, series
-from storage.steps import HALF_HOUR, Span
+from charts.period import Period, half_hour_before, midnight, next_half_hour, points_of
+from charts.time_of_day_load import TimeOfDay
+from storage import energy, series
+from storage.steps import HALF_HOUR, W_OF_KWH, Span
 
 if TYPE_CHECKING:
     from settings import Tariff
     from storage.connection import Connection
 
-_W_OF_KWH = 2000  # a kWh in half an hour
 _A_DAY_AND_A_BIT_S = 36 * 3600.0
 _EVENING, _MORNING = 20, 5  # between them the sun does not shine, anywhere in Japan but for an hour in June
 
@@ -53,15 +50,6 @@ class Usual:
     median_w: NDArray[np.float64]
     high_w: NDArray[np.float64]
     days: int  # 1: it is the day before
-
-
-@dataclass(frozen=True, slots=True)
-class TimeOfDay:
-    """Mean power of each half hour of the day (48 rows) over the days of each point (columns)."""
-
-    edges: list[datetime]  # one more than there are columns; midnights, and where the period begins and data can end
-    mean_w: NDArray[np.float64]  # negative: sold; NaN where nothing is known
-    gaps: list[Gap]  # half hours without step and without reading
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,41 +115,62 @@ def load(
     until = running or period.end
     edges, is_days = points_of(period, until)
     energy_data = energy_load.load(connection, site, period, now=now, tariff=tariff)
-    power_w = current_r_a = current_t_a = time_of_day = None
-    current_gaps: list[Gap] = []
-    peak, false_power = series.peak(connection, site, period.start, until)
-    base_load: tuple[float, bool] | None = None
-    half_hours: list[tuple[Gap, float]] = []
-    means_w: ArrayLike = []
     if is_days:
         sells = energy_data is not None and energy_data.sells
-        time_of_day = _time_of_day(connection, site, period, edges, now=now, sells=sells)
-        gaps = time_of_day.gaps if time_of_day else [Gap(period.start, until)]
-        means_w = time_of_day.mean_w if time_of_day else []
+        power = _by_day(connection, site, period, edges, now=now, sells=sells)
     else:
-        power_w, covered = _course(connection, site, series.POWER, edges)
-        half_hours, means_w = _unread(connection, site, period, until, covered.gaps)
-        gaps = coverage.without(covered.gaps, [half_hour for half_hour, _ in half_hours])
-        base_load = _base_load(connection, site, period, until, covered) if power_w is not None else None
-        if with_current:
-            current_r_a, current_t_a, current_gaps = _currents(connection, site, edges)
+        power = _by_reading(connection, site, period, edges)
+    current_r_a, current_t_a, current_gaps = (
+        _currents(connection, site, edges) if with_current and not is_days else (None, None, [])
+    )
+    peak, false_power = series.peak(connection, site, period.start, until)
+    is_read = peak is not None and peak[1] > 0 and not np.any(np.greater(power.means_w, peak[1]))
     return PowerData(
         period=period,
         now=running,
-        power_w=power_w,
+        power_w=power.course_w,
         current_r_a=current_r_a,
         current_t_a=current_t_a,
-        half_hours=half_hours,
-        time_of_day=time_of_day,
-        power_gaps=gaps,
+        half_hours=power.half_hours,
+        time_of_day=power.time_of_day,
+        power_gaps=power.gaps,
         current_gaps=current_gaps,
         usual=_usual(connection, site, period) if period.seconds <= _A_DAY_AND_A_BIT_S else None,
         energy=energy_data,
-        peak=peak if peak and peak[1] > 0 and not np.any(np.greater(means_w, peak[1])) else None,
+        peak=peak if is_read else None,
         false_power=false_power,
-        base_load_w=base_load[0] if base_load else None,
-        base_load_at_night=base_load is not None and base_load[1],
+        base_load_w=power.base_load[0] if power.base_load else None,
+        base_load_at_night=power.base_load is not None and power.base_load[1],
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Power:
+    """The power of a range by what a point of it is, and the means of half hours that no reading shows."""
+
+    gaps: list[Gap]
+    means_w: ArrayLike = ()
+    course_w: Course | None = None
+    half_hours: list[tuple[Gap, float]] = field(default_factory=list)
+    base_load: tuple[float, bool] | None = None
+    time_of_day: TimeOfDay | None = None
+
+
+def _by_day(
+    connection: Connection, site: int, period: Period, edges: Sequence[datetime], *, now: datetime, sells: bool
+) -> _Power:
+    columns = time_of_day_load.load(connection, site, period, edges, now=now, sells=sells)
+    if columns is None:
+        return _Power([Gap(edges[0], edges[-1])])
+    return _Power(columns.gaps, columns.mean_w, time_of_day=columns)
+
+
+def _by_reading(connection: Connection, site: int, period: Period, edges: Sequence[datetime]) -> _Power:
+    course_w, covered = _course(connection, site, series.POWER, edges)
+    half_hours, means_w = _unread(connection, site, period, edges[-1], covered.gaps)
+    gaps = coverage.without(covered.gaps, [half_hour for half_hour, _ in half_hours])
+    base_load = _base_load(connection, site, period, edges[-1], covered) if course_w is not None else None
+    return _Power(gaps, means_w, course_w, half_hours, base_load)
 
 
 def _course(
@@ -181,80 +190,6 @@ def _currents(
     (current_r_a, _), (current_t_a, _) = phases
     gaps = coverage.merged(gap for course, of_phase in phases if course is not None for gap in of_phase.gaps)
     return current_r_a, current_t_a, gaps
-
-
-class _Cells:
-    """Sums of power in the cells of the map: a row for each half hour of the day, a column between two edges."""
-
-    def __init__(self, edges: Sequence[datetime], zone: ZoneInfo) -> None:
-        self._starts = np.array([edge.timestamp() for edge in edges])
-        self._zone = zone
-        shape = (48, len(edges) - 1)
-        self._sums_w, self.counts = np.zeros(shape), np.zeros(shape)
-        self._is_unsold = np.zeros(shape, dtype=np.bool_)  # no step of one half hour tells what was sold
-
-    def add_steps(self, column: energy_map.Column) -> None:
-        """Take the steps of one half hour. Where the export is known for fewer, it counts as the same in the others."""
-        used_steps, sold_steps = np.array(column.used_steps), np.array(column.sold_steps)
-        sold_kwh = np.array(column.sold_kwh) * used_steps / np.maximum(sold_steps, 1)
-        self._sums_w[column.half_hours, column.number] = _W_OF_KWH * (np.array(column.used_kwh) - sold_kwh)
-        self.counts[column.half_hours, column.number] = used_steps
-        self._is_unsold[column.half_hours, column.number] = sold_steps == 0
-
-    def drop_unsold(self, connection: Connection, site: int, span: Span) -> list[Gap]:
-        """Empty the cells in which nothing is known of what was sold; return their half hours."""
-        if not self._is_unsold.any():
-            return []
-        unsold: list[datetime] = []
-        for begin, finish in energy_map.uneven(connection, site, "export_kwh", span):
-            moments = (begin + n * HALF_HOUR for n in range((finish - begin) // HALF_HOUR))
-            unsold += [moment for moment in moments if self._is_unsold[self._cell_of(moment)]]
-        for moment in unsold:
-            self._sums_w[self._cell_of(moment)] = self.counts[self._cell_of(moment)] = 0
-        return [Gap(moment, moment + HALF_HOUR) for moment in unsold]
-
-    def add_reading(self, started_at: datetime, mean_w: float) -> None:
-        """Take the mean of a half hour's readings."""
-        self._sums_w[self._cell_of(started_at)] += mean_w
-        self.counts[self._cell_of(started_at)] += 1
-
-    def mean_w(self) -> NDArray[np.float64]:
-        """Return the mean of each cell; NaN where nothing is known."""
-        means = np.full_like(self._sums_w, np.nan)
-        return np.divide(self._sums_w, self.counts, out=means, where=self.counts > 0)
-
-    def _cell_of(self, moment: datetime) -> tuple[int, int]:
-        local = moment.astimezone(self._zone)
-        number = int(np.searchsorted(self._starts, moment.timestamp(), "right")) - 1
-        return local.hour * 2 + local.minute // 30, max(number, 0)
-
-
-def _time_of_day(
-    connection: Connection,
-    site: int,
-    period: Period,
-    edges: Sequence[datetime],
-    *,
-    now: datetime,
-    sells: bool,
-) -> TimeOfDay | None:
-    """Read the steps of one half hour, and the readings of what they leave; None where nothing is known."""
-    start, end = next_half_hour(edges[0]), half_hour_before(edges[-1])
-    cut = [start, *(min(max(edge, start), end) for edge in edges[1:-1]), end]
-    cells = _Cells(cut, period.zone)
-    for column in energy_map.columns(connection, site, cut, period.zone):
-        cells.add_steps(column)
-    unsold = cells.drop_unsold(connection, site, (start, end)) if sells else []
-    is_whole = int(cells.counts.sum()) == (end - start) // HALF_HOUR  # then there is no need to look for what is left
-    left = [] if is_whole else [Gap(*one) for one in energy_map.uneven(connection, site, "import_kwh", (start, end))]
-    left = coverage.merged([*left, *coverage.without(unsold, left)])
-    read = series.half_hours_of_power(connection, site, [(gap.start, gap.end) for gap in left])
-    for half in read:
-        cells.add_reading(half.started_at, half.mean_w)
-    if not cells.counts.any():
-        return None
-    gaps = coverage.without(left, [Gap(half.started_at, half.started_at + HALF_HOUR) for half in read])
-    return TimeOfDay(list(edges), cells.mean_w(), [gap for gap in gaps if gap.start < due_until(now)])
 
 
 def _unread(
@@ -288,7 +223,7 @@ def _half_hours(connection: Connection, site: int, unread: Sequence[Gap]) -> lis
     stretches = [Gap(*half) for half in halves]
     unknown = coverage.overlaps(coverage.of_energy(lacks, unread[0].start, unread[-1].end), stretches)
     return [
-        (stretch, _W_OF_KWH * float(use.kwh - (sale.kwh or 0)))
+        (stretch, W_OF_KWH * float(use.kwh - (sale.kwh or 0)))
         for stretch, use, sale, unsold in zip(stretches, used.spans, sold.spans, unknown, strict=True)
         if use.kwh is not None and not unsold
     ]

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from storage.connection import Connection
 
 HALF_HOUR = timedelta(minutes=30)  # the meter has registers on :00 and :30 and nowhere else
+W_OF_KWH = 2000  # the mean power of a kWh in half an hour
 
 Register = Literal["import_kwh", "export_kwh"]
 Span = tuple[datetime, datetime]

@@ -13,8 +13,9 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from charts import energy_load, power_draw, power_load, style
+from charts.cost import Cost, UnknownCost
 from charts.coverage import Gap, of_energy
-from charts.energy_load import Cost, EnergyData, UnknownCost
+from charts.energy_load import EnergyData
 from charts.period import Period, day_of
 from charts.text import Language
 from settings import Tariff, Tier

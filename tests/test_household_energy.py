@@ -20,7 +20,8 @@ import pypdf
 import pytest
 
 from charts import command, energy_load, power_draw, power_load, style
-from charts.energy_load import Cost, EnergyData
+from charts.cost import Cost
+from charts.energy_load import EnergyData
 from charts.period import Period, day_of
 from charts.text import LANGUAGES, Language
 from settings import Tariff, Tier

@@ -14,8 +14,8 @@ import pytest
 from matplotlib.figure import Figure
 
 from charts import command, power_draw, power_load, style, text
+from charts.cost import UnknownCost
 from charts.coverage import Gap, days_since_epoch, of_energy
-from charts.energy_load import UnknownCost
 from charts.panel import ticks
 from charts.period import Period, day_of
 from charts.text import WORDS, Language

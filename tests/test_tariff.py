@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from charts.energy_load import base_yen, billing_months, tiered_yen, time_of_use_yen
+from charts.cost import base_yen, billing_months, tiered_yen, time_of_use_yen
 from charts.period import Period, day_of
 from settings import Tier
 
