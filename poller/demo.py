@@ -28,8 +28,7 @@ from poller.sensing import Sensing, Source, bme280_source, cpu_source, mhz19_sou
 from sensors.bme280 import Bme280
 from sensors.mhz19 import Mhz19
 from sensors.simulated_bme280 import SimulatedBme280
-from sensors.simulated_mhz19 import SimulatedMhz19
-from sensors.simulated_mhz19 import SimulatedPort as Mhz19Port
+from sensors.simulated_mhz19 import Mhz19Port, SimulatedMhz19
 from sensors.simulated_room import room_climate
 from skstack import Credentials, Session
 from skstack.simulator import (

@@ -1,6 +1,6 @@
 """An MH-Z19 for tests and the demo: bytes and a time go in, bytes come out when they are due.
 
-The core does no I/O and owns no clock. SimulatedPort puts it where a serial port is expected, on any clock;
+The core does no I/O and owns no clock. Mhz19Port puts it where a serial port is expected, on any clock;
 `python -m sensors.simulated_mhz19 --link PATH` puts it behind a pseudo-terminal, for a program that opens a device.
 """
 
@@ -117,7 +117,7 @@ class SimulatedMhz19:
             self._sending.append((at, byte))
 
 
-class SimulatedPort:
+class Mhz19Port:
     """A serial port with the simulated sensor at its other end; it satisfies sensors.mhz19.SerialLike.
 
     Its reads wait on the given clock: they sleep to the next byte, not in steps.

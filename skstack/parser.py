@@ -193,22 +193,15 @@ def _payload(printed: bytes, length: int) -> bytes:
 
 
 def _parse_event(fields: list[str]) -> Event:
+    """EVENT <number> [<address>] [<side>] [<parameter>]: the length tells which; no parameter without an address."""
     _expect(fields, 1, 2, 3, 4)
-    code = hex_field(fields[0], 2, "EVENT number")
-    match fields[1:]:
-        case []:
-            return Event(code)
-        case [side] if len(side) == 1:
-            return Event(code, side=_short_hex(side, "side"))
-        case [address]:
-            return Event(code, _address(address))
-        case [address, side] if len(side) == 1:
-            return Event(code, _address(address), side=_short_hex(side, "side"))
-        case [address, param]:
-            return Event(code, _address(address), param=hex_field(param, 2, "parameter"))
-        case all_four:
-            address, side, param = all_four
-            return Event(code, _address(address), _short_hex(side, "side"), _short_hex(param, "parameter"))
+    number, *rest = fields
+    address = _address(rest.pop(0)) if rest and len(rest[0]) != 1 else None
+    side = _short_hex(rest.pop(0), "side") if len(rest) == 2 or (rest and len(rest[0]) == 1) else None
+    param = _short_hex(rest.pop(0), "parameter") if rest and address is not None else None
+    if rest:
+        raise ValueError("fields are not an address, a side and a parameter")
+    return Event(hex_field(number, 2, "EVENT number"), address, side, param)
 
 
 def _parse_ok(fields: list[str]) -> StatusOk:

@@ -35,8 +35,7 @@ from poller.sources import SENSORS
 from poller.time_server import TimeServer
 from sensors.errors import SensorError, SensorNotFoundError
 from sensors.simulated_bme280 import SimulatedBme280
-from sensors.simulated_mhz19 import SimulatedMhz19
-from sensors.simulated_mhz19 import SimulatedPort as Mhz19Port
+from sensors.simulated_mhz19 import Mhz19Port, SimulatedMhz19
 from settings import SettingsError, load
 from skstack import PortLostError
 from skstack.simulator import REALISTIC, Beacon, Habit

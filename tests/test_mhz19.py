@@ -26,7 +26,7 @@ from sensors.mhz19 import (
     open_serial_port,
     parse_reply,
 )
-from sensors.simulated_mhz19 import CONSOLE_TEXT, LOOK_ALIKE_FRAME, SimulatedMhz19, SimulatedPort
+from sensors.simulated_mhz19 import CONSOLE_TEXT, LOOK_ALIKE_FRAME, Mhz19Port, SimulatedMhz19
 from tests.lab.clock import LabClock
 from tests.lab.sensors import ScriptedPort
 
@@ -140,15 +140,13 @@ def test_text_from_another_device_is_not_repeated_in_the_error() -> None:
 class Bench:
     """The driver with a port on a clock; ports are what the next openings give."""
 
-    def __init__(
-        self, *ports: ScriptedPort | SimulatedPort | Exception, clock: LabClock, warm_up_s: float = 0.0
-    ) -> None:
+    def __init__(self, *ports: ScriptedPort | Mhz19Port | Exception, clock: LabClock, warm_up_s: float = 0.0) -> None:
         self.clock = clock
         self.ports = list(ports)
         self.opened = 0
         self.sensor = Mhz19(self._open, warm_up_s=warm_up_s, monotonic=clock.monotonic)
 
-    def _open(self) -> ScriptedPort | SimulatedPort:
+    def _open(self) -> ScriptedPort | Mhz19Port:
         self.opened += 1
         port = self.ports[0] if len(self.ports) == 1 else self.ports.pop(0)
         if isinstance(port, Exception):
@@ -169,7 +167,7 @@ def simulated(clock: LabClock, **faults: object) -> tuple[SimulatedMhz19, Bench]
     sensor = SimulatedMhz19(warm_up_s=0.0)
     for name, value in faults.items():
         setattr(sensor, name, value)
-    return sensor, Bench(SimulatedPort(sensor, monotonic=clock.monotonic, sleep=clock.sleep), clock=clock)
+    return sensor, Bench(Mhz19Port(sensor, monotonic=clock.monotonic, sleep=clock.sleep), clock=clock)
 
 
 def test_reads_co2_and_box_temperature(clock: LabClock) -> None:
@@ -511,7 +509,7 @@ def test_what_lies_within_the_range_that_was_seen_is_a_value(clock: LabClock) ->
 
 def test_the_simulated_warm_up_is_marked_to_its_end(clock: LabClock) -> None:
     sensor = SimulatedMhz19(powered_at=clock.monotonic(), warm_up_s=180.0)
-    port = SimulatedPort(sensor, monotonic=clock.monotonic, sleep=clock.sleep)
+    port = Mhz19Port(sensor, monotonic=clock.monotonic, sleep=clock.sleep)
     bench = Bench(port, clock=clock, warm_up_s=180.0)
     readings = []
     for minute in range(5):

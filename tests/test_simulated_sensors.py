@@ -26,7 +26,7 @@ from sensors.bme280 import (
 )
 from sensors.mhz19 import READ_COMMAND, Mhz19, Mhz19Reading, open_serial_port, parse_reply
 from sensors.simulated_bme280 import SimulatedBme280, counts_for
-from sensors.simulated_mhz19 import BYTE_S, LOOK_ALIKE_FRAME, SimulatedMhz19, SimulatedPort, main
+from sensors.simulated_mhz19 import BYTE_S, LOOK_ALIKE_FRAME, Mhz19Port, SimulatedMhz19, main
 from sensors.simulated_room import room_climate
 from tests.lab.clock import LabClock
 
@@ -210,7 +210,7 @@ def test_a_look_alike_pushes_a_frame_a_second_and_never_responds() -> None:
 
 def test_the_port_waits_to_the_byte_and_not_past_its_timeout(clock: LabClock) -> None:
     sensor = SimulatedMhz19(warm_up_s=0.0)
-    port = SimulatedPort(sensor, monotonic=clock.monotonic, sleep=clock.sleep, timeout_s=0.05)
+    port = Mhz19Port(sensor, monotonic=clock.monotonic, sleep=clock.sleep, timeout_s=0.05)
     assert port.read(9) == b""
     assert clock.monotonic() == pytest.approx(0.05)
     port.write(READ_COMMAND)
@@ -224,7 +224,7 @@ def test_ports_on_a_clock_far_from_zero_come_to_an_end(clock: LabClock) -> None:
     clock.sleep(1.7e9)  # where a float second has steps of 2e-7
     sensor = SimulatedMhz19(powered_at=clock.monotonic(), warm_up_s=0.0)
     driver = Mhz19(
-        lambda: SimulatedPort(sensor, monotonic=clock.monotonic, sleep=clock.sleep),
+        lambda: Mhz19Port(sensor, monotonic=clock.monotonic, sleep=clock.sleep),
         monotonic=clock.monotonic,
     )
     assert driver.read().co2_ppm == 620

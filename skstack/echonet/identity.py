@@ -78,22 +78,21 @@ def decode_identity(
 class Recognition:
     """The identity that is known, and whether the meter may be another one. Times are the caller's, in seconds.
 
-    *since*: the first sighting of the known identity. *times*: how often in a row it was seen.
+    *since*: the first sighting of the known identity. *sightings*: in a row.
     """
 
     def __init__(self) -> None:
         self.known: MeterIdentity | None = None
         self.since = 0.0
-        self.times = 0
+        self.sightings = 0
         self.is_sure = True
         self._seen_at = 0.0
-        self._other: MeterIdentity | None = None
-        self._other_times = 0
+        self._other: MeterIdentity | None = None  # that was seen instead, once
 
     @property
     def is_confirmed(self) -> bool:
         """Whether it is sure who the meter is: it was seen twice, or it gives no name that could be wrong."""
-        is_enough = self.known is not None and (not self.known.is_named or self.times >= _AGREEING)
+        is_enough = self.known is not None and (not self.known.is_named or self.sightings >= _AGREEING)
         return self.is_sure and is_enough
 
     def suspect(self, at: float) -> None:
@@ -101,23 +100,22 @@ class Recognition:
         if self.is_sure:
             self.is_sure = False
             self._seen_at = at
-            self._other_times = 0
+            self._other = None
 
     def note(self, seen: MeterIdentity, at: float) -> bool:
         """Take note of who the meter says it is; True where that makes it another one than was known."""
         if self.known is None:
-            self.known, self.since, self.times, self.is_sure = seen, at, seen.is_named, True
+            self.known, self.since, self.sightings, self.is_sure = seen, at, seen.is_named, True
             return False
         if seen.agrees(self.known):
             # Many meters count alike: where this one has a name, its scale alone does not end a suspicion.
             self.is_sure = self.is_sure or seen.is_named or not self.known.is_named
             self.known = seen.completed(self.known)
-            self.times += seen.is_named
+            self.sightings += seen.is_named
             return False
         self.suspect(at)
-        agrees = self._other is not None and self._other_times > 0 and seen.agrees(self._other)
-        self._other, self._other_times = seen, self._other_times + 1 if agrees else 1
-        if self._other_times < _AGREEING:
+        if self._other is None or not seen.agrees(self._other):
+            self._other = seen
             return False
-        self.known, self.since, self.times, self.is_sure = seen, self._seen_at, self._other_times, True
+        self.known, self.since, self.sightings, self.is_sure = seen, self._seen_at, _AGREEING, True
         return True

@@ -12,8 +12,7 @@ from sensors.cpu import read_cpu_temperature_c
 from sensors.i2c import I2cBus
 from sensors.mhz19 import Mhz19
 from sensors.simulated_bme280 import SimulatedBme280
-from sensors.simulated_mhz19 import SimulatedMhz19
-from sensors.simulated_mhz19 import SimulatedPort as Mhz19Port
+from sensors.simulated_mhz19 import Mhz19Port, SimulatedMhz19
 from tests.lab.clock import LabClock
 from tests.lab.rig import MachineClock
 
