@@ -19,6 +19,7 @@ CHANNELS = range(0x21, 0x3D)
 B_ROUTE_SIDE = "0"
 
 _ALL_CHANNELS = 0xFFFFFFFF  # the mask of a scan
+_PORT = f"{ECHONET_PORT:04X}"
 _MASK = "****"
 
 
@@ -149,5 +150,4 @@ def send_udp(dialect: Dialect, address: Address, payload: bytes) -> Command[Stat
     if not 1 <= len(payload) <= MAX_PAYLOAD_BYTES:
         raise ValueError(f"a datagram has 1 to {MAX_PAYLOAD_BYTES} bytes, not {len(payload)}")
     side = () if dialect is Dialect.SINGLE else (B_ROUTE_SIDE,)
-    args = ("1", address, f"{ECHONET_PORT:04X}", "1", *side, f"{len(payload):04X}")
-    return Command("SKSENDTO", StatusOk, args, payload)
+    return Command("SKSENDTO", StatusOk, ("1", address, _PORT, "1", *side, f"{len(payload):04X}"), payload)

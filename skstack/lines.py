@@ -18,7 +18,7 @@ TRUNCATED = b"\x18CUT"
 # Everything up to and with the space before the payload. Six to nine tokens stand between ERXUDP and DATALEN: two
 # addresses, two ports, the MAC, then [LQI] SECURED [SIDE] - and one stray token more in a published capture. The first
 # token of exactly four hex digits after the sixth is DATALEN. Source: BP35A1 command reference 5.1.
-_RECEIVED_HEADER = re.compile(rb"ERXUDP (?:[^ \r\n]+ ){6,9}?([0-9A-Fa-f]{4}) ")
+_RECEIVED_HEADER = re.compile(rb"ERXUDP (?:[^ ]+ ){6,9}?([0-9A-Fa-f]{4}) ")
 # SKSENDTO <handle> <address> <port> <sec> [side] <DATALEN> <data>. Source: BP35A1 command reference 4.7.
 _ECHO_HEADER = re.compile(rb"SKSENDTO [0-9A-Fa-f]+ [0-9A-Fa-f:]+ [0-9A-Fa-f]{4} \d (?:\d )?([0-9A-Fa-f]{4}) ")
 # What shows, inside a binary payload, that bytes were lost and the next line has begun.
@@ -86,7 +86,7 @@ class LineBuffer:
                 if done < 0:  # the payload is not complete
                     break
                 line = held[start:done]
-            lines.append(self._cut(line))
+            lines.append(line if len(line) <= self._max_line_bytes else self._cut(line))
             self._given_up = False
         else:
             start = following
@@ -130,9 +130,7 @@ class LineBuffer:
         return payload_end if held[payload_end] == _CR else first_end
 
     def _cut(self, line: bytes) -> bytes:
-        """Return *line*, or as much of it as is allowed, marked."""
-        if len(line) <= self._max_line_bytes:
-            return line
+        """Return as much of *line* as is allowed, marked."""
         return line[: self._max_line_bytes - len(TRUNCATED)] + TRUNCATED
 
     def _end_of_dropped(self, data: bytes) -> int:

@@ -144,7 +144,7 @@ def _parse_udp(line: bytes) -> UdpReceived:
         raise MalformedLineError("no ERXUDP header", line)
     start, length = span
     try:
-        return _parse_udp_header(line[len("ERXUDP ") : start - len(" 0000 ")])(_payload(line[start:], length))
+        return _parse_udp_header(line[7 : start - 6])(_payload(line[start:], length))  # less "ERXUDP " and " 0000 "
     except ValueError as error:
         raise MalformedLineError(str(error), line) from None
 

@@ -80,11 +80,12 @@ class Property(NamedTuple):
 
     def to_bytes(self) -> bytes:
         """Return EPC, PDC and EDT. Raises: ValueError: no EPC, or an EDT that is too long."""
-        if not _FIRST_EPC <= self.epc <= _LAST_EPC:
-            raise ValueError(f"an EPC is 80 to FF, not {self.epc:X}")
-        if len(self.edt) > 0xFF:
-            raise ValueError(f"EDT of {self.epc:02X} is at most 255 bytes, not {len(self.edt)}")
-        return bytes((self.epc, len(self.edt))) + self.edt
+        epc, edt = self
+        if not _FIRST_EPC <= epc <= _LAST_EPC:
+            raise ValueError(f"an EPC is 80 to FF, not {epc:X}")
+        if len(edt) > 0xFF:
+            raise ValueError(f"EDT of {epc:02X} is at most 255 bytes, not {len(edt)}")
+        return bytes((epc, len(edt))) + edt
 
 
 class Frame(NamedTuple):
@@ -104,12 +105,12 @@ class Frame(NamedTuple):
 
         Raises: ValueError: none, more than MAX_GET_PROPERTIES, or one twice.
         """
-        requested = tuple(epcs)
+        requested = tuple(map(Property, epcs))
         if not 1 <= len(requested) <= MAX_GET_PROPERTIES:
             raise ValueError(f"a Get asks for 1 to {MAX_GET_PROPERTIES} properties, not {len(requested)}")
         if len(set(requested)) != len(requested):
             raise ValueError("a Get asks for each property once")
-        return cls(tid, CONTROLLER, METER, Esv.GET, tuple(Property(epc) for epc in requested))
+        return cls(tid, CONTROLLER, METER, Esv.GET, requested)
 
     @classmethod
     def set_c(cls, tid: int, epc: int, edt: bytes) -> Frame:
@@ -155,25 +156,24 @@ class Frame(NamedTuple):
         Raises: FrameError: two different values for one EPC. To take the first would be to guess which is true.
         """
         edts = {found.epc: found.edt for found in self.properties if found.edt}
-        if len(edts) != len(self.properties):
-            given = {(found.epc, found.edt) for found in self.properties if found.edt}
-            if len(given) != len(edts):
-                raise FrameError("two values for one property", self.to_bytes())
+        if len(edts) != len(self.properties) and len(edts) != len({found for found in self.properties if found.edt}):
+            raise FrameError("two values for one property", self.to_bytes())
         return edts
 
     # --- bytes
 
     def to_bytes(self) -> bytes:
         """Return the frame as it travels in the datagram. Raises: ValueError: it cannot."""
-        if not 0 <= self.tid <= 0xFFFF:
-            raise ValueError(f"a TID is 16 bits, not {self.tid}")
-        if not len(self.seoj) == len(self.deoj) == _EOJ_BYTES:
-            raise ValueError(f"an EOJ is three bytes, not {self.seoj.hex()} or {self.deoj.hex()}")
-        fewest = 0 if self.esv in _REFUSALS else 1  # some meters refuse without a list
-        if not fewest <= len(self.properties) <= 0xFF:
-            raise ValueError(f"a frame carries {fewest} to 255 properties, not {len(self.properties)}")
-        header = _HEADER.pack(_FORMAT_1, self.tid, self.seoj, self.deoj, self.esv, len(self.properties))
-        return header + b"".join([found.to_bytes() for found in self.properties])
+        tid, seoj, deoj, esv, properties = self
+        if not 0 <= tid <= 0xFFFF:
+            raise ValueError(f"a TID is 16 bits, not {tid}")
+        if not len(seoj) == len(deoj) == _EOJ_BYTES:
+            raise ValueError(f"an EOJ is three bytes, not {seoj.hex()} or {deoj.hex()}")
+        fewest = 0 if esv in _REFUSALS else 1  # some meters refuse without a list
+        if not fewest <= len(properties) <= 0xFF:
+            raise ValueError(f"a frame carries {fewest} to 255 properties, not {len(properties)}")
+        header = _HEADER.pack(_FORMAT_1, tid, seoj, deoj, esv, len(properties))
+        return header + b"".join(map(Property.to_bytes, properties))
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Frame:

@@ -85,7 +85,7 @@ class Request:
         sent, sent_at = self.attempts[frame.tid]
         if now - sent_at > fresh_s or not frame.matches(sent):
             return False
-        requested = frozenset(each.epc for each in self.frame.properties)
-        listed = frozenset(each.epc for each in frame.properties) or requested  # some meters refuse without a list
+        requested = frozenset([each.epc for each in self.frame.properties])
+        listed = frozenset([each.epc for each in frame.properties]) or requested  # some meters refuse without a list
         self.response = Response(frame.esv, requested, values, listed - values.keys(), sent_at, now)
         return True
