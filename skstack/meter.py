@@ -76,8 +76,7 @@ class Meter:
         self._learn_at = float("-inf")
         self._backoff = Backoff(_FIRST_PAUSE_S, _LONGEST_PAUSE_S)
         self._telltales: tuple[Epc, ...] = ()
-        self.export_is_silent = False
-        """Whether the register of what the household sells holds "no data"."""
+        self._has_export_data: bool | None = None  # in its register; None: not read yet
         self._broken: set[int] = set()  # properties whose data mean nothing
         self._introduced: MeterIdentity | None = None  # the one that the log has named
         self._has_missed_scale = False
@@ -104,6 +103,11 @@ class Meter:
     def lists(self, *epcs: int) -> bool:
         """Whether the property map offers all of *epcs*; False while it is not known."""
         return self._capability.lists(*epcs)
+
+    @property
+    def export_is_silent(self) -> bool:
+        """Whether the register of what the household sells never held anything but "no data"."""
+        return self._has_export_data is False
 
     @property
     def measures_export(self) -> bool:
@@ -157,7 +161,7 @@ class Meter:
         if poll.reading == _NO_READING:
             return None
         if self._scale() is not None and Epc.EXPORT_ENERGY in values:
-            self.export_is_silent = poll.reading.export_kwh is None
+            self._has_export_data = bool(self._has_export_data) or poll.reading.export_kwh is not None
         self.last_poll = poll
         return poll
 
@@ -339,7 +343,7 @@ class Meter:
         seen = decode_identity(values, refused, report=self._report)
         if self._identity.note(seen, self._monotonic()):
             self._session.notifications.clear()  # of the meter that was installed before
-            self.export_is_silent = False
+            self._has_export_data = None
 
     def _take_late(self, late: Response) -> None:
         """Use what came too late for its request: it still shows what the meter offers, its time, and who it is."""

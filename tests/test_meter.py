@@ -15,7 +15,7 @@ from skstack import HalfHour, Poll, SessionLostError
 from skstack.echonet import MeterIdentity
 from skstack.simulator import Habit, Reply
 from tests.lab.clock import HALF_HOUR, MINUTE, NOON
-from tests.lab.habits import lose, refuse
+from tests.lab.habits import lose, refuse, rewrite
 from tests.lab.home import Home
 
 AT_NOON_KWH = Decimal("151.2")
@@ -165,6 +165,25 @@ def test_a_meter_that_never_has_export_data_does_not_measure_it() -> None:
     poll(home)
     assert home.meter.offers(0xEB)
     assert not home.meter.measures_export
+    home.clock.sleep(7 * 60)
+    assert home.meter.read_half_hour(until=home.soon) == HalfHour(NOON, AT_NOON_KWH, None)
+
+
+def test_an_export_register_that_has_had_data_is_measured_also_when_it_has_none_once() -> None:
+    """FFFFFFFE in E3: the days before would be filled without what was sold, and be taken for complete."""
+    home = home_with()
+    poll(home)
+    home.silence_export()
+    assert poll(home).reading.export_kwh is None
+    assert home.meter.measures_export
+
+
+def test_a_half_hour_of_what_was_sold_at_another_time_keeps_no_import_back() -> None:
+    """A home without panels: EB stays at the time of the installation, with no data in any export register."""
+    home = home_with()
+    home.silence_export()
+    home.simulated.habits.append(Habit(rewrite(0xEB, lambda _: bytes.fromhex("07E40401000000FFFFFFFE"))))
+    poll(home)
     home.clock.sleep(7 * 60)
     assert home.meter.read_half_hour(until=home.soon) == HalfHour(NOON, AT_NOON_KWH, None)
 

@@ -146,13 +146,17 @@ def decode_reading(values: Mapping[int, bytes], scale: EnergyScale | None, *, re
 def decode_half_hour(
     values: Mapping[int, bytes], scale: EnergyScale | None, *, needs_export: bool, report: Report = warn
 ) -> HalfHour | None:
-    """Decode EA and EB; None: missing, broken, of two different times, without *scale*, or without an export needed."""
+    """Decode EA and EB; None: EA missing, broken or without *scale*, or an EB that is needed.
+
+    An EB of another time is none of this half hour.
+    """
     imported = decoded(values, Epc.SCHEDULED_IMPORT, decode_scheduled_energy, report)
     exported = decoded(values, Epc.SCHEDULED_EXPORT, decode_scheduled_energy, report)
-    times = {register.registered_at for register in (imported, exported) if register is not None}
-    if scale is None or len(times) != 1 or imported is None or imported.raw is None:
+    if scale is None or imported is None or imported.raw is None:
         return None
+    if exported is not None and exported.registered_at != imported.registered_at:
+        exported = None
     export_raw = exported.raw if exported is not None else None
     if export_raw is None and needs_export:
         return None
-    return HalfHour(times.pop(), scale.kwh(imported.raw), scale.kwh(export_raw))
+    return HalfHour(imported.registered_at, scale.kwh(imported.raw), scale.kwh(export_raw))
