@@ -69,9 +69,10 @@ class Capability:
         self._refused: _Withheld[int] = _Withheld(monotonic)
         self._silent: _Withheld[frozenset[int]] = _Withheld(monotonic)  # requests that get no response
 
-    def note_map(self, listed: frozenset[int]) -> None:
-        """Take the property map; one that no meter can have is as good as none."""
+    def note_map(self, listed: frozenset[int]) -> bool:
+        """Take the property map; False: no meter can have it, and it is as good as none."""
         self._listed = listed if listed & {Epc.POWER, Epc.IMPORT_ENERGY} else frozenset()
+        return bool(self._listed)
 
     def offers(self, epc: int) -> bool:
         """Whether *epc* can be requested: it is listed, or no map is known, and it is not refused now."""

@@ -80,6 +80,7 @@ class Meter:
         self._broken: set[int] = set()  # properties whose data mean nothing
         self._introduced: MeterIdentity | None = None  # the one that the log has named
         self._has_missed_scale = False
+        self._scale_again_at = float("-inf")  # not read again before, where it was refused or meant nothing
         self.shown_clock: ShownClock | None = None  # in the present session; None: it did not give the time
         self.last_poll: Poll | None = None
         self.last_half_hour: HalfHour | None = None
@@ -294,13 +295,12 @@ class Meter:
             self._suspect("another unit")
 
     def _learn_map(self, until: float) -> bool:
-        """Read the property map; return whether it came. Raises: as Session.get."""
-        values = self._reader.read((Epc.GET_MAP,), until)
-        self._learn_map_of(values)
-        return bool(values)
+        """Read the property map; return whether one came that a meter can have. Raises: as Session.get."""
+        return self._learn_map_of(self._reader.read((Epc.GET_MAP,), until))
 
-    def _learn_map_of(self, values: Mapping[int, bytes]) -> None:
-        self._capability.note_map(decoded(values, Epc.GET_MAP, parse_property_map, self._report) or frozenset())
+    def _learn_map_of(self, values: Mapping[int, bytes]) -> bool:
+        listed = decoded(values, Epc.GET_MAP, parse_property_map, self._report)
+        return self._capability.note_map(listed or frozenset())
 
     def _learn_identity(self, until: float) -> bool:
         """Read the meter's identity; return whether it came and is now confirmed. Raises: as Session.get."""
@@ -325,17 +325,25 @@ class Meter:
             logger.warning(
                 "the meter does not give the unit of its registers (E1, D3): power and currents are stored, no energy"
             )
-        if self._identity.is_confirmed and self._refused_identity() and self._learn_refused not in self._to_learn:
-            self._to_learn.append(self._learn_refused)
+        if self._identity.is_confirmed and self._has_lacks() and self._learn_lacking not in self._to_learn:
+            self._to_learn.append(self._learn_lacking)
+        if self._scale() is None:
+            self._scale_again_at = self._monotonic() + _LONGEST_PAUSE_S
         return self._identity.is_confirmed
+
+    def _has_lacks(self) -> bool:
+        """Whether the meter lists a part of its identity that it refuses, or a unit that means nothing."""
+        return bool(self._refused_identity()) or (self._scale() is None and self.lists(Epc.ENERGY_UNIT))
 
     def _refused_identity(self) -> set[Epc]:
         """Return what the meter lists of its identity, but has lately refused."""
         return {epc for epc in _IDENTITY if self.lists(epc) and self._capability.is_refused(epc)}
 
-    def _learn_refused(self, until: float) -> bool:
-        """Read the identity again once no refusal of a part of it lasts; return whether that came, too."""
-        return not self._refused_identity() and self._learn_identity(until) and not self._refused_identity()
+    def _learn_lacking(self, until: float) -> bool:
+        """Read the identity again once no refusal of a part of it lasts; return whether nothing is lacking any more."""
+        if self._refused_identity() or (self._scale() is None and self._monotonic() < self._scale_again_at):
+            return False
+        return self._learn_identity(until) and not self._has_lacks()
 
     def _recognise(self, requested: Sequence[int], values: Mapping[int, bytes]) -> None:
         has_none = Epc.COEFFICIENT in requested and not self.offers(Epc.COEFFICIENT)

@@ -16,7 +16,7 @@ from skstack.simulator import REALISTIC, Habit, SimulatedModule
 from storage.records import EnergyRow, PowerRow
 from tests.lab.bare import three_attempts_a_minute
 from tests.lab.clock import HALF_HOUR, NOON
-from tests.lab.habits import announcements, lone, lose, lose_share, refuse, refuse_bare, several, shorten, take
+from tests.lab.habits import announcements, lone, lose, lose_share, refuse, refuse_bare, rewrite, several, shorten, take
 from tests.lab.home import Home
 from tests.lab.module import make_meter
 from tests.lab.scans import deaf
@@ -273,6 +273,24 @@ def test_a_meter_without_a_unit_keeps_its_power_and_says_so_once(
     assert rows(home) == Rows(30, 0)
     assert caplog.text.count("does not give the unit of its registers") == 1
     assert len(home.requests(0x8A)) <= 2
+
+
+@pytest.mark.parametrize(("epc", "nothing"), [(0xE1, "FF"), (0xD3, "00000000")], ids=["unit", "coefficient"])
+def test_a_meter_whose_unit_means_nothing_at_first_has_registers_an_hour_later(epc: int, nothing: str) -> None:
+    home = home_of()
+    home.simulated.habits.append(
+        Habit(rewrite(epc, lambda _: bytes.fromhex(nothing)), until=home.clock.time_s + 600),
+    )
+    home.run_minutes(90)
+    assert rows(home).power == 90
+    assert rows(home).registers >= 10
+
+
+def test_a_property_map_that_is_empty_at_first_is_read_again() -> None:
+    home = home_of()
+    home.simulated.habits.append(Habit(rewrite(0x9F, lambda _: b"\0"), until=home.clock.time_s + 300))
+    home.run_minutes(20)
+    assert home.meter.lists(0xE2, 0xE5)
 
 
 # --- lossy links
