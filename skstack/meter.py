@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -158,7 +158,7 @@ class Meter:
         if not self._identity.is_sure:  # until two responses agree; if none comes, again after the next poll
             with contextlib.suppress(SkStackError):
                 self._learn_identity(until)
-        poll = Poll(self._decoded(values), first.sent_at, first.arrived_at)
+        poll = Poll(decode_reading(values, self._scale(), report=self._report), first.sent_at, first.arrived_at)
         if poll.reading == _NO_READING:
             return None
         if self._scale() is not None and Epc.EXPORT_ENERGY in values:
@@ -178,23 +178,19 @@ class Meter:
             for telltales in (_SCALE, _TELLTALES):
                 if late.requested.issuperset(telltales):
                     self._look_at_telltales(telltales, late.values)
-            reading = self._decoded(late.values)
+            reading = decode_reading(late.values, self._scale(), report=self._report)
             if reading != _NO_READING:
                 polls.append(Poll(reading, late.sent_at, late.arrived_at))
         return polls
 
-    def _decoded(self, values: Mapping[int, bytes]) -> MeterReading:
-        was_broken, self._broken = self._broken, set(self._broken) - values.keys()
-        reading = decode_reading(values, self._scale(), report=lambda epc, error: self._report(epc, error, was_broken))
-        for epc in was_broken - self._broken:
-            logger.info("EPC %02X can be read again", epc)
-        return reading
-
-    def _report(self, epc: Epc, error: FrameError, was_broken: Collection[int] = ()) -> None:
+    def _report(self, epc: Epc, error: FrameError | None) -> None:
         """Log a property that is broken once, until it can be read again."""
-        if epc not in was_broken and epc not in self._broken:
+        if error is not None and epc not in self._broken:
+            self._broken.add(epc)
             warn(epc, error)
-        self._broken.add(epc)
+        elif error is None and epc in self._broken:
+            self._broken.remove(epc)
+            logger.info("EPC %02X can be read again", epc)
 
     # --- who it is
 

@@ -108,13 +108,14 @@ class HalfHour:
     export_kwh: Decimal | None
 
 
-Report = Callable[[Epc, FrameError], None]
-"""Is called for each property whose data are broken."""
+Report = Callable[[Epc, FrameError | None], None]
+"""Is called for each property that came: what is broken in its data; None: nothing."""
 
 
-def warn(epc: Epc, error: FrameError) -> None:
-    """Log that *epc* is broken."""
-    logger.warning("EPC %02X (%s) is taken as not measured: %s", epc, epc.name, error)
+def warn(epc: Epc, error: FrameError | None) -> None:
+    """Log that *epc* is broken, if it is."""
+    if error is not None:
+        logger.warning("EPC %02X (%s) is taken as not measured: %s", epc, epc.name, error)
 
 
 def decoded(values: Mapping[int, bytes], epc: Epc, decode: Callable[[bytes], _T], report: Report) -> _T | None:
@@ -123,10 +124,12 @@ def decoded(values: Mapping[int, bytes], epc: Epc, decode: Callable[[bytes], _T]
     if edt is None:
         return None
     try:
-        return decode(edt)
+        value = decode(edt)
     except FrameError as error:
         report(epc, error)
         return None
+    report(epc, None)
+    return value
 
 
 def decode_reading(values: Mapping[int, bytes], scale: EnergyScale | None, *, report: Report = warn) -> MeterReading:
