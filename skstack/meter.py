@@ -61,13 +61,7 @@ class Meter:
         self._session = session
         self._monotonic = monotonic
         self._capability = Capability(monotonic)
-        self._reader = Reader(
-            session.get,
-            self._capability,
-            response_timeout_s=session.timings.response_timeout_s,
-            longest_wait_s=session.timings.longest_wait_s,
-            monotonic=monotonic,
-        )
+        self._reader = Reader(session.get, self._capability, timings=session.timings, monotonic=monotonic)
         self._identity = Recognition()
         self._session_number = 0
         self._renewals = 0

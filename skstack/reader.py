@@ -16,6 +16,7 @@ from skstack.capability import Capability
 from skstack.echonet.frame import MAX_GET_PROPERTIES
 from skstack.echonet.request import Response
 from skstack.errors import SessionLostError, SkStackError, SkStackTimeoutError, StoppedError
+from skstack.timings import SessionTimings
 
 logger = logging.getLogger(__name__)
 
@@ -48,23 +49,15 @@ class Get(Protocol):
 class Reader:
     """Reads the meter in the form that its *capability* allows, and learns from what comes.
 
-    A request is repeated after *response_timeout_s*; its response may take *longest_wait_s*: see SessionTimings.
     *is_single*: the meter does not respond to requests for several properties.
     """
 
     def __init__(
-        self,
-        get: Get,
-        capability: Capability,
-        *,
-        response_timeout_s: float,
-        longest_wait_s: float,
-        monotonic: Callable[[], float],
+        self, get: Get, capability: Capability, *, timings: SessionTimings, monotonic: Callable[[], float]
     ) -> None:
         self._get = get
         self._capability = capability
-        self._response_timeout_s = response_timeout_s
-        self._longest_wait_s = longest_wait_s
+        self._timings = timings
         self._monotonic = monotonic
         self._at_once = MAX_GET_PROPERTIES
         self._groupless_polls = 0  # since the last response to a group
@@ -106,7 +99,7 @@ class Reader:
             groups = groups[:1]
         began = self._monotonic()
         try:
-            first = self._get(groups[0], until=until, timeout_s=self._longest_wait_s if is_patient else None)
+            first = self._get(groups[0], until=until, timeout_s=self._timings.longest_wait_s if is_patient else None)
         except (StoppedError, SessionLostError):
             raise
         except SkStackError:
@@ -118,7 +111,7 @@ class Reader:
             raise
         if is_group:
             took_s = first.arrived_at - began if is_patient else 0.0
-            self._note_group(is_slow=took_s > self._response_timeout_s)
+            self._note_group(is_slow=took_s > self._timings.response_timeout_s)
         values = self._read_rest(first, groups[1:], until)
         if not is_group:
             self._retry_group(form, epcs, values, until)
@@ -225,10 +218,10 @@ class Reader:
 
         *is_long*: wait as long as a response may take.
         """
-        timeout_s = self._longest_wait_s if self._is_slow or is_long else self._response_timeout_s
+        timeout_s = self._timings.longest_wait_s if self._is_slow or is_long else self._timings.response_timeout_s
         try:
             return self._get(epcs, until=min(until, self._monotonic() + timeout_s), background=True)
         except SkStackTimeoutError as error:
-            if error.waited_s >= self._response_timeout_s:  # else the wait was cut short
+            if error.waited_s >= self._timings.response_timeout_s:  # else the wait was cut short
                 self._capability.note_silence(epcs)
             raise
