@@ -16,41 +16,43 @@ ResponseT = TypeVar("ResponseT", bound=Line)
 
 CHANNELS = range(0x21, 0x3D)
 """The 28 channels of the B-route, 922.5 to 927.9 MHz. Source: BP35A1 command reference 4.12, 8."""
-B_ROUTE_SIDE = "0"
 
 _ALL_CHANNELS = 0xFFFFFFFF  # the mask of a scan
+_B_ROUTE_SIDE = " 0"
 _PORT = f"{ECHONET_PORT:04X}"
 _MASK = "****"
 
 
 class Command(NamedTuple, Generic[ResponseT]):
-    """One command, the line that responds to it, and the syntax quirks the reference gives it.
+    """One command, what responds to it, and the syntax quirks the reference gives it.
 
     A *response* other than StatusOk is followed by an OK; an OK without it belongs to some other command.
     """
 
-    name: str
+    line: str
     response: type[ResponseT]
-    args: tuple[str, ...] = ()
     payload: bytes | None = None  # SKSENDTO: raw bytes right after the line, whose terminator is a space
     terminator: bytes = b"\r\n"  # ROPT ends with CR only
-    secret_args: frozenset[int] = frozenset()  # positions in args that are never shown
+    secret: str = ""  # the end of the line, which is never shown
+
+    @property
+    def name(self) -> str:
+        """The first word of the line."""
+        return self.line.partition(" ")[0]
 
     def to_bytes(self) -> bytes:
         """Return what goes over the wire. After a payload nothing follows: a line end would be an empty command.
 
-        Raises: ValueError: a name or argument that is not printable ASCII; its text does not contain the value. A CR
-            in a password would start a second command.
+        Raises: ValueError: a line that is not printable ASCII; the text does not contain it. A CR in a password would
+            start a second command.
         """
-        line = " ".join((self.name, *self.args))
-        if not (line.isascii() and line.isprintable()):
+        if not (self.line.isascii() and self.line.isprintable()):
             raise ValueError("a command and its arguments must be printable ASCII (0x20 to 0x7E)")
-        return line.encode("ascii") + (self.terminator if self.payload is None else b" " + self.payload)
+        return self.line.encode("ascii") + (self.terminator if self.payload is None else b" " + self.payload)
 
     def __str__(self) -> str:
-        """Show the line with its secrets masked, and of a payload its length only."""
-        shown = (_MASK if position in self.secret_args else arg for position, arg in enumerate(self.args))
-        line = " ".join((self.name, *shown))
+        """Show the line with its secret masked, and of a payload its length only."""
+        line = self.line.removesuffix(self.secret) + _MASK if self.secret else self.line
         return line if self.payload is None else f"{line} <{len(self.payload)} bytes>"
 
     def __repr__(self) -> str:
@@ -60,7 +62,7 @@ class Command(NamedTuple, Generic[ResponseT]):
 RESET = Command("SKRESET", StatusOk)
 """SKRESET: all registers, credentials and the session go back to nothing. Source: BP35A1 command reference 4."""
 
-ECHO_OFF = Command("SKSREG", StatusOk, ("SFE", "0"))
+ECHO_OFF = Command("SKSREG SFE 0", StatusOk)
 """Stop the module from repeating what we send, secrets included. This command itself is still echoed."""
 
 STACK_VERSION = Command("SKVER", StackVersion)
@@ -92,7 +94,7 @@ def set_password(password: str) -> Command[StatusOk]:
     """
     if not re.fullmatch(r"[\x21-\x7E]{1,32}", password):
         raise ValueError("the password must be 1 to 32 visible ASCII characters")
-    return Command("SKSETPWD", StatusOk, (f"{len(password):X}", password), secret_args=frozenset({1}))
+    return Command(f"SKSETPWD {len(password):X} {password}", StatusOk, secret=password)
 
 
 def set_route_b_id(route_b_id: str) -> Command[StatusOk]:
@@ -102,7 +104,8 @@ def set_route_b_id(route_b_id: str) -> Command[StatusOk]:
     """
     if not re.fullmatch(r"[0-9A-Fa-f]{32}", route_b_id):
         raise ValueError("the Route-B ID must be 32 hex digits")
-    return Command("SKSETRBID", StatusOk, (route_b_id.upper(),), secret_args=frozenset({0}))
+    number = route_b_id.upper()
+    return Command(f"SKSETRBID {number}", StatusOk, secret=number)
 
 
 def scan(dialect: Dialect, *, duration: int, channel: int | None = None) -> Command[StatusOk]:
@@ -112,8 +115,8 @@ def scan(dialect: Dialect, *, duration: int, channel: int | None = None) -> Comm
     Source: BP35A1 command reference 4.12. Raises: ValueError: no such channel.
     """
     mask = _ALL_CHANNELS if channel is None else 1 << CHANNELS.index(channel)  # bit 0 is channel 0x21
-    args = ("2", f"{mask:08X}", f"{duration:X}")
-    return Command("SKSCAN", StatusOk, args if dialect is Dialect.SINGLE else (*args, B_ROUTE_SIDE))
+    side = "" if dialect is Dialect.SINGLE else _B_ROUTE_SIDE
+    return Command(f"SKSCAN 2 {mask:08X} {duration:X}{side}", StatusOk)
 
 
 def scan_seconds(duration: int, channels: int = len(CHANNELS)) -> float:
@@ -129,17 +132,17 @@ def write_register(name: str, value: str) -> Command[StatusOk]:
 
     *value* is upper-case hex digits without prefix. Source: BP35A1 command reference 4.1.
     """
-    return Command("SKSREG", StatusOk, (name, value))
+    return Command(f"SKSREG {name} {value}", StatusOk)
 
 
 def read_register(name: str) -> Command[RegisterValue]:
     """SKSREG <name>: the response is ESREG, then OK. Source: BP35A1 command reference 4.1."""
-    return Command("SKSREG", RegisterValue, (name,))
+    return Command(f"SKSREG {name}", RegisterValue)
 
 
 def join(address: Address) -> Command[StatusOk]:
     """SKJOIN: OK at once, then the PANA handshake, and EVENT 25 or 24. Source: BP35A1 command reference 4.4."""
-    return Command("SKJOIN", StatusOk, (address,))
+    return Command(f"SKJOIN {address}", StatusOk)
 
 
 def send_udp(dialect: Dialect, address: Address, payload: bytes) -> Command[StatusOk]:
@@ -149,5 +152,5 @@ def send_udp(dialect: Dialect, address: Address, payload: bytes) -> Command[Stat
     """
     if not 1 <= len(payload) <= MAX_PAYLOAD_BYTES:
         raise ValueError(f"a datagram has 1 to {MAX_PAYLOAD_BYTES} bytes, not {len(payload)}")
-    side = () if dialect is Dialect.SINGLE else (B_ROUTE_SIDE,)
-    return Command("SKSENDTO", StatusOk, ("1", address, _PORT, "1", *side, f"{len(payload):04X}"), payload)
+    side = "" if dialect is Dialect.SINGLE else _B_ROUTE_SIDE
+    return Command(f"SKSENDTO 1 {address} {_PORT} 1{side} {len(payload):04X}", StatusOk, payload)

@@ -6,7 +6,6 @@ here. It decides nothing: recovery.py says what is done next, session.py sends t
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import re
 from collections.abc import Callable, Mapping
@@ -285,9 +284,11 @@ class Link:
         if not self.up or peer is None or module is None:  # there is a session only with both
             raise SessionLostError(self.down_reason)
         self._sending = sending = Sending()
-        with contextlib.suppress(SkStackTimeoutError):  # it may have been sent nevertheless
+        try:
             self.execute_in_dialect(lambda dialect: commands.send_udp(dialect, peer.address, payload))
             sending.accepted = True
+        except SkStackTimeoutError:  # it may have been sent nevertheless
+            sending.accepted = False
         sending.sent_at = module.stack.written_at
         return sending
 
