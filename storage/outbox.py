@@ -19,6 +19,7 @@ from storage.line_file import LineFile, Reserve
 from storage.outbox_files import Position, Rejected, RejectedFile, RoundFile
 from storage.records import Round
 from storage.rows_json import round_from_json, round_to_json
+from wording import counted
 
 logger = logging.getLogger(__name__)
 
@@ -202,7 +203,7 @@ class Outbox:
         """Bring what is in memory to the disk, if that can be done; what is lost is logged."""
         self.settle()
         if lost := len(self._memory) + len(self._unkept):  # of the rejected each row is a round of its own
-            logger.error("%d rounds are lost: neither PostgreSQL nor the disk took them", lost)
+            logger.error("lost: %s that neither PostgreSQL nor the disk took", counted(lost, "round"))
         if not self._disk.acquire(timeout=DISK_TIMEOUT_S):
             return  # whoever is at the files ends with the process
         try:
@@ -215,8 +216,8 @@ class Outbox:
     def _oldest_on_disk(self, limit: int) -> Batch:
         rounds, unreadable, end = self._rounds.oldest(limit)
         if added := [each for each in unreadable if each not in self._unreadable]:
-            said = "%d rounds in %s cannot be read and are rejected; the first: %s"
-            logger.error(said, len(added), self._path, added[0].reason)
+            said = "unreadable and rejected: %s in %s; the first: %s"
+            logger.error(said, counted(len(added), "round"), self._path, added[0].reason)
             self._reject(added)
         self._unreadable = frozenset(unreadable)
         if unreadable and not rounds:

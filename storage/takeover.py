@@ -15,6 +15,7 @@ from storage.outbox import Outbox
 from storage.outbox_files import Rejected
 from storage.records import Round, moved
 from storage.rows_json import round_from_json, round_to_json
+from wording import counted
 
 logger = logging.getLogger(__name__)
 
@@ -65,8 +66,8 @@ def take_over(data_dir: Path, outbox: Outbox, *, zero: datetime, boot_id: str | 
         except (OSError, sqlite3.Error, OutboxError) as err:
             logger.error("what an earlier build left in %s is not taken over yet: %s", left, err)
             continue
-        counts = len(waiting), len(rejected)
-        logger.info("%d rounds of an earlier build are taken over, %d rows are kept apart, from %s", *counts, taken)
+        rounds, rows = counted(len(waiting), "round"), counted(len(rejected), "row")
+        logger.info("taken over from an earlier build: %s, and %s kept apart; from %s", rounds, rows, taken)
 
 
 def _rows(path: Path, statement: str) -> list[list[Any]]:

@@ -346,7 +346,7 @@ def test_what_was_rejected_and_found_no_place_until_the_end_is_said_to_be_lost(
     with closing(Outbox(data_dir)) as outbox:
         append_all(outbox, range(2))
         outbox.remove(outbox.oldest(2), [Rejected.of(round_of(1), "another row has its place", is_final=True)])
-    assert "1 rounds are lost: neither PostgreSQL nor the disk took them" in messages(caplog, logging.ERROR)
+    assert "lost: 1 round that neither PostgreSQL nor the disk took" in messages(caplog, logging.ERROR)
 
 
 def test_a_file_of_unreadable_rounds_alone_is_worked_off(outbox: Outbox, path: Path) -> None:
@@ -790,7 +790,7 @@ def test_memory_is_bounded_the_oldest_goes_first_and_that_is_said(
     assert rounds_in(outbox) == [round_of(number) for number in range(3, 8)]
     assert len([said for said in messages(caplog, logging.ERROR) if "the oldest are lost" in said]) == 1
     outbox.close()
-    assert "5 rounds are lost: neither PostgreSQL nor the disk took them" in caplog.text
+    assert "lost: 5 rounds that neither PostgreSQL nor the disk took" in caplog.text
 
 
 def test_a_disk_that_hangs_costs_two_seconds_once_and_nothing_is_lost(
@@ -853,7 +853,7 @@ def test_a_disk_that_hangs_at_the_end_does_not_hold_up_the_end(
     began = time.monotonic()
     outbox.close()
     assert time.monotonic() - began < 5.0
-    assert "1 rounds are lost: neither PostgreSQL nor the disk took them" in messages(caplog, logging.ERROR)
+    assert "lost: 1 round that neither PostgreSQL nor the disk took" in messages(caplog, logging.ERROR)
     goes_on.set()
     first.join(10.0)
     assert rounds_in(outbox) == [round_of(0)]  # who was at the files has gone on
