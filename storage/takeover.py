@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import sqlite3
 import zlib
@@ -53,8 +54,10 @@ def take_over(data_dir: Path, outbox: Outbox, *, zero: datetime, boot_id: str | 
     for name, (rounds, rejected_rows) in LEFT.items():
         left = data_dir / name
         try:
-            if not left.is_file():
+            if not left.exists():
                 continue
+            if not left.is_file():  # to open a pipe would wait for whoever writes into it
+                raise OSError(errno.EINVAL, "not a plain file", str(left))
             waiting, rejected = _waiting(_rows(left, rounds), zero, boot_id)
             for body, reason, is_final in _rows(left, rejected_rows):
                 rejected.append(Rejected(str(body), str(reason), bool(is_final) or str(reason).startswith(_FINAL)))
@@ -66,8 +69,8 @@ def take_over(data_dir: Path, outbox: Outbox, *, zero: datetime, boot_id: str | 
         except (OSError, sqlite3.Error, OutboxError) as err:
             logger.error("what an earlier build left in %s is not taken over yet: %s", left, err)
             continue
-        rounds, rows = counted(len(waiting), "round"), counted(len(rejected), "row")
-        logger.info("taken over from an earlier build: %s, and %s kept apart; from %s", rounds, rows, taken)
+        brought, apart = counted(len(waiting), "round"), counted(len(rejected), "row")
+        logger.info("taken over from an earlier build: %s, and %s kept apart; from %s", brought, apart, taken)
 
 
 def _rows(path: Path, statement: str) -> list[list[Any]]:
