@@ -216,7 +216,7 @@ class Outbox:
     def _oldest_on_disk(self, limit: int) -> Batch:
         rounds, unreadable, end = self._rounds.oldest(limit)
         if added := [each for each in unreadable if each not in self._unreadable]:
-            said = "unreadable and rejected: %s in %s; the first: %s"
+            said = "rejected: %s that cannot be read, in %s; the first: %s"
             logger.error(said, counted(len(added), "round"), self._path, added[0].reason)
             self._reject(added)
         self._unreadable = frozenset(unreadable)

@@ -105,7 +105,7 @@ def test_rows_wait_until_the_time_is_known_and_get_the_one_at_which_they_were_ta
     assert keeping.rows == [power(NOON + minute * MINUTE, 100 * (minute + 1)) for minute in range(4)]
 
 
-def test_the_meters_clock_dates_what_waits(caplog: pytest.LogCaptureFixture) -> None:
+def test_the_meters_clock_dates_what_waits() -> None:
     keeping = Keeping(ahead=9 * HOUR)
     keeping.read(100)
     keeping.clock.compare(NOON + MINUTE, keeping.monotonic())

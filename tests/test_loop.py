@@ -169,7 +169,7 @@ def test_what_happens_to_the_link_is_stored_with_the_next_round() -> None:
     assert kinds[:2] == ["scan", "join"]
     scan = home.of(RadioEventRow)[0]
     assert scan.channel == 0x39
-    assert scan.signal_dbm == pytest.approx(0.275 * 0xA7 - 104.27)  # dBm of an LQI; protocol facts 1.6
+    assert scan.signal_dbm == pytest.approx(0.275 * 0xA7 - 104.27)  # dBm of an LQI, as signal_dbm() says
 
 
 def test_sensors_are_stored_while_the_meter_is_unreachable() -> None:

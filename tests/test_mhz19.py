@@ -540,7 +540,7 @@ def test_a_file_is_no_serial_port(tmp_path: Path) -> None:
             open_serial_port(other)
 
 
-def test_a_port_in_use_is_named(tmp_path: Path) -> None:
+def test_a_port_in_use_is_named() -> None:
     ours, theirs = os.openpty()
     device = os.ttyname(theirs)
     try:

@@ -1,6 +1,6 @@
 """Meters that are not what their property map says, or slower than they should be: the record must go on.
 
-Source of the forms: protocol facts 4.2 (Get_SNA), 4.3, 5.1; transcripts, surprises 33 and 34.
+Source of the forms of a refusal: the transcripts 06 and 27 in tests/data/transcripts/.
 """
 
 from __future__ import annotations

@@ -91,7 +91,7 @@ def push_console(room: RoomAtHome) -> Callable[[], None]:
 
 
 def take_cpu_away(room: RoomAtHome) -> Callable[[], None]:
-    room.heat_cpu("-650788984")  # a value that firmware was seen to report; sensors facts, 3
+    room.heat_cpu("-650788984")  # a value that firmware was seen to report
     return lambda: room.heat_cpu("50000")
 
 

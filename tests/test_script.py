@@ -283,9 +283,7 @@ def test_an_old_python_is_named_and_nothing_runs(
 
 
 @pytest.mark.parametrize("is_terminal", [True, False])
-def test_a_script_sees_whether_a_terminal_reads_it(
-    is_terminal: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_script_sees_whether_a_terminal_reads_it(is_terminal: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     reader, writer = os.openpty() if is_terminal else os.pipe()
     with open(reader, "rb"), open(writer, "w") as stream:
         monkeypatch.setattr(sys, "stdout", stream)

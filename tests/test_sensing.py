@@ -77,7 +77,7 @@ def test_a_sensor_that_does_not_become_ready_is_said_to_be_faulty_once(
     sensing.close()
 
 
-def test_a_hung_sensor_is_left_behind_and_comes_back_with_its_next_reading(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_hung_sensor_is_left_behind_and_comes_back_with_its_next_reading() -> None:
     begun, hang = threading.Event(), threading.Event()
     asked: list[datetime] = []
 
