@@ -10,6 +10,7 @@ import itertools
 import logging
 import os
 import re
+import stat
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -220,7 +221,9 @@ def _read_once_c(file: Path) -> float:
 
 
 def _text_of(file: Path) -> str:
-    """Return what a file of the kernel says, in one read. Raises: OSError, ValueError: it is not ASCII."""
+    """Return what a file of the kernel says, in one read. Raises: OSError, ValueError: it is not ASCII, or no file."""
+    if not stat.S_ISREG(file.stat().st_mode):
+        raise ValueError("not a plain file")  # to read from a terminal or a pipe may wait for ever
     with file.open("rb", buffering=0) as opened:
         return opened.read(_MOST_BYTES).decode("ascii").strip()
 

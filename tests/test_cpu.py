@@ -82,6 +82,13 @@ def test_thousandths_become_degrees(tmp_path: Path, text: str, temperature_c: fl
     assert read_c(zones(tmp_path, ("cpu-thermal", text))) == temperature_c
 
 
+def test_what_is_no_plain_file_is_no_thermometer(tmp_path: Path) -> None:
+    """To open a pipe at which nobody writes would wait for ever."""
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(SensorError, match="pipe: not a plain file"):
+        read_cpu_temperature_c(str(tmp_path / "pipe"))
+
+
 @pytest.mark.parametrize(
     "zone_type",
     [

@@ -710,6 +710,7 @@ def test_a_start_that_fails_says_why_and_where_the_log_is(data_dir: Path) -> Non
     with pytest.raises(EmbeddedServerError) as caught:
         EmbeddedServer(data_dir, fsync=False).start()
     assert 'invalid value for parameter "shared_buffers": "lots"' in str(caught.value)
+    assert caught.value.remedy == "correct local.conf"
     assert f"{data_dir}/postgresql/server.log" in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -724,6 +725,7 @@ def test_a_start_that_fails_quotes_its_reason_and_not_its_end(data_dir: Path) ->
     with pytest.raises(EmbeddedServerError) as caught:
         EmbeddedServer(data_dir, fsync=False).start()
     assert "does not start: PANIC: could not locate a valid checkpoint record" in str(caught.value)
+    assert caught.value.remedy.endswith("restore a backup")
     assert "FATAL" not in str(caught.value)
     assert f"{home}/server.log" in str(caught.value)
 

@@ -35,6 +35,7 @@ from storage.connection import CONNECT_TIMEOUT_S
 from storage.embedded.programs import ServerPrograms
 from storage.errors import EmbeddedServerError
 from storage.filelock import FileLock
+from storage.remedies import remedy_for
 
 logger = logging.getLogger(__name__)
 
@@ -248,7 +249,7 @@ class Cluster:
         try:
             programs.run("pg_ctl", *arguments, cwd=self.home, timeout_s=START_TIMEOUT_S + 10, holding=self._serving)
         except EmbeddedServerError as err:
-            raise EmbeddedServerError(_why_not_started(log, before) or str(err)) from err
+            raise _why_not_started(log, before) or err from err
         logger.info("the embedded PostgreSQL was started in %s", self.home)
         return directory
 
@@ -331,8 +332,8 @@ def _has_lost_socket(socket_directory: Path) -> bool:
     return False
 
 
-def _why_not_started(log: Path, before: int) -> str:
-    """Quote the last FATAL or PANIC that the *log* holds since it had *before* bytes; "" where there is none.
+def _why_not_started(log: Path, before: int) -> EmbeddedServerError | None:
+    """Quote the last FATAL or PANIC that the *log* holds since it had *before* bytes; None where there is none.
 
     The last line says how it ended, not why; what is wrong with a setting stands just before.
     """
@@ -341,11 +342,13 @@ def _why_not_started(log: Path, before: int) -> str:
             file.seek(before)
             said = file.read().decode("utf-8", "replace")
     except OSError:
-        return ""
+        return None
     reasons = list(_REASON.finditer(said))
     if not reasons:
-        return ""
+        return None
     reason = " ".join(reasons[-1][1].split())
+    remedy = remedy_for(reason, otherwise="")
     if "contains errors" in reason:
         reason = "; ".join([*_SETTING.findall(said[: reasons[-1].start()])[-1:], reason])
-    return f"the embedded PostgreSQL does not start: {reason} (see {log})"
+        remedy = "correct local.conf"
+    return EmbeddedServerError(f"the embedded PostgreSQL does not start: {reason} (see {log})", remedy)
