@@ -6,6 +6,7 @@ it or a script imports at the top.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import io
 import os
@@ -53,6 +54,7 @@ def run(prog: str, act: Callable[[], int], *, extras: str) -> int:
 @contextlib.contextmanager
 def _interruptible() -> Iterator[None]:
     """Let SIGTERM and SIGHUP do as SIGINT does: what is half done is cleared away on the way out."""
+    atexit.register(_ignore_signals)
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
     for number, handler in before.items():
         if handler != signal.SIG_IGN:  # nohup wants us to stay when the terminal goes
@@ -62,6 +64,12 @@ def _interruptible() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _ignore_signals() -> None:
+    """Let a signal that comes while Python ends not change the exit code of what is done."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
 
 
 @contextlib.contextmanager
