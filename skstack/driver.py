@@ -89,10 +89,10 @@ class SkStack:
     def collect(self) -> int:
         """Take in what has already arrived, without waiting; return how many lines are ready for receive.
 
-        Raises: PortLostError: the port is gone.
+        Raises: PortLostError: the port is gone. StoppedError.
         """
         for _ in range(_MOST_CHUNKS):
-            chunk = self._port.read(0.0)
+            chunk = self._read(0.0)
             if not chunk:
                 break
             self._unsolicited.extend(self._parse(self._buffer.feed(chunk)))

@@ -335,6 +335,14 @@ def test_a_stop_that_was_requested_before_begins_no_wait() -> None:
     stack.close()
 
 
+def test_no_command_is_written_once_a_stop_was_requested() -> None:
+    clock = LabClock()
+    port = FakePort(clock, [])  # expects nothing
+    with pytest.raises(StoppedError):
+        SkStack(port, monotonic=clock.monotonic, should_stop=lambda: True).execute(commands.STACK_VERSION)
+    assert clock.monotonic() == 0.0
+
+
 # --- the port
 
 
