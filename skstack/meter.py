@@ -383,7 +383,9 @@ class Meter:
         return self._show_clock(values, self._monotonic())
 
     def read_half_hour(self, *, until: float) -> HalfHour | None:
-        """Read the registers of the last :00 or :30 (EA, EB). Raises: as Session.get."""
+        """Read the registers of the last :00 or :30 (EA, EB); None: the meter gives none. Raises: as Session.get."""
+        if not self.offers(Epc.SCHEDULED_IMPORT):
+            return None
         wanted = [epc for epc in (Epc.SCHEDULED_IMPORT, Epc.SCHEDULED_EXPORT) if self.offers(epc)]
         return self._half_hour(self._reader.read(wanted, until))
 

@@ -188,6 +188,15 @@ def test_a_half_hour_of_what_was_sold_at_another_time_keeps_no_import_back() -> 
     assert home.meter.read_half_hour(until=home.soon) == HalfHour(NOON, AT_NOON_KWH, None)
 
 
+def test_a_meter_without_half_hours_is_not_asked_for_one() -> None:
+    """That it has none may come out while the request waits for its turn."""
+    home = home_with(lacks=frozenset({0xEA, 0xEB}))
+    poll(home)
+    sent_before = len(home.module.sends)
+    assert home.meter.read_half_hour(until=home.soon) is None
+    assert len(home.module.sends) == sent_before
+
+
 def test_the_clock_is_read_to_the_minute() -> None:
     home = home_with()
     poll(home)
