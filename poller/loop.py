@@ -161,10 +161,11 @@ class Poller:
 
     def _status(self, power: PowerRow | None) -> str:
         if power is None:
-            last = f"; the last at {self.last_power.measured_at:%Y-%m-%d %H:%M} UTC" if self.last_power else ""
-            return f"no reading: {self.failure}{last}"
+            last = self.last_power
+            before = f"; the last at {last.measured_at.astimezone():%Y-%m-%d %H:%M %Z}" if last else ""
+            return f"no reading: {self.failure}{before}"
         watts = "power not measured" if power.power_w is None else f"{power.power_w} W"
-        return f"{watts} at {power.measured_at:%H:%M:%S} UTC"
+        return f"{watts} at {power.measured_at.astimezone():%H:%M:%S %Z}"
 
     def _survived(self, act: Callable[[datetime], ResultT], tick: datetime, *, otherwise: OtherT) -> ResultT | OtherT:
         """Do *act* for *tick*; a fault of ours is logged, once of each kind, and must not end the polling."""
@@ -253,7 +254,7 @@ class Poller:
         if self._well_since_s is None:
             self._well_since_s = now_s
         if now_s - self._well_since_s >= self._session.timings.recovery.well_s:
-            since = f"{self._clock.at(self._well_since_s):%H:%M} UTC"
+            since = f"{self._clock.at(self._well_since_s).astimezone():%H:%M %Z}"
             logger.info(
                 "the meter has responded to every poll since %s; failed polls before: %d", since, self._failed_polls
             )
@@ -292,4 +293,4 @@ class Poller:
             self._missed_said_until = self._clock.monotonic() + _REMINDER_S
         level = logging.DEBUG if is_said else logging.WARNING
         text = "the round of %s took %.0f s: %s missed, %d in all"
-        logger.log(level, text, f"{tick:%H:%M:%S} UTC", took_s, counted(missed, "tick"), self.missed_ticks)
+        logger.log(level, text, f"{tick.astimezone():%H:%M:%S %Z}", took_s, counted(missed, "tick"), self.missed_ticks)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import partial
@@ -40,6 +41,15 @@ def asks_for(request: Frame, *epcs: int) -> bool:
 
 def read_cpu(tick: datetime) -> Reading:
     return CpuTemperatureRow(tick, 48.3)
+
+
+@pytest.fixture
+def _machine_in_japan(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
 
 
 def home_of(read: Callable[[datetime], Reading] | None = None, **options: Any) -> Home:
@@ -128,6 +138,7 @@ def test_a_round_that_outlasts_its_interval_skips_ticks_and_counts_them(caplog: 
     assert caplog.text == ""  # counted, and said again in an hour at the earliest
 
 
+@pytest.mark.usefixtures("_machine_in_japan")
 def test_a_meter_that_responds_without_values_is_logged_once_and_once_that_it_is_over(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -142,7 +153,7 @@ def test_a_meter_that_responds_without_values_is_logged_once_and_once_that_it_is
     home.run_minutes(20)
     assert [record.getMessage() for record in caplog.records if record.name == "poller.loop"] == [
         "no reading of the meter: it responded without a single value",
-        "the meter has responded to every poll since 03:11 UTC; failed polls before: 10",
+        "the meter has responded to every poll since 12:11 JST; failed polls before: 10",
     ]
 
 

@@ -56,7 +56,7 @@ def main_pid(machine: Machine) -> int:
 
 def test_from_boot_to_the_first_reading_in_the_record(poller: Machine) -> None:
     assert poller.show("ActiveState") == "active"
-    assert re.fullmatch(r"\d+ W at \d\d:\d\d:\d\d UTC", poller.show("StatusText"))
+    assert re.fullmatch(r"\d+ W at \d\d:\d\d:\d\d \S+", poller.show("StatusText"))
     poller.wait_until("readings in the record", lambda: stored(poller) > 0)
     assert poller.run("systemctl", "is-enabled", UNIT) == "enabled"
     assert "Traceback" not in poller.journal()
