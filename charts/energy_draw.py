@@ -178,6 +178,7 @@ def draw_energy(axes: Axes, data: PowerData, words: Words) -> None:
             labels.keep_clear_of_bar(days_since_epoch(bar.started_at), days_since_epoch(bar.ended_at), float(kwh_up))
     for gap, of_both in zip(gaps, coverage.overlaps(unsold, gaps), strict=True):
         label_gaps(labels, [gap], words, low=0 if of_both else zero)
+    label_gaps(labels, coverage.without(unsold, gaps), words, high=zero, of=words.sold)
 
 
 def _draw_bars(axes: Axes, labels: Labels, bars: Sequence[Bar], energy: EnergyData, data: PowerData) -> None:

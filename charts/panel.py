@@ -151,13 +151,19 @@ def set_limits(axes: Axes, low: float, high: float, *, below_px: float = 0.0, ab
     axes.set_ylim(low - below_px * per_px, high + above_px * per_px)
 
 
-def label_gaps(labels: Labels, gaps: Iterable[Gap], words: Words, *, low: float = 0.0) -> None:
-    """Write into each gap how long it is, where that fits above a part of the height; the footnote says it anyhow."""
+def label_gaps(
+    labels: Labels, gaps: Iterable[Gap], words: Words, *, low: float = 0.0, high: float = 1.0, of: str | None = None
+) -> None:
+    """Write into each gap how long it is, and *of* what, where that fits; the footnote says it in any case.
+
+    It stands between two parts of the height.
+    """
     bottom, top = labels.axes.get_ylim()
-    bottom += low * (top - bottom)
+    bottom, top = (bottom + part * (top - bottom) for part in (low, high))
     for gap in gaps:
         left, right = days_since_epoch(gap.start), days_since_epoch(gap.end)
         text = words.missing.format(length=length_of(gap.length, words.language))
+        text = text if of is None else words.of_quantity.format(quantity=of, note=text)
         points = [((left + right) / 2, bottom + share * (top - bottom)) for share in (0.5, 0.25, 0.75)]
         labels.set(
             text, points, WITHIN, gid="gap label", color=style.MUTED, within=(left, right, bottom), ground=style.GAP

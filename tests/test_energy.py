@@ -298,6 +298,7 @@ def test_what_was_sold_is_unknown_without_an_export_register(
     with style.applied("en"):
         figure = power_draw.draw(picture, language="en")
     assert ("sold: no data" in "".join(texts(figure, "footnote"))) is not known
+    assert texts(figure, "gap label") == ([] if known else [f"sold: no data {days} d"])  # in the strip below zero
 
 
 @pytest.mark.parametrize("sold_before", ["12", "9"])
