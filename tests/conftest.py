@@ -12,6 +12,7 @@ import logging
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -27,6 +28,10 @@ from storage.embedded import EmbeddedServer
 # A busy machine is no finding. Where nobody sits before it, the same examples are tried each time.
 settings.register_profile("house", deadline=None, derandomize="CI" in os.environ, print_blob=True)
 settings.load_profile("house")
+
+# Our programs are started hundreds of times: they are compiled once, also where the environment keeps no bytecode.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 # A shell lets what it starts in the background ignore SIGINT, and so would every program that is started here.
 signal.signal(signal.SIGINT, signal.default_int_handler)

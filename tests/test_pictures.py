@@ -524,7 +524,7 @@ def test_each_number_stands_in_the_column_of_its_day(record: Any, minutes: int, 
     (figure,) = pictures(record, site, day_of(date(2025, 10, 1), TOKYO, 31), language, now=now)
     with style.applied(language):
         canvas: Any = FigureCanvasAgg(figure)
-        canvas.draw()
+        figure.draw_without_rendering()
     boxes = [label.get_window_extent(canvas.get_renderer()) for label in named(figure, "bar label")]
     inverted = figure.axes[1].transData.inverted()
     days = [inverted.transform(((box.x0 + box.x1) / 2, 0))[0] - start.timestamp() / 86_400 for box in boxes]

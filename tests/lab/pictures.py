@@ -26,7 +26,7 @@ def overlaps(figure: Figure, language: Language) -> list[tuple[str, str]]:
     """Give the pairs of texts that lie on each other, and the texts that leave the sheet, as laid out by Agg."""
     with style.applied(language):
         canvas: Any = FigureCanvasAgg(figure)
-        canvas.draw()
+        figure.draw_without_rendering()
         renderer = canvas.get_renderer()
         # Ticks beyond the edge of a panel exist but are not drawn.
         hidden = {
