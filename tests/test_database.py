@@ -309,7 +309,7 @@ def test_a_server_that_stops_in_the_middle_of_a_statement_costs_no_more_than_the
     try:
         began = time.monotonic()
         assert database.write([round_of(1)]) == ()  # over another connection
-        assert time.monotonic() - began < 5.0
+        assert time.monotonic() - began < 12.0  # of the 15 that a response may take otherwise
         assert database.query(backend_pid) != pid
     finally:
         os.kill(pid, signal.SIGCONT)
@@ -339,7 +339,7 @@ def test_who_wakes_us_is_served_while_the_server_is_awaited_and_may_end_the_wait
     began = time.monotonic()
     with pytest.raises(StopError):
         database.query(sleep)
-    assert time.monotonic() - began < 5.0
+    assert time.monotonic() - began < 7.5
     for waker in wakers:
         waker.join()
     assert database.write([round_of(1)]) == ()

@@ -522,13 +522,13 @@ def test_a_database_that_hangs_does_not_hold_up_a_round_or_the_end(
     database.responds.clear()
     began = time.monotonic()
     append_all(outbox, range(5))  # the database would hang for 30 s
-    assert time.monotonic() - began < 3.0
+    assert time.monotonic() - began < 15.0
     with closing(Outbox(tmp_path)) as after_kill_9:
         assert list(after_kill_9.oldest(10).rounds) == [round_of(number) for number in range(5)]
     assert not running.wait_until_drained(0.1)
     began = time.monotonic()
     running.close(0.1)
-    assert time.monotonic() - began < 3.0
+    assert time.monotonic() - began < 15.0
     assert not database.is_closed
     database.responds.set()
     running.close()
@@ -548,7 +548,7 @@ def test_waiting_ends_when_somebody_wants_to_stop(running: Delivery, outbox: Out
     append_all(outbox, range(1))
     began = time.monotonic()
     assert not running.wait_until_drained(20.0, should_stop=lambda: time.monotonic() > began + 0.2)
-    assert time.monotonic() - began < 5.0
+    assert time.monotonic() - began < 15.0
 
 
 def test_the_end_brings_the_last_round_to_the_database_and_leaves_no_thread(

@@ -567,4 +567,4 @@ def test_the_process_ends_in_the_middle_of_a_query(database_url: str, tmp_path: 
         assert process.stdout.readline() == "over\n"
         begun = time.monotonic()
         assert process.wait(30) == 0
-    assert time.monotonic() - begun < 5.0
+    assert time.monotonic() - begun < 8.0

@@ -31,7 +31,7 @@ def simulator(link: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
             yield process
         finally:
             process.send_signal(signal.SIGTERM)
-            assert process.wait(timeout=10) == 0
+            assert process.wait(timeout=30) == 0
     assert not link.is_symlink()
 
 
@@ -80,7 +80,7 @@ def test_an_announcement_reaches_the_client(model: str, options: list[str], tmp_
     link = tmp_path / "tty"
     with simulator(link, "--model", model, *options) as process, opened(link) as client:
         process.send_signal(signal.SIGUSR1)
-        announced = client.get_notification(timeout=5)
+        announced = client.get_notification(timeout=30)
     assert announced["esv"] == (0x74 if "--infc" in options else 0x73)
     assert set(announced["properties"]) == ({0xEA} if "--no-export" in options else {0xEA, 0xEB})
 

@@ -820,8 +820,8 @@ def test_a_disk_that_hangs_costs_two_seconds_once_and_nothing_is_lost(
     answers.set()
     woken.release()
     helper.join()
-    assert took_s[0] < 2.5
-    assert max(took_s[1:]) < 0.5
+    assert took_s[0] < 5.0  # of 30 s that the disk hangs
+    assert max(took_s[1:]) < 1.5
     [said] = messages(caplog, logging.ERROR)
     assert "does not respond" in said
     assert rounds_in(outbox) == [round_of(number) for number in range(4)]
@@ -843,7 +843,7 @@ def test_a_disk_that_hangs_at_the_end_does_not_hold_up_the_end(
 
     def hanging(file: LineFile, *arguments: Any, **options: Any) -> int:
         hangs.set()
-        goes_on.wait(10.0)
+        goes_on.wait(30.0)
         return append_to(file, *arguments, **options)
 
     monkeypatch.setattr(LineFile, "append", hanging)
@@ -852,7 +852,7 @@ def test_a_disk_that_hangs_at_the_end_does_not_hold_up_the_end(
     assert hangs.wait(10.0)
     began = time.monotonic()
     outbox.close()
-    assert time.monotonic() - began < 5.0
+    assert time.monotonic() - began < 15.0
     assert "lost: 1 round that neither PostgreSQL nor the disk took" in messages(caplog, logging.ERROR)
     goes_on.set()
     first.join(10.0)
@@ -876,8 +876,8 @@ def test_a_disk_that_hangs_while_the_helper_is_held_elsewhere_costs_no_more(
         outbox.append(round_of(number))
         took_s.append(time.monotonic() - began)
     answers.set()
-    assert took_s[0] < 2.5
-    assert max(took_s[1:]) < 0.5
+    assert took_s[0] < 5.0  # of 30 s that the disk hangs
+    assert max(took_s[1:]) < 1.5
     [said] = messages(caplog, logging.ERROR)
     assert "does not respond" in said
     assert rounds_in(outbox) == [round_of(number) for number in range(3)]

@@ -243,7 +243,7 @@ def running_sensor(link: Path, *options: str) -> Iterator[None]:
             yield
         finally:
             process.terminate()
-            assert process.wait(timeout=10) == 0
+            assert process.wait(timeout=30) == 0
     assert not link.is_symlink()
 
 

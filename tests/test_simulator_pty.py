@@ -54,17 +54,17 @@ def test_a_client_may_close_the_terminal_and_open_it_again(tmp_path: Path) -> No
     link = tmp_path / "tty"
     with served(link):
         for _ in range(2):
-            with serial.Serial(str(link), 115_200, timeout=5) as port:
+            with serial.Serial(str(link), 115_200, timeout=30) as port:
                 assert execute(port, b"SKVER\r\n") == b"EVER 1.5.2\r\nOK\r\n"
 
 
 def test_a_device_may_drip_flood_be_deaf_or_never_read(tmp_path: Path) -> None:
     link = tmp_path / "tty"
-    with served(link, Babbling.drip(every_s=0.02, start=NOON)), serial.Serial(str(link), timeout=5) as port:
+    with served(link, Babbling.drip(every_s=0.02, start=NOON)), serial.Serial(str(link), timeout=30) as port:
         assert port.read(5) == b"....."
-    with served(link, Babbling.flood(start=NOON)), serial.Serial(str(link), timeout=5) as port:
+    with served(link, Babbling.flood(start=NOON)), serial.Serial(str(link), timeout=30) as port:
         assert b"EVENT 20\r\n" in port.read(4000)
-    with served(link, Deaf()) as stop_fd, serial.Serial(str(link), timeout=0.2, write_timeout=5) as port:
+    with served(link, Deaf()) as stop_fd, serial.Serial(str(link), timeout=0.2, write_timeout=30) as port:
         port.write(bytes(100_000))
         os.write(stop_fd, b"a")  # it has no meter that could announce anything
         assert port.read(1) == b""
@@ -76,7 +76,7 @@ def test_a_device_may_drip_flood_be_deaf_or_never_read(tmp_path: Path) -> None:
 
 def test_the_terminal_passes_every_byte_as_it_is(tmp_path: Path) -> None:
     link = tmp_path / "tty"
-    with served(link), serial.Serial(str(link), 115_200, timeout=5) as port:
+    with served(link), serial.Serial(str(link), 115_200, timeout=30) as port:
         assert execute(port, b"SKSREG SFE 1\r\n") == b"OK\r\n"
         typed = bytes(byte for byte in range(1, 256) if byte not in b"\r\n")
         port.write(typed)

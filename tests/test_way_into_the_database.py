@@ -49,7 +49,7 @@ def test_a_poller_without_sensors_has_two_threads_and_never_more_than_one_connec
         while time.monotonic() < end:
             seen_connections.append(len(connections(connection)))
             seen_threads.append(threads_of(process.pid))
-            time.sleep(0.02)
+            time.sleep(0.05)
     assert max(seen_connections) == 1
     assert max(seen_threads) == 2
 
