@@ -16,7 +16,7 @@ from datetime import datetime
 from backoff import Backoff
 from skstack.capability import Capability
 from skstack.echonet.device import decode_clock
-from skstack.echonet.frame import METER, parse_property_map
+from skstack.echonet.frame import parse_property_map
 from skstack.echonet.identity import MeterIdentity, Recognition, decode_identity
 from skstack.echonet.properties import Epc, HalfHour, MeterReading, decode_half_hour, decode_reading, decoded, warn
 from skstack.echonet.registers import EnergyScale
@@ -395,11 +395,9 @@ class Meter:
             return []
         notified = []
         while self._session.notifications:
-            notification = self._session.notifications.popleft()
-            if notification.source == METER:
-                half_hour = self._half_hour(notification.values)
-                if half_hour is not None:
-                    notified.append(half_hour)
+            half_hour = self._half_hour(self._session.notifications.popleft().values)
+            if half_hour is not None:
+                notified.append(half_hour)
         return notified
 
     def _half_hour(self, values: Mapping[int, bytes]) -> HalfHour | None:

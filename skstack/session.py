@@ -335,11 +335,11 @@ class Session:
 
     def _take_notification(self, frame: Frame, values: dict[int, bytes]) -> None:
         """Keep what the meter sends unsolicited; its TID is the meter's own and means nothing to us."""
-        if frame.seoj not in (METER, NODE_PROFILE):
+        if frame.seoj == METER:
+            self.notifications.append(Notification(values))
+        else:  # its node profile announces objects that we know
             logger.debug("dropped a notification of %s", frame.seoj.hex())
-            return
-        self.notifications.append(Notification(frame.seoj, values))
-        if frame.esv is Esv.INFC:
+        if frame.esv is Esv.INFC and frame.seoj in (METER, NODE_PROFILE):
             self._infc_responses.append(frame.infc_response())
 
     def _take_response(self, frame: Frame, values: dict[int, bytes]) -> None:

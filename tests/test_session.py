@@ -425,7 +425,6 @@ def test_a_notification_is_kept_and_an_infc_gets_its_response(confirmed: bool) -
     lab.module.announce(lab.radio.time_s)
     lab.run(2.0)
     [notification] = lab.session.notifications
-    assert notification.source == METER
     assert set(notification.values) == {0xEA, 0xEB}
     assert len(lab.simulated.confirmed_tids) == confirmed
 
@@ -493,11 +492,11 @@ def test_a_notification_that_contradicts_itself_is_dropped_with_one_line(caplog:
     assert lab.read_power() == WATTS
 
 
-def test_the_instance_list_of_the_node_profile_is_kept() -> None:
+def test_the_instance_list_of_the_node_profile_wakes_nobody() -> None:
     lab = Lab()
     lab.run_until_up(60.0)
     lab.run(5.0)
-    assert [each.source for each in lab.session.notifications] == [NODE_PROFILE]
+    assert not lab.session.notifications
 
 
 def test_a_notification_of_another_object_is_dropped() -> None:

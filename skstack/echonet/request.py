@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from skstack.echonet.frame import Eoj, Esv, Frame
+from skstack.echonet.frame import Esv, Frame
 
 _CONTROL_BYTES = frozenset(b"\r\n \0")
 
@@ -38,9 +38,8 @@ class Response:
 
 @dataclass(frozen=True, slots=True)
 class Notification:
-    """What the meter or its node profile sent unsolicited (INF, INFC), by EPC."""
+    """What the meter sent unsolicited (INF, INFC), by EPC."""
 
-    source: Eoj
     values: Mapping[int, bytes] = field(repr=False)  # C0 is a secret
 
 
