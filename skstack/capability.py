@@ -96,6 +96,10 @@ class Capability:
         """Whether the meter has lately refused *epc*, and never given it in this session."""
         return self._refused.lasts(epc)
 
+    def may_come(self, epc: int) -> bool:
+        """Whether *epc* was not given in this session, and has not lately gone without a response."""
+        return epc not in self._given and self.responds_to({epc})
+
     def refused(self, epcs: Collection[int]) -> frozenset[int]:
         """Return which of *epcs* the meter refused when they were last requested."""
         return frozenset(epc for epc in epcs if self._refused.was_last(epc))

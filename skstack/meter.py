@@ -196,14 +196,17 @@ class Meter:
     def learn(self, *, until: float) -> None:
         """Read the next thing that is not known yet, in the background, for one timeout, or up to *until* (monotonic).
 
-        What does not come is requested again after a growing pause; the clock is not: whoever needs it reads it.
+        What is read property by property is given the longest wait. What does not come is requested again after a
+        growing pause; the clock is not: whoever needs it reads it.
         Raises: as Session.get.
         """
         self._notice_session()
         read_next = self._to_learn[0]
+        timings = self._session.timings
+        wait_s = timings.longest_wait_s if self._reader.reads_singly else timings.response_timeout_s
         is_learnt = False
         try:
-            is_learnt = read_next(min(until, self._monotonic() + self._session.timings.response_timeout_s))
+            is_learnt = read_next(min(until, self._monotonic() + wait_s))
         finally:
             del self._to_learn[0]
             if is_learnt or read_next == self._look_at_clock:
@@ -302,6 +305,8 @@ class Meter:
             self._recognise(wanted, values)
             if self._identity.is_confirmed:
                 break
+        if self._scale() is None and self.offers(Epc.ENERGY_UNIT) and self._capability.may_come(Epc.ENERGY_UNIT):
+            return False  # read property by property, there was not the time for all
         return self._introduce()
 
     def _introduce(self) -> bool:

@@ -49,7 +49,8 @@ class Get(Protocol):
 class Reader:
     """Reads the meter in the form that its *capability* allows, and learns from what comes.
 
-    *is_single*: the meter does not respond to requests for several properties.
+    *is_single*: the meter does not respond to requests for several properties. *reads_singly*: nor did it to the group
+    that read() was asked for last.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class Reader:
         self._groupless_polls = 0  # since the last response to a group
         self._lone_responses = 0
         self.is_single = False
+        self.reads_singly = False
         self._is_slow = False
         self._form = Form.GROUPS  # of the last poll without a response
         self._silent_until = float("-inf")  # and its deadline
@@ -123,7 +125,8 @@ class Reader:
         Where a group gets none, its properties are requested one by one for a while.
         """
         groups = self._groups(epcs)
-        if not self._capability.responds_to(groups[0]):
+        self.reads_singly = not self._capability.responds_to(groups[0])
+        if self.reads_singly:
             groups = self._capability.singly(epcs)
         is_long = len(groups[0]) > 1
         return self._read_rest(self._background(groups[0], until, is_long=is_long), groups[1:], until)

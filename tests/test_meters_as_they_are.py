@@ -168,6 +168,20 @@ def test_a_meter_that_does_not_respond_to_more_than_n_properties_is_read_and_kno
     assert len(home.of(EnergyRow)) == 3
 
 
+@pytest.mark.parametrize("seconds", [14.0, 19.0])
+def test_a_slow_meter_that_does_not_respond_to_more_than_n_properties_has_registers(seconds: float) -> None:
+    """Read one by one, who it is takes longer than one timeout."""
+    home = home_of()
+    home.simulated.habits += [
+        Habit(lose, lambda reply: reply.request is not None and len(reply.request.properties) > 4),
+        Habit(take(seconds)),
+    ]
+    home.run_minutes(120)
+    assert rows(home).power >= 100
+    assert rows(home).registers >= 60
+    assert home.of(EnergyRow)
+
+
 def test_a_property_that_is_neither_given_in_a_group_nor_alone_costs_nothing_but_itself() -> None:
     home = home_of()
     home.simulated.habits += [Habit(refuse(0xE3), several), Habit(lose, lone(0xE3))]
