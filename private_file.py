@@ -37,9 +37,16 @@ def replace(path: Path, content: bytes) -> None:
 def create(path: Path) -> int:
     """Make a file that was not there, of mode 0600; return its descriptor, to read and write.
 
+    What root makes belongs to the owner of the directory, for whom it must stay usable.
+
     Raises: FileExistsError: something is there, be it a link; OSError.
     """
-    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    if os.geteuid() == 0:
+        owner = path.parent.stat()
+        with suppress(OSError):  # root of a container, or over a network, may not give away what it likes
+            os.fchown(fd, owner.st_uid, owner.st_gid)
+    return fd
 
 
 def open_existing(path: Path, flags: int) -> int:

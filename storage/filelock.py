@@ -5,7 +5,10 @@ from __future__ import annotations
 import fcntl
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
+
+import private_file
 
 
 class FileLock:
@@ -26,7 +29,7 @@ class FileLock:
         Raises: OSError: the file cannot be opened.
         """
         if self._fd is None:
-            self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
+            self._fd = _opened(self.path)
         wanted = (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB
         deadline = time.monotonic() + timeout_s
         while True:
@@ -53,3 +56,12 @@ class FileLock:
         if self._fd is not None:
             os.close(self._fd)
             self._fd = None
+
+
+def _opened(path: Path) -> int:
+    """Open the file of a lock, or make it; another process may do so at the same time. Raises: OSError."""
+    with suppress(FileNotFoundError):
+        return private_file.open_existing(path, os.O_RDWR)
+    with suppress(FileExistsError):
+        return private_file.create(path)
+    return private_file.open_existing(path, os.O_RDWR)

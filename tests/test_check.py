@@ -479,6 +479,19 @@ def test_root_is_told_to_check_as_the_user_whose_directory_it_is(
     assert "! you are root, and the directory is another user's: check as that user" in checked.text
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can work in the directory of somebody else")
+def test_what_root_makes_in_the_directory_of_a_user_is_the_users(tmp_path: Path, database_url: str) -> None:
+    """A lock that was root's ended the service of that user, which may not open it, with exit code 2."""
+    settings = without_radio(tmp_path, database_url)
+    settings.storage.data_dir.mkdir()
+    os.chown(settings.storage.data_dir, 4711, 4712)
+    check(settings)
+    with closing(Outbox(settings.storage.data_dir)) as outbox:
+        outbox.append(round_of(1))
+    made = {path.name: (path.stat().st_uid, path.stat().st_gid) for path in settings.storage.data_dir.iterdir()}
+    assert made == dict.fromkeys(("poller.lock", "outbox.rounds", "outbox.reserve"), (4711, 4712))
+
+
 def test_what_waits_in_the_outbox_is_counted_and_left(tmp_path: Path, database_url: str) -> None:
     settings = without_radio(tmp_path, database_url)
     with closing(Outbox(settings.storage.data_dir)) as outbox:
