@@ -1,4 +1,7 @@
-"""Files of ours: for their owner only, on the disk, and never by way of somebody's link."""
+"""Files and directories of ours: for their owner only, on the disk, and never by way of somebody's link.
+
+What root makes belongs to the owner of the directory that it is made in, for whom it must stay usable.
+"""
 
 from __future__ import annotations
 
@@ -37,16 +40,28 @@ def replace(path: Path, content: bytes) -> None:
 def create(path: Path) -> int:
     """Make a file that was not there, of mode 0600; return its descriptor, to read and write.
 
-    What root makes belongs to the owner of the directory, for whom it must stay usable.
-
     Raises: FileExistsError: something is there, be it a link; OSError.
     """
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    if os.geteuid() == 0:
-        owner = path.parent.stat()
-        with suppress(OSError):  # root of a container, or over a network, may not give away what it likes
-            os.fchown(fd, owner.st_uid, owner.st_gid)
+    _leave_to_owner(fd, path.parent)
     return fd
+
+
+def make_directory(path: Path, mode: int = 0o700) -> None:
+    """Make a directory, and those above it, where there is none.
+
+    Raises: FileExistsError: something else is there, be it a link to nothing; OSError.
+    """
+    if path.is_dir():
+        return
+    if not path.parent.is_dir():
+        make_directory(path.parent, 0o777)
+    path.mkdir(mode, exist_ok=True)
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        _leave_to_owner(fd, path.parent)
+    finally:
+        os.close(fd)
 
 
 def open_existing(path: Path, flags: int) -> int:
@@ -67,3 +82,10 @@ def sync_directory(directory: Path) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
+
+
+def _leave_to_owner(fd: int, directory: Path) -> None:
+    if os.geteuid() == 0:
+        owner = directory.stat()
+        with suppress(OSError):  # root of a container, or over a network, may not give away what it likes
+            os.fchown(fd, owner.st_uid, owner.st_gid)

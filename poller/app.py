@@ -11,6 +11,7 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+import private_file
 from errors import ExplainedError
 from poller.clock import Clock, SystemClock
 from poller.dating import LATE, Dating
@@ -196,7 +197,7 @@ def only_poller(data_dir: Path) -> Iterator[bool]:
 
 def _locked(lock: FileLock, data_dir: Path) -> bool:
     try:
-        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        private_file.make_directory(data_dir)
         if lock.acquire():
             return True
     except OSError as error:

@@ -142,7 +142,7 @@ class LineFile:
         try:
             fd = self._open()
         except FileNotFoundError:
-            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            private_file.make_directory(self.path.parent)
             os.close(private_file.create(self.path))
             private_file.sync_directory(self.path.parent)
             fd = self._open()

@@ -794,6 +794,19 @@ def test_where_namespaces_are_refused_root_gives_its_own_directory_to_another_ac
 
 
 @as_root
+def test_what_root_makes_in_the_directory_of_a_user_is_the_users(tmp_path: Path) -> None:
+    """That user's poller could not even enter it."""
+    home = tmp_path / "home"
+    home.mkdir()
+    daemon = pwd.getpwnam("daemon")
+    os.chown(home, daemon.pw_uid, daemon.pw_gid)
+    with EmbeddedServer(home / "data" / "power", fsync=False) as server:
+        assert query(server.url(), "select count(*) from power") == 0
+        assert server_uids(home / "data" / "power") == {daemon.pw_uid}
+    assert {path.lstat().st_uid for path in home.rglob("*")} == {daemon.pw_uid}
+
+
+@as_root
 def test_root_serves_the_data_of_a_user_as_that_user(prepared: Path, tmp_path: Path) -> None:
     data_dir = tmp_path / "data"
     shutil.copytree(prepared, data_dir, symlinks=True)

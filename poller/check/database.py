@@ -11,6 +11,7 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
+import private_file
 from poller.app import database_of
 from poller.check.report import CheckFailedError, Part, Report
 from poller.clock import TimeSource
@@ -46,7 +47,7 @@ def check_data_dir(settings: Settings, report: Report) -> str:
     """Look whether the data directory can be written, how much space it has, and what waits in it."""
     data_dir = settings.storage.data_dir
     try:
-        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        private_file.make_directory(data_dir)
         with tempfile.TemporaryFile(dir=data_dir) as file:
             file.write(b"\0" * 4096)
             file.flush()

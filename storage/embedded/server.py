@@ -25,6 +25,7 @@ from urllib.parse import quote
 
 import psycopg2
 
+import private_file
 from storage.connection import Connection, connect
 from storage.embedded.cluster import Cluster
 from storage.embedded.programs import ServerPrograms, installed_programs, programs_for
@@ -87,7 +88,7 @@ class EmbeddedServer:
 
     def _start(self) -> None:
         with self._own_errors():
-            self._home.mkdir(mode=0o700, parents=True, exist_ok=True)
+            private_file.make_directory(self._home)
             self._lock(self._starting)
             try:
                 self._is_ready = False
