@@ -254,8 +254,9 @@ def test_settings_of_ones_own_that_the_new_version_does_not_know_are_named(data_
     with pytest.raises(EmbeddedServerError) as caught:
         upgraded(data_dir)
     assert 'unrecognized configuration parameter "old_snapshot_threshold"' in str(caught.value)
-    _, _, log = str(caught.value).partition("(see ")
+    _, _, log = caught.value.what.partition("(see ")
     assert "old_snapshot_threshold" in Path(log.removesuffix(")")).read_text()
+    assert caught.value.remedy == "correct local.conf"
     own.write_text("work_mem = 3MB\n")
     upgraded(data_dir)
     check_that_all_is_there(data_dir)
