@@ -51,9 +51,9 @@ class Command(NamedTuple, Generic[ResponseT]):
         return self.line.encode("ascii") + (self.terminator if self.payload is None else b" " + self.payload)
 
     def __str__(self) -> str:
-        """Show the line with its secret masked, and of a payload its length only."""
+        """Show the line with its secret masked, and a payload in hex: a datagram of ours holds no secret."""
         line = self.line.removesuffix(self.secret) + _MASK if self.secret else self.line
-        return line if self.payload is None else f"{line} <{len(self.payload)} bytes>"
+        return line if self.payload is None else f"{line} {self.payload.hex().upper()}"
 
     def __repr__(self) -> str:
         return f"<Command {self}>"
