@@ -66,15 +66,16 @@ class Meter:
         self._session_number = 0
         self._renewals = 0
         self._mac = b""
-        self._to_learn: list[Callable[[float], bool]] = []  # what is still to be learnt in this session
+        self._to_learn: list[Callable[..., object]] = []  # what is still to be learnt in this session
         self._learn_at = float("-inf")
         self._backoff = Backoff(_FIRST_PAUSE_S, _LONGEST_PAUSE_S)
         self._telltales: tuple[Epc, ...] = ()
         self._has_export_data: bool | None = None  # in its register; None: not read yet
         self._broken: set[int] = set()  # properties whose data mean nothing
         self._introduced: MeterIdentity | None = None  # the one that the log has named
+        self._introduced_in = 0  # the session in which that one has said who it is
+        self._lacks_until = float("-inf")  # before that, nothing that it refused, or that meant nothing, is read again
         self._has_missed_scale = False
-        self._scale_again_at = float("-inf")  # not read again before, where it was refused or meant nothing
         self.shown_clock: ShownClock | None = None  # in the present session; None: it did not give the time
         self.last_poll: Poll | None = None
         self.last_half_hour: HalfHour | None = None
@@ -118,12 +119,12 @@ class Meter:
     @property
     def is_known(self) -> bool:
         """Whether the meter's identity was read in this session, and nothing is suspect."""
-        return self._has_learnt(self._learn_identity) and self._identity.is_confirmed
+        return self._introduced_in == self._session.number and self._identity.is_confirmed
 
     @property
     def has_looked_at_clock(self) -> bool:
         """Whether the meter's time was requested in this session; what it showed is shown_clock."""
-        return self._has_learnt(self._look_at_clock)
+        return self._session_number == self._session.number and self.read_clock not in self._to_learn
 
     @property
     def is_identified(self) -> bool:
@@ -151,7 +152,7 @@ class Meter:
             self._look_at_telltales(telltales, values)
         if not self._identity.is_sure:  # until two responses agree; if none comes, again after the next poll
             with contextlib.suppress(SkStackError):
-                self._learn_identity(until)
+                self._learn_identity(until=until)
         poll = Poll(decode_reading(values, self._scale(), report=self._report), first.sent_at, first.arrived_at)
         if poll.reading == _NO_READING:
             return None
@@ -206,10 +207,10 @@ class Meter:
         wait_s = timings.longest_wait_s if self._reader.reads_singly else timings.response_timeout_s
         is_learnt = False
         try:
-            is_learnt = read_next(min(until, self._monotonic() + wait_s))
+            is_learnt = bool(read_next(until=min(until, self._monotonic() + wait_s)))
         finally:
             del self._to_learn[0]
-            if is_learnt or read_next == self._look_at_clock:
+            if is_learnt or read_next == self.read_clock:
                 self._backoff.succeeded()
             else:
                 self._to_learn.append(read_next)  # one that never gets a response holds up no other
@@ -226,11 +227,9 @@ class Meter:
         while not self.is_known:
             self._notice_session()
             try:
-                self._learn_map(silent_until)
+                self._learn_map(until=silent_until)
                 silent_until = until
-                if self._learn_identity(until):
-                    self._to_learn = [self._look_at_clock]
-                    break
+                self._learn_identity(until=until)
             except (StoppedError, SessionLostError):
                 raise
             except SkStackError:
@@ -240,13 +239,10 @@ class Meter:
                 again_at = self._monotonic() + backoff.failed()
                 if again_at + self._session.timings.response_timeout_s > until:
                     break
-                self._session.run(again_at)
+                self._session.run(again_at, done=lambda: self.is_known)
         return self._identity.known or MeterIdentity(None, None, None, None)
 
-    def _has_learnt(self, step: Callable[[float], bool]) -> bool:
-        return self._session_number == self._session.number and step not in self._to_learn
-
-    def _note_learnt(self, step: Callable[[float], bool]) -> None:
+    def _note_learnt(self, step: Callable[..., object]) -> None:
         with contextlib.suppress(ValueError):
             self._to_learn.remove(step)
 
@@ -259,7 +255,7 @@ class Meter:
             return
         self._session_number = self._session.number
         self._reader.begin_session()
-        self._to_learn = [self._learn_map, self._look_at_clock, self._learn_identity]  # rows may wait for the time
+        self._to_learn = [self._learn_map, self.read_clock, self._learn_identity]  # rows may wait for the time
         self._learn_at = float("-inf")
         self._backoff.succeeded()
         self.shown_clock = None
@@ -287,7 +283,7 @@ class Meter:
         if seen.scale and known.scale and seen.scale.unit_kwh != known.scale.unit_kwh:
             self._suspect("another unit")
 
-    def _learn_map(self, until: float) -> bool:
+    def _learn_map(self, *, until: float) -> bool:
         """Read the property map; return whether one came that a meter can have. Raises: as Session.get."""
         return self._learn_map_of(self._reader.read((Epc.GET_MAP,), until))
 
@@ -295,8 +291,10 @@ class Meter:
         listed = decoded(values, Epc.GET_MAP, parse_property_map, self._report)
         return self._capability.note_map(listed or frozenset())
 
-    def _learn_identity(self, until: float) -> bool:
-        """Read the meter's identity; return whether it came and is now confirmed. Raises: as Session.get."""
+    def _learn_identity(self, *, until: float) -> bool:
+        """Read the meter's identity; return whether it is now confirmed, and lacks nothing. Raises: as Session.get."""
+        if self.is_known and self._monotonic() < self._lacks_until:
+            return False
         wanted = [epc for epc in _IDENTITY if self.offers(epc) or epc is Epc.COEFFICIENT]
         for _ in range(_MOST_RESPONSES):  # two must agree before either is believed
             values = self._reader.read(wanted, until)
@@ -310,7 +308,7 @@ class Meter:
         return self._introduce()
 
     def _introduce(self) -> bool:
-        """Log, once, who the meter is and whether its registers can be read; return whether that is confirmed."""
+        """Log, once, who the meter is and whether its registers can be read; return as _learn_identity."""
         known, introduced = self._identity.known, self._introduced
         if known is not None and self._identity.is_confirmed and not (introduced and known.agrees(introduced)):
             self._introduced = known
@@ -320,25 +318,14 @@ class Meter:
             logger.warning(
                 "the meter does not give the unit of its registers (E1, D3): power and currents are stored, no energy"
             )
-        if self._identity.is_confirmed and self._has_lacks() and self._learn_lacking not in self._to_learn:
-            self._to_learn.append(self._learn_lacking)
-        if self._scale() is None:
-            self._scale_again_at = self._monotonic() + _LONGEST_PAUSE_S
-        return self._identity.is_confirmed
-
-    def _has_lacks(self) -> bool:
-        """Whether the meter lists a part of its identity that it refuses, or a unit that means nothing."""
-        return bool(self._refused_identity()) or (self._scale() is None and self.lists(Epc.ENERGY_UNIT))
-
-    def _refused_identity(self) -> set[Epc]:
-        """Return what the meter lists of its identity, but has lately refused."""
-        return {epc for epc in _IDENTITY if self.lists(epc) and self._capability.is_refused(epc)}
-
-    def _learn_lacking(self, until: float) -> bool:
-        """Read the identity again once no refusal of a part of it lasts; return whether nothing is lacking any more."""
-        if self._refused_identity() or (self._scale() is None and self._monotonic() < self._scale_again_at):
+        if not self._identity.is_confirmed:
             return False
-        return self._learn_identity(until) and not self._has_lacks()
+        self._introduced_in = self._session.number
+        is_refused = any(self.lists(epc) and self._capability.is_refused(epc) for epc in _IDENTITY)
+        if is_refused or (self._scale() is None and self.lists(Epc.ENERGY_UNIT)):
+            self._lacks_until = self._monotonic() + _LONGEST_PAUSE_S
+            return False
+        return True
 
     def _recognise(self, requested: Sequence[int], values: Mapping[int, bytes]) -> None:
         has_none = Epc.COEFFICIENT in requested and not self.offers(Epc.COEFFICIENT)
@@ -362,10 +349,6 @@ class Meter:
             names = {epc for epc in (Epc.MAKER_CODE, Epc.SERIAL_NUMBER) if self.offers(epc)}
             if late.requested.issuperset(names) and self._introduce():
                 self._note_learnt(self._learn_identity)
-
-    def _look_at_clock(self, until: float) -> bool:
-        """Look once at the meter's clock; return whether it showed a time. Raises: as Session.get."""
-        return self.read_clock(until=until) is not None
 
     def _show_clock(self, values: Mapping[int, bytes], read_at: float) -> datetime | None:
         """Take note of what the meter's clock shows, if that is a time, and return it."""
@@ -406,8 +389,7 @@ class Meter:
         return notified
 
     def _half_hour(self, values: Mapping[int, bytes]) -> HalfHour | None:
-        needs_export = self.measures_export
-        half_hour = decode_half_hour(values, self._scale(), needs_export=needs_export, report=self._report)
+        half_hour = decode_half_hour(values, self._scale(), needs_export=self.measures_export, report=self._report)
         if half_hour is not None:
             self.last_half_hour = half_hour
         return half_hour
