@@ -157,7 +157,7 @@ class SkStack:
                     response = line
                 elif isinstance(line, StatusFail):
                     self._unsolicited.extend(lines)
-                    raise CommandFailedError(str(command), line.code)
+                    raise CommandFailedError(str(command._replace(payload=None)), line.code)  # its TID is new each time
                 elif not isinstance(line, StatusOk):
                     self._unsolicited.append(line)
                 if response is not None and isinstance(line, StatusOk):

@@ -415,6 +415,17 @@ def test_a_refused_send_ends_the_session(code: str, step: str) -> None:
     assert lab.read_power() == WATTS
 
 
+def test_sends_that_are_refused_for_the_same_reason_are_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    lab = Lab().join()
+    for _ in range(5):
+        lab.module.faults.refuse_next("ER10", "SKSENDTO")
+        with pytest.raises(SessionLostError):
+            lab.read_power()
+        lab.run_until_up(600.0)
+    assert caplog.text.count("the link is lost") == 1
+    assert len({event.detail for event in lab.events if event.kind == "lost"}) == 1
+
+
 # --- notifications
 
 
