@@ -102,20 +102,19 @@ _POINT = "sum(count_{n}), sum(sum_{n}) / nullif(sum(count_{n}), 0), min(lowest_{
 TRUE_POWER_KW = 200
 TRUE_POWER = f"power_w between {-1000 * TRUE_POWER_KW} and {1000 * TRUE_POWER_KW}"
 
-# Hardly a reading reaches the peak of the last day: to sort all of ten years would take longer than to read them.
+# Hardly a reading reaches the peak of the last day: to look at all of ten years would take longer than to read them.
+# Arrays are compared by their first number, then by the second.
 _PEAK = f"""
-with found as materialized (
-    select measured_at, power_w, {TRUE_POWER} as is_true from power
-    where (not {TRUE_POWER} or power_w >= coalesce((
-            select max(power_w) from power
-            where site_id = %(site_id)s and measured_at >= greatest(%(start)s, %(end)s - interval '1 day')
-                and measured_at < %(end)s and {TRUE_POWER}
-        ), -2147483648))
-        and site_id = %(site_id)s and measured_at >= %(start)s and measured_at < %(end)s
-)
-(select is_true, measured_at, power_w, null from found where is_true order by power_w desc, measured_at limit 1)
-union all
-(select is_true, measured_at, power_w, count(*) over () from found where not is_true order by measured_at limit 1)
+select max(array[power_w, -date_part('epoch', measured_at)]) filter (where {TRUE_POWER}),
+    min(array[date_part('epoch', measured_at), power_w]) filter (where not {TRUE_POWER}),
+    count(*) filter (where not {TRUE_POWER})
+from power
+where (not {TRUE_POWER} or power_w >= coalesce((
+        select max(power_w) from power
+        where site_id = %(site_id)s and measured_at >= greatest(%(start)s, %(end)s - interval '1 day')
+            and measured_at < %(end)s and {TRUE_POWER}
+    ), -2147483648))
+    and site_id = %(site_id)s and measured_at >= %(start)s and measured_at < %(end)s
 """
 
 # A median of ten-minute means: the mean takes one kettle for what it is, the median leaves out one odd day.
@@ -275,10 +274,11 @@ def peak(
 
     None: there is no such reading.
     """
-    rows = fetched(connection, _PEAK, site_id=site, start=start, end=end)
-    found = {is_true: (_utc(measured_at), power_w, readings) for is_true, measured_at, power_w, readings in rows}
-    highest = found.get(True)
-    return highest and highest[:2], FalsePower(*found[False]) if False in found else None
+    highest, false, readings = fetched(connection, _PEAK, site_id=site, start=start, end=end)[0]
+    return (
+        (datetime.fromtimestamp(-highest[1], UTC), int(highest[0])) if highest else None,
+        FalsePower(datetime.fromtimestamp(false[0], UTC), int(false[1]), readings) if false else None,
+    )
 
 
 def pressures(connection: Connection, site: int, start: datetime, end: datetime) -> tuple[float, float]:

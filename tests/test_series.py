@@ -141,6 +141,20 @@ def test_the_peak_is_the_first_of_the_highest_readings(record: Any) -> None:
     assert series.peak(record, site, END, END + MINUTE) == (None, None)
 
 
+def test_the_peak_is_found_without_the_disk_where_the_last_days_have_no_reading(record: Any) -> None:
+    """Ten years of readings were 115 MB on the memory card."""
+    site = write_power(record, "home", [(START + timedelta(days=3), None), (START + timedelta(days=4), 2_147_483_645)])
+    with record.cursor() as cursor:
+        cursor.execute(
+            "insert into power (site_id, measured_at, power_w) select %s, %s + n * interval '1 minute', n"
+            " from generate_series(1, 2880) as n",
+            (site, START),
+        )
+        cursor.execute("set local work_mem = '64kB'; set local temp_file_limit = 0")
+    peak, _ = series.peak(record, site, START, END + timedelta(days=7))
+    assert peak == (START + 2880 * MINUTE, 2880)
+
+
 def test_a_power_that_no_step_can_have_is_no_reading(record: Any) -> None:
     """100 kWh in half an hour are 200 kW, bought or sold; a meter may send up to 2,147,483,645 W."""
     watts = [100, 200_000, -200_000, 2_147_483_645, -2_147_483_647, 300]
