@@ -108,13 +108,14 @@ _REMEDIES = tuple(
             r"read-only|not in hot standby mode|is in hot standby mode",
             "name the primary server in [database] url, not a standby; or set default_transaction_read_only off",
         ),
+        (r"No space left on device", "make room on the disk of the database server"),
+        (r"no partition of relation", "make a partition for these rows, or a default one"),
+        (r"Read-only file system", READ_ONLY_DISK),
+        (r'could not open file ".*Permission denied', "give all files of the data directory to the user of the server"),
         (
             r"invalid page in block|could not read block|valid checkpoint record|pg_control|not a database cluster",
             "the disk has damaged the data: restore a backup",
         ),
-        (r"No space left on device", "make room on the disk of the database server"),
-        (r"no partition of relation", "make a partition for these rows, or a default one"),
-        (r"Read-only file system", READ_ONLY_DISK),
         (
             r"user (?:with )?ID [0-9]+",
             "run this as a user that has a name on this machine (in /etc/passwd, also in a container)",

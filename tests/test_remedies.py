@@ -59,6 +59,8 @@ SAID = [
     ('FATAL:  invalid page in block 0 of relation "base/5/1259"', "restore a backup"),
     ('pg_ctl: error: could not open file "data/global/pg_control" for reading: No such file', "restore a backup"),
     ('pg_ctl: directory "/d/postgresql/data" is not a database cluster directory', "restore a backup"),
+    ('PANIC:  could not open file "global/pg_control": Permission denied', "to the user of the server"),  # not damaged
+    ('PANIC:  could not fsync file "global/pg_control": No space left on device', "make room"),
     ("local user with ID 4711 does not exist", "/etc/passwd"),  # libpq, of a url without a user
     ("initdb: could not look up effective user ID 4711: user does not exist", "/etc/passwd"),
     ("Read-only file system: '/home/me/.local/share/power-consumption/postgresql/start.lock'", "dmesg"),
