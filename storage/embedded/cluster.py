@@ -205,7 +205,6 @@ class Cluster:
         The lock shows those in another container, the processes a server that was started by hand.
         """
         is_free = self._serving.acquire()
-        self.leave_to_owner(self._serving.path)
         return is_free and not self.is_served()
 
     def _recorded(self) -> list[str]:

@@ -199,7 +199,6 @@ class EmbeddedServer:
             raise EmbeddedServerError(
                 f"another program has been using the embedded PostgreSQL for over {LOCK_TIMEOUT_S:.0f} s", "try again"
             )
-        self._cluster.leave_to_owner(lock.path)
 
     def _choose_programs(self, major: int | None) -> ServerPrograms:
         """Take the programs of the wheel that made the data, or the newest for new ones."""

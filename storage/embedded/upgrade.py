@@ -132,7 +132,6 @@ def _copy(cluster: Cluster, old: ServerPrograms, beside: Cluster, newest: int) -
         for name in OWN_SETTINGS:
             if (cluster.data / name).exists():
                 private_file.replace(beside.data / name, (cluster.data / name).read_bytes())
-                beside.leave_to_owner(beside.data / name)
         with _serving(beside, new) as target:
             _restore(source, target)
             counted, expected = _count(target), _count(source)
