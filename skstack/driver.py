@@ -59,6 +59,8 @@ class SkStack:
     def execute(self, command: Command[ResponseT], *, timeout_s: float = COMMAND_TIMEOUT_S) -> ResponseT:
         """Send *command* and return its response; repeat it if the module received it garbled (ER09).
 
+        A datagram is not repeated over what came meanwhile: whoever receives that decides.
+
         What came before the command was written never answers it. Events and datagrams are left for receive, and
         however many come, they do not extend the wait.
         Raises: CommandFailedError: the module responded FAIL. SkStackTimeoutError: no response within *timeout_s*.
@@ -74,8 +76,10 @@ class SkStack:
                 again_at = self._monotonic() + backoff.failed()
                 if error.code != "ER09" or again_at >= deadline:
                     raise
-            while self._monotonic() < again_at:
-                self._unsolicited.extend(self._receive(again_at))
+                while self._monotonic() < again_at:
+                    self._unsolicited.extend(self._receive(again_at))
+                if command.payload is not None and self._unsolicited:
+                    raise  # an EVENT 29 or 32 among them forbids sending
 
     def receive(self, timeout_s: float) -> Line | None:
         """Return the next line that responds to no command, waiting up to *timeout_s*; None when none came.

@@ -66,7 +66,7 @@ class Sending:
     """One datagram handed to the module, and what became of it.
 
     *sent_at*: when it was written (monotonic). *accepted*: the module said OK. *result*: the parameter of its EVENT 21:
-    0 sent, 1 not sent, 2 the meter is being looked for; None: not known yet.
+    0 sent, 1 not sent (also where the command came in garbled), 2 the meter is being looked for; None: not known yet.
     """
 
     sent_at: float = 0.0
@@ -82,7 +82,9 @@ class Sending:
     def send_error(self) -> SkStackError | None:
         """Why there may have been no response; None: it was sent."""
         if self.failed:
-            return SendFailedError("the module could not send (EVENT 21 01): weak radio, or a busy channel")
+            return SendFailedError(
+                "the module could not send: weak radio or a busy channel (EVENT 21 01), or a disturbed line (FAIL ER09)"
+            )
         if self.result is None:
             return SendUnconfirmedError("neither a response nor EVENT 21 came: unknown whether the request was sent")
         return None
@@ -289,6 +291,10 @@ class Link:
             sending.accepted = True
         except SkStackTimeoutError:  # it may have been sent nevertheless
             sending.accepted = False
+        except CommandFailedError as error:
+            if error.code != "ER09":
+                raise
+            sending.result = _NOT_SENT
         sending.sent_at = module.stack.written_at
         return sending
 

@@ -358,6 +358,8 @@ class Session:
         """Respond to INFCs. A failure is no loss: the meter repeats what was not acknowledged. Raises: StoppedError."""
         while self._infc_responses and self.up:
             try:
+                if self._link.collect():
+                    return  # an EVENT 29 or 32 among them forbids sending
                 if not self._link.send(self._infc_responses.popleft().to_bytes()).accepted:
                     self._infc_responses.clear()  # a module that hangs delays us once, not once for each
             except PortLostError as error:

@@ -404,6 +404,18 @@ def test_a_garbled_send_is_repeated_at_once() -> None:
     assert lab.now - began < 2.0
 
 
+@pytest.mark.parametrize(("number", "name"), [(0x29, "EVENT 29"), (0x32, "EVENT 32")])
+def test_a_garbled_send_is_not_repeated_into_the_silence_that_an_event_demands(number: int, name: str) -> None:
+    """The module refuses the command, and begins to renew its session before it would be repeated."""
+    lab = Lab().join()
+    lab.module.faults.refuse_next("ER09", "SKSENDTO")
+    lab.later((0.02, lab.event(number)))
+    with pytest.raises(SessionLostError, match=name):
+        lab.read_power()
+    assert len(lab.typed_at("SKSENDTO")) == 1
+    assert lab.module.violations == []
+
+
 @pytest.mark.parametrize(("code", "step"), [("ER10", "REJOIN"), ("ER04", "RESET"), ("ER06", "RESET")])
 def test_a_refused_send_ends_the_session(code: str, step: str) -> None:
     lab = Lab().join()
@@ -438,6 +450,17 @@ def test_a_notification_is_kept_and_an_infc_gets_its_response(confirmed: bool) -
     [notification] = lab.session.notifications
     assert set(notification.values) == {0xEA, 0xEB}
     assert len(lab.simulated.confirmed_tids) == confirmed
+
+
+def test_an_infc_gets_no_response_before_what_came_with_it_was_looked_at() -> None:
+    """The module begins to renew its session right behind the notification."""
+    lab = Lab(confirmed_notifications=True).join()
+    lab.module.announce(lab.radio.time_s)
+    lab.module.emit_event(0x29, lab.radio.time_s)
+    lab.clock.sleep(0.1)  # both have arrived, and nobody has looked yet
+    lab.run(5.0)
+    assert lab.module.violations == []
+    assert len(lab.simulated.confirmed_tids) == 1  # after EVENT 25
 
 
 def test_a_module_that_refuses_the_response_to_an_infc_costs_that_alone() -> None:

@@ -154,6 +154,14 @@ def test_a_fault_is_logged_once_and_once_that_it_is_over(kind: str, caplog: pyte
 @example(  # what ends the wait is a late response to an attempt of before the link was lost
     [make_fault("lost ERXUDP", 980.0, 0.6, 0.99), make_fault("answers slower than a minute", 920.0, 0.3, 0.0)], 25
 )
+@example(  # the module refuses a request, and before it is repeated it begins to renew its session
+    [
+        make_fault("EVENT 29, and 25 unheard", 15720.0, 0.3, 0.0),
+        make_fault("FAIL ER09", 15720.0, 0.3, 0.99),
+        make_fault("sessions forgotten", 550.0, 0.0, 0.5),
+    ],
+    1,
+)
 def test_from_any_faults_the_link_comes_back(faults: list[Fault], seed: int) -> None:
     assert problems(faults, seed=seed) == []
 
