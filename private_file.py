@@ -15,8 +15,8 @@ from pathlib import Path
 def replace(path: Path, content: bytes) -> None:
     """Make *content* all that is in *path*: the old or the new is there whatever happens, also after a power cut.
 
-    The file gets mode 0600. It is written beside its place, in a file that is made here: what
-    stands there already, a link or what an earlier run left, is removed and not followed.
+    The file gets mode 0600. It is written beside its place, in a file that is made here: what stands there already, a
+    link or what an earlier run left, is removed and not followed.
 
     Raises: OSError: it cannot be written, and *path* is as it was; or it is, but may be lost in a power cut.
     """

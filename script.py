@@ -74,7 +74,7 @@ def _ignore_signals() -> None:
 
 @contextlib.contextmanager
 def _owner_unmasked() -> Iterator[None]:
-    """Let the umask keep from others what it likes, but from nobody what is his: such a directory is of no use."""
+    """Let the umask take rights from others, but none from the user: what we make would be of no use to us."""
     before = os.umask(0o077)
     os.umask(before & 0o077)
     try:

@@ -167,10 +167,10 @@ where site_id = %(site_id)s and measured_at in (
 """
 
 _MOMENTS = """
-select (
+select coalesce((
     select min(measured_at) from {table}
     where site_id = %(site_id)s and measured_at >= start_at and measured_at <= end_at and ({value})::float8 = number
-)
+), start_at)
 from unnest(%(starts)s::timestamptz[], %(ends)s::timestamptz[], %(numbers)s::float8[])
     with ordinality as wanted (start_at, end_at, number, place)
 order by place
@@ -289,7 +289,10 @@ def pressures(connection: Connection, site: int, start: datetime, end: datetime)
 def moments(
     connection: Connection, site: int, table: str, value: str, found: Sequence[tuple[Point, float]]
 ) -> list[datetime]:
-    """Return when each number was first read of *value*, which is constant SQL, within the point that has it."""
+    """Return when each number was first read of *value*, which is constant SQL, within the point that has it.
+
+    Where the number is not found again, it is where the point begins.
+    """
     rows = fetched(
         connection,
         _MOMENTS.format(table=table, value=value),

@@ -166,6 +166,14 @@ def test_a_power_that_no_step_can_have_is_no_reading(record: Any) -> None:
     assert [point.mean for point in read.points[0]] == [100, 200_000, -200_000, 300]
 
 
+def test_a_number_that_is_not_found_again_is_of_the_first_moment_of_its_point(record: Any) -> None:
+    """A server may print fewer digits than a number has, and a row may be deleted in between."""
+    site = write_power(record, "home", [(START, 100), (START + MINUTE, 300)])
+    point = Point(START, START + MINUTE, 2, 200.0, 100.0, 300.0)
+    found = series.moments(record, site, "power", "power_w", [(point, 300.0), (point, 299.9)])
+    assert found == [START + MINUTE, START]
+
+
 def test_a_half_hour_has_the_mean_of_its_readings(record: Any) -> None:
     site = write_power(record, "home", [(START, 100), (START + 29 * MINUTE, 300), (START + 30 * MINUTE, -50)])
     halves = series.half_hours_of_power(record, site, [(START, END)])
