@@ -141,7 +141,7 @@ class Poller:
         return self._last_failure if self._session.up else self._session.down_reason
 
     def _response_due(self) -> float:
-        return self._clock.monotonic() + self._session.timings.response_timeout_s
+        return self._clock.monotonic() + self._session.timings.longest_wait_s
 
     def _learn(self, until: float) -> bool:
         """Read the next thing that is not known yet of the meter; return whether there was one and it fitted.

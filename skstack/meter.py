@@ -334,6 +334,8 @@ class Meter:
         if self._identity.note(seen, self._monotonic()):
             self._session.notifications.clear()  # of the meter that was installed before
             self._has_export_data = None
+        if not self._identity.is_confirmed and self._learn_identity not in self._to_learn:
+            self._to_learn.append(self._learn_identity)  # its first name came late
 
     def _take_late(self, late: Response) -> None:
         """Use what came too late for its request: it still shows what the meter offers, its time, and who it is."""

@@ -49,8 +49,8 @@ class Get(Protocol):
 class Reader:
     """Reads the meter in the form that its *capability* allows, and learns from what comes.
 
-    *is_single*: the meter does not respond to requests for several properties. *reads_singly*: nor did it to the group
-    that read() was asked for last.
+    *is_single*: the meter does not respond to requests for several properties. *reads_singly*: read() has requested
+    what it was asked for last one by one.
     """
 
     def __init__(
@@ -125,9 +125,9 @@ class Reader:
         Where a group gets none, its properties are requested one by one for a while.
         """
         groups = self._groups(epcs)
-        self.reads_singly = not self._capability.responds_to(groups[0])
-        if self.reads_singly:
+        if not self._capability.responds_to(groups[0]):
             groups = self._capability.singly(epcs)
+        self.reads_singly = len(groups[0]) == 1 < len(epcs)
         is_long = len(groups[0]) > 1
         return self._read_rest(self._background(groups[0], until, is_long=is_long), groups[1:], until)
 

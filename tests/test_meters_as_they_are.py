@@ -168,6 +168,17 @@ def test_a_meter_that_does_not_respond_to_more_than_n_properties_is_read_and_kno
     assert len(home.of(EnergyRow)) == 3
 
 
+@pytest.mark.parametrize("seconds", [5.0, 10.0, 14.0])
+def test_a_slow_meter_that_responds_to_single_properties_only_is_identified(seconds: float) -> None:
+    """What comes late of who it is may be its first name, once the rest has been taken for all that it says."""
+    home = home_of()
+    home.simulated.habits += [Habit(lose, several), Habit(take(seconds))]
+    home.run_minutes(120)
+    assert rows(home).power >= 90
+    assert rows(home).registers >= 80
+    assert len(home.of(EnergyRow)) >= 3
+
+
 @pytest.mark.parametrize("seconds", [14.0, 19.0])
 def test_a_slow_meter_that_does_not_respond_to_more_than_n_properties_has_registers(seconds: float) -> None:
     """Read one by one, who it is takes longer than one timeout."""
