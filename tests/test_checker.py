@@ -69,9 +69,9 @@ def test_the_checker_notices_what_is_wrong(row: PowerRow, faults: list[Fault], e
 
 
 def test_the_checker_notices_polls_without_a_row_while_a_fault_lasts() -> None:
-    fault = Fault(600.0, "answers shortened", 6000.0)
+    fault = Fault(600.0, "responses shortened", 6000.0)
     home = Checked()
-    checker = Checker(home, [fault], start=START_AT, reads_while={"answers shortened": 0.9})
+    checker = Checker(home, [fault], start=START_AT, reads_while={"responses shortened": 0.9})
     checker.readings = [60.0 * minute for minute in range(1, 300) if minute % 2]
     checker.check_recovery(18_000.0)
     assert checker.problems[0].startswith("40 of 80 polls gave a row while")
@@ -79,7 +79,7 @@ def test_the_checker_notices_polls_without_a_row_while_a_fault_lasts() -> None:
 
 @pytest.mark.parametrize(("read", "is_wrong"), [(22, True), (23, False)])
 def test_where_responses_are_lost_by_chance_fewer_polls_than_the_mean_may_give_a_row(read: int, is_wrong: bool) -> None:
-    fault = Fault(600.0, "answers lost by chance", 6000.0)
+    fault = Fault(600.0, "responses lost by chance", 6000.0)
     checker = Checker(Checked(), [fault], start=START_AT, reads_while={fault.kind: 0.45})
     checker.readings = [1800.0 + 60.0 * number for number in range(read)]
     checker.check_recovery(6600.0)

@@ -152,7 +152,7 @@ def test_a_fault_is_logged_once_and_once_that_it_is_over(kind: str, caplog: pyte
 )
 @given(fault_lists(6.0), st.integers(1, 30))
 @example(  # what ends the wait is a late response to an attempt of before the link was lost
-    [make_fault("lost ERXUDP", 980.0, 0.6, 0.99), make_fault("answers slower than a minute", 920.0, 0.3, 0.0)], 25
+    [make_fault("lost ERXUDP", 980.0, 0.6, 0.99), make_fault("responses slower than a minute", 920.0, 0.3, 0.0)], 25
 )
 @example(  # the module refuses a request, and before it is repeated it begins to renew its session
     [

@@ -26,9 +26,9 @@ _DEVIATIONS = 3  # from a mean that are still chance
 _LATE = frozenset(
     {
         "late replies",
-        "slow answers",
-        "answers slower than a minute",
-        "answers slow by chance",
+        "slow responses",
+        "responses slower than a minute",
+        "responses slow by chance",
         "a meter that begins anew",
     }
 )

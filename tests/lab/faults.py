@@ -272,17 +272,17 @@ KINDS: dict[str, Kind] = {
     "port disappears": Kind(lambda radio, fault: radio.unplug(fault.ends_s), (1.0, 2 * HOUR_S)),
     # meters as people report them
     "a register twice": Kind(meter_faults.register_twice),
-    "answers shortened": Kind(meter_faults.shortened, (60.0, 2 * HOUR_S), most=5),
+    "responses shortened": Kind(meter_faults.shortened, (60.0, 2 * HOUR_S), most=5),
     "everything refused without a list": Kind(meter_faults.refused_bare, (65.0, HOUR_S), settles_s=_REFUSALS_LAPSE_S),
     "one property never answered": Kind(
         meter_faults.one_never_answered, (60.0, 2 * HOUR_S), settles_s=_REFUSALS_LAPSE_S
     ),
     "several never answered": Kind(meter_faults.several_never_answered, (60.0, 2 * HOUR_S), settles_s=1200.0),
-    "slow answers": Kind(meter_faults.slow, (60.0, HOUR_S)),
-    "answers slower than a minute": Kind(meter_faults.slower_than_a_minute, (300.0, HOUR_S)),
-    "answers slow by chance": Kind(meter_faults.slow_by_chance, (60.0, HOUR_S)),
+    "slow responses": Kind(meter_faults.slow, (60.0, HOUR_S)),
+    "responses slower than a minute": Kind(meter_faults.slower_than_a_minute, (300.0, HOUR_S)),
+    "responses slow by chance": Kind(meter_faults.slow_by_chance, (60.0, HOUR_S)),
     "a meter that begins anew": Kind(meter_faults.begins_anew, (300.0, HOUR_S), settles_s=1200.0),
-    "answers lost by chance": Kind(meter_faults.lost_by_chance, (300.0, 3 * HOUR_S), most=2, settles_s=1200.0),
+    "responses lost by chance": Kind(meter_faults.lost_by_chance, (300.0, 3 * HOUR_S), most=2, settles_s=1200.0),
     "a register too high once": Kind(meter_faults.too_high_once),
     "a register too low once": Kind(meter_faults.too_low_once),
     "a wrong digit once": Kind(meter_faults.wrong_digit_once),
@@ -309,21 +309,21 @@ KINDS: dict[str, Kind] = {
 """Every kind of fault by its name; docs/faults.md lists the same names."""
 
 READS_WHILE: dict[str, float] = {
-    "answers shortened": 0.9,
+    "responses shortened": 0.9,
     "power refused": 0.9,
     "one property refused": 0.9,
     "one property never answered": 0.9,
     "several never answered": 0.9,
-    "slow answers": 0.9,
-    "answers slower than a minute": 0.3,
-    "answers slow by chance": 0.8,
+    "slow responses": 0.9,
+    "responses slower than a minute": 0.3,
+    "responses slow by chance": 0.8,
     "a meter that begins anew": 0.5,
-    "answers lost by chance": 0.45,  # of four in five: three attempts, 1 - 0.8 ** 3, and joins between them
+    "responses lost by chance": 0.45,  # of four in five: three attempts, 1 - 0.8 ** 3, and joins between them
     "deaf scans": 0.9,
     "half-deaf scans": 0.9,
     "sessions forgotten": 0.6,
 }
 """The share of the polls that give a row while such a fault lasts alone, once its first twenty polls are over."""
 
-BY_CHANCE = frozenset({"answers lost by chance"})
+BY_CHANCE = frozenset({"responses lost by chance"})
 """Of these the share is the mean, from which so few polls as a fault may have depart."""

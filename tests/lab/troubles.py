@@ -164,7 +164,7 @@ TROUBLES: dict[str, Kind] = {
         "database", lambda home, _trouble: home.server.close(), lambda home, _trouble: home.server.start(), HOUR_S
     ),
     "connection terminated": Kind("database", lambda home, _trouble: home.terminate_connections(), longest_s=60.0),
-    "answers of the database lost": Kind("answers", _lose_answers, _lose_no_answers),
+    "responses of the database lost": Kind("answers", _lose_answers, _lose_no_answers),
     "disk full": _disk(disk.FULL),
     "disk read-only": _disk(disk.READ_ONLY),
     "disk failing": _disk(disk.FAILING),
