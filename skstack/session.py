@@ -152,7 +152,7 @@ class Session:
 
     def run_until_up(self, until: float) -> bool:
         """As run, but return as soon as requests may be sent, or there is no use in waiting; say whether they may."""
-        self.run(until, done=lambda: self.up or self.failure.is_lasting)
+        self.run(until, done=lambda: self.up or (self.module is None and self.failure.is_lasting))
         return self.up
 
     def close(self) -> None:

@@ -19,6 +19,7 @@ from skstack import (
     Session,
     SessionLostError,
 )
+from skstack.errors import PortRefusedError
 from skstack.link import Link
 from skstack.simulator import REALISTIC, TEST_PASSWORD, TEST_ROUTE_B_ID, Beacon
 from tests.lab.clock import LabClock
@@ -61,6 +62,19 @@ def test_no_command_ever_writes_flash_memory() -> None:
     lab.run_until_up(60.0)
     lab.session.close()
     assert lab.module.flash_writes == 0
+
+
+def test_a_port_that_is_refused_no_longer_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_baud_rate: int) -> Port:
+        raise PortRefusedError("this user may not open it")  # udev has not set its group yet
+
+    lab = Lab()
+    with monkeypatch.context() as patch:
+        patch.setattr(lab.radio, "open_port", refuse)
+        assert not lab.session.run_until_up(lab.now + 60.0)
+    lab.run(12.0)
+    assert lab.session.module is not None
+    assert lab.run_until_up(60.0) > 1.0
 
 
 def test_a_restart_joins_without_a_scan() -> None:
