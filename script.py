@@ -54,7 +54,6 @@ def run(prog: str, act: Callable[[], int], *, extras: str) -> int:
 @contextlib.contextmanager
 def _interruptible() -> Iterator[None]:
     """Let SIGTERM and SIGHUP do as SIGINT does: what is half done is cleared away on the way out."""
-    atexit.register(_ignore_signals)
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
     for number, handler in before.items():
         if handler != signal.SIG_IGN:  # nohup wants us to stay when the terminal goes
@@ -62,6 +61,7 @@ def _interruptible() -> Iterator[None]:
     try:
         yield
     finally:
+        atexit.register(_ignore_signals)  # the last to be registered is the first to be called
         for number, handler in before.items():
             signal.signal(number, handler)
 
