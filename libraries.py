@@ -24,7 +24,7 @@ def library_error(error: ImportError, extras: str) -> UsageError | None:
     if error.name is None or error.name.split(".")[0] in _PARTS:
         return None
     if not isinstance(error, ModuleNotFoundError):
-        reason = str(error.__cause__ or error).strip().splitlines()[0]
+        reason, *_ = str(error.__cause__ or error).strip().splitlines() or ["it does not say why"]
         return UsageError(
             f"{error.name} is installed, but cannot be loaded: {reason}",
             f"install what it lacks, or itself again: pip install --force-reinstall '.[{extras}]'",

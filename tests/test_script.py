@@ -133,15 +133,26 @@ def test_outside_of_a_virtual_environment_it_says_to_activate_one(
     )
 
 
+@pytest.mark.parametrize(
+    ("cause", "reason"),
+    [
+        (
+            OSError("libopenblas.so.0: cannot open shared object file"),
+            "libopenblas.so.0: cannot open shared object file",
+        ),
+        (None, "IMPORTANT"),
+        (OSError(), "it does not say why"),
+    ],
+)
 def test_a_library_that_cannot_be_loaded_is_one_line_and_a_part_of_ours_a_fault(
-    capsys: pytest.CaptureFixture[str],
+    cause: OSError | None, reason: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def broken(name: str) -> int:
-        raise ImportError("\n\nIMPORTANT\n", name=name) from OSError("libopenblas.so.0: cannot open shared object file")
+        raise ImportError("\n\nIMPORTANT\n", name=name) from cause
 
     assert script.run("power_graph.py", lambda: broken("numpy"), extras="graph") == 2
     assert capsys.readouterr().err == (
-        "power_graph.py: numpy is installed, but cannot be loaded: libopenblas.so.0: cannot open shared object file: "
+        f"power_graph.py: numpy is installed, but cannot be loaded: {reason}: "
         "install what it lacks, or itself again: pip install --force-reinstall '.[graph]'\n"
     )
     with pytest.raises(ImportError):
