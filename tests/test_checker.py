@@ -18,11 +18,11 @@ A_MINUTE_LATER = START_AT + timedelta(minutes=1)
 
 
 class Checked:
-    """A home that was never polled: 600 W since a day, 14.4 kWh and 0.01 kWh a minute."""
+    """A home that was never polled: 600 W since a day, 14.4 kWh, 0.01 kWh a minute; 601 W in its first minute."""
 
     def __init__(self) -> None:
         self.clock = VirtualClock(START_AT)
-        household = Household(lambda _day: [600] * 1440, since=START_AT.timestamp() - 86_400)
+        household = Household(lambda _day: [601] + [600] * 1439, since=START_AT.timestamp() - 86_400)
         self.module = SimulatedModule(SimulatedMeter(household, MeterOptions(start_import_kwh=0, start_export_kwh=0)))
 
 
@@ -48,6 +48,13 @@ def test_the_checker_lets_pass_what_is_right() -> None:
     assert (
         found_in(replace(RIGHT, import_kwh=Decimal("0.00")), [Fault(30.0, "another meter", 60.0)], exchange=True) == []
     )
+
+
+def test_the_checker_lets_pass_what_was_measured_in_the_minute_before_it_arrived() -> None:
+    """Where the clock moves during a poll, its row bears the second of its arrival."""
+    arrived = replace(RIGHT, measured_at=A_MINUTE_LATER + timedelta(seconds=2))
+    assert found_in(replace(arrived, power_w=601), []) == []
+    assert found_in(replace(arrived, power_w=602), []) != []
 
 
 @pytest.mark.parametrize(

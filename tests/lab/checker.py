@@ -144,8 +144,8 @@ class Checker:
         if comes_late or self._touched(_LATE, stamped - self._start):
             begin = stamped - _LATEST_S
         else:
-            begin = earliest(stamped, takes_s=_RESPONSE_S)
-            begin = begin if on_time else begin // 60 * 60
+            # What bears the second of its arrival may be of the minute before.
+            begin = earliest(stamped, takes_s=_RESPONSE_S) if on_time else (stamped - _RESPONSE_S - 0.5) // 60 * 60
         minutes = [max(begin, minute) for minute in range(int(begin) // 60 * 60, int(now) + 1, 60)]
         # What is requested alone, one after the other, may be of two minutes.
         moments = [minutes] if comes_late else [[minute] for minute in minutes]
