@@ -12,19 +12,10 @@ from version import VERSION
 def parser(prog: str, description: str) -> argparse.ArgumentParser:
     """Return the parser with everything but what only one of the scripts takes."""
     help_ja.install()
-    ranges = _(
-        "Ranges are half-open: the end is not part of them, so --from 2025-11-01 --to 2025-12-01 is November.\n"
-        "A date begins at its midnight in [graph] timezone (default Asia/Tokyo), and a time without an offset\n"
-        "is in that zone too."
-    )
-    exit_codes = _(
-        "exit codes: 0 the picture is written and its path printed; 1 no data in the period, no PostgreSQL,\n"
-        "or the picture cannot be written; 2 wrong usage or settings"
-    )
     result = argparse.ArgumentParser(
         prog=prog,
         description=description,
-        epilog=f"{ranges}\n\n{exit_codes}",
+        epilog=_epilog(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     result.add_argument(
@@ -51,3 +42,16 @@ def parser(prog: str, description: str) -> argparse.ArgumentParser:
         help=_("show program's version number and exit"),
     )
     return result
+
+
+def _epilog() -> str:
+    ranges = _(
+        "Ranges are half-open: the end is not part of them, so --from 2025-11-01 --to 2025-12-01 is November.\n"
+        "A date begins at its midnight in [graph] timezone (default Asia/Tokyo), and a time without an offset\n"
+        "is in that zone too."
+    )
+    exit_codes = _(
+        "exit codes: 0 the picture is written and its path printed; 1 no data in the period, no PostgreSQL,\n"
+        "or the picture cannot be written; 2 wrong usage or settings"
+    )
+    return f"{ranges}\n\n{exit_codes}"

@@ -124,7 +124,6 @@ def load(
         _currents(connection, site, edges) if with_current and not is_days else (None, None, [])
     )
     peak, false_power = series.peak(connection, site, period.start, until)
-    is_read = peak is not None and peak[1] > 0 and not np.any(np.greater(power.means_w, peak[1]))
     return PowerData(
         period=period,
         now=running,
@@ -137,11 +136,16 @@ def load(
         current_gaps=current_gaps,
         usual=_usual(connection, site, period) if period.seconds <= _A_DAY_AND_A_BIT_S else None,
         energy=energy_data,
-        peak=peak if is_read else None,
+        peak=_as_read(peak, power.means_w),
         false_power=false_power,
         base_load_w=power.base_load[0] if power.base_load else None,
         base_load_at_night=power.base_load is not None and power.base_load[1],
     )
+
+
+def _as_read(peak: tuple[datetime, int] | None, means_w: ArrayLike) -> tuple[datetime, int] | None:
+    """Return the *peak*, in W, with its moment; None: nothing was bought, or a mean of *means_w* is higher."""
+    return peak if peak and peak[1] > 0 and not np.any(np.greater(means_w, peak[1])) else None
 
 
 @dataclass(frozen=True, slots=True)
