@@ -32,7 +32,7 @@ class MeterClock:
         self._meter = meter
         self._clock = clock
         self._looked_at = 0  # the session in which reading it was begun
-        self._taken: object = None  # what it showed last
+        self._taken_at: float | None = None  # when what was taken last was read
         self._session_number = 0  # the one in which the clock was shown, or given up
         self._minute_zero: datetime | None = None  # when monotonic() was 0, had the meter been at :00 of its minute
         self._is_said = False
@@ -56,10 +56,14 @@ class MeterClock:
     def follow(self) -> Task:
         """Take what the meter shows: as a session begins, when it is read, or when its response comes late."""
         while True:
-            yield Pause(is_over=lambda: self._meter.shown_clock not in (None, self._taken))
+            yield Pause(is_over=self._shows_more)
             if clock := self._meter.shown_clock:
-                self._taken = clock
+                self._taken_at = clock.read_at
                 yield from self._settle(clock.shown, clock.read_at)
+
+    def _shows_more(self) -> bool:
+        clock = self._meter.shown_clock
+        return clock is not None and clock.read_at != self._taken_at
 
     def read(self) -> Task:
         """Read the meter's clock where a session began without it."""
